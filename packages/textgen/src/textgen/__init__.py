@@ -1,0 +1,1 @@
+"""Train, evaluate and sample a decoder-only transformer on books, on Horovod."""

@@ -1,0 +1,1 @@
+"""Launch, data sharding, logging and the run record for trainers on Horovod."""
