@@ -1,0 +1,144 @@
+"""Muon for matrices and AdamW for everything else, in one `torch.optim.Optimizer`.
+
+A group's learning rate is `initial_lr` times the schedule's fraction: `set_learning_rate_fraction`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from textgen.muon import muon_updates
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Learning rates are peaks; the schedule multiplies them by a fraction."""
+
+    name: Literal["muon", "adamw"] = "muon"
+    """'muon': matrices of the layers by Muon, the rest by AdamW. 'adamw': all by AdamW."""
+    learning_rate: float = 0.01
+    """Of matrices. Muon's update is scaled to the size of Adam's, so one rate serves both."""
+    embedding_learning_rate: float = 0.01
+    """Of the token embedding and the output projection."""
+    norm_learning_rate: float = 0.01
+    """Of the norms' weights."""
+    weight_decay: float = 0.0
+    """Decoupled, of matrices only; multiplied by the learning rate in force."""
+    beta1: float = 0.9
+    beta2: float = 0.95
+    epsilon: float = 1e-8
+    momentum: float = 0.95
+    """Muon's; with Nesterov's look-ahead."""
+
+
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether Muon suits it: a linear map inside the layers, not a table of token vectors."""
+    return parameter.ndim == 2 and not is_embedding(name)
+
+
+def is_embedding(name: str) -> bool:
+    return name.endswith(("embed_tokens.weight", "lm_head.weight"))
+
+
+def build_optimizer(
+    named_parameters: Iterable[tuple[str, Tensor]], config: OptimizerConfig
+) -> MuonAdamW:
+    """An optimizer of these parameters, which may be any subset of a model's, or none.
+
+    The groups are the same three for every subset: matrices, embeddings, norms.
+    """
+    matrices: list[Tensor] = []
+    embeddings: list[Tensor] = []
+    norms: list[Tensor] = []
+    for name, parameter in named_parameters:
+        if is_matrix(name, parameter):
+            matrices.append(parameter)
+        else:
+            (embeddings if is_embedding(name) else norms).append(parameter)
+    algorithm = "muon" if config.name == "muon" else "adamw"
+    decay = config.weight_decay
+    groups = [
+        _group("matrices", matrices, algorithm, config.learning_rate, decay),
+        _group("embeddings", embeddings, "adamw", config.embedding_learning_rate, 0.0),
+        _group("norms", norms, "adamw", config.norm_learning_rate, 0.0),
+    ]
+    return MuonAdamW(groups, config)
+
+
+def _group(
+    name: str, params: list[Tensor], algorithm: str, learning_rate: float, decay: float
+) -> dict[str, Any]:
+    rates = {"lr": learning_rate, "initial_lr": learning_rate, "weight_decay": decay}
+    return {"name": name, "params": params, "algorithm": algorithm, **rates}
+
+
+def set_learning_rate_fraction(optimizer: torch.optim.Optimizer, fraction: float) -> None:
+    """Give every group its `initial_lr` times `fraction`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * fraction
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """One update rule a group, by its `algorithm`: 'muon' or 'adamw'.
+
+    State of each parameter, tensors only: `momentum` (Muon), or `step`, `exp_avg`, `exp_avg_sq`.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], config: OptimizerConfig) -> None:
+        self.config = config
+        super().__init__(groups, {})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            if group["algorithm"] == "muon":
+                self._muon_step(params, group)
+            else:
+                self._adamw_step(params, group)
+
+    def _muon_step(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        momenta = []
+        for parameter in params:
+            state = self.state[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            momenta.append(state["momentum"])
+        updates = muon_updates([p.grad for p in params], momenta, self.config.momentum)
+        if group["weight_decay"]:
+            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(params, updates, alpha=-group["lr"])
+
+    def _adamw_step(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in params:
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+        states = [self.state[parameter] for parameter in params]
+        adamw(
+            params,
+            [p.grad for p in params],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            foreach=True,
+            amsgrad=False,
+            beta1=self.config.beta1,
+            beta2=self.config.beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=self.config.epsilon,
+            maximize=False,
+        )
