@@ -1,0 +1,130 @@
+"""The configuration of a training run: every field with its meaning, unit and bounds.
+
+Field names are the flags with underscores (``--global-batch-size`` is ``global_batch_size``), in
+TOML and in the ``config.json`` that a run writes and that ``--config`` reads back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+DEFAULT_STALL_TIMEOUT_SECONDS = 300.0
+
+
+class DataFields(BaseModel):
+    """What is read and how it becomes tokens."""
+
+    data: str = "sample"
+    """``sample``, a file or folder of books, or a hub id."""
+    text_column: str = "text"
+    """Column that holds the text, for Parquet, JSONL and hub data sets."""
+    tokenizer: str = "bpe"
+    """``byte``, ``bpe`` (trained on the train part), a path, or a hub id."""
+    vocab_size: int = Field(1024, ge=257, le=1_000_000)
+    """Number of tokens that ``bpe`` learns; the other tokenizers bring their own."""
+    val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
+    """Share of the text in the val part."""
+    test_fraction: float = Field(0.1, ge=0.0, lt=1.0)
+    """Share of the text in the test part."""
+
+
+class ModelFields(BaseModel):
+    """The transformer: a preset, and what is changed in it."""
+
+    model: str = "1m"
+    """Name of a preset (``textgen models`` lists them)."""
+    context_length: int = Field(128, ge=2, le=1_048_576)
+    """Tokens that the model sees at once."""
+    num_layers: int | None = Field(None, ge=1)
+    num_heads: int | None = Field(None, ge=1)
+    num_kv_heads: int | None = Field(None, ge=1)
+    """Heads of keys and values; fewer than ``num_heads`` is grouped-query attention."""
+    embed_dim: int | None = Field(None, ge=2)
+    mlp_dim: int | None = Field(None, ge=1)
+    init_from: str | None = None
+    """A run, or a folder with a saved model, whose weights training starts from."""
+
+
+class OptimizerFields(BaseModel):
+    """How the weights are updated."""
+
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """``muon``: Muon for the matrices and AdamW for the rest. ``adamw``: AdamW for all."""
+    learning_rate: float | None = Field(None, gt=0.0)
+    """Peak rate of the matrices (muon) or of everything (adamw); the default is the optimizer's."""
+    learning_rate_schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: int | None = Field(None, ge=0)
+    """Steps from zero to the peak rate; by default 2 % of the run."""
+    final_learning_rate_fraction: float = Field(0.0, ge=0.0, le=1.0)
+    weight_decay: float | None = Field(None, ge=0.0)
+    """Decoupled weight decay; the default is the optimizer's."""
+    clip_norm: float = Field(1.0, gt=0.0)
+    """Global gradient norm above which gradients are scaled down."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the matrix products; ``auto`` is bfloat16 on a GPU that has it."""
+
+
+class RunFields(BaseModel):
+    """How long, how often, where to."""
+
+    epochs: int = Field(1, ge=1)
+    """Passes over the train part; ``max_steps`` overrides it."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimizer updates in all."""
+    global_batch_size: int = Field(32, ge=1)
+    """Sequences in one update, over all ranks."""
+    per_rank_batch_size: int | None = Field(None, ge=1)
+    """Sequences that a rank computes at once; the rest is accumulated. Default: all of its share."""
+    eval_batch_size: int = Field(64, ge=1)
+    """Sequences that a rank evaluates at once."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    eval_every: int | None = Field(None, ge=1)
+    """Steps between two evaluations; by default ten in a run."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Steps between two checkpoints; by default as ``eval_every``."""
+    log_every: int = Field(10, ge=1)
+    """Steps between two points of the train curves."""
+    sample_tokens: int = Field(96, ge=0)
+    """Tokens of the text that is written to TensorBoard at every evaluation; 0 writes none."""
+
+
+class TrainConfig(DataFields, ModelFields, OptimizerFields, RunFields):
+    """All of it, frozen; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="after")
+    def _splits_leave_something(self) -> TrainConfig:
+        if self.val_fraction + self.test_fraction >= 1.0:
+            raise ValueError(
+                f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave "
+                "nothing to train on; their sum must be below 1"
+            )
+        return self
+
+    def check_ranks(self, size: int) -> str | None:
+        """What is wrong with the batch sizes on ``size`` ranks, in one line, or None."""
+        if self.global_batch_size % size:
+            lower = self.global_batch_size // size * size
+            nearest = f"{lower} or {lower + size}" if lower else str(size)
+            return (
+                f"global_batch_size {self.global_batch_size} cannot be shared evenly by {size} "
+                f"ranks; use {nearest}"
+            )
+        per_rank = self.global_batch_size // size
+        micro = self.per_rank_batch_size or per_rank
+        if per_rank % micro:
+            return (
+                f"per_rank_batch_size {micro} does not divide a rank's share of {per_rank} "
+                f"sequences (global_batch_size {self.global_batch_size} on {size} ranks)"
+            )
+        return None
+
+
+def existing_path(text: str) -> Path | None:
+    """``text`` as a path if there is something at it."""
+    path = Path(text).expanduser()
+    return path if path.exists() else None
