@@ -1,0 +1,71 @@
+"""Owns what the ranks say: one write for each line, rank 0 to the user, every rank to its log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from hvdcore.heartbeat import HEARTBEAT_VARIABLE, tell_log_path
+from hvdcore.world import World
+
+__all__ = ["LOG_ONLY", "get_logger", "rank_log_path", "setup_logging"]
+
+LOG_ONLY = "\x1e"
+"""A line of a supervised rank that starts with this character goes to its log file alone."""
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of a module; `setup_logging` decides where its lines go."""
+    return logging.getLogger(name)
+
+
+def rank_log_path(run_dir: Path, rank: int) -> Path:
+    """`logs/rank-N.log` in the run directory."""
+    return run_dir / "logs" / f"rank-{rank}.log"
+
+
+class _RankFormatter(logging.Formatter):
+    """`text`, or `warning: text`: the prefix lets a supervisor show warnings of every rank."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+class _OneWriteHandler(logging.Handler):
+    """Writes each record with one system call: mpirun mixes the pieces of lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            raw = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+            stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+            stream.flush()
+            os.write(stream.fileno(), raw)
+        except (OSError, ValueError):
+            self.handleError(record)
+
+
+def setup_logging(world: World, run_dir: Path | None) -> None:
+    """Send every logger's lines to the console and, with `run_dir`, to this rank's log file.
+
+    Every rank must call it. Rank 0's lines reach the user as they are; of the other ranks only
+    warnings and errors do. A supervised rank writes no file itself: its supervisor does, so that
+    a crash message of C++ code is in the log as well.
+    """
+    handlers: list[logging.Handler] = []
+    supervised = HEARTBEAT_VARIABLE in os.environ
+    if world.is_root or supervised:
+        console = _OneWriteHandler()
+        console.setFormatter(_RankFormatter("%(message)s"))
+        handlers.append(console)
+    if run_dir is not None:
+        path = rank_log_path(run_dir, world.rank)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tell_log_path(path)
+        if not supervised:
+            file = logging.FileHandler(path, encoding="utf-8")
+            file.setFormatter(_RankFormatter("%(asctime)s %(name)s: %(message)s"))
+            handlers.append(file)
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)

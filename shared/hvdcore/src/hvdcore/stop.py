@@ -1,0 +1,66 @@
+"""Owns stopping in good order: a signal becomes a flag that the training loop reads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from types import FrameType, TracebackType
+
+__all__ = ["StopFlag"]
+
+# A launcher may pass on a signal that the terminal or scheduler already sent to us as well.
+_SAME_SIGNAL_SECONDS = 1.0
+
+
+class StopFlag:
+    """Turns SIGTERM and SIGINT into `requested`, from construction until `close`.
+
+    Every rank makes one, in the main thread. Signals reach ranks at different moments, so the
+    ranks must agree at a step boundary (`any_rank(flag.requested)` of the adapter) before they
+    save a checkpoint and leave with `exit_code`. A second signal ends the process at once.
+
+    Example:
+        >>> with StopFlag() as flag:
+        ...     flag.requested
+        False
+    """
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._first_at = 0.0
+        self._before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
+
+    @property
+    def requested(self) -> bool:
+        """True once this rank was asked to stop."""
+        return self.signal_number is not None
+
+    @property
+    def exit_code(self) -> int:
+        """128 + signal: 143 for SIGTERM (also when only another rank got it), 130 for SIGINT."""
+        return 128 + (self.signal_number or signal.SIGTERM)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.signal_number is None:
+            self.signal_number, self._first_at = number, now
+        elif now - self._first_at > _SAME_SIGNAL_SECONDS:
+            os._exit(128 + number)
+
+    def close(self) -> None:
+        """Put back the handlers that were there before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def __enter__(self) -> StopFlag:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
