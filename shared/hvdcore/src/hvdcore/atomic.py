@@ -1,0 +1,78 @@
+"""Owns writing files so that a kill, a full disk or a read-only one never leaves half a file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hvdcore.errors import UserError
+
+__all__ = [
+    "fsync_path",
+    "write_bytes_atomically",
+    "writing",
+]
+
+_FIXES = {
+    errno.ENOSPC: "the disk is full; free some space or give another --output-dir",
+    errno.EDQUOT: "the disk quota is used up; free some space or give another --output-dir",
+    errno.EFBIG: "the file size limit is reached; raise it (ulimit -f) or give another place",
+    errno.EROFS: "the file system is read-only; give another --output-dir",
+    errno.EACCES: "no permission to write there; give another --output-dir",
+    errno.EPERM: "no permission to write there; give another --output-dir",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; give another --output-dir",
+    errno.EEXIST: "a file stands where a folder must be; give another --output-dir",
+    errno.ENAMETOOLONG: "the path is too long; give a shorter --output-dir",
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError that the user can mend (full, read-only, no permission) into a UserError.
+
+    Args:
+        path: what is being written; named in the error.
+
+    Raises:
+        UserError: naming the path and the fix. Any other OSError passes through.
+    """
+    try:
+        yield
+    except OSError as error:
+        fix = _FIXES.get(error.errno or 0)
+        if fix is None:
+            raise
+        raise UserError(f"{path}: cannot write: {fix}") from error
+
+
+def fsync_path(path: Path) -> None:
+    """Have the kernel put a file, or a folder's list of names, on the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes_atomically(path: Path, data: bytes) -> None:
+    """Write a file that is either the old one or the new one, whole, whatever happens.
+
+    Raises:
+        UserError: when the disk is full or cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        fsync_path(path.parent)

@@ -1,0 +1,40 @@
+"""Owns checkpoints: directories that are whole or do not count, whatever the moment of a kill.
+
+Framework-free. Rank 0 writes, every rank may read.
+"""
+
+from hvdcore.checkpoint.resume import (
+    require_checkpoint,
+    require_same,
+    resolve_resume,
+    shapes_hash,
+)
+from hvdcore.checkpoint.store import (
+    Checkpoint,
+    best,
+    clean_up,
+    commit,
+    discard_after,
+    latest_valid,
+    load,
+    save,
+    stage,
+    staging_path,
+)
+
+__all__ = [
+    "Checkpoint",
+    "best",
+    "clean_up",
+    "commit",
+    "discard_after",
+    "latest_valid",
+    "load",
+    "require_checkpoint",
+    "require_same",
+    "resolve_resume",
+    "save",
+    "shapes_hash",
+    "stage",
+    "staging_path",
+]

@@ -1,0 +1,103 @@
+"""Owns the meaning of `--resume auto|never|PATH`, and the checks that a checkpoint fits a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hvdcore.checkpoint.store import Checkpoint, best, latest_valid, load
+from hvdcore.errors import UserError
+from hvdcore.run_dir import RunDir
+
+__all__ = ["require_checkpoint", "require_same", "resolve_resume", "shapes_hash"]
+
+_logger = logging.getLogger(__name__)
+
+
+def resolve_resume(run_dir: RunDir | Path, resume: str | Path) -> Checkpoint | None:
+    """The checkpoint that `--resume` means, verified; None starts anew.
+
+    Args:
+        run_dir: this run's directory.
+        resume: `never`: None. `auto`: the newest valid checkpoint of this run, or None when it
+            has none, which is logged. Anything else is a path: a checkpoint, a folder of
+            checkpoints or a run directory (its newest valid one).
+
+    Raises:
+        UserError: when a path holds no valid checkpoint.
+    """
+    run = run_dir if isinstance(run_dir, RunDir) else RunDir(run_dir)
+    if str(resume) == "never":
+        return None
+    if str(resume) == "auto":
+        found = latest_valid(run.checkpoints)
+        if found is None:
+            _logger.info("resume auto: no checkpoint in %s; starting anew", run.checkpoints)
+        else:
+            _logger.info("resume auto: going on from step %d (%s)", found.step, found.path)
+        return found
+    return _at_path(Path(resume))
+
+
+def require_checkpoint(run_dir: RunDir | Path, *, prefer_best: bool = False) -> Checkpoint:
+    """The newest valid checkpoint of a run (or its best), for commands that cannot do without.
+
+    Raises:
+        UserError: when the run has none that is whole.
+    """
+    run = run_dir if isinstance(run_dir, RunDir) else RunDir.open(run_dir)
+    found = best(run.checkpoints) if prefer_best else None
+    found = found or latest_valid(run.checkpoints)
+    if found is None:
+        raise UserError(
+            f"{run.path}: this run has no whole checkpoint in {run.checkpoints}; train it first"
+            " (--resume auto goes on with it)"
+        )
+    return found
+
+
+def require_same(meta_field: str, expected: Any, got: Any) -> None:
+    """Check that a checkpoint was written by a run like this one.
+
+    Args:
+        meta_field: the name of what is compared, such as `num_layers`.
+        expected: what this run asks for.
+        got: what the checkpoint holds.
+
+    Raises:
+        UserError: when they differ, with both values.
+    """
+    if expected != got:
+        raise UserError(
+            f"{meta_field}: the checkpoint was written with {got!r}, this run asks for"
+            f" {expected!r}; give {got!r}, or start anew with --resume never in another"
+            " --output-dir"
+        )
+
+
+def shapes_hash(shapes: Mapping[str, Sequence[int]]) -> str:
+    """SHA-256 over sorted names and shapes, to tell models apart without reading their weights."""
+    listed = {name: [int(d) for d in shape] for name, shape in shapes.items()}
+    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
+
+
+def _at_path(path: Path) -> Checkpoint:
+    if not path.is_dir():
+        raise UserError(f"resume: {path}: no such directory; give a run, a checkpoint or auto")
+    if (path / "config.json").is_file() or (path / "checkpoints").is_dir():
+        path = path / "checkpoints"
+    if any(path.glob("step-*")):
+        found = latest_valid(path)
+        if found is not None:
+            return found
+        raise UserError(f"resume: {path}: every checkpoint in it is half-written or damaged")
+    if not path.is_dir() or not any(path.iterdir()):
+        raise UserError(f"resume: {path}: holds no checkpoint; give a run that has saved one")
+    try:
+        return load(path)
+    except UserError as error:
+        raise UserError(*(f"resume: {problem}" for problem in error.problems)) from error

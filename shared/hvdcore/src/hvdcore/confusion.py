@@ -1,0 +1,96 @@
+"""Owns classification scores, read from one integer confusion matrix that ranks can add up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["ClassScores", "accuracy", "class_scores", "confusion_matrix", "macro_f1"]
+
+Matrix = npt.NDArray[np.int64]
+
+
+def confusion_matrix(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_classes: int) -> Matrix:
+    """Count each (label, prediction) pair; matrices of batches and of ranks are simply added.
+
+    Args:
+        labels: true classes, integers [n] in 0..num_classes-1; n may be 0.
+        predictions: predicted classes, the same shape and range.
+        num_classes: C.
+
+    Returns:
+        int64 [C, C]; row = true class, column = predicted class, as in scikit-learn.
+
+    Raises:
+        ValueError: when the shapes differ or a class is out of range.
+    """
+    true = np.asarray(labels, dtype=np.int64).ravel()
+    predicted = np.asarray(predictions, dtype=np.int64).ravel()
+    if true.shape != predicted.shape:
+        raise ValueError(f"{true.size} labels but {predicted.size} predictions")
+    for name, classes in (("label", true), ("prediction", predicted)):
+        if classes.size and (classes.min() < 0 or classes.max() >= num_classes):
+            bad = classes.max() if classes.max() >= num_classes else classes.min()
+            raise ValueError(f"{name} {bad} is not a class of 0..{num_classes - 1}")
+    counts = np.bincount(true * num_classes + predicted, minlength=num_classes**2)
+    return counts.astype(np.int64).reshape(num_classes, num_classes)
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores by class, float64 [C] each; 0 where a ratio is 0/0, as scikit-learn's default."""
+
+    precision: npt.NDArray[np.float64]
+    recall: npt.NDArray[np.float64]
+    f1: npt.NDArray[np.float64]
+    support: Matrix
+
+
+def class_scores(matrix: Matrix) -> ClassScores:
+    """Precision, recall, F1 and number of true samples of each class.
+
+    Args:
+        matrix: [C, C] as `confusion_matrix` makes it, summed over batches and ranks.
+    """
+    hits = np.diag(matrix).astype(np.float64)
+    support, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+    return ClassScores(
+        precision=_ratio(hits, predicted),
+        recall=_ratio(hits, support),
+        f1=_ratio(2 * hits, predicted + support),
+        support=support.astype(np.int64),
+    )
+
+
+def macro_f1(matrix: Matrix) -> float:
+    """The plain mean of F1 over the classes that occur as a label or as a prediction.
+
+    Equal to `sklearn.metrics.f1_score(labels, predictions, average="macro")`.
+
+    Raises:
+        ZeroDivisionError: when the matrix counts no sample.
+    """
+    occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
+    if not occurs.any():
+        raise ZeroDivisionError("the confusion matrix counts no sample")
+    return float(class_scores(matrix).f1[occurs].mean())
+
+
+def accuracy(matrix: Matrix) -> float:
+    """Samples on the diagonal / all samples.
+
+    Raises:
+        ZeroDivisionError: when the matrix counts no sample.
+    """
+    total = int(matrix.sum())
+    if total == 0:
+        raise ZeroDivisionError("the confusion matrix counts no sample")
+    return int(np.trace(matrix)) / total
+
+
+def _ratio(
+    numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)

