@@ -1,0 +1,64 @@
+"""Owns what `--data` names: the sample, a path, or a data set on the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Protocol
+
+from hvdcore.errors import UserError
+from textgen.documents import Document, Skipped, find_files
+
+__all__ = ["Source", "find_source"]
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
+
+
+class Source(Protocol):
+    """Where documents come from."""
+
+    @property
+    def name(self) -> str:
+        """For messages and meta.json."""
+
+    def signature(self) -> str:
+        """Changes when the documents may have."""
+
+    def total_bytes(self) -> int:
+        """About how many bytes there are, for progress; 0 when unknown."""
+
+    def documents(self, text_column: str, skipped: Skipped) -> Iterator[Document]:
+        """All documents, once."""
+
+
+def find_source(data: str) -> Source:
+    """What `data` names.
+
+    Raises:
+        UserError: nothing does.
+    """
+    if data == "sample":
+        from textgen.sample import SampleSource
+
+        return SampleSource()
+    path = Path(data).expanduser()
+    if path.exists():
+        return find_files(path)
+    near = _near(path)
+    if near or not _HUB_ID.fullmatch(data) or path.suffix:
+        hint = f"did you mean {near}?" if near else "give sample, a file, a folder or a hub id"
+        raise UserError(f"data: no such path {data!r}; {hint}")
+    from textgen.hub import HubSource
+
+    return HubSource.find(data)
+
+
+def _near(path: Path) -> str | None:
+    folder = path.parent
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    if str(folder) == ".":
+        names.append("sample")
+    close = get_close_matches(path.name, names, n=1)
+    return str(folder / close[0]) if close else None

@@ -1,0 +1,338 @@
+"""Owns text to token ids and back: bytes, BPE trained on the data, or a pretrained tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from hvdcore.errors import UserError
+
+__all__ = [
+    "END_OF_TEXT",
+    "ByteTokenizer",
+    "SubwordTokenizer",
+    "TokenIds",
+    "Tokenizer",
+    "load_tokenizer",
+    "train_bpe",
+]
+
+END_OF_TEXT = "<|endoftext|>"
+"""Spelling of the token that stands before every document, in the tokenizers made here."""
+
+MIN_BPE_VOCAB_SIZE = 257  # the 256 bytes and END_OF_TEXT
+
+TokenIds: TypeAlias = "npt.NDArray[np.uint16] | npt.NDArray[np.uint32]"
+
+_KNOWN_END_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
+
+
+class Tokenizer(ABC):
+    """Text to ids and back. No text, whatever it spells, encodes to the end-of-text id.
+
+    Attributes:
+        vocab_size: ids are in [0, vocab_size).
+        eot_id: stands before every document; generation may start from it and stops at it.
+    """
+
+    vocab_size: int
+    eot_id: int
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest unsigned type that holds every id."""
+        return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of `tokenizer.json` and the end-of-text id: equal means same ids for same text."""
+        return hashlib.sha256(f"{self.eot_id}\n{self.to_json()}".encode()).hexdigest()
+
+    def encode(self, text: str) -> TokenIds:
+        """Ids of one text, shape [tokens]; nothing is added before or after."""
+        return self.encode_batch([text])[0]
+
+    @abstractmethod
+    def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Ids of each text, shape [tokens] each."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
+        """Text of ids; end-of-text becomes nothing, an incomplete UTF-8 character U+FFFD."""
+
+    @abstractmethod
+    def first_token_bytes(self, text: str) -> int:
+        """UTF-8 bytes of `text` that its first token stands for."""
+
+    @abstractmethod
+    def to_json(self) -> str:
+        """The `tokenizer.json` of Hugging Face tokenizers that gives the same ids."""
+
+    @abstractmethod
+    def pieces(self, text: str, size: int) -> list[str]:
+        """`text` cut into pieces of about `size` characters that may be encoded one by one."""
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json` and `tokenizer_config.json`, which `AutoTokenizer` also reads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tokenizer.json").write_text(self.to_json(), encoding="utf-8")
+        config = json.dumps(self.hf_config(), indent=2, sort_keys=True, ensure_ascii=False)
+        (folder / "tokenizer_config.json").write_text(config + "\n", encoding="utf-8")
+
+    def hf_config(self) -> dict[str, Any]:
+        """Content of `tokenizer_config.json`."""
+        return {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": self.end_of_text,
+            "eos_token": self.end_of_text,
+            "clean_up_tokenization_spaces": False,
+            "add_prefix_space": False,
+        }
+
+    @property
+    def end_of_text(self) -> str:
+        """How the end-of-text token is spelled."""
+        return END_OF_TEXT
+
+
+class ByteTokenizer(Tokenizer):
+    """A token is a byte of UTF-8 and its id the byte; end-of-text is 0, which no text holds."""
+
+    vocab_size = 256
+    eot_id = 0
+
+    def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
+        # NUL in a prompt would be read as end-of-text; documents that hold it were refused.
+        return [
+            np.frombuffer(text.replace("\0", "").encode(), dtype=np.uint8).astype(self.dtype)
+            for text in texts
+        ]
+
+    def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
+        text = bytes(int(i) for i in ids).replace(b"\0", b"")
+        return text.decode("utf-8", "replace")
+
+    def first_token_bytes(self, text: str) -> int:
+        return min(len(text), 1)
+
+    def pieces(self, text: str, size: int) -> list[str]:
+        return [text[i : i + size] for i in range(0, len(text), size)]
+
+    def to_json(self) -> str:
+        # A BPE without merges leaves every byte a token of its own.
+        spelling = _byte_spelling()
+        vocab = {spelling[byte]: byte for byte in range(1, 256)} | {END_OF_TEXT: self.eot_id}
+        made = tokenizers.Tokenizer(models.BPE(vocab, []))
+        return _byte_level(made).to_str(pretty=True)
+
+
+class SubwordTokenizer(Tokenizer):
+    """Any tokenizer that Hugging Face `tokenizers` runs.
+
+    Args:
+        backend: used as it is, but for padding, truncation and added special tokens: all off.
+        end_of_text: spelling of its end-of-text token.
+        cut_at_words: whether texts may be cut where `_WORD_START` matches (byte-level BPE only).
+    """
+
+    def __init__(
+        self, backend: tokenizers.Tokenizer, end_of_text: str, *, cut_at_words: bool = False
+    ) -> None:
+        eot_id = backend.token_to_id(end_of_text)
+        if eot_id is None:
+            raise UserError(f"tokenizer: it has no token {end_of_text!r} to end a text with")
+        backend.no_padding()
+        backend.no_truncation()
+        # A document that spells "<|endoftext|>" is text, not the end of one.
+        backend.encode_special_tokens = True
+        self._backend = backend
+        self._end_of_text = end_of_text
+        self._cut_at_words = cut_at_words
+        self.eot_id = eot_id
+        self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def end_of_text(self) -> str:
+        return self._end_of_text
+
+    def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
+        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=self.dtype) for encoding in encodings]
+
+    def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
+        kept = [int(i) for i in ids if int(i) != self.eot_id]
+        text: str = self._backend.decode(kept, skip_special_tokens=False)
+        return text
+
+    def first_token_bytes(self, text: str) -> int:
+        # Offsets are in characters: a token that is part of a character counts as all of it.
+        offsets = self._backend.encode(text[:1000], add_special_tokens=False).offsets
+        return len(text[: offsets[0][1]].encode()) if offsets else 0
+
+    def pieces(self, text: str, size: int) -> list[str]:
+        return _cut_at_words(text, size) if self._cut_at_words else [text]
+
+    def to_json(self) -> str:
+        text: str = self._backend.to_str(pretty=True)
+        return text
+
+
+def load_tokenizer(name: str | Path) -> Tokenizer:
+    """The tokenizer that `--tokenizer` names, other than "bpe", which `prepare` trains.
+
+    Args:
+        name: "byte"; a `tokenizer.json` or a folder with one (a run's model/, a saved Hugging Face
+            tokenizer); or a hub id. Nothing but JSON and vocabulary text is read; no code is run.
+
+    Raises:
+        UserError: no such tokenizer, or one that cannot be used.
+    """
+    if str(name) == "byte":
+        return ByteTokenizer()
+    path = Path(name).expanduser()
+    if path.is_dir() and not (path / "tokenizer.json").is_file():
+        return _from_transformers(str(path))
+    if path.exists():
+        return _from_file(path / "tokenizer.json" if path.is_dir() else path)
+    text = str(name)
+    near = get_close_matches(text, ("byte", "bpe"), n=1)
+    looks_like_path = path.is_absolute() or text.startswith((".", "~")) or path.suffix == ".json"
+    if near or looks_like_path or text.count("/") > 1:
+        hint = f"did you mean {near[0]!r}?" if near else "give byte, bpe, a path or a hub id"
+        raise UserError(f"tokenizer: no such tokenizer {text!r}; {hint}")
+    return _from_transformers(text)
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Byte-level BPE learned from `texts` (the train part only); the same for the same texts.
+
+    Raises:
+        UserError: `vocab_size` is below 257, the bytes and end-of-text.
+    """
+    if vocab_size < MIN_BPE_VOCAB_SIZE:
+        raise UserError(
+            f"vocab_size: got {vocab_size}; bpe needs {MIN_BPE_VOCAB_SIZE} or more "
+            "(256 bytes and end-of-text), or use --tokenizer byte"
+        )
+    made = _byte_level(tokenizers.Tokenizer(models.BPE()), end_of_text=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    return SubwordTokenizer(made, END_OF_TEXT, cut_at_words=True)
+
+
+def _byte_level(made: tokenizers.Tokenizer, *, end_of_text: bool = True) -> tokenizers.Tokenizer:
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    if end_of_text:
+        made.add_special_tokens([END_OF_TEXT])
+    return made
+
+
+def _byte_spelling() -> list[str]:
+    """The character that byte-level tokenizers write for each byte (GPT-2's table)."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(plain)]
+    table = {byte: chr(byte) for byte in plain}
+    table |= {byte: chr(256 + number) for number, byte in enumerate(others)}
+    return [table[byte] for byte in range(256)]
+
+
+# Between a visible character and a single blank before a visible one. GPT-2's pattern never joins
+# the two sides: its tokens start at the blank, and only runs of blanks look ahead.
+_WORD_START = re.compile(r"(?<=\S)(?= \S)")
+
+
+def _cut_at_words(text: str, size: int) -> list[str]:
+    pieces = []
+    start = 0
+    while len(text) - start > size:
+        match = _WORD_START.search(text, start + size)
+        if match is None:
+            break
+        pieces.append(text[start : match.start()])
+        start = match.start()
+    return [*pieces, text[start:]]
+
+
+def _from_file(path: Path) -> Tokenizer:
+    try:
+        written = path.read_text(encoding="utf-8")
+        backend = tokenizers.Tokenizer.from_str(written)
+    # The binding raises plain Exception for a file of another form.
+    except Exception as error:
+        raise UserError(f"tokenizer: {path} is not a tokenizer.json ({error})") from error
+    byte = ByteTokenizer()
+    if written.strip() == byte.to_json().strip():
+        return byte
+    spelled = _written_end_token(path.parent) or _guess_end_token(backend)
+    if spelled is None:
+        raise UserError(
+            f"tokenizer: {path} does not say which token ends a text; put a tokenizer_config.json "
+            'with "eos_token" beside it'
+        )
+    return SubwordTokenizer(backend, spelled, cut_at_words=_may_cut_at_words(backend))
+
+
+def _may_cut_at_words(backend: tokenizers.Tokenizer) -> bool:
+    """Whether it is a byte-level BPE that cuts words as GPT-2 does: ours are, GPT-2's is."""
+    form = json.loads(backend.to_str())
+    gpt2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    plain_bpe = form["model"]["type"] == "BPE" and not form["model"].get("dropout")
+    only_special = all(token["special"] for token in form["added_tokens"])
+    return (
+        plain_bpe and only_special and form["normalizer"] is None and form["pre_tokenizer"] == gpt2
+    )
+
+
+def _written_end_token(folder: Path) -> str | None:
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        try:
+            token = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token")
+        except (OSError, ValueError, AttributeError):
+            continue
+        token = token.get("content") if isinstance(token, dict) else token
+        if isinstance(token, str):
+            return token
+    return None
+
+
+def _guess_end_token(backend: tokenizers.Tokenizer) -> str | None:
+    known = (token for token in _KNOWN_END_TOKENS if backend.token_to_id(token) is not None)
+    return next(known, None)
+
+
+def _from_transformers(name: str) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    try:
+        loaded = AutoTokenizer.from_pretrained(name, trust_remote_code=False, use_fast=True)
+    except Exception as error:  # the hub, the file forms and the parsers each have their own
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"tokenizer: cannot load {name!r} ({reason}); give byte, bpe, a folder with a "
+            "tokenizer.json, or a hub id that can be reached"
+        ) from error
+    backend = getattr(loaded, "backend_tokenizer", None)
+    if not isinstance(backend, tokenizers.Tokenizer):
+        raise UserError(f"tokenizer: {name!r} has no tokenizer.json form; save it as one first")
+    spelled = loaded.eos_token or _guess_end_token(backend)
+    if spelled is None:
+        raise UserError(f"tokenizer: {name!r} has no eos_token; set one and save it to a folder")
+    return SubwordTokenizer(backend, spelled, cut_at_words=_may_cut_at_words(backend))
