@@ -1,4 +1,4 @@
-"""The decoder-only transformer: its configuration, layers, logits and loss.
+"""The decoder-only transformer: tokens in, logits or loss out.
 
 The parts, their order and the parameters' names are those of Llama in `transformers` (Qwen3 with
 `qk_norm`), so a state dict of one loads into the other unchanged.
@@ -6,195 +6,15 @@ The parts, their order and the parameters' names are those of Llama in `transfor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from textgen.architecture import ModelConfig
+from textgen.layers import KeyValueCache, Layer, RMSNorm, causal_mask, rotary_tables
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """The shape of a `Transformer`; everything needed to build it again."""
-
-    vocab_size: int
-    """Token ids run from 0 to vocab_size - 1."""
-    context_length: int
-    """The most tokens that the model can attend to."""
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    """Key-value heads (Ainslie et al. 2023, GQA); num_heads must be a multiple of it."""
-    embed_dim: int
-    mlp_dim: int
-    """Width of the SwiGLU's two hidden projections."""
-    rope_theta: float = 10_000.0
-    """Base of the rotary angles (Su et al. 2021)."""
-    norm_eps: float = 1e-6
-    tie_embeddings: bool = True
-    """One matrix for the token embedding and the output projection."""
-    qk_norm: bool = True
-    """RMSNorm of each head's queries and keys before the rotation, as in Qwen3."""
-
-    def __post_init__(self) -> None:
-        problems = self._problems()
-        if problems:
-            raise ValueError("; ".join(problems))
-
-    def _problems(self) -> list[str]:
-        counts = ("vocab_size", "context_length", "num_layers", "num_heads", "num_kv_heads")
-        problems = [
-            f"{name} must be at least 1, not {getattr(self, name)}"
-            for name in (*counts, "embed_dim", "mlp_dim")
-            if getattr(self, name) < 1
-        ]
-        if problems:
-            return problems
-        if self.num_heads % self.num_kv_heads:
-            problems.append(
-                f"num_heads ({self.num_heads}) must be a multiple of num_kv_heads "
-                f"({self.num_kv_heads})"
-            )
-        if self.embed_dim % (2 * self.num_heads):
-            problems.append(
-                f"embed_dim ({self.embed_dim}) must be a multiple of 2 x num_heads "
-                f"({self.num_heads}): the rotation pairs up each head's dimensions"
-            )
-        return problems
-
-    @property
-    def head_dim(self) -> int:
-        return self.embed_dim // self.num_heads
-
-    @property
-    def num_parameters(self) -> int:
-        """Parameters of the model, the embedding included, a tied matrix counted once."""
-        kv_dim = self.num_kv_heads * self.head_dim
-        attention = 2 * self.embed_dim * (self.embed_dim + kv_dim)
-        norms = 2 * self.embed_dim + (2 * self.head_dim if self.qk_norm else 0)
-        layer = attention + 3 * self.embed_dim * self.mlp_dim + norms
-        embeddings = self.vocab_size * self.embed_dim * (1 if self.tie_embeddings else 2)
-        return embeddings + self.num_layers * layer + self.embed_dim
-
-
-class KeyValueCache(Protocol):
-    """What `Transformer.forward` asks of a cache while generating."""
-
-    def update(self, layer: int, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        """Store one layer's new keys and values, each [B, num_kv_heads, T, head_dim], at positions
-        start .. start + T - 1; return all from position 0: [B, num_kv_heads, start + T, head_dim].
-        """
-        ...
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang & Sennrich 2019)."""
-
-    def __init__(self, dim: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(dim))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-
-
-def rotary_tables(length: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the angles position x theta^(-2i / head_dim), each [length, head_dim].
-
-    Dimension i is paired with i + head_dim / 2 (the 'rotate_half' convention of `transformers`).
-    """
-    frequencies = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies).repeat(1, 2)
-    return angles.cos(), angles.sin()
-
-
-def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate x [..., T, head_dim] by the tables [T, head_dim]."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
-
-
-class Attention(nn.Module):
-    """Causal grouped-query self-attention with rotary positions."""
-
-    def __init__(self, config: ModelConfig, layer: int) -> None:
-        super().__init__()
-        self.layer = layer
-        self.head_dim = config.head_dim
-        self.grouped = config.num_kv_heads != config.num_heads
-        kv_dim = config.num_kv_heads * config.head_dim
-        self.q_proj = nn.Linear(config.embed_dim, config.embed_dim, bias=False)
-        self.k_proj = nn.Linear(config.embed_dim, kv_dim, bias=False)
-        self.v_proj = nn.Linear(config.embed_dim, kv_dim, bias=False)
-        self.o_proj = nn.Linear(config.embed_dim, config.embed_dim, bias=False)
-        self.q_norm: nn.Module = nn.Identity()
-        self.k_norm: nn.Module = nn.Identity()
-        if config.qk_norm:
-            self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
-            self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
-
-    def forward(
-        self,
-        x: Tensor,  # [B, T, D]
-        rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        cache: KeyValueCache | None,
-        start: int,
-    ) -> Tensor:
-        heads = (*x.shape[:2], -1, self.head_dim)
-        queries = self.q_norm(self.q_proj(x).view(heads)).transpose(1, 2)  # [B, H, T, Dh]
-        keys = self.k_norm(self.k_proj(x).view(heads)).transpose(1, 2)  # [B, Hkv, T, Dh]
-        values = self.v_proj(x).view(heads).transpose(1, 2)
-        queries = apply_rotary(queries, *rotary)
-        keys = apply_rotary(keys, *rotary)
-        if cache is not None:
-            keys, values = cache.update(self.layer, keys, values, start)
-        attended = F.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=mask,
-            is_causal=mask is None and x.shape[1] > 1,
-            enable_gqa=self.grouped,
-        )
-        return self.o_proj(attended.transpose(1, 2).flatten(2))
-
-
-class SwiGLU(nn.Module):
-    """down(silu(gate(x)) * up(x)) (Shazeer 2020)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(config.embed_dim, config.mlp_dim, bias=False)
-        self.up_proj = nn.Linear(config.embed_dim, config.mlp_dim, bias=False)
-        self.down_proj = nn.Linear(config.mlp_dim, config.embed_dim, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
-class Layer(nn.Module):
-    """Attention, then SwiGLU, each normalised before and added to the residual stream."""
-
-    def __init__(self, config: ModelConfig, layer: int) -> None:
-        super().__init__()
-        self.input_layernorm = RMSNorm(config.embed_dim, config.norm_eps)
-        self.self_attn = Attention(config, layer)
-        self.post_attention_layernorm = RMSNorm(config.embed_dim, config.norm_eps)
-        self.mlp = SwiGLU(config)
-
-    def forward(
-        self,
-        x: Tensor,
-        rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        cache: KeyValueCache | None,
-        start: int,
-    ) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotary, mask, cache, start)
-        return x + self.mlp(self.post_attention_layernorm(x))
+__all__ = ["Decoder", "KeyValueCache", "ModelConfig", "Transformer"]
 
 
 class Decoder(nn.Module):
@@ -224,12 +44,6 @@ class Decoder(nn.Module):
         for layer in self.layers:
             x = layer(x, rotary, mask, cache, start)
         return self.norm(x)
-
-
-def causal_mask(length: int, start: int, device: torch.device) -> Tensor:
-    """[length, start + length] of bool: query i, at position start + i, sees keys up to it."""
-    mask = torch.ones(length, start + length, dtype=torch.bool, device=device)
-    return mask.tril(diagonal=start)
 
 
 class Transformer(nn.Module):

@@ -5,7 +5,7 @@ A group's learning rate is `initial_lr` times the schedule's fraction: `set_lear
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from textgen.muon import muon_updates
+from textgen.muon import COEFFICIENTS, muon_updates
+
+ADAMW_LEARNING_RATE = 3e-3
+ADAMW_WEIGHT_DECAY = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,32 @@ class OptimizerConfig:
     epsilon: float = 1e-8
     momentum: float = 0.95
     """Muon's; with Nesterov's look-ahead."""
+
+    @classmethod
+    def of(cls, name: Literal["muon", "adamw"], **changes: float) -> OptimizerConfig:
+        """The defaults of the optimizer `name` with `changes`.
+
+        Under 'adamw' one `learning_rate` is that of all parameters.
+        """
+        if name == "muon":
+            return cls(name=name, **changes)
+        rate = changes.setdefault("learning_rate", ADAMW_LEARNING_RATE)
+        changes.setdefault("embedding_learning_rate", rate)
+        changes.setdefault("norm_learning_rate", rate)
+        changes.setdefault("weight_decay", ADAMW_WEIGHT_DECAY)
+        return cls(name=name, **changes)
+
+
+def update_cost(config: OptimizerConfig) -> Callable[[str, Tensor], float]:
+    """(name, parameter) -> what its update costs, in any unit, to share the work out by."""
+    from hvdcore.torch.cost import elementwise_cost, newton_schulz_cost  # loads Horovod
+
+    def cost(name: str, parameter: Tensor) -> float:
+        if config.name == "muon" and is_matrix(name, parameter):
+            return newton_schulz_cost(parameter.shape, len(COEFFICIENTS))
+        return elementwise_cost(parameter.shape)
+
+    return cost
 
 
 def is_matrix(name: str, parameter: Tensor) -> bool:
