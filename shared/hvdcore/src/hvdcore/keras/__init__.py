@@ -1,0 +1,48 @@
+"""Keras 3 on Horovod: the only part of hvdcore that imports TensorFlow, Keras and their Horovod.
+
+Example:
+    world = hvdcore.keras.init()
+    model.compile(optimizer="adam", loss="mse")
+    hvdcore.keras.distribute(model)
+    model.fit(my_shard, callbacks=[BroadcastModel(), ReduceMetrics(), StopTogether()])
+    hvdcore.keras.check_same_weights(model)
+"""
+
+from __future__ import annotations
+
+from hvdcore.keras.callbacks import (
+    BroadcastModel,
+    Heartbeat,
+    LearningRate,
+    ReduceMetrics,
+    StopTogether,
+)
+from hvdcore.keras.collectives import allreduce_sum, any_rank
+from hvdcore.keras.evaluation import evaluate
+from hvdcore.keras.optimizer import DistributedOptimizer
+from hvdcore.keras.startup import init
+from hvdcore.keras.train_step import distribute
+from hvdcore.keras.weights import (
+    average_statistics,
+    broadcast_model,
+    check_same_weights,
+    weights_sha256,
+)
+
+__all__ = [
+    "BroadcastModel",
+    "DistributedOptimizer",
+    "Heartbeat",
+    "LearningRate",
+    "ReduceMetrics",
+    "StopTogether",
+    "allreduce_sum",
+    "any_rank",
+    "average_statistics",
+    "broadcast_model",
+    "check_same_weights",
+    "distribute",
+    "evaluate",
+    "init",
+    "weights_sha256",
+]

@@ -1,0 +1,151 @@
+"""Owns `DistributedOptimizer`: any Keras 3 optimizer, applying gradients reduced over ranks.
+
+`horovod.tensorflow.keras.DistributedOptimizer` overrides methods that Keras 3 never calls
+(`_compute_gradients`, `aggregate_gradients`), so every rank silently trains on its own gradients;
+its callbacks fail on Keras 3 variables, which have no `ref()` (horovod issue 4290, open).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from hvdcore.errors import UserError
+from hvdcore.keras.reduction import GradientReduction, ReduceOp
+
+__all__ = ["DistributedOptimizer", "distribution_of"]
+
+_ATTRIBUTE = "_hvdcore_distribution"
+
+
+def DistributedOptimizer(
+    optimizer: Any, *, op: ReduceOp = "average", sparse_as_dense: bool = False
+) -> Any:
+    """Make an optimizer apply gradients reduced over all ranks. Every rank must call, in order.
+
+    The same object comes back, still of its own class: schedules, slots and `learning_rate` stay,
+    and a saved model holds the plain optimizer and loads without Horovod. After `load_model`
+    call this again. Clipping, weight decay and averages of weights act on the reduced gradients.
+    With `gradient_accumulation_steps` ranks communicate once an update, not once a batch; between
+    updates each rank holds its own sums, so write checkpoints at updates.
+
+    Under mixed_float16 wrap the outermost optimizer,
+    `DistributedOptimizer(LossScaleOptimizer(inner))`: ranks must agree that gradients are finite
+    before they decide on a step. `distribute(model)` does so after `compile`.
+
+    Args:
+        optimizer: a `keras.optimizers.Optimizer`.
+        op: "average" over ranks, or "sum".
+        sparse_as_dense: reduce embedding gradients as full tensors.
+
+    Returns:
+        `optimizer` itself.
+
+    Raises:
+        UserError: not an optimizer, or already distributed with other settings.
+    """
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise UserError(f"optimizer: got {type(optimizer).__name__}; give a keras Optimizer")
+    if op not in ("average", "sum"):
+        raise UserError(f"op: got {op!r}; give 'average' or 'sum'")
+    existing = distribution_of(optimizer)
+    if existing is None:
+        setattr(
+            optimizer, _ATTRIBUTE, Distribution(optimizer, GradientReduction(op, sparse_as_dense))
+        )
+    elif (existing.reduction.op, existing.reduction.sparse_as_dense) != (op, sparse_as_dense):
+        raise UserError("optimizer: already distributed with other settings; make a new one")
+    return optimizer
+
+
+def distribution_of(optimizer: Any) -> Distribution | None:
+    """How an optimizer is distributed, or None for a plain one."""
+    found: Distribution | None = getattr(optimizer, _ATTRIBUTE, None)
+    return found
+
+
+class Distribution:
+    """Stands in front of one optimizer's `apply`, the method every Keras 3 train step ends in.
+
+    `apply` is replaced on the instance, not by a subclass: Keras writes the class of an optimizer
+    into a saved model.
+    """
+
+    def __init__(self, optimizer: Any, reduction: GradientReduction) -> None:
+        self.reduction = reduction
+        self.apply_plain: Callable[..., None] = optimizer.apply
+        self._captured: list[list[Any]] | None = None
+        self._reduce_in_apply = True
+        self._is_reduced = False
+        optimizer.apply = self._apply
+        if optimizer.gradient_accumulation_steps and hasattr(optimizer, "_clip_gradients"):
+            # Keras calls this once an update, on the accumulated mean, just before clipping.
+            self._clip_plain: Callable[..., Any] = optimizer._clip_gradients
+            self._reduce_in_apply = False
+            optimizer._clip_gradients = self._reduce_and_clip
+
+    def remove(self, optimizer: Any) -> None:
+        """Make the optimizer plain again."""
+        for name in ("apply", "_clip_gradients", _ATTRIBUTE):
+            if name in vars(optimizer):
+                delattr(optimizer, name)
+
+    @contextmanager
+    def capturing(self) -> Iterator[list[list[Any]]]:
+        """Within the block `apply` only keeps the gradients it is given, one list for each call."""
+        calls: list[list[Any]] = []
+        self._captured = calls
+        try:
+            yield calls
+        finally:
+            self._captured = None
+
+    def apply_reduced(self, grads: Sequence[Any], trainable_variables: Any) -> None:
+        """Update from gradients that are reduced already; nothing is communicated."""
+        self._is_reduced = True
+        try:
+            self.apply_plain(grads, trainable_variables)
+        finally:
+            self._is_reduced = False
+
+    def _apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
+        if self._captured is not None:
+            self._captured.append(list(grads))
+            return
+        _check_context()
+        if self._reduce_in_apply:
+            grads = self.reduction(grads)
+        self.apply_plain(grads, trainable_variables)
+
+    def _reduce_and_clip(self, grads: Sequence[Any]) -> Any:
+        return self._clip_plain(grads if self._is_reduced else self.reduction(grads))
+
+
+def _check_context() -> None:
+    """Refuse the two places where a collective would fail far away, or hang."""
+    graph = tf.compat.v1.get_default_graph() if not tf.executing_eagerly() else None
+    if graph is None:
+        return
+    if type(graph).__name__ == "CondBranchFuncGraph":
+        # Keras wraps the compiled optimizer by itself under mixed_float16. Then one rank with an
+        # infinite gradient skips the branch with the collective, and the others wait for ever.
+        raise UserError(
+            "optimizer: the distributed optimizer is inside a LossScaleOptimizer; call "
+            "hvdcore.keras.distribute(model) after model.compile, or wrap the LossScaleOptimizer"
+        )
+    if _compiled_by_xla(graph):
+        # Horovod's operations have no XLA kernel (horovod issue 2590).
+        raise UserError(
+            "jit_compile: XLA cannot hold the communication; call hvdcore.keras.distribute(model) "
+            "after model.compile, or compile with jit_compile=False"
+        )
+
+
+def _compiled_by_xla(graph: Any) -> bool:
+    from tensorflow.python.ops import control_flow_util
+
+    return bool(control_flow_util.GraphOrParentsInXlaContext(graph))

@@ -1,0 +1,131 @@
+"""Owns the reduction of a step's gradients: one grouped collective, sparse rows included."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from hvdcore.keras.native import engine
+from hvdcore.keras.phases import inside_collective
+
+__all__ = ["GradientReduction", "ReduceOp", "sum_equal_rows"]
+
+ReduceOp = Literal["average", "sum"]
+
+_numbers = itertools.count()
+
+
+class GradientReduction:
+    """Averages or sums gradients over ranks. Also carries the ranks' wish to stop.
+
+    The wish travels as one more float in the same collective, so that agreeing at every step
+    costs no further round between ranks.
+
+    Args:
+        op: "average" (mean over ranks), or "sum" (the caller has scaled the loss by the global
+            number of samples).
+        sparse_as_dense: reduce `tf.IndexedSlices` as full tensors. Cheaper when
+            size x (rows a rank touches) exceeds about twice the rows of the table.
+    """
+
+    def __init__(self, op: ReduceOp, sparse_as_dense: bool) -> None:
+        self.op = op
+        self.sparse_as_dense = sparse_as_dense
+        # Horovod pairs tensors by name. Names made from layers differ as soon as one rank has
+        # built a model more than the others (rank 0 loading a checkpoint, say), and then all hang.
+        self._name = f"hvdcore_gradients_{next(_numbers)}"
+        self._stop_wished = tf.Variable(0.0, trainable=False, name="hvdcore_stop_wished")
+        self._stop_agreed = tf.Variable(0.0, trainable=False, name="hvdcore_stop_agreed")
+
+    def __call__(self, gradients: Sequence[Any], *, dense: bool | None = None) -> list[Any]:
+        """Reduce. Every rank must call, with gradients of the same shapes; None stays None.
+
+        Args:
+            gradients: tensors, `tf.IndexedSlices` or None, one for each variable.
+            dense: overrides `sparse_as_dense` for this call.
+
+        Returns:
+            Tensors, `tf.IndexedSlices` with each row once, or None, in the same order.
+        """
+        as_dense = self.sparse_as_dense if dense is None else dense
+        reduced = [tf.convert_to_tensor(g) if as_dense and _is_sparse(g) else g for g in gradients]
+        sparse = [i for i, g in enumerate(reduced) if _is_sparse(g)]
+        full = [i for i, g in enumerate(reduced) if g is not None and not _is_sparse(g)]
+        with inside_collective([g for g in reduced if g is not None]) as waiting:
+            for i, g in zip(full, self._reduce_full([reduced[i] for i in full]), strict=True):
+                reduced[i] = g
+            for i, g in zip(sparse, self._gather([reduced[i] for i in sparse]), strict=True):
+                reduced[i] = g
+            waiting.extend(g for g in reduced if g is not None)
+        return [sum_equal_rows(g) if _is_sparse(g) else g for g in reduced]
+
+    def wish_stop(self, wish: bool) -> None:
+        """Whether this rank wants to stop; told to the others by the next reduction."""
+        self._stop_wished.assign(float(wish))
+
+    def stop_agreed(self) -> bool:
+        """Whether some rank wanted to stop before the last reduction; equal on every rank."""
+        if engine().size() == 1:
+            return bool(self._stop_wished.numpy() > 0)
+        return bool(self._stop_agreed.numpy() > 0)
+
+    def _reduce_full(self, tensors: list[Any]) -> list[Any]:
+        hvd = engine()
+        if hvd.size() == 1:
+            return tensors
+        wish = tf.cast(self._stop_wished, tensors[0].dtype if tensors else tf.float32)
+        *reduced, stop = self._grouped(
+            hvd.grouped_allreduce,
+            [*tensors, wish],
+            op=hvd.Average if self.op == "average" else hvd.Sum,
+        )
+        self._stop_agreed.assign(tf.cast(stop, tf.float32))
+        return reduced
+
+    def _gather(self, slices: list[Any]) -> list[Any]:
+        # Not left to hvd.grouped_allreduce: mixed with dense tensors it pairs sparse results with
+        # the wrong tensors' shapes and fails (horovod issue 3994, open).
+        hvd = engine()
+        if hvd.size() == 1 or not slices:
+            return slices
+        rows = [s.values for s in slices] + [s.indices for s in slices]
+        gathered = self._grouped(hvd.grouped_allgather, rows)
+        share = 1.0 / hvd.size() if self.op == "average" else 1.0
+        return [
+            tf.IndexedSlices(values * tf.cast(share, values.dtype), indices, s.dense_shape)
+            for values, indices, s in zip(
+                gathered[: len(slices)], gathered[len(slices) :], slices, strict=True
+            )
+        ]
+
+    def _grouped(
+        self, collective: Callable[..., Any], tensors: list[Any], **options: Any
+    ) -> list[Any]:
+        """One call for each element type, for a group must be of one; usually that is one call."""
+        results: list[Any] = [None] * len(tensors)
+        for dtype in dict.fromkeys(t.dtype for t in tensors):
+            places = [i for i, t in enumerate(tensors) if t.dtype == dtype]
+            name = f"{self._name}_{collective.__name__}_{dtype.name}"
+            group = [tensors[i] for i in places]
+            done = collective(group, name=name, ignore_name_scope=True, **options)
+            for i, tensor in zip(places, done, strict=True):
+                results[i] = tensor
+        return results
+
+
+def sum_equal_rows(slices: Any) -> Any:
+    """`tf.IndexedSlices` with each index once, its rows summed.
+
+    Keras 3 squares sparse values row by row, so an index that occurs twice (two ranks, or one
+    batch, using a word twice) would give Adam a^2 + b^2 in place of (a + b)^2.
+    """
+    indices, position = tf.unique(slices.indices)
+    values = tf.math.unsorted_segment_sum(slices.values, position, tf.shape(indices)[0])
+    return tf.IndexedSlices(values, indices, dense_shape=slices.dense_shape)
+
+
+def _is_sparse(gradient: Any) -> bool:
+    return isinstance(gradient, tf.IndexedSlices)

@@ -1,0 +1,82 @@
+"""Owns the start of a Keras rank: controller, size check, device."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from hvdcore.environment import cores_available, threads_per_rank
+from hvdcore.errors import UserError
+from hvdcore.keras.native import check_backend, engine
+from hvdcore.world import World, check_size, world_from_environment
+
+__all__ = ["init", "pin_device"]
+
+
+def init() -> World:
+    """Start Horovod and return this process's World. Every rank must call; again is harmless.
+
+    Call it before the first tensor is made: a device can be chosen only until then. With no
+    launcher this is Horovod with one rank.
+
+    Raises:
+        UserError: Horovod's build does not fit TensorFlow, Keras runs on another backend, another
+            number of ranks came up than was asked for, or this rank has no GPU of its own.
+    """
+    check_backend()
+    launched = world_from_environment()
+    if launched.controller == "none":
+        # Without mpirun's daemon MPI_Init ends the process, and Horovod prefers MPI.
+        os.environ["HOROVOD_CONTROLLER"] = "gloo"
+        os.environ["HOROVOD_CPU_OPERATIONS"] = "gloo"
+    hvd = engine()
+    if not hvd.is_initialized():
+        hvd.init()
+        _share_cores(hvd.local_size())
+        pin_device(hvd.local_rank())
+    world = World(
+        rank=hvd.rank(),
+        size=hvd.size(),
+        local_rank=hvd.local_rank(),
+        local_size=hvd.local_size(),
+        controller=launched.controller,
+    )
+    expected = os.environ.get("HVDCORE_EXPECTED_SIZE")
+    check_size(world, int(expected) if expected else None)
+    return world
+
+
+def _share_cores(local_size: int) -> None:
+    """Threads for ranks that came up without hvdcore's launch, which sets them before TensorFlow.
+
+    TensorFlow starts a thread for each core of the host, in every rank.
+    """
+    if local_size > 1 and "TF_NUM_INTRAOP_THREADS" not in os.environ:
+        threads = threads_per_rank(local_size, cores_available())
+        with contextlib.suppress(RuntimeError):  # a tensor was made already: too late
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+
+
+def pin_device(local_rank: int) -> None:
+    """Give this rank the GPU with its local rank, and let its memory grow as needed.
+
+    One visible GPU is taken as it is: the scheduler has then chosen it for this rank.
+
+    Raises:
+        UserError: there are several GPUs, but fewer than local ranks.
+    """
+    gpus: Sequence[Any] = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return
+    if 1 < len(gpus) <= local_rank:
+        raise UserError(
+            f"--np: local rank {local_rank} has no GPU, this host shows {len(gpus)}; "
+            "start at most that many ranks on a host"
+        )
+    mine = gpus[0] if len(gpus) == 1 else gpus[local_rank]
+    tf.config.set_visible_devices(mine, "GPU")
+    tf.config.experimental.set_memory_growth(mine, True)
