@@ -39,10 +39,15 @@ class _OneWriteHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            raw = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+            text = self.format(record) + "\n"
             stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
             stream.flush()
-            os.write(stream.fileno(), raw)
+            try:
+                descriptor = stream.fileno()
+            except (OSError, ValueError):  # a stream in memory: a notebook, a test
+                stream.write(text)
+            else:
+                os.write(descriptor, text.encode("utf-8", "backslashreplace"))
         except (OSError, ValueError):
             self.handleError(record)
 
@@ -54,7 +59,7 @@ def setup_logging(world: World, run_dir: Path | None) -> None:
     warnings and errors do. A supervised rank writes no file itself: its supervisor does, so that
     a crash message of C++ code is in the log as well.
     """
-    handlers: list[logging.Handler] = []
+    handlers: list[logging.Handler] = [logging.NullHandler()]
     supervised = HEARTBEAT_VARIABLE in os.environ
     if world.is_root or supervised:
         console = _OneWriteHandler()

@@ -1,0 +1,105 @@
+"""Owns a rank's process: started in a group of its own, bound to its supervisor's life, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hvdcore.leftovers import end_leftovers
+
+__all__ = ["RankProcess", "process_state"]
+
+_PR_SET_PDEATHSIG = 1
+_MARKER = "HVDCORE_RANK_MARKER"
+
+
+def process_state(pid: int) -> str:
+    """The state letter of a process ('R', 'S', 'T' stopped, 'Z', ...), '' when it is not there."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[0]
+
+
+def _die_with_parent() -> Callable[[], None]:
+    """What a child runs before exec: a new group, and SIGKILL the moment its supervisor is gone.
+
+    A supervisor can die by SIGKILL, when it can clean up nothing; then the kernel does.
+    """
+    parent = os.getpid()
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def prepare() -> None:
+        os.setpgid(0, 0)
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    return prepare
+
+
+class RankProcess:
+    """The process that does a rank's work. Its output comes through two pipes.
+
+    Args:
+        command: program and arguments, passed on byte for byte.
+        env: its whole environment.
+
+    Raises:
+        OSError: the program cannot be started.
+    """
+
+    def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
+        self._marker = secrets.token_hex(8)
+        self._process = subprocess.Popen(
+            command,
+            env={**env, _MARKER: self._marker},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            # Safe here: the supervisor is the only thread of its process.
+            preexec_fn=_die_with_parent(),
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.pid = self._process.pid
+        self.stdout_fd = self._process.stdout.fileno()
+        self.stderr_fd = self._process.stderr.fileno()
+        os.set_blocking(self.stdout_fd, False)
+        os.set_blocking(self.stderr_fd, False)
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal, or None while it runs."""
+        return self._process.poll()
+
+    def signal(self, number: int, pid: int | None = None) -> None:
+        """Signal the process that trains: `pid` when it is known to be below ours, else ours.
+
+        Not the group: a shell around the trainer would die at once and take it along.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid or self.pid, number)
+
+    def kill(self) -> None:
+        """End it and everything that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        end_leftovers(_MARKER, self._marker)
+
+    def close(self) -> None:
+        """Kill what is left and give the pipes back."""
+        self.kill()
+        self._process.wait()
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
