@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,21 +32,31 @@ _FIXES = {
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError that the user can mend (full, read-only, no permission) into a UserError.
+    """Turn an error that the user can mend (full, read-only, no permission) into a UserError.
 
     Args:
         path: what is being written; named in the error.
 
     Raises:
-        UserError: naming the path and the fix. Any other OSError passes through.
+        UserError: naming the path and the fix. Any other error passes through.
     """
     try:
         yield
-    except OSError as error:
-        fix = _FIXES.get(error.errno or 0)
+    except UserError:
+        raise
+    except Exception as error:
+        fix = _FIXES.get(_errno(error))
         if fix is None:
             raise
         raise UserError(f"{path}: cannot write: {fix}") from error
+
+
+def _errno(error: Exception) -> int:
+    if isinstance(error, OSError):
+        return error.errno or 0
+    # Libraries in Rust (safetensors, tokenizers) raise types of their own and say it in words.
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else 0
 
 
 def fsync_path(path: Path) -> None:

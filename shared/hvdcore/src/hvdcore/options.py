@@ -53,8 +53,8 @@ def _lenient(number: Callable[[str], Any], name: str) -> Callable[[str], Any]:
     return read
 
 
-_WHOLE = {"parser": _lenient(int, "integer"), "metavar": "INTEGER"}
-_REAL = {"parser": _lenient(float, "number"), "metavar": "NUMBER"}
+WHOLE = {"parser": _lenient(int, "integer"), "metavar": "INTEGER"}
+REAL = {"parser": _lenient(float, "number"), "metavar": "NUMBER"}
 
 Data = Annotated[
     str | None,
@@ -86,37 +86,37 @@ Hosts = Annotated[
 ]  # fmt: skip
 Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Which model to train.")]
 Epochs = Annotated[
-    int | None, typer.Option("--epochs", **_WHOLE, help="Passes over the training data.")
+    int | None, typer.Option("--epochs", **WHOLE, help="Passes over the training data.")
 ]
 MaxSteps = Annotated[
     int | None,
-    typer.Option("--max-steps", **_WHOLE, help="Stop after this many steps, whatever --epochs."),
+    typer.Option("--max-steps", **WHOLE, help="Stop after this many steps, whatever --epochs."),
 ]
 GlobalBatchSize = Annotated[
     int | None,
     typer.Option(
-        "--global-batch-size", **_WHOLE,
+        "--global-batch-size", **WHOLE,
         help="Samples a step over all ranks together; a multiple of their number.",
     ),
 ]  # fmt: skip
 LearningRate = Annotated[
     float | None,
     typer.Option(
-        "--learning-rate", **_REAL,
+        "--learning-rate", **REAL,
         help="Peak learning rate; it belongs to the global batch, whatever the number of ranks.",
     ),
 ]  # fmt: skip
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", **_WHOLE, help="Seed of weights, sample order and sampling."),
+    typer.Option("--seed", **WHOLE, help="Seed of weights, sample order and sampling."),
 ]
 EvalEvery = Annotated[
     int | None,
-    typer.Option("--eval-every", **_WHOLE, help="Steps from one validation to the next."),
+    typer.Option("--eval-every", **WHOLE, help="Steps from one validation to the next."),
 ]
 CheckpointEvery = Annotated[
     int | None,
-    typer.Option("--checkpoint-every", **_WHOLE, help="Steps from one checkpoint to the next."),
+    typer.Option("--checkpoint-every", **WHOLE, help="Steps from one checkpoint to the next."),
 ]
 Resume = Annotated[
     str | None,
@@ -136,7 +136,7 @@ ConfigFile = Annotated[
 StallTimeout = Annotated[
     float | None,
     typer.Option(
-        "--stall-timeout", **_REAL,
+        "--stall-timeout", **REAL,
         help="Seconds without a sign of life from a rank until the run is ended. Default: 300.",
     ),
 ]  # fmt: skip

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hvdcore.checkpoint.store import Checkpoint, best, latest_valid, load
 from hvdcore.errors import UserError
+from hvdcore.json_files import json_safe
 from hvdcore.run_dir import RunDir
 
 __all__ = ["require_checkpoint", "require_same", "resolve_resume", "shapes_hash"]
@@ -65,18 +66,29 @@ def require_same(meta_field: str, expected: Any, got: Any) -> None:
 
     Args:
         meta_field: the name of what is compared, such as `num_layers`.
-        expected: what this run asks for.
+        expected: what this run asks for; of mappings, only the values that differ are reported.
         got: what the checkpoint holds.
 
     Raises:
         UserError: when they differ, with both values.
     """
-    if expected != got:
+    differing = list(_differences(meta_field, json_safe(expected), json_safe(got)))
+    if differing:
         raise UserError(
-            f"{meta_field}: the checkpoint was written with {got!r}, this run asks for"
-            f" {expected!r}; give {got!r}, or start anew with --resume never in another"
-            " --output-dir"
+            *(
+                f"{name}: the checkpoint was written with {there!r}, this run asks for {here!r};"
+                f" give {there!r}, or start anew in another --output-dir"
+                for name, here, there in differing
+            )
         )
+
+
+def _differences(name: str, here: Any, there: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(here, Mapping) and isinstance(there, Mapping):
+        for key in dict.fromkeys((*here, *there)):
+            yield from _differences(f"{name}.{key}", here.get(key), there.get(key))
+    elif here != there:
+        yield name, here, there
 
 
 def shapes_hash(shapes: Mapping[str, Sequence[int]]) -> str:

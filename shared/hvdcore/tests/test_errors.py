@@ -1,0 +1,70 @@
+"""User errors: one line each, all at once, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hvdcore.errors import Problems, UserError, exit_on_user_error, user_errors_exit
+
+
+def test_problems_come_all_at_once_and_each_once() -> None:
+    problems = Problems()
+    problems.raise_if_any()
+    assert not problems
+    problems.add("epochs", "got 0; give 1 or more")
+    problems.add("epochs", "got 0; give 1 or more")
+    with problems.catching():
+        raise UserError("a: wrong", "b: wrong\n  too")
+    with pytest.raises(UserError) as caught:
+        problems.raise_if_any()
+    assert caught.value.problems == ("epochs: got 0; give 1 or more", "a: wrong", "b: wrong too")
+    assert str(caught.value).count("\n") == 2
+    assert isinstance(caught.value, ValueError)
+
+
+def test_collect() -> None:
+    both = UserError.collect([UserError("a: x", "b: y"), UserError("a: x", "c: z")])
+    assert both.problems == ("a: x", "b: y", "c: z")
+
+
+def test_exit_prints_one_line_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, user_errors_exit():
+        raise UserError("data: no such path", "np: too many")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: data: no such path\nerror: np: too many\n"
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(ValueError, match="a defect"), user_errors_exit():
+        raise ValueError("a defect")
+
+
+def test_a_typer_command_keeps_its_options() -> None:
+    app = typer.Typer()
+
+    @app.command()
+    @exit_on_user_error
+    def command(epochs: int = 3) -> None:
+        """Train."""
+        raise UserError(f"epochs: got {epochs}")
+
+    result = CliRunner().invoke(app, ["--epochs", "7"])
+    assert result.exit_code == 2
+    assert result.stderr == "error: epochs: got 7\n"
+    assert "--epochs" in CliRunner().invoke(app, ["--help"]).stdout
+
+
+def test_a_process_exits_with_2_and_no_traceback() -> None:
+    code = (
+        "from hvdcore.errors import UserError, user_errors_exit\n"
+        "with user_errors_exit():\n"
+        "    raise UserError('data: no such path; check it')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: data: no such path; check it\n"
