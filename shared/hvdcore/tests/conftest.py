@@ -1,9 +1,49 @@
-"""Settings for every test of hvdcore."""
+"""What every test of hvdcore may use: disks that are really full or read-only."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[Path]:
+    """A file system of 1 MB in memory at `folder`."""
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root and mount")
+    folder.mkdir()
+    command = [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"this machine lets nobody mount: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 1 MB: empty, but anything real fills it."""
+    with mounted(tmp_path / "full") as folder:
+        yield folder
+
+
+@pytest.fixture
+def read_only_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk that is mounted read-only."""
+    with mounted(tmp_path / "read_only") as folder:
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        yield folder

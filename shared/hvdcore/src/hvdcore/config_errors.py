@@ -104,7 +104,10 @@ def _fix(kind: str, details: Mapping[str, Any]) -> str:
     if kind in ("value_error", "assertion_error"):
         return _own_text(details)
     if kind in _FIXES:
-        return _FIXES[kind].format(**details.get("ctx", {}))
+        bounds = details.get("ctx", {})
+        return _FIXES[kind].format(
+            **{k: f"{v:g}" if isinstance(v, float) else v for k, v in bounds.items()}
+        )
     return str(details["msg"])
 
 

@@ -1,0 +1,97 @@
+"""Files are the old ones or the new ones, whole: on full and read-only disks too."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hvdcore.atomic import write_bytes_atomically, writing
+from hvdcore.errors import UserError
+from hvdcore.json_files import json_safe, read_json_object, write_json_atomically
+
+
+def test_replaces_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_bytes_atomically(path, b"old")
+    write_bytes_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_full_disk_keeps_the_old_file(full_disk: Path) -> None:
+    path = full_disk / "report.json"
+    write_bytes_atomically(path, b"old")
+    with pytest.raises(UserError, match=r"report\.json: cannot write: the disk is full"):
+        write_bytes_atomically(path, bytes(4 << 20))
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in full_disk.iterdir()] == ["report.json"]
+
+
+def test_read_only_disk(read_only_disk: Path) -> None:
+    with pytest.raises(UserError, match="read-only; give another --output-dir"):
+        write_bytes_atomically(read_only_disk / "x", b"")
+
+
+def test_words_of_rust_libraries_are_understood(full_disk: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.numpy")
+    with pytest.raises(UserError, match="the disk is full"), writing(full_disk):
+        safetensors.save_file({"w": np.zeros(500_000)}, full_disk / "w.safetensors")
+
+
+def test_other_errors_pass(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), writing(tmp_path):
+        (tmp_path / "none").read_bytes()
+    with pytest.raises(KeyError), writing(tmp_path):
+        raise KeyError("a defect")
+    with pytest.raises(UserError, match="quota"), writing(tmp_path):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
+def test_json_is_strict(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    value = {
+        "nan": math.nan,
+        "inf": [np.float32("inf")],
+        "step": np.int64(3),
+        "path": Path("a"),
+        "pair": (1, 2.5),
+        "flag": True,
+        "text": "é",
+        "none": None,
+    }
+    write_json_atomically(path, value)
+    assert "NaN" not in path.read_text()
+    assert read_json_object(path) == {
+        "nan": None,
+        "inf": [None],
+        "step": 3,
+        "path": "a",
+        "pair": [1, 2.5],
+        "flag": True,
+        "text": "é",
+        "none": None,
+    }
+    assert json_safe(True) is True
+
+
+def strange() -> Iterator[tuple[bytes, str]]:
+    yield b"{", "not valid JSON"
+    yield b"[]", "holds a list"
+    yield b"\xff", "not valid JSON"
+
+
+@pytest.mark.parametrize(("contents", "expected"), list(strange()))
+def test_unreadable_json(tmp_path: Path, contents: bytes, expected: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(contents)
+    with pytest.raises(UserError, match=expected):
+        read_json_object(path)
+    with pytest.raises(UserError, match="cannot read: No such file"):
+        read_json_object(tmp_path / "none.json")
+    assert json.dumps(json_safe({1: {2: 3}})) == '{"1": {"2": 3}}'
