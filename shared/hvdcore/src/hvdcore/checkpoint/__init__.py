@@ -3,24 +3,14 @@
 Framework-free. Rank 0 writes, every rank may read.
 """
 
+from hvdcore.checkpoint.folder import clean_up, discard_after, staging_path
 from hvdcore.checkpoint.resume import (
     require_checkpoint,
     require_same,
     resolve_resume,
     shapes_hash,
 )
-from hvdcore.checkpoint.store import (
-    Checkpoint,
-    best,
-    clean_up,
-    commit,
-    discard_after,
-    latest_valid,
-    load,
-    save,
-    stage,
-    staging_path,
-)
+from hvdcore.checkpoint.store import Checkpoint, best, commit, latest_valid, load, save, stage
 
 __all__ = [
     "Checkpoint",

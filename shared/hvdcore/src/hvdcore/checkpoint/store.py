@@ -8,26 +8,30 @@ of every file), and renamed; a name never changes its contents afterwards.
 from __future__ import annotations
 
 import logging
-import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hvdcore.atomic import fsync_path, writing
+from hvdcore.checkpoint.folder import (
+    clean_up,
+    delete,
+    discard_after,
+    free_name,
+    newest_first,
+    staging_path,
+)
 from hvdcore.checkpoint.seal import broken_reason, write_manifest
+from hvdcore.environment_record import PACKAGES, package_versions
 from hvdcore.errors import UserError
 from hvdcore.json_files import read_json_object, write_json_atomically
 
-__all__ = ["Checkpoint", "best", "clean_up", "commit", "discard_after", "latest_valid", "load"]
-__all__ += ["save", "stage", "staging_path"]
+__all__ = ["Checkpoint", "best", "commit", "latest_valid", "load", "save", "stage"]
 
 _logger = logging.getLogger(__name__)
-_NAME = re.compile(r"step-(\d+)(?:-(\d+))?")
-_STAGING = ".writing-"
-_TRASH = ".deleting-"
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Checkpoint:
     Attributes:
         path: its directory.
         step: optimizer updates made before it was written.
-        meta: contents of meta.json: step and whatever the writer gave.
+        meta: contents of meta.json: step, is_best, versions of packages, and what the writer gave.
     """
 
     path: Path
@@ -74,8 +78,8 @@ def save(
         step: optimizer updates made so far.
         write: called with an empty directory to put its files in (safetensors, JSON).
         keep: how many of the newest to keep, 1 or more, beside the best.
-        meta: JSON values for meta.json: position, shapes, versions.
-        is_best: point `best` at this one; the one it pointed at before may then be deleted.
+        meta: JSON values for meta.json: position, shapes; the versions of packages are added.
+        is_best: make this the one that `best` finds; the one before it may then be deleted.
 
     Raises:
         UserError: when the disk is full or cannot be written; earlier checkpoints stay valid.
@@ -88,11 +92,6 @@ def save(
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
-
-
-def staging_path(directory: Path, step: int) -> Path:
-    """Where the files of a checkpoint being written go; every rank can work it out."""
-    return directory / f"{_STAGING}step-{step:08d}"
 
 
 def stage(directory: Path, step: int) -> Path:
@@ -117,17 +116,27 @@ def commit(
     meta: Mapping[str, Any] | None = None,
     is_best: bool = False,
 ) -> Checkpoint:
-    """Seal what was staged and let it appear, then delete old ones. Rank 0 only; see `save`."""
+    """Seal what was staged and let it appear, then delete old ones, and any of a later step (a
+    damaged one that was passed over, or a future that was gone back from). Rank 0 only.
+
+    The arguments and errors are those of `save`.
+    """
     staged = staging_path(directory, step)
-    contents = {**(meta or {}), "step": step}
+    # In the checkpoint itself, not in a pointer beside it: a kill between two writes could leave
+    # the pointer behind the checkpoints.
+    contents = {
+        "versions": package_versions(PACKAGES),
+        **(meta or {}),
+        "step": step,
+        "is_best": is_best,
+    }
     with writing(directory):
         write_json_atomically(staged / "meta.json", contents)
         write_manifest(staged, step)
-        path = _free_name(directory, step)
+        path = free_name(directory, step)
         staged.rename(path)
         fsync_path(directory)
-    if is_best:
-        write_json_atomically(directory / "best.json", {"name": path.name, "step": step})
+    discard_after(directory, step)
     _prune(directory, keep)
     return _opened(path)
 
@@ -148,7 +157,7 @@ def load(path: Path) -> Checkpoint:
 
 def latest_valid(directory: Path) -> Checkpoint | None:
     """The newest checkpoint that verifies; half-written ones are passed over with a warning."""
-    for path in _newest_first(directory):
+    for path in newest_first(directory):
         reason = broken_reason(path)
         if reason is None:
             return _opened(path)
@@ -162,40 +171,8 @@ def best(directory: Path) -> Checkpoint | None:
     Raises:
         UserError: when it is half-written or damaged.
     """
-    pointer = directory / "best.json"
-    if not pointer.is_file():
-        return None
-    return load(directory / Path(str(read_json_object(pointer)["name"])).name)
-
-
-def clean_up(directory: Path) -> list[str]:
-    """Delete what a killed run left half-done, and log it. Rank 0 only; `stage` does it too,
-    since a run has one writer and whatever is half-done then is from before.
-
-    Returns:
-        The names deleted.
-    """
-    if not directory.is_dir():
-        return []
-    left = sorted(p for p in directory.iterdir() if p.name.startswith((_STAGING, _TRASH, ".best")))
-    for path in left:
-        _logger.warning("%s: left half-done by a killed run; deleting it", path)
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return [path.name for path in left]
-
-
-def discard_after(directory: Path, step: int) -> list[str]:
-    """Delete checkpoints of later steps, when a run goes back to an earlier one: they belong to
-    a future that will not be. Rank 0 only.
-
-    Returns:
-        The names deleted.
-    """
-    later = [path for path in _newest_first(directory) if _order(path)[0] > step]
-    for path in later:
-        _logger.info("%s: later than the step resumed from; deleting it", path)
-        _delete(path)
-    return [path.name for path in later]
+    path = _best_path(directory)
+    return None if path is None else load(path)
 
 
 def _opened(path: Path) -> Checkpoint:
@@ -203,39 +180,16 @@ def _opened(path: Path) -> Checkpoint:
     return Checkpoint(path, int(meta["step"]), meta)
 
 
-def _newest_first(directory: Path) -> list[Path]:
-    if not directory.is_dir():
-        return []
-    found = [p for p in directory.iterdir() if p.is_dir() and _NAME.fullmatch(p.name)]
-    return sorted(found, key=_order, reverse=True)
-
-
-def _order(path: Path) -> tuple[int, int]:
-    match = _NAME.fullmatch(path.name)
-    assert match is not None
-    return int(match[1]), int(match[2] or 1)
-
-
-def _free_name(directory: Path, step: int) -> Path:
-    # Two renames would be needed to replace a directory, with none in place between them.
-    name, number = f"step-{step:08d}", 1
-    while (directory / name).exists():
-        number += 1
-        name = f"step-{step:08d}-{number}"
-    return directory / name
-
-
 def _prune(directory: Path, keep: int) -> None:
-    pointer = directory / "best.json"
-    best_name = read_json_object(pointer).get("name") if pointer.is_file() else None
-    for path in _newest_first(directory)[max(keep, 1) :]:
-        if path.name != best_name:
-            _delete(path)
+    best_path = _best_path(directory)
+    for path in newest_first(directory)[max(keep, 1) :]:
+        if path != best_path:
+            delete(path)
 
 
-def _delete(path: Path) -> None:
-    # Under another name first: half-deleted, it must not look like a damaged checkpoint.
-    trash = path.with_name(_TRASH + path.name)
-    shutil.rmtree(trash, ignore_errors=True)
-    os.rename(path, trash)
-    shutil.rmtree(trash)
+def _best_path(directory: Path) -> Path | None:
+    for path in newest_first(directory):
+        with suppress(UserError):
+            if read_json_object(path / "meta.json").get("is_best"):
+                return path
+    return None
