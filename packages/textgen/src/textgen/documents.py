@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from hvdcore.errors import UserError
 
-__all__ = ["Document", "FileSource", "Skipped", "find_files"]
+__all__ = ["Document", "FileSource", "Skipped", "find_files", "missing_column", "row_document"]
 
 TEXT_SUFFIXES = (".txt", ".text", ".md")
 ROW_SUFFIXES = (".jsonl", ".ndjson", ".parquet")
@@ -27,10 +27,17 @@ _PARQUET_ROWS = 256  # rows decoded at once: bounds the memory
 
 @dataclass(frozen=True)
 class Document:
-    """One document: `text` is normalised UTF-8, `origin` says where it came from."""
+    """One document.
+
+    Attributes:
+        text: normalised UTF-8.
+        origin: where it came from, for messages.
+        bits: information in the choices that generated it, where that is known.
+    """
 
     text: bytes
     origin: str
+    bits: float | None = None
 
 
 @dataclass
@@ -160,7 +167,7 @@ def _kind(path: Path) -> str:
     return ""
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
@@ -211,11 +218,16 @@ def _json_documents(path: Path, column: str, skipped: Skipped) -> Iterator[Docum
             if not isinstance(row, dict):
                 raise UserError(f"data: {origin}: a {type(row).__name__}, not a JSON object")
             if column not in row:
-                raise _no_column(origin, column, sorted(row))
-            yield from _row_document(row[column], origin, column, skipped)
+                raise missing_column(origin, column, sorted(row))
+            yield from row_document(row[column], origin, column, skipped)
 
 
-def _row_document(value: object, origin: str, column: str, skipped: Skipped) -> Iterator[Document]:
+def row_document(value: object, origin: str, column: str, skipped: Skipped) -> Iterator[Document]:
+    """The document in one row's column, or none when it is counted in `skipped`.
+
+    Raises:
+        UserError: the column holds something other than text.
+    """
     if value is None:
         skipped.add("empty", origin)
     elif not isinstance(value, str):
@@ -236,17 +248,18 @@ def _parquet_documents(path: Path, column: str, skipped: Skipped) -> Iterator[Do
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             if column not in names:
-                raise _no_column(str(path), column, names)
+                raise missing_column(str(path), column, names)
             row = 0
             for batch in file.iter_batches(_PARQUET_ROWS, columns=[column]):
                 for value in batch.column(0).to_pylist():
                     row += 1
-                    yield from _row_document(value, f"{path} row {row}", column, skipped)
+                    yield from row_document(value, f"{path} row {row}", column, skipped)
     except pa.ArrowException as error:
         raise UserError(f"data: {path}: not a readable Parquet file ({error})") from error
 
 
-def _no_column(origin: str, column: str, names: Sequence[str]) -> UserError:
+def missing_column(origin: str, column: str, names: Sequence[str]) -> UserError:
+    """The error for data without the text column: it lists the columns that are there."""
     listed = ", ".join(names) if names else "none"
     return UserError(
         f"data: {origin}: no column {column!r}; it has {listed}: name one with --text-column"

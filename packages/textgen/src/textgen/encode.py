@@ -24,10 +24,12 @@ class Stretch:
     Attributes:
         text: UTF-8.
         from_start: whether the document's beginning is in it (end-of-text then stands before it).
+        bits: information in the choices that generated it, where known.
     """
 
     text: bytes
     from_start: bool = True
+    bits: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,16 @@ class Part:
         bytes: UTF-8 bytes of its text.
         target_bytes: the same, without what the very first token stands for (end-of-text stands
             for none): the bytes that are predicted.
+        source_bits_per_byte: entropy of the choices that generated the text, where known: what a
+            model that knew the generator would reach, or at most that (two series of choices may
+            spell one text).
     """
 
     documents: int
     tokens: int
     bytes: int
     target_bytes: int
+    source_bits_per_byte: float | None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,18 +71,26 @@ def encode_part(
     """
     writer = _Writer(tokenizer, on_bytes)
     num_bytes = first_token_bytes = 0
+    bits: float | None = 0.0
     with tokens_path.open("wb") as file:
         for stretch in stretches:
             text = stretch.text.decode("utf-8")
             if not num_bytes and not stretch.from_start:
                 first_token_bytes = tokenizer.first_token_bytes(text)
             num_bytes += len(stretch.text)
+            bits = None if bits is None or stretch.bits is None else bits + stretch.bits
             writer.add(text, stretch.from_start)
             if writer.pending_bytes >= _BATCH_BYTES:
                 writer.flush(file)
         writer.flush(file)
     np.save(offsets_path, np.array(writer.offsets, dtype=np.int64))
-    return Part(len(writer.offsets), writer.tokens, num_bytes, num_bytes - first_token_bytes)
+    return Part(
+        documents=len(writer.offsets),
+        tokens=writer.tokens,
+        bytes=num_bytes,
+        target_bytes=num_bytes - first_token_bytes,
+        source_bits_per_byte=bits / num_bytes if bits and num_bytes else None,
+    )
 
 
 class _Writer:

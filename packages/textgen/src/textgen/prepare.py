@@ -222,7 +222,7 @@ class _Builder:
         for number in split.part(name):
             text = spool.text(number)
             if split.method != "position":
-                yield Stretch(text)
+                yield Stretch(text, bits=spool.bits[number])
                 continue
             first, second = cut_points(text, self.config.val_fraction, self.config.test_fraction)
             start, stop = {

@@ -24,6 +24,7 @@ class Spool:
         path: file of all texts, one after another, as they were read.
         digests: SHA-256 of each document's normalised text, increasing.
         starts, sizes: where each document lies in the file, in bytes.
+        bits: information in the choices that made each document, where its source knows it.
         duplicates: documents left out because another has the same text.
     """
 
@@ -31,6 +32,7 @@ class Spool:
     digests: tuple[bytes, ...]
     starts: tuple[int, ...]
     sizes: tuple[int, ...]
+    bits: tuple[float | None, ...]
     duplicates: int
 
     def __len__(self) -> int:
@@ -51,7 +53,7 @@ def write_spool(
     documents: Iterable[Document], path: Path, total_bytes: int, progress: Progress
 ) -> Spool:
     """Write each distinct document to `path` once."""
-    places: dict[bytes, tuple[int, int]] = {}
+    places: dict[bytes, tuple[int, int, float | None]] = {}
     duplicates = 0
     end = 0
     with path.open("wb") as file:
@@ -60,11 +62,17 @@ def write_spool(
             if digest in places:
                 duplicates += 1
                 continue
-            places[digest] = (end, len(document.text))
+            places[digest] = (end, len(document.text), document.bits)
             file.write(document.text)
             end += len(document.text)
             progress("read", end, total_bytes)
     digests = tuple(sorted(places))
-    starts = tuple(places[digest][0] for digest in digests)
-    sizes = tuple(places[digest][1] for digest in digests)
-    return Spool(path, digests, starts, sizes, duplicates)
+    found = [places[digest] for digest in digests]
+    return Spool(
+        path,
+        digests,
+        starts=tuple(start for start, _, _ in found),
+        sizes=tuple(size for _, size, _ in found),
+        bits=tuple(bits for _, _, bits in found),
+        duplicates=duplicates,
+    )

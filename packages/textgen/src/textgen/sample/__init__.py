@@ -1,0 +1,41 @@
+"""Owns the sample: stories from a grammar of our own, made offline in seconds, always the same.
+
+People in a village want, lose, trade and give things; what is said later holds to what happened
+before. Every random choice is counted, so the information in a story is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textgen.documents import Document, Skipped
+from textgen.sample.story import tell_story
+
+__all__ = ["NUM_STORIES", "SampleSource", "tell_story"]
+
+NUM_STORIES = 1000
+_VERSION = 1  # raise it when the stories change: cached corpora of the sample go by it
+
+
+@dataclass(frozen=True)
+class SampleSource:
+    """`--data sample`: `num_stories` documents, the same on every machine."""
+
+    num_stories: int = NUM_STORIES
+
+    @property
+    def name(self) -> str:
+        return "sample"
+
+    def signature(self) -> str:
+        return f"sample {_VERSION} {self.num_stories}"
+
+    def total_bytes(self) -> int:
+        return 0
+
+    def documents(self, text_column: str, skipped: Skipped) -> Iterator[Document]:
+        """Stories with the bits of the choices that made them."""
+        for number in range(self.num_stories):
+            text, bits = tell_story(f"story {number}")
+            yield Document(text.encode(), f"story {number}", bits)

@@ -1,0 +1,191 @@
+"""Owns the expansion of rules into text, and the count of the information in every choice."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from abc import ABC, abstractmethod
+from bisect import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any, TypeAlias, TypeVar
+
+__all__ = ["Choice", "Chooser", "Grammar", "Spelled", "finish", "parse_rules"]
+
+T = TypeVar("T")
+
+_MARK = re.compile(r"<(\w+)>|\{(\w+)(?:\.(\w+))?\}|([\[|\]])")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The mark `<name>`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The mark `{name}` or `{name.attribute}`."""
+
+    name: str
+    attribute: str | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The mark `[this|that]`."""
+
+    options: tuple[Parts, ...]
+
+
+Parts: TypeAlias = "tuple[str | Rule | Slot | Choice, ...]"
+
+
+class Chooser:
+    """Every random decision of a story goes through here.
+
+    Attributes:
+        bits: sum of -log2 p over the choices so far: the information in this derivation.
+    """
+
+    def __init__(self, seed: str) -> None:
+        self._random = random.Random(seed)
+        self.bits = 0.0
+
+    def pick(self, options: Sequence[T]) -> T:
+        """One of `options`, all equally likely."""
+        self.bits += math.log2(len(options))
+        return options[int(self._random.random() * len(options))]
+
+    def pick_word(self, options: Sequence[T]) -> T:
+        """One of `options`, the earlier the likelier: weights 1 / (place + 4), as words are."""
+        sums = _word_weights(len(options))
+        place = bisect(sums, self._random.random() * sums[-1])
+        weight = sums[place] - (sums[place - 1] if place else 0.0)
+        self.bits -= math.log2(weight / sums[-1])
+        return options[place]
+
+    def chance(self, probability: float) -> bool:
+        """True with `probability`, which is above 0 and below 1."""
+        happens = self._random.random() < probability
+        self.bits -= math.log2(probability if happens else 1 - probability)
+        return happens
+
+    def sample(self, options: Sequence[T], count: int) -> list[T]:
+        """`count` different ones of `options`, in the order drawn."""
+        left = list(options)
+        drawn = []
+        for _ in range(count):
+            drawn.append(self.pick(left))
+            left.remove(drawn[-1])
+        return drawn
+
+
+@lru_cache
+def _word_weights(count: int) -> tuple[float, ...]:
+    return tuple(accumulate(1 / (place + 4) for place in range(count)))
+
+
+class Spelled(ABC):
+    """What is called now this, now that."""
+
+    @abstractmethod
+    def spell(self, chooser: Chooser) -> str:
+        """One of its names."""
+
+
+class Grammar:
+    """Rules by name; an alternative may name others, itself among them.
+
+    In an alternative, `<rule>` expands a rule, `[this|that]` is a choice on the spot, `{A}` is what
+    was bound to A, and `{A.his}` that attribute of it.
+    """
+
+    def __init__(self, rules: Mapping[str, Choice], chooser: Chooser) -> None:
+        self._rules = rules
+        self._chooser = chooser
+
+    def expand(self, rule: str, **bound: Any) -> str:
+        """Text of one derivation of `rule`."""
+        return self._fill(self._chooser.pick(self._rules[rule].options), bound)
+
+    def _fill(self, sequence: Parts, bound: Mapping[str, Any]) -> str:
+        return "".join([self._text(part, bound) for part in sequence])
+
+    def _text(self, part: str | Rule | Slot | Choice, bound: Mapping[str, Any]) -> str:
+        if isinstance(part, str):
+            return part
+        if isinstance(part, Slot):
+            value = bound[part.name]
+            if part.attribute:
+                return str(getattr(value, part.attribute))
+            return value.spell(self._chooser) if isinstance(value, Spelled) else str(value)
+        choice = self._rules[part.name] if isinstance(part, Rule) else part
+        return self._fill(self._chooser.pick(choice.options), bound)
+
+
+def parse_rules(text: str) -> dict[str, Choice]:
+    """Rules from their written form: a name at the margin, its alternatives indented below."""
+    rules: dict[str, list[Parts]] = {}
+    alternatives: list[Parts] = []
+    for line in filter(str.strip, text.splitlines()):
+        if line.startswith(" "):
+            alternatives.append(_parse_alternative(line.strip()))
+        else:
+            alternatives = rules.setdefault(line.strip(), [])
+    return {name: Choice(tuple(options)) for name, options in rules.items()}
+
+
+def _parse_alternative(text: str) -> Parts:
+    # One list of options for each bracket that is open; the last option is being written.
+    open_choices: list[list[list[str | Rule | Slot | Choice]]] = [[[]]]
+    place = 0
+    for match in _MARK.finditer(text):
+        written = open_choices[-1][-1]
+        if text[place : match.start()]:
+            written.append(text[place : match.start()])
+        place = match.end()
+        rule, slot, attribute, bracket = match.groups()
+        if rule:
+            written.append(Rule(rule))
+        elif slot:
+            written.append(Slot(slot, attribute))
+        elif bracket == "[":
+            open_choices.append([[]])
+        elif bracket == "|":
+            open_choices[-1].append([])
+        else:
+            options = open_choices.pop()
+            open_choices[-1][-1].append(Choice(tuple(map(tuple, options))))
+    if len(open_choices) != 1 or len(open_choices[0]) != 1:
+        raise ValueError(f"brackets do not match in {text!r}")
+    if text[place:]:
+        open_choices[0][0].append(text[place:])
+    return tuple(open_choices[0][0])
+
+
+_ARTICLE = re.compile(r"\b([aA])_ (?=(\w+))")
+_SILENT = ("hour", "honest", "heir")
+_SPOKEN = ("one", "use", "uni", "eu", "ewe")
+# A sentence goes on after a speech that ends in "?" or "!"; only one that ends in "." ends it.
+_START = re.compile(r'(?:^|(?<=[.!?] )|(?<=\." ))("?)([a-z])|(?<=[:?!"] ")([a-z])')
+
+
+def finish(text: str) -> str:
+    """Settle "a_" into a or an, single blanks, and capitals where sentences and speeches begin."""
+
+    def article(match: re.Match[str]) -> str:
+        word = match.group(2).lower()
+        vowel = word[0] in "aeiou" and not word.startswith(_SPOKEN)
+        return match.group(1) + ("n " if vowel or word.startswith(_SILENT) else " ")
+
+    def capital(match: re.Match[str]) -> str:
+        quote, letter, spoken = match.groups()
+        return (quote or "") + (letter or spoken).upper()
+
+    text = re.sub(r" {2,}", " ", text).replace(" ,", ",").replace(" .", ".").strip()
+    return _START.sub(capital, _ARTICLE.sub(article, text))
