@@ -41,13 +41,13 @@ class Channel:
 
     def flush(self) -> None:
         """Send what can be sent without waiting."""
-        while self.open and self._outgoing:
-            try:
+        try:
+            while self.open and self._outgoing:
                 del self._outgoing[: self.sock.send(self._outgoing)]
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                self.open = False
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.open = False
 
     def receive(self) -> list[Message]:
         """The whole messages that have arrived; `open` turns False at the end of the stream."""

@@ -24,7 +24,9 @@ app = typer.Typer(
 def launch(
     command: Annotated[
         list[str],
-        typer.Argument(help="Program and arguments; everything from here on is passed on as it is."),
+        typer.Argument(
+            help="Program and arguments; everything from here on is passed on as it is."
+        ),
     ],
     np: Annotated[int, typer.Option("--np", help="Number of ranks.")],
     hosts: Annotated[

@@ -1,4 +1,4 @@
-"""Owns finding out what can start ranks here: horovodrun, Open MPI, and what Horovod was built with."""
+"""Owns finding out what can start ranks here: horovodrun, Open MPI, how Horovod was built."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = [
     "horovod_extensions",
     "horovod_folder",
     "mpi_problem",
+    "operations_built",
 ]
 
 ControllerChoice = Literal["auto", "mpi", "gloo"]
@@ -56,6 +57,22 @@ def horovod_extensions() -> dict[str, Path]:
 def built_with_mpi() -> bool:
     """Whether Horovod's libraries ask the loader for Open MPI's."""
     return any(_mentions(path, b"libmpi.so") for path in horovod_extensions().values())
+
+
+# What only a library with these operations in it asks the loader for, or carries as a symbol.
+_OPERATIONS = {
+    "mpi": b"libmpi.so",
+    "gloo": b"GlooAllreduce",
+    "nccl": b"ncclAllReduce",
+    "ccl": b"CCLAllreduce",
+    "ddl": b"ddl_allreduce",
+}
+
+
+def operations_built() -> list[str]:
+    """The tensor operations in Horovod's libraries: 'mpi', 'gloo', 'nccl', 'ccl', 'ddl'."""
+    paths = horovod_extensions().values()
+    return [name for name, mark in _OPERATIONS.items() if any(_mentions(p, mark) for p in paths)]
 
 
 def _mentions(path: Path, text: bytes) -> bool:
@@ -98,8 +115,15 @@ def mpi_problem() -> str | None:
 
 def _output(command: list[str], env: Mapping[str, str]) -> str:
     done = subprocess.run(
-        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace", timeout=_MPIRUN_SECONDS, check=True,
+        command,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=_MPIRUN_SECONDS,
+        check=True,
     )
     return done.stdout
 

@@ -22,9 +22,9 @@ _TEXT_OFFSET = 64  # the log path, as a 2-byte length and its bytes
 
 
 class Beat(NamedTuple):
-    """A rank's last sign of life. `count` 0 means that it has never given one."""
+    """A rank's last sign of life. `number` 0 means that it has never given one."""
 
-    count: int
+    number: int
     step: int
     phase: str
     pid: int
@@ -102,8 +102,8 @@ class HeartbeatPage:
 
     def read(self) -> Beat:
         """The last beat."""
-        count, step, code, pid = _BEAT.unpack_from(self._page, 0)
-        return Beat(count, step, PHASES[code] if code < len(PHASES) else "none", pid)
+        number, step, code, pid = _BEAT.unpack_from(self._page, 0)
+        return Beat(number, step, PHASES[code] if code < len(PHASES) else "none", pid)
 
     def log_path(self) -> Path | None:
         """Where the rank wants its log, or None while it has not said so."""

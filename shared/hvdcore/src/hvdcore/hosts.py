@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import socket
 
-import psutil
-
 from hvdcore.errors import Problems, UserError
 
 __all__ = ["Hosts", "parse_hosts"]
 
-_HOST = re.compile(r"^(?P<name>[\w.-]+)(:(?P<slots>\d+))?$")
+_HOST = re.compile(r"^(?P<name>\w[\w.-]*)(:(?P<slots>\d+))?$")
 
 
 class Hosts:
@@ -25,8 +23,25 @@ class Hosts:
 
     def are_local(self) -> bool:
         """True when every name is an address of this machine."""
-        here = {a.address for nic in psutil.net_if_addrs().values() for a in nic}
-        return all(socket.gethostbyname(name) in here for name in self.slots)
+        return all(_is_ours(socket.gethostbyname(name)) for name in self.slots)
+
+
+def _is_ours(address: str) -> bool:
+    """Only an address of this machine can be bound."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+        return True
+
+
+def _is_known(name: str) -> bool:
+    try:
+        socket.gethostbyname(name)
+    except OSError:
+        return False
+    return True
 
 
 def parse_hosts(text: str | None, np: int) -> Hosts:
@@ -48,13 +63,12 @@ def parse_hosts(text: str | None, np: int) -> Hosts:
             continue
         slots[match["name"]] = slots.get(match["name"], 0) + int(match["slots"] or 1)
     for name in slots:
-        try:
-            socket.gethostbyname(name)
-        except OSError:
-            problems.add("--hosts", f"no host is called {name!r}; check the name, or give an address")
+        if not _is_known(name):
+            problems.add("--hosts", f"no host is called {name!r}; check it, or give an address")
     if not problems and sum(slots.values()) < np:
         problems.add(
-            "--np", f"{np} ranks do not fit in the {sum(slots.values())} slots of --hosts {text}; "
+            "--np",
+            f"{np} ranks do not fit in the {sum(slots.values())} slots of --hosts {text}; "
             "give the hosts more slots (name:slots) or fewer ranks",
         )
     problems.raise_if_any()

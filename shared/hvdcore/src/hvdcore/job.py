@@ -109,7 +109,8 @@ class Job:
                 line = f"rank {view.rank} does not answer for {self.timeout:g} s (log: {view.log})"
                 return Verdict(EXIT_FAILED, (line,))
         waiting = [
-            v for v in running
+            v
+            for v in running
             if v.phase == "communicate" and v.idle + now - v.heard_at > 2 * self.timeout
         ]
         if not running or len(waiting) < len(running) or not self.all_here:

@@ -154,8 +154,13 @@ class _Launch:
         self.said = b""
         # A session of its own: Ctrl-C is for us, and we pass it on in good order.
         self.process = subprocess.Popen(
-            starter, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, bufsize=0, start_new_session=True,
+            starter,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            start_new_session=True,
         )
         assert self.process.stdout is not None
         self.pipe = self.process.stdout.fileno()
@@ -219,7 +224,9 @@ class _Launch:
 
     def _never_started(self) -> Verdict:
         if b"could not connect to some hosts via ssh" in self.said:
-            line = "error: --hosts: ssh to one of them does not work without a password; set up keys"
+            line = (
+                "error: --hosts: ssh to one of them does not work without a password; set up keys"
+            )
             return Verdict(EXIT_USER_ERROR, (line,))
         if self.stop_signal is not None:
             return Verdict(128 + self.stop_signal)

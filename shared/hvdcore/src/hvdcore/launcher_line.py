@@ -54,7 +54,7 @@ class LauncherLine:
             return
         self._reported_at = now
         beat = watch.beat
-        state = {"type": "state", "phase": beat.phase, "step": beat.step, "beats": beat.count}
+        state = {"type": "state", "phase": beat.phase, "step": beat.step, "beats": beat.number}
         self.channel.send({**state, "idle": watch.idle_seconds(now), "log": log})
 
     def send_end(self, end: RankEnd) -> None:

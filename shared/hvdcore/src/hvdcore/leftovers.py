@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -18,12 +19,10 @@ def find_leftovers(variable: str, value: str) -> list[int]:
     wanted = f"{variable}={value}".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
+        with contextlib.suppress(OSError):
             environment = (folder / "environ").read_bytes()
             if wanted in environment.split(b"\0") and int(folder.name) != os.getpid():
                 found.append(int(folder.name))
-        except (OSError, ValueError):
-            continue
     return found
 
 
@@ -35,9 +34,7 @@ def end_leftovers(variable: str, value: str) -> int:
         if not found:
             break
         for pid in found:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         ended |= found
     return len(ended)

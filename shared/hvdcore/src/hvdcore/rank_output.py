@@ -16,6 +16,8 @@ from hvdcore.logs import LOG_ONLY
 __all__ = ["RankLog", "RankOutput", "why_it_failed", "write_fd"]
 
 _LOG_ONLY = LOG_ONLY.encode()
+# Horovod's own C++ log. After a failure it speaks of the consequence, not of the cause.
+_HOROVOD_SAYS = re.compile(rb"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [A-Z] ")
 _NAMED = re.compile(r"^([A-Za-z_][\w.]*)(?::\s*(.*))?$")
 
 
@@ -91,7 +93,7 @@ class RankOutput:
         kept = text.rstrip(b"\r").rpartition(b"\r")[2]
         self.log.write(kept + b"\n")
         self.tail.append(kept.decode("utf-8", "replace"))
-        if text is not line and line.startswith(_LOG_ONLY):
+        if line.startswith(_LOG_ONLY) or _HOROVOD_SAYS.match(line):
             return
         if self.rank == 0:
             self.show(line[shown:] + b"\n")

@@ -53,7 +53,12 @@ def run_as_rank(main: Callable[[], int | None]) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
             os.execv(sys.executable, _this_command())
-    return _guarded(lambda: (check_size(world, _expected_size()), main())[1], supervised=False)
+
+    def checked() -> int | None:
+        check_size(world, _expected_size())
+        return main()
+
+    return _guarded(checked, supervised=False)
 
 
 def _this_command() -> list[str]:

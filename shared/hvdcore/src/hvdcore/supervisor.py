@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -135,7 +134,7 @@ class Supervisor:
         beat = self.page.read()
         if self.stop_signal is None:
             self.stop_signal, self._stop_at = number, now
-            process.signal(number, beat.pid if beat.count else None)
+            process.signal(number, beat.pid if beat.number else None)
         elif now - self._stop_at > _SAME_SIGNAL_SECONDS:
             self._cut_short = True
             process.kill()
@@ -144,7 +143,7 @@ class Supervisor:
         now = time.monotonic()
         beat = self.page.read()
         state = process_state(process.pid)
-        if beat.count and beat.pid != process.pid and state not in ("T", "t"):
+        if beat.number and beat.pid != process.pid and state not in ("T", "t"):
             state = process_state(beat.pid)
         self.finding = self.finding or watch.look(beat, state, now)
         self.line.report(watch, str(self.log.path), now)
@@ -154,7 +153,7 @@ class Supervisor:
         elif self.stop_signal is not None and now - self._stop_at > min(
             self.timeout, _STUCK_AFTER_STOP_SECONDS
         ):
-            waits = beat.count == 0 or beat.phase == "communicate"
+            waits = beat.number == 0 or beat.phase == "communicate"
             if waits and watch.idle_seconds(now) > min(self.timeout, _STUCK_AFTER_STOP_SECONDS):
                 self._cut_short = True
                 process.kill()
@@ -173,7 +172,11 @@ class Supervisor:
             code = 128 + self.stop_signal if self.stop_signal else EXIT_FAILED
             return RankEnd(rank, code, "victim", "was ended because another rank failed", log)
         return judge_end(
-            rank, code, self.err.tail, log=log, asked_to_stop=self.stop_signal,
+            rank,
+            code,
+            self.err.tail,
+            log=log,
+            asked_to_stop=self.stop_signal,
             errors=self.err.errors,
         )
 
@@ -181,9 +184,7 @@ class Supervisor:
         """Leave when the launcher says so; where there is none, tell the user, if it is for us."""
         if self.line.channel is not None:
             self._wait(_RELEASE_WAITS_SECONDS)
-        elif end.is_failure:
-            write_fd(2, (end.line() + "\n").encode())
-        elif end.kind == "victim" and self._wait(_VICTIM_WAITS_SECONDS):
+        elif end.is_failure or (end.kind == "victim" and self._wait(_VICTIM_WAITS_SECONDS)):
             write_fd(2, (end.line() + "\n").encode())
         elif end.errors and self._wait(_INPUT_ERROR_WAITS_SECONDS):
             text = "".join(f"[rank {end.rank}] {line}\n" for line in end.errors)

@@ -82,8 +82,13 @@ def run_ranks(
     """
     command = list(script) if not isinstance(script, str) else _write(script, folder)
     started = start_ranks(
-        command, np, folder=folder, controller=controller, launcher=launcher,
-        stall_timeout=stall_timeout, env=env,
+        command,
+        np,
+        folder=folder,
+        controller=controller,
+        launcher=launcher,
+        stall_timeout=stall_timeout,
+        env=env,
     )
     return started.wait(timeout)
 
@@ -120,8 +125,13 @@ class StartedRanks:
         files = (self.folder / "results").glob("rank-*.json")
         results = {_rank(p): json.loads(p.read_text(encoding="utf-8")) for p in files}
         return RanksResult(
-            self.process.returncode, self.read("stdout"), self.read("stderr"), results,
-            _logs(self.folder), left, seconds,
+            self.process.returncode,
+            self.read("stdout"),
+            self.read("stderr"),
+            results,
+            _logs(self.folder),
+            left,
+            seconds,
         )
 
     def read(self, stream: str) -> str:
@@ -152,7 +162,11 @@ def start_ranks(
     line = [*_launcher(launcher, np, controller, stall_timeout, folder), *command]
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(
-            line, env=full_env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            line,
+            env=full_env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
             start_new_session=True,
         )
     return StartedRanks(process, marker, folder, time.monotonic())

@@ -8,8 +8,10 @@ from hvdcore.heartbeat import Beat
 
 __all__ = ["Finding", "Watch"]
 
-# A supervisor that did not run for this long was itself stopped; what it did not see proves nothing.
+# A supervisor that did not run for so long was itself stopped: what it did not see proves nothing.
 _ASLEEP_SECONDS = 5.0
+# A framework that loads gives no sign of life, and from a shared or cold disk it takes its time.
+_START_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Watch:
     """Looks at a rank again and again. Times are seconds of a monotonic clock.
 
     Args:
-        timeout: the bound for a rank that gives no sign of life, in seconds.
+        timeout: the bound for a rank that gives no sign of life, in seconds; in phase 'start' it
+            is at least 120.
         alone: True when nobody compares the ranks, so that one that waits for others for ever
             must give up by itself, after twice the bound.
     """
@@ -54,11 +57,12 @@ class Watch:
         if now - self._ran_at > self.timeout:
             return Finding("stopped", f"stopped by a signal for more than {self.timeout:g} s")
         idle, beat = self.idle_seconds(now), self.beat
-        if beat.count == 0:  # a program that knows nothing of heartbeats
+        if beat.number == 0:  # a program that knows nothing of heartbeats
             return None
         where = f"in phase '{beat.phase}'" + (f" of step {beat.step}" if beat.step >= 0 else "")
-        if beat.phase != "communicate" and idle > self.timeout:
-            return Finding("hung", f"hung: no sign of life for {self.timeout:g} s {where}")
+        bound = max(self.timeout, _START_SECONDS) if beat.phase == "start" else self.timeout
+        if beat.phase != "communicate" and idle > bound:
+            return Finding("hung", f"hung: no sign of life for {bound:g} s {where}")
         if self.alone and idle > 2 * self.timeout:
             reason = f"waited more than {2 * self.timeout:g} s for the other ranks {where}"
             return Finding("starved", reason)

@@ -1,0 +1,147 @@
+"""Real jobs through horovodrun: arguments, output, exit codes, what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hvdcore.controllers import horovod_extensions, mpi_problem
+from hvdcore.errors import UserError
+from hvdcore.launch import launch
+from hvdcore.testing import run_ranks
+
+pytestmark = [
+    pytest.mark.ranks,
+    pytest.mark.skipif(not horovod_extensions(), reason="Horovod is not installed"),
+]
+MPI = pytest.param(
+    "mpi", marks=pytest.mark.skipif(mpi_problem() is not None, reason=str(mpi_problem()))
+)
+CONTROLLERS = [MPI, "gloo"]
+
+NASTY = [
+    "two words", "'", '"', "a'b\"c", ";", "$(touch /tmp/pwned)", "`id`", "$HOME", "*", "a\nb",
+    "", " ", "\\", "--np", "-", "--", "=", "#x", "&", "|", "<>", "!", "~", "ü€𝄞", "%s", "{}",
+]  # fmt: skip
+ARGUMENTS = """
+import os, sys
+from hvdcore.testing import save_result
+names = ["OMP_NUM_THREADS", "HVDCORE_EXPECTED_SIZE", "NASTY"]
+save_result([[os.fsencode(a).hex() for a in sys.argv[1:]], [os.environ.get(n) for n in names]])
+print("rank 0 says" if os.environ.get("HOROVOD_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "0"
+      else "not for the user")
+"""
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_arguments_arrive_byte_for_byte(tmp_path: Path, controller: str) -> None:
+    script = tmp_path / "arguments.py"
+    script.write_text(ARGUMENTS, encoding="utf-8")
+    raw = os.fsdecode(b"\xff\xfe not UTF-8")
+    command = [sys.executable, str(script), *NASTY, raw]
+    result = run_ranks(
+        command, 3, folder=tmp_path, controller=controller, env={"NASTY": "a b'\";\n$(id)"}
+    ).check()
+    expected = [os.fsencode(argument).hex() for argument in [*NASTY, raw]]
+    assert sorted(result.results) == [0, 1, 2]
+    for arguments, (threads, size, nasty) in result.results.values():
+        assert arguments == expected
+        assert (int(threads) >= 1, size, nasty) == (True, "3", "a b'\";\n$(id)")
+    assert result.stdout == "rank 0 says\n"
+    assert result.stderr == ""
+
+
+def test_every_ranks_own_error_is_told_once(tmp_path: Path) -> None:
+    script = """
+import sys
+from hvdcore.errors import UserError
+from hvdcore.supervise import run_as_rank
+def main():
+    raise UserError("--data: no such path")
+sys.exit(run_as_rank(main))
+"""
+    result = run_ranks(script, 2, folder=tmp_path, controller="gloo")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: --data: no such path\n"
+    assert result.orphans == ()
+
+
+def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
+    result = run_ranks(["/no/such/program"], 2, folder=tmp_path, controller="gloo")
+    assert result.returncode == 2
+    assert (
+        result.stderr == "error: /no/such/program: cannot be started (No such file or directory)\n"
+    )
+
+
+def test_nothing_stays_in_the_temporary_folder(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    script = "import sys; print('x' * 300_000)"
+    env = {"TMPDIR": str(tmp_path / "t")}
+    result = run_ranks(script, 2, folder=tmp_path, env=env).check()
+    assert result.stdout == "x" * 300_000 + "\n"
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+def test_ranks_that_do_not_start_in_time(tmp_path: Path) -> None:
+    code = (
+        "import sys; from hvdcore.launch import launch;"
+        "sys.exit(launch(['true'], 2, controller='gloo', start_timeout_seconds=0.2))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "rank 0, 1 did not start within 0.2 s (--start-timeout)" in done.stderr
+
+
+def test_a_host_that_lets_nobody_in(tmp_path: Path) -> None:
+    """192.0.2.0/24 is for documentation: nobody answers there."""
+    command = [sys.executable, "-c", "from hvdcore.cli import main; main()", "launch", "--np", "2"]
+    done = subprocess.run(
+        [*command, "--hosts", "192.0.2.77:2", "--start-timeout", "30", "true"],
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode in (1, 2)
+    assert "192.0.2.77" in done.stderr or "did not start within 30 s" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"np": 0}, "--np: got 0"),
+        ({"np": 3, "hosts": "localhost:2"}, "3 ranks do not fit"),
+        ({"np": 2, "stall_timeout_seconds": 0.0}, "--stall-timeout: got 0"),
+        ({"np": 2, "hosts": "no-such-host.invalid:2"}, "no host is called"),
+    ],
+)
+def test_what_cannot_start_is_the_users_error(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        launch(["true"], **options)  # type: ignore[arg-type]
+
+
+def test_the_command_line_passes_options_of_the_command_on(tmp_path: Path) -> None:
+    script = "import sys; from hvdcore.testing import save_result; save_result(sys.argv[1:])"
+    path = tmp_path / "show.py"
+    path.write_text(script, encoding="utf-8")
+    command = [sys.executable, str(path), "--np", "7", "--help", "--", "-x"]
+    result = run_ranks(command, 1, folder=tmp_path, controller="gloo").check()
+    assert result.results == {0: ["--np", "7", "--help", "--", "-x"]}
+
+
+def test_help_loads_no_framework() -> None:
+    code = (
+        "import sys, json\n"
+        "heavy = {'torch', 'tensorflow', 'horovod', 'numpy'}\n"
+        "from hvdcore.cli import app\n"
+        "try: app(['launch', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(json.dumps(sorted(heavy & sys.modules.keys())))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []

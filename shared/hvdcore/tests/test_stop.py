@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from hvdcore.stop import StopFlag
+
+TWICE = """
+import os, signal, time
+from hvdcore import stop
+stop._SAME_SIGNAL_SECONDS = 0.0
+flag = stop.StopFlag()
+os.kill(os.getpid(), signal.SIGTERM)
+assert flag.requested
+time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_becomes_a_flag(number: signal.Signals, code: int) -> None:
+    before = signal.getsignal(number)
+    with StopFlag() as flag:
+        assert not flag.requested
+        os.kill(os.getpid(), number)
+        assert flag.requested
+        assert flag.exit_code == code
+    assert signal.getsignal(number) is before
+
+
+def test_a_rank_that_only_hears_of_it_leaves_with_143() -> None:
+    with StopFlag() as flag:
+        assert flag.exit_code == 143
+
+
+def test_the_same_signal_twice_at_once_counts_once() -> None:
+    with StopFlag() as flag:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert flag.requested
+
+
+def test_a_second_signal_ends_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", TWICE], timeout=60, check=False)
+    assert done.returncode == 143
