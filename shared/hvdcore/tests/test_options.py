@@ -1,0 +1,105 @@
+"""The shared options: frozen names and order, every problem at once, a light import."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import Field
+from typer.testing import CliRunner
+
+from hvdcore import options
+from hvdcore.config import Config, load_config
+from hvdcore.errors import exit_on_user_error
+
+app = typer.Typer(add_completion=False)
+
+
+class Train(Config):
+    data: str = "sample"
+    epochs: int = Field(1, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    output_dir: Path | None = None
+
+
+@app.command()
+@exit_on_user_error
+def train(
+    data: options.Data = None,
+    output_dir: options.OutputDir = None,
+    np: options.Np = None,
+    hosts: options.Hosts = None,
+    model: options.Model = None,
+    epochs: options.Epochs = None,
+    max_steps: options.MaxSteps = None,
+    global_batch_size: options.GlobalBatchSize = None,
+    learning_rate: options.LearningRate = None,
+    seed: options.Seed = None,
+    eval_every: options.EvalEvery = None,
+    checkpoint_every: options.CheckpointEvery = None,
+    resume: options.Resume = None,
+    config: options.ConfigFile = None,
+    stall_timeout: options.StallTimeout = None,
+) -> None:
+    """Train."""
+    flags: dict[str, Any] = {
+        "data": data,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "output_dir": output_dir,
+    }
+    print(load_config(Train, config, flags), np, stall_timeout)
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_help_lists_the_shared_options_in_their_order() -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    listed = [name for name in re.findall(r"--[a-z-]+", out) if name in options.SHARED_OPTIONS]
+    assert tuple(dict.fromkeys(listed)) == options.SHARED_OPTIONS
+    assert options.SHARED_OPTIONS == (
+        "--data", "--output-dir", "--np", "--hosts", "--model", "--epochs", "--max-steps",
+        "--global-batch-size", "--learning-rate", "--seed", "--eval-every", "--checkpoint-every",
+        "--resume", "--config", "--stall-timeout",
+    )  # fmt: skip
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('epochs = 3\ndata = "books"\n')
+    code, out, err = run("--config", str(file), "--epochs", "5", "--np", "2")
+    assert (code, err) == (0, "")
+    assert out.startswith("data='books' epochs=5 learning_rate=0.001 output_dir=None 2 None")
+
+
+def test_every_wrong_number_is_reported_at_once() -> None:
+    code, _, err = run("--epochs", "many", "--learning-rate", "fast")
+    assert code == 2
+    assert err == (
+        "error: epochs: got 'many' from --epochs; give a whole number\n"
+        "error: learning_rate: got 'fast' from --learning-rate; give a number\n"
+    )
+
+
+def test_ranks_are_counted_from_one() -> None:
+    code, _, err = run("--np", "0")
+    assert code == 2
+    assert "--np" in err
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, hvdcore.options, hvdcore.errors\n"
+        "heavy = 'numpy pydantic rich.progress torch tensorflow keras transformers horovod'\n"
+        "print([name for name in heavy.split() if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
