@@ -1,0 +1,61 @@
+"""A model's weights rearranged for the decode step: fewer, larger products, nothing to rescale."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from textgen.kv_cache import pair_order
+from textgen.layers import Layer
+from textgen.model import Transformer
+from textgen.row_product import RowProduct
+
+__all__ = ["DecodeWeights", "LayerWeights"]
+
+
+class LayerWeights:
+    """One layer's matrices, rearranged; float32."""
+
+    def __init__(self, layer: Layer, head_dim: int) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        order = pair_order(head_dim).to(attention.q_proj.weight.device)
+        queries = _pairs(attention.q_proj.weight.float(), head_dim, order)
+        keys = _pairs(attention.k_proj.weight.float(), head_dim, order)
+        self.qk_norm: Tensor | None = None
+        if attention.q_norm is attention.k_norm or not hasattr(attention.q_norm, "weight"):
+            queries = queries * head_dim**-0.5  # the scale of the attention scores
+        else:
+            # RMSNorm is sqrt(Dh) x / |x|; on the queries the scale of the scores cancels it.
+            num_heads, num_kv_heads = len(queries) // head_dim, len(keys) // head_dim
+            on_queries = attention.q_norm.weight.float()[order].expand(num_heads, -1)
+            on_keys = attention.k_norm.weight.float()[order] * head_dim**0.5
+            self.qk_norm = torch.cat((on_queries, on_keys.expand(num_kv_heads, -1)))
+        qkv = torch.cat((queries, keys, attention.v_proj.weight.float()))
+        self.qkv = RowProduct(_folded(qkv, layer.input_layernorm.weight))
+        self.output = RowProduct(attention.o_proj.weight.float())
+        gate_up = torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)).float()
+        self.gate_up = RowProduct(_folded(gate_up, layer.post_attention_layernorm.weight))
+        self.down = RowProduct(mlp.down_proj.weight.float())
+
+
+class DecodeWeights:
+    """A model's weights as `DecodeStep` wants them: a float32 copy, made once per model."""
+
+    def __init__(self, model: Transformer) -> None:
+        self.config = model.config
+        decoder = model.model
+        self.embedding = decoder.embed_tokens.weight.detach().float()
+        self.layers = [LayerWeights(layer, self.config.head_dim) for layer in decoder.layers]
+        self.head = RowProduct(_folded(model.lm_head.weight.float(), decoder.norm.weight))
+        half = self.config.head_dim // 2
+        cos, sin = decoder.cos[:, :half].float(), decoder.sin[:, :half].float()
+        self.rotations = torch.stack((cos, sin), dim=-1).flatten(1)  # [context_length, Dh]
+
+
+def _pairs(weight: Tensor, head_dim: int, order: Tensor) -> Tensor:
+    return weight.view(-1, head_dim, weight.shape[1])[:, order].flatten(0, 1)
+
+
+def _folded(weight: Tensor, norm: Tensor) -> Tensor:
+    """weight [O, D] that takes x / |x| in place of RMSNorm(x), which is sqrt(D) x / |x| norm."""
+    return weight * (norm.float() * weight.shape[1] ** 0.5)
