@@ -6,7 +6,8 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,7 @@ from hvdcore.errors import UserError
 
 __all__ = ["CacheLock", "disk_errors"]
 
+_POLL_SECONDS = 0.1
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -24,18 +26,26 @@ class CacheLock:
 
     The kernel gives the lock back when its holder dies in any way. What a killed holder left
     lies in the folder that the next holder empties.
+
+    Args:
+        on_wait: called again and again while another process holds the lock.
     """
 
-    def __init__(self, cache: Path, request: str) -> None:
+    def __init__(
+        self, cache: Path, request: str, on_wait: Callable[[], None] = lambda: None
+    ) -> None:
         self._path = cache / "work" / f"{request[:32]}.lock"
         self._work = self._path.with_suffix("")
+        self._on_wait = on_wait
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Path:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("ab")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            while not _locked(self._file):
+                self._on_wait()
+                time.sleep(_POLL_SECONDS)
             shutil.rmtree(self._work, ignore_errors=True)
             self._work.mkdir()
         except BaseException:
@@ -48,6 +58,14 @@ class CacheLock:
         shutil.rmtree(self._work, ignore_errors=True)
         # The lock's file stays: removing it would let two processes hold "the" lock.
         self._file.close()
+
+
+def _locked(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from hvdcore.errors import UserError
 
@@ -53,13 +53,6 @@ class Skipped:
         names = self.examples.setdefault(reason, [])
         if len(names) < _EXAMPLES:
             names.append(origin)
-
-    def as_dict(self) -> dict[str, dict[str, Any]]:
-        """`{reason: {"count": n, "examples": [first few origins]}}`, for meta.json."""
-        return {
-            reason: {"count": count, "examples": self.examples[reason]}
-            for reason, count in sorted(self.counts.items())
-        }
 
 
 @dataclass(frozen=True)

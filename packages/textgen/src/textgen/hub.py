@@ -79,7 +79,7 @@ class HubSource:
             raise UserError(f"data: {self.name}: {_first_line(error)}") from error
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        import datasets
+        import datasets  # type: ignore[import-untyped]
 
         builder = datasets.load_dataset_builder(self.hub_id, self.config, revision=self.revision)
         form = type(builder).__module__.split(".")[-1]

@@ -44,7 +44,6 @@ class DataConfig:
             measured on different texts.
         text_column: column with the text in JSON Lines, Parquet and hub data sets.
         cache_dir: default `default_cache_dir()`.
-        num_workers: processes that tokenize; 0 is one per core.
     """
 
     data: str = "sample"
@@ -56,7 +55,6 @@ class DataConfig:
     seed: int = 0
     text_column: str = "text"
     cache_dir: Path | None = None
-    num_workers: int = 0
 
 
 def default_cache_dir() -> Path:
@@ -75,8 +73,8 @@ def prepare(config: DataConfig, progress: Progress | None = None) -> Corpus:
     `open_corpus(corpus.path, ...)`: the result is the same, only the waiting is quieter.
 
     Args:
-        progress: called as progress(stage, done, total) in bytes of text; stages "read",
-            "train tokenizer", "tokenize".
+        progress: called as progress(stage, done, total) in bytes of text; stages "wait" (for
+            another process that prepares the same), "read", "train tokenizer", "tokenize".
 
     Raises:
         UserError: anything wrong with the configuration, the data, or the cache's disk.
@@ -88,13 +86,14 @@ def prepare(config: DataConfig, progress: Progress | None = None) -> Corpus:
     request = _digest(
         [SCHEMA, source.signature(), config.text_column, *_parameters(config, tokenizer)]
     )
+    progress = progress or _silent
     with disk_errors(cache):
         path = _known(cache, request)
         if path is None:
-            with CacheLock(cache, request) as work:
+            with CacheLock(cache, request, lambda: progress("wait", 0, 0)) as work:
                 path = _known(cache, request)  # another process may have been at it
                 if path is None:
-                    builder = _Builder(config, source, tokenizer, progress or _silent)
+                    builder = _Builder(config, source, tokenizer, progress)
                     path = builder.build(cache, work)
                     _write_json(cache / "requests" / f"{request}.json", {"corpus": path.name})
     return open_corpus(path, config.context_length)
@@ -140,7 +139,9 @@ class _Builder:
         made = work / "corpus"
         made.mkdir()
         meta = self._tokenize(spool, made)
-        meta |= {"skipped": skipped.as_dict(), "seconds": time.perf_counter() - began}
+        meta["skipped"] = dict(sorted(skipped.counts.items()))
+        meta["skipped_examples"] = skipped.examples
+        meta["seconds"] = time.perf_counter() - began
         _write_json(made / META, meta)
         _move_into_place(made, path)
         return path

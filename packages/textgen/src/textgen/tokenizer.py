@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -17,6 +16,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from hvdcore.errors import UserError
+from textgen.word_cache import WordCache, cut_at_words
 
 __all__ = [
     "END_OF_TEXT",
@@ -35,6 +35,8 @@ MIN_BPE_VOCAB_SIZE = 257  # the 256 bytes and END_OF_TEXT
 
 TokenIds: TypeAlias = "npt.NDArray[np.uint16] | npt.NDArray[np.uint32]"
 
+_WORTH_CUTTING = 1 << 14  # characters: below, a prompt, the backend answers at once
+_TRAINING_PIECE = 1 << 16  # characters: pieces of one long text are counted on all cores
 _KNOWN_END_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 
 
@@ -143,7 +145,7 @@ class SubwordTokenizer(Tokenizer):
     Args:
         backend: used as it is, but for padding, truncation and added special tokens: all off.
         end_of_text: spelling of its end-of-text token.
-        cut_at_words: whether texts may be cut where `_WORD_START` matches (byte-level BPE only).
+        cut_at_words: whether it cuts words as GPT-2 does (see `textgen.word_cache`).
     """
 
     def __init__(
@@ -158,15 +160,22 @@ class SubwordTokenizer(Tokenizer):
         backend.encode_special_tokens = True
         self._backend = backend
         self._end_of_text = end_of_text
-        self._cut_at_words = cut_at_words
         self.eot_id = eot_id
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+        self._words = WordCache(self._encode_whole, self.dtype) if cut_at_words else None
 
     @property
     def end_of_text(self) -> str:
         return self._end_of_text
 
     def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
+        if self._words is None or sum(map(len, texts)) < _WORTH_CUTTING:
+            return self._encode_whole(texts)
+        # Several times faster than the backend, and exact: see `WordCache`.
+        return [self._words.encode(text) for text in texts]
+
+    def _encode_whole(self, texts: Sequence[str]) -> list[TokenIds]:
+        # The binding works on all cores, in threads.
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=self.dtype) for encoding in encodings]
 
@@ -181,7 +190,7 @@ class SubwordTokenizer(Tokenizer):
         return len(text[: offsets[0][1]].encode()) if offsets else 0
 
     def pieces(self, text: str, size: int) -> list[str]:
-        return _cut_at_words(text, size) if self._cut_at_words else [text]
+        return cut_at_words(text, size) if self._words else [text]
 
     def to_json(self) -> str:
         text: str = self._backend.to_str(pretty=True)
@@ -233,7 +242,8 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator(texts, trainer)
+    pieces = (piece for text in texts for piece in cut_at_words(text, _TRAINING_PIECE))
+    made.train_from_iterator(pieces, trainer)
     return SubwordTokenizer(made, END_OF_TEXT, cut_at_words=True)
 
 
@@ -252,23 +262,6 @@ def _byte_spelling() -> list[str]:
     table = {byte: chr(byte) for byte in plain}
     table |= {byte: chr(256 + number) for number, byte in enumerate(others)}
     return [table[byte] for byte in range(256)]
-
-
-# Between a visible character and a single blank before a visible one. GPT-2's pattern never joins
-# the two sides: its tokens start at the blank, and only runs of blanks look ahead.
-_WORD_START = re.compile(r"(?<=\S)(?= \S)")
-
-
-def _cut_at_words(text: str, size: int) -> list[str]:
-    pieces = []
-    start = 0
-    while len(text) - start > size:
-        match = _WORD_START.search(text, start + size)
-        if match is None:
-            break
-        pieces.append(text[start : match.start()])
-        start = match.start()
-    return [*pieces, text[start:]]
 
 
 def _from_file(path: Path) -> Tokenizer:
