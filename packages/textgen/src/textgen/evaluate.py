@@ -30,10 +30,15 @@ class Score:
     num_bytes: int
     """Bytes of UTF-8 that those tokens stand for."""
 
+    @property
+    def loss(self) -> float:
+        """Mean negative log-likelihood of a token, in nats."""
+        return self.nll_sum / self.num_tokens
+
     def to_json(self) -> dict[str, float | int]:
         """The figures of ``report.json``: loss in nats a token, perplexity, bits per byte."""
         return {
-            "loss": self.nll_sum / self.num_tokens,
+            "loss": self.loss,
             "perplexity": perplexity(self.nll_sum, self.num_tokens),
             "bits_per_byte": bits_per_byte(self.nll_sum, self.num_bytes),
             "num_tokens": self.num_tokens,

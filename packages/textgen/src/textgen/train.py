@@ -1,0 +1,172 @@
+"""The training loop of textgen, from an empty run directory to the report."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+import hvdcore.torch
+from hvdcore.heartbeat import beat
+from hvdcore.logs import setup_logging
+from hvdcore.run_dir import default_run_dir
+from hvdcore.sharding import Indices, TrainStep, train_steps
+from hvdcore.stop import StopFlag
+from hvdcore.torch import broadcast_object
+from textgen.checkpoints import restore, write_checkpoint
+from textgen.config import TrainConfig
+from textgen.finish import finish, sample_text, score_part
+from textgen.open_corpus import data_config, open_corpus_on_all_ranks
+from textgen.record import Record, StepTimes
+from textgen.start_run import start_run
+from textgen.training import Training, build_training, num_train_blocks, train_blocks
+
+
+def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
+    """Train as configured; every rank calls this, under any launcher or none.
+
+    Args:
+        output_dir: the run directory; None takes ``runs/textgen/<time>``.
+        resume: ``never``, ``auto`` or the path of a checkpoint or a run.
+
+    Returns:
+        The exit code: 0, or 128 + the signal that asked to stop, after saving a checkpoint.
+    """
+    world = hvdcore.torch.init()
+    # Each rank's clock would name another default.
+    output_dir = Path(broadcast_object(str(output_dir or default_run_dir("textgen"))))
+    setup_logging(world, output_dir)
+    with StopFlag() as stop:
+        corpus = open_corpus_on_all_ranks(data_config(config, config.context_length), world)
+        training = build_training(config, corpus, world)
+        run, checkpoint = start_run(output_dir, config, resume, world)
+        if checkpoint is not None:
+            restore(training, checkpoint)
+        with Record.of(training, run, checkpoint and checkpoint.step) as record:
+            stopped = fit(training, record, stop)
+        if stopped:
+            return stop.exit_code
+        finish(training, record)
+    return 0
+
+
+def fit(training: Training, record: Record, stop: StopFlag) -> bool:
+    """Make the steps that are left; evaluate, checkpoint and log on the way.
+
+    Returns:
+        Whether a rank was asked to stop before the last step. The checkpoint is written.
+    """
+    config = training.config
+    eval_every = training.every(config.eval_every)
+    checkpoint_every = training.every(config.checkpoint_every or config.eval_every)
+    if training.step == 0:
+        validate(training, record)
+    for batch in batches(training):
+        if training.step == training.total_steps:
+            break
+        began = perf_counter()
+        tokens, targets = fetch(training, batch.epoch, batch.indices)
+        fetched = perf_counter()
+        outcome, waited = update(training, tokens, targets, batch.num_samples, stop.requested)
+        times = StepTimes(fetched - began, waited, perf_counter() - began)
+        num_tokens = batch.num_samples * config.context_length
+        training.step, training.position = training.step + 1, batch.position
+        record.step(
+            training,
+            loss=outcome.sums[0] / num_tokens,
+            gradient_norm=outcome.gradient_norm,
+            num_tokens=num_tokens,
+            times=times,
+        )
+        done = training.step == training.total_steps
+        improved = False
+        if done or training.step % eval_every == 0:
+            improved = validate(training, record)
+        if done or improved or outcome.stop or training.step % checkpoint_every == 0:
+            write_checkpoint(training, record.run, is_best=improved)
+        training.seconds += perf_counter() - began
+        if outcome.stop and not done:
+            return True
+    return False
+
+
+def batches(training: Training) -> Iterator[TrainStep]:
+    """This rank's share of each global batch, from where the run stands, without end."""
+    return train_steps(
+        num_train_blocks(training.corpus),
+        global_batch_size=training.config.global_batch_size,
+        seed=training.config.seed,
+        rank=training.world.rank,
+        size=training.world.size,
+        start=training.position,
+        tail="short",
+    )
+
+
+def validate(training: Training, record: Record) -> bool:
+    """Score the val part, and write a sample; whether the loss is the best so far."""
+    score = score_part(training, "val")
+    if score is None:
+        return False
+    record.evaluation(training, "val", score)
+    record.sample(training, sample_text(training))
+    improved = score.loss < training.best_val_loss
+    training.best_val_loss = min(score.loss, training.best_val_loss)
+    return improved and training.step > 0
+
+
+def update(
+    training: Training, tokens: torch.Tensor, targets: torch.Tensor, num_samples: int, stop: bool
+) -> tuple[hvdcore.torch.StepOutcome, float]:
+    """One optimizer step on this rank's share of the global batch.
+
+    Losses are summed and divided by the global number of tokens, so gradients add up over ranks
+    and over micro-batches to those of the mean over the whole global batch.
+
+    Args:
+        tokens, targets: [sequences of this rank, T].
+        num_samples: sequences of the global batch, over all ranks.
+
+    Returns:
+        What all ranks agreed on, and the seconds this one waited for the others.
+    """
+    config, optimizer = training.config, training.optimizer
+    num_tokens = num_samples * config.context_length
+    micro = config.per_rank_batch_size or max(1, len(tokens))
+    waited = hvdcore.torch.communication_seconds()
+    optimizer.scale_learning_rate(training.learning_rate_fraction())
+    optimizer.zero_grad()
+    loss_sum = 0.0
+    beat("compute", training.step)
+    for start in range(0, len(tokens), micro):
+        with precision(training):
+            loss = training.model.loss(
+                tokens[start : start + micro], targets[start : start + micro]
+            )
+        (loss / num_tokens).backward()
+        loss_sum += loss.item()
+    outcome = optimizer.step(sums=(loss_sum,), stop=stop)
+    return outcome, hvdcore.torch.communication_seconds() - waited
+
+
+def fetch(training: Training, epoch: int, indices: Indices) -> tuple[torch.Tensor, torch.Tensor]:
+    """This rank's (tokens, targets), each [len(indices), T], on the device."""
+    beat("data", training.step)
+    tokens, targets = train_blocks(training, epoch).batch(indices)
+    return torch.from_numpy(tokens).to(training.device), torch.from_numpy(targets).to(
+        training.device
+    )
+
+
+def precision(training: Training) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 matrix products where asked for or where the GPU has them; float32 elsewhere."""
+    wanted = training.config.dtype
+    if wanted == "auto":
+        cuda = training.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        wanted = "bfloat16" if cuda else "float32"
+    if wanted == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(training.device.type, dtype=torch.bfloat16)
