@@ -26,9 +26,11 @@ def evaluate(model: Any, dataset: Any) -> dict[str, float]:
     Returns:
         Metric names to values, equal on every rank.
     """
-    _build_metrics(model, dataset)
-    model.reset_metrics()
-    if next(iter(dataset), None) is not None:
+    if _is_empty(dataset):
+        # Metrics make their variables at the first batch, which this rank does not have.
+        model.test_on_batch(*tf.nest.map_structure(_one_of_zeros, dataset.element_spec))
+        model.reset_metrics()
+    else:
         model.evaluate(dataset, verbose=0)
     return reduced_metrics(model)
 
@@ -71,12 +73,12 @@ def _flat(results: dict[str, Any]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _build_metrics(model: Any, dataset: Any) -> None:
-    """Metrics make their variables at the first batch, which a rank may not have."""
-    if all(metric.built for metric in model.metrics) and len(model.metrics) > 1:
-        return
+def _is_empty(dataset: Any) -> bool:
+    cardinality = int(dataset.cardinality())
+    if cardinality >= 0:
+        return cardinality == 0
+    return next(iter(dataset), None) is None
 
-    def zeros(spec: Any) -> Any:
-        return tf.zeros([1, *spec.shape[1:]], spec.dtype)
 
-    model.test_on_batch(*tf.nest.map_structure(zeros, dataset.element_spec))
+def _one_of_zeros(spec: Any) -> Any:
+    return tf.zeros([1, *spec.shape[1:]], spec.dtype)

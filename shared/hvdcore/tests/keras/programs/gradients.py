@@ -1,0 +1,131 @@
+"""Cases on single variables, with gradients that are coded by rank and answers known by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import hvdcore.keras as hvk
+from hvdcore.errors import UserError
+from hvdcore.world import World
+
+
+def updated(optimizer: Any, steps: list[list[Any]], shape: tuple[int, ...] = (2,)) -> Any:
+    """The values of variables of zeros after `apply` with each step's gradients, in a graph."""
+    variables = [keras.Variable(np.zeros(shape, "float32")) for _ in steps[0]]
+    optimizer.build(variables)
+    for gradients in steps:
+
+        def run(gradients: list[Any] = gradients) -> None:
+            optimizer.apply([g() if callable(g) else g for g in gradients], variables)
+
+        tf.function(run, autograph=False).get_concrete_function()()
+    return [v.numpy().tolist() for v in variables]
+
+
+def constant(*values: float) -> Any:
+    return lambda: tf.constant(values, tf.float32)
+
+
+def sparse(indices: list[int], values: list[float]) -> Any:
+    """Rows of one column of a table of 5 rows."""
+    return lambda: tf.IndexedSlices(
+        tf.constant([[v] for v in values], tf.float32), tf.constant(indices), tf.constant([5, 1])
+    )
+
+
+def sgd(**options: Any) -> Any:
+    return keras.optimizers.SGD(1.0, **options)
+
+
+def case_average(world: World, out: Path) -> Any:
+    gradients = [constant(1.0 + world.rank, 10.0), None]
+    return updated(hvk.DistributedOptimizer(sgd()), [gradients])
+
+
+def case_sum(world: World, out: Path) -> Any:
+    return updated(hvk.DistributedOptimizer(sgd(), op="sum"), [[constant(1.0 + world.rank, 10.0)]])
+
+
+def case_clip_after_average(world: World, out: Path) -> Any:
+    gradient = constant(3.0, 0.0) if world.rank == 0 else constant(0.0, 4.0)
+    return updated(hvk.DistributedOptimizer(sgd(global_clipnorm=1.0)), [[gradient]])
+
+
+def case_accumulation(world: World, out: Path) -> Any:
+    steps = [[constant(1.0 + 2 * world.rank, 0.0)], [constant(5.0 + 2 * world.rank, 0.0)]]
+    optimizer = hvk.DistributedOptimizer(sgd(gradient_accumulation_steps=2))
+    return updated(optimizer, steps)
+
+
+def case_two_element_types(world: World, out: Path) -> Any:
+    """A group of Horovod's may hold one type only; a model may hold several."""
+    optimizer = hvk.DistributedOptimizer(sgd())
+    half = keras.Variable(np.zeros(1, "float16"), dtype="float16")
+    full = keras.Variable(np.zeros(1, "float32"))
+    optimizer.build([half, full])
+    rank = world.rank
+    optimizer.apply(
+        [tf.constant([1.0 + rank], tf.float16), tf.constant([3.0 + rank])], [half, full]
+    )
+    return [float(half.numpy()[0]), float(full.numpy()[0])]
+
+
+def _sparse_step(world: World, optimizer: Any) -> Any:
+    rows = sparse([1, 1], [1.0, 2.0]) if world.rank == 0 else sparse([1, 3], [4.0, 8.0])
+    dense = constant(*([float(world.rank)] * 5))
+    other = keras.Variable(np.zeros((5,), "float32"))
+    table = keras.Variable(np.zeros((5, 1), "float32"))
+    optimizer.build([other, table])
+    for _ in range(2):
+        optimizer.apply([dense(), rows()], [other, table])
+    return table.numpy().ravel().tolist()
+
+
+def case_sparse_rows(world: World, out: Path) -> Any:
+    return _sparse_step(world, hvk.DistributedOptimizer(sgd()))
+
+
+def case_sparse_as_dense(world: World, out: Path) -> Any:
+    return _sparse_step(world, hvk.DistributedOptimizer(sgd(), sparse_as_dense=True))
+
+
+def case_adam_sparse(world: World, out: Path) -> Any:
+    """Second moments need each row once: Adam on sparse rows against Adam on full tensors."""
+    adam = [keras.optimizers.Adam(0.1) for _ in range(2)]
+    gathered = _sparse_step(world, hvk.DistributedOptimizer(adam[0]))
+    full = _sparse_step(world, hvk.DistributedOptimizer(adam[1], sparse_as_dense=True))
+    return [gathered, full]
+
+
+def case_one_rank_overflows(world: World, out: Path) -> Any:
+    """Under loss scaling all ranks skip a step that is infinite on one of them."""
+    scaled = keras.optimizers.LossScaleOptimizer(sgd(), initial_scale=8.0)
+    optimizer = hvk.DistributedOptimizer(scaled)
+    bad = constant(float("inf") if world.rank == 1 else 1.0, 0.0)
+    values = updated(optimizer, [[bad], [constant(8.0 * world.rank, 0.0)]])
+    return [values, float(scaled.dynamic_scale.numpy())]
+
+
+def case_wrapped_inside(world: World, out: Path) -> Any:
+    inner = hvk.DistributedOptimizer(sgd())
+    source = tf.Variable([1.0, 1.0])  # not a constant, for TensorFlow would fold the branch
+    try:
+        updated(keras.optimizers.LossScaleOptimizer(inner), [[source.read_value]])
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def case_settings_conflict(world: World, out: Path) -> Any:
+    optimizer = hvk.DistributedOptimizer(sgd())
+    assert hvk.DistributedOptimizer(optimizer) is optimizer
+    try:
+        hvk.DistributedOptimizer(optimizer, op="sum")
+    except UserError as error:
+        return str(error)
+    return None

@@ -1,0 +1,72 @@
+"""Gradients coded by rank (rank 0 and 1), reduced by real ranks; the answers are worked by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.ranks
+
+Ranks = list[dict[str, Any]]
+
+
+def both(ranks: Ranks, case: str) -> Any:
+    """A case's result, which must be the same on each rank."""
+    assert ranks[0][case] == ranks[1][case]
+    return ranks[0][case]
+
+
+def test_average_leaves_a_variable_without_gradient_alone(ranks: Ranks) -> None:
+    # SGD with rate 1 from zeros: minus the mean of (1, 10) and (2, 10).
+    assert both(ranks, "average") == [[-1.5, -10.0], [0.0, 0.0]]
+
+
+def test_sum(ranks: Ranks) -> None:
+    assert both(ranks, "sum") == [[-3.0, -20.0]]
+
+
+def test_clips_the_average_not_each_rank(ranks: Ranks) -> None:
+    # Mean of (3, 0) and (0, 4) is (1.5, 2), of norm 2.5. Clipped first it would be (0.5, 0.5).
+    assert both(ranks, "clip_after_average") == [pytest.approx([-0.6, -0.8])]
+
+
+def test_accumulation_updates_with_the_mean_of_all(ranks: Ranks) -> None:
+    # Ranks saw 1, 5 and 3, 7.
+    assert both(ranks, "accumulation") == [[-4.0, 0.0]]
+
+
+def test_two_element_types_in_one_model(ranks: Ranks) -> None:
+    assert both(ranks, "two_element_types") == [-1.5, -3.5]
+
+
+def test_sparse_rows_are_summed_by_index_beside_dense_gradients(ranks: Ranks) -> None:
+    # Rank 0: row 1 twice, 1 + 2. Rank 1: row 1 with 4, row 3 with 8. Means 3.5 and 4, two steps.
+    expected = [0.0, -7.0, 0.0, -8.0, 0.0]
+    assert both(ranks, "sparse_rows") == expected
+    assert both(ranks, "sparse_as_dense") == expected
+
+
+def test_adam_sees_a_repeated_row_once(ranks: Ranks) -> None:
+    gathered, full = both(ranks, "adam_sparse")
+    assert gathered == pytest.approx(full, abs=1e-7)
+    assert gathered[1] != 0.0
+
+
+def test_an_infinite_gradient_on_one_rank_skips_the_step_on_all(ranks: Ranks) -> None:
+    # Scale 8 halves to 4; then the mean of 0 and 8, unscaled by 4, is applied.
+    assert both(ranks, "one_rank_overflows") == [[[-1.0, 0.0]], 4.0]
+
+
+def test_distribution_inside_loss_scaling_is_refused(ranks: Ranks) -> None:
+    for rank in ranks:  # Keras puts its own words around ours, with addresses of objects
+        assert "inside a LossScaleOptimizer" in rank["wrapped_inside"]
+
+
+def test_other_settings_for_the_same_optimizer_are_refused(ranks: Ranks) -> None:
+    assert "already distributed with other settings" in both(ranks, "settings_conflict")
+
+
+def test_the_collective_tells_the_watchdog(ranks: Ranks) -> None:
+    # Two beats a step, 'communicate' then 'compute', from inside the graph.
+    assert both(ranks, "beats") == {"counts": [0, 2, 4, 6], "phase": "compute"}
