@@ -1,0 +1,181 @@
+"""Saved models: what comes back, what transformers makes of them, and every kind of damage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hvdcore.errors import UserError
+from hvdcore.run_dir import RunDir
+from textgen.architecture import ModelConfig
+from textgen.export import check_hf, export
+from textgen.model import Transformer
+from textgen.saved_model import load_model, model_folder, save_model
+from textgen.tokenizer import ByteTokenizer, Tokenizer, train_bpe
+
+TEXT = "the cat sat on the mat and the dog sat on the log. " * 20
+
+
+def random_model(**changes: object) -> Transformer:
+    shape = {
+        "vocab_size": 300, "context_length": 32, "num_layers": 2, "num_heads": 4,
+        "num_kv_heads": 2, "embed_dim": 32, "mlp_dim": 48, **changes,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(**shape))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            centre = 1.0 if parameter.ndim == 1 else 0.0
+            parameter.normal_(centre, 0.2)
+    return model.eval()
+
+
+def bpe() -> Tokenizer:
+    return train_bpe([TEXT], 280)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_model(tmp_path / "model", random_model(), ByteTokenizer(), {"step": 7})
+    return tmp_path / "model"
+
+
+def test_comes_back_equal_and_leaves_the_random_state(saved: Path) -> None:
+    before = torch.get_rng_state()
+    model, tokenizer = load_model(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+    expected = random_model()
+    assert model.config == expected.config
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    assert tokenizer.sha256 == ByteTokenizer().sha256
+    assert json.loads((saved / "textgen.json").read_text()) == {"step": 7}
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_saving_again_replaces_everything(saved: Path) -> None:
+    (saved / "stale.json").write_text("{}")
+    save_model(saved, random_model(num_layers=1), bpe())
+    model, tokenizer = load_model(saved)
+    assert model.config.num_layers == 1
+    assert tokenizer.vocab_size == bpe().vocab_size
+    assert not (saved / "stale.json").exists()
+
+
+@pytest.mark.parametrize("make_tokenizer", [ByteTokenizer, bpe])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"qk_norm": False},
+        {"tie_embeddings": False, "num_kv_heads": 4},
+        {"qk_norm": False, "tie_embeddings": False, "num_kv_heads": 1, "rope_theta": 500.0},
+    ],
+)
+def test_export_loads_in_plain_transformers(
+    tmp_path: Path, changes: dict[str, object], make_tokenizer: Callable[[], Tokenizer]
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    run = RunDir.create(tmp_path / "run", "textgen", {})
+    model, tokenizer = random_model(**changes), make_tokenizer()
+    save_model(run.model, model, tokenizer)
+    out = tmp_path / "exported"
+    assert str(out) in export(run.path, "hf", out)
+
+    loaded = AutoModelForCausalLM.from_pretrained(out)
+    kind = "LlamaForCausalLM" if changes.get("qk_norm") is False else "Qwen3ForCausalLM"
+    assert type(loaded).__name__ == kind
+    assert loaded.num_parameters() == model.num_parameters
+    tokens = torch.randint(300, (3, 32), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(tokens).logits, model(tokens), atol=1e-4, rtol=0)
+    theirs = AutoTokenizer.from_pretrained(out)
+    assert theirs.encode(TEXT, add_special_tokens=False) == tokenizer.encode(TEXT).tolist()
+    assert theirs.decode(tokenizer.encode("naïve 你好")) == "naïve 你好"
+    assert theirs.eos_token_id == tokenizer.eot_id
+    assert GenerationConfig.from_pretrained(out).eos_token_id == tokenizer.eot_id
+
+
+def test_the_check_of_an_export_can_fail(saved: Path) -> None:
+    model, tokenizer = load_model(saved)
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight[0, 0] += 1.0
+    with pytest.raises(RuntimeError, match="logits differ"):
+        check_hf(saved, model, tokenizer)
+    with pytest.raises(RuntimeError, match="other token ids"):
+        check_hf(saved, random_model(), bpe())
+
+
+def test_export_refuses_wrong_places(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="to: got 'gguf'; give hf"):
+        export(saved, "gguf", tmp_path / "out")
+    with pytest.raises(UserError, match="output_dir: not given"):
+        export(saved, "hf", None)
+    with pytest.raises(UserError, match="is not empty"):
+        export(saved, "hf", saved)
+    with pytest.raises(UserError, match="no such run directory"):
+        export(tmp_path / "nowhere", "hf", tmp_path / "out")
+    run = RunDir.create(tmp_path / "run", "textgen", {})
+    with pytest.raises(UserError, match=r"config\.json: missing; give a run that has finished"):
+        export(run.path, "hf", tmp_path / "out")
+    assert model_folder(saved) == saved
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def drop_a_weight(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, r"model\.safetensors: damaged or not whole"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), "damaged or not whole"),
+        (lambda f: (f / "model.safetensors").unlink(), r"model\.safetensors: missing"),
+        (lambda f: (f / "tokenizer.json").unlink(), r"tokenizer\.json: missing"),
+        (lambda f: (f / "tokenizer.json").write_text("{"), r"is not a tokenizer\.json"),
+        (lambda f: (f / "config.json").write_text("{"), r"config\.json: not valid JSON"),
+        (lambda f: change_config(f, model_type="gpt2"), "model_type is 'gpt2'"),
+        (lambda f: change_config(f, hidden_act="gelu"), "hidden_act is 'gelu'"),
+        (lambda f: change_config(f, head_dim=99), "head_dim is 99"),
+        (lambda f: change_config(f, hidden_size=None), "no number for hidden_size"),
+        (
+            lambda f: change_config(f, intermediate_size=64),
+            r"has shape \[32, 48\], config\.json says \[32, 64\] \(and 5 more\)",
+        ),
+        (lambda f: change_config(f, num_hidden_layers=1), "it has an unknown model.layers.1"),
+        (drop_a_weight, r"model\.norm\.weight is missing; weights and"),
+        (lambda f: change_config(f, vocab_size=100), "it has 256 tokens and the model only 100"),
+    ],
+)
+def test_damage_is_one_clear_line(
+    saved: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    damage(saved)
+    with pytest.raises(UserError, match=message) as caught:
+        load_model(saved)
+    assert len(caught.value.problems) == 1
+    assert str(saved) in caught.value.problems[0]
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        save_model(tmp_path / "file" / "model", random_model(), ByteTokenizer())
