@@ -44,7 +44,12 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def read_only_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk that is mounted read-only."""
+    """A folder that cannot be written: on a disk mounted read-only, or without permission."""
+    if os.geteuid() != 0:
+        folder = tmp_path / "read_only"
+        folder.mkdir(mode=0o555)
+        yield folder
+        return
     with mounted(tmp_path / "read_only") as folder:
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
         yield folder

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +184,26 @@ def test_full_disk_told_by_safetensors(full_disk: Path) -> None:
     assert names(full_disk) == []
 
 
+def test_file_size_limit(tmp_path: Path) -> None:
+    """What a full disk does, for those who may not mount one: the kernel refuses the bytes."""
+    code = (
+        "import pathlib, resource, sys\n"
+        "from hvdcore.checkpoint import save\n"
+        "from hvdcore.errors import user_errors_exit\n"
+        "directory = pathlib.Path(sys.argv[1])\n"
+        "save(directory, 1, lambda folder: (folder / 'w').write_bytes(bytes(10)) and None)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "with user_errors_exit():\n"
+        "    save(directory, 2, lambda folder: (folder / 'w').write_bytes(bytes(200_000)))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path}: cannot write: the file size limit")
+    assert done.stderr.count("\n") == 1
+    assert names(tmp_path) == ["step-00000001"]
+
+
 def test_read_only_disk(read_only_disk: Path) -> None:
-    with pytest.raises(UserError, match="the file system is read-only"):
+    with pytest.raises(UserError, match=r"read-only|no permission"):
         put(read_only_disk / "checkpoints", 1)

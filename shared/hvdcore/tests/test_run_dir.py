@@ -86,7 +86,9 @@ def test_damaged_env_does_not_stop_a_resumed_run(tmp_path: Path) -> None:
 
 
 def test_read_only_and_full_disks(read_only_disk: Path, full_disk: Path) -> None:
-    with pytest.raises(UserError, match=r"read_only.*read-only; give another --output-dir"):
+    with pytest.raises(
+        UserError, match=r"read_only.*(read-only|no permission).*give another --output-dir"
+    ):
         RunDir.create(read_only_disk / "run", "hvdcore", {})
     run = RunDir.create(full_disk / "run", "hvdcore", {})
     with pytest.raises(UserError, match=r"report\.json: cannot write: the disk is full"):

@@ -18,24 +18,25 @@ __all__ = [
 ]
 
 _FIXES = {
-    errno.ENOSPC: "the disk is full; free some space or give another --output-dir",
-    errno.EDQUOT: "the disk quota is used up; free some space or give another --output-dir",
+    errno.ENOSPC: "the disk is full; free some space or {elsewhere}",
+    errno.EDQUOT: "the disk quota is used up; free some space or {elsewhere}",
     errno.EFBIG: "the file size limit is reached; raise it (ulimit -f) or give another place",
-    errno.EROFS: "the file system is read-only; give another --output-dir",
-    errno.EACCES: "no permission to write there; give another --output-dir",
-    errno.EPERM: "no permission to write there; give another --output-dir",
-    errno.ENOTDIR: "a part of the path is a file, not a folder; give another --output-dir",
-    errno.EEXIST: "a file stands where a folder must be; give another --output-dir",
-    errno.ENAMETOOLONG: "the path is too long; give a shorter --output-dir",
+    errno.EROFS: "the file system is read-only; {elsewhere}",
+    errno.EACCES: "no permission to write there; {elsewhere}",
+    errno.EPERM: "no permission to write there; {elsewhere}",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; {elsewhere}",
+    errno.EEXIST: "a file stands where a folder must be; {elsewhere}",
+    errno.ENAMETOOLONG: "the path is too long; {elsewhere}",
 }
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, elsewhere: str = "give another --output-dir") -> Iterator[None]:
     """Turn an error that the user can mend (full, read-only, no permission) into a UserError.
 
     Args:
         path: what is being written; named in the error.
+        elsewhere: what the user does to have it written in another place.
 
     Raises:
         UserError: naming the path and the fix. Any other error passes through.
@@ -48,7 +49,7 @@ def writing(path: Path) -> Iterator[None]:
         fix = _FIXES.get(_errno(error))
         if fix is None:
             raise
-        raise UserError(f"{path}: cannot write: {fix}") from error
+        raise UserError(f"{path}: cannot write: {fix.format(elsewhere=elsewhere)}") from error
 
 
 def _errno(error: Exception) -> int:

@@ -70,7 +70,7 @@ class Progress:
 
     def advance(self, n: float, **postfix: Any) -> None:
         """`n` more units are done. `postfix` (loss=1.87) is shown beside the rate; a value stays
-        until the next of its name. Costs under a microsecond when nothing is due to be drawn."""
+        until the next of its name. Costs about a microsecond when nothing is due to be drawn."""
         self._done += n
         if not self._enabled:
             return
