@@ -18,6 +18,7 @@ __all__ = ["RankLog", "RankOutput", "why_it_failed", "write_fd"]
 _LOG_ONLY = LOG_ONLY.encode()
 # Horovod's own C++ log. After a failure it speaks of the consequence, not of the cause.
 _HOROVOD_SAYS = re.compile(rb"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [A-Z] ")
+_CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")  # colours and cursor moves of a terminal
 _NAMED = re.compile(r"^([A-Za-z_][\w.]*)(?::\s*(.*))?$")
 
 
@@ -90,7 +91,7 @@ class RankOutput:
         shown, self._shown = self._shown, 0
         text = line.removeprefix(_LOG_ONLY)
         # A progress bar redraws its line after each carriage return; the log keeps the last one.
-        kept = text.rstrip(b"\r").rpartition(b"\r")[2]
+        kept = _CONTROL.sub(b"", text).rstrip(b"\r").rpartition(b"\r")[2]
         self.log.write(kept + b"\n")
         self.tail.append(kept.decode("utf-8", "replace"))
         if line.startswith(_LOG_ONLY) or _HOROVOD_SAYS.match(line):

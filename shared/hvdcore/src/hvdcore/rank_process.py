@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hvdcore.leftovers import end_leftovers
+from hvdcore.terminal import open_terminal
 
 __all__ = ["RankProcess", "process_state"]
 
@@ -48,35 +49,38 @@ def _die_with_parent() -> Callable[[], None]:
 
 
 class RankProcess:
-    """The process that does a rank's work. Its output comes through two pipes.
+    """The process that does a rank's work. Its output comes through pipes, or terminals.
 
     Args:
         command: program and arguments, passed on byte for byte.
         env: its whole environment.
+        at_terminal: this rank's streams are the user's terminal where the launcher's are.
 
     Raises:
         OSError: the program cannot be started.
     """
 
-    def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: list[str], env: Mapping[str, str], *, at_terminal: bool = False
+    ) -> None:
         self._marker = secrets.token_hex(8)
+        ends = [open_terminal(s, env) if at_terminal else None for s in (1, 2)]
+        ours, childs = zip(*(end or os.pipe() for end in ends), strict=True)
+        self.stdout_fd, self.stderr_fd = ours
+        for fd in ours:
+            os.set_blocking(fd, False)
         self._process = subprocess.Popen(
             command,
             env={**env, _MARKER: self._marker},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
+            stdout=childs[0],
+            stderr=childs[1],
             # Safe here: the supervisor is the only thread of its process.
             preexec_fn=_die_with_parent(),
         )
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
         self.pid = self._process.pid
-        self.stdout_fd = self._process.stdout.fileno()
-        self.stderr_fd = self._process.stderr.fileno()
-        os.set_blocking(self.stdout_fd, False)
-        os.set_blocking(self.stderr_fd, False)
+        for fd in childs:
+            os.close(fd)
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal, or None while it runs."""
@@ -100,6 +104,5 @@ class RankProcess:
         """Kill what is left and give the pipes back."""
         self.kill()
         self._process.wait()
-        for pipe in (self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
+        os.close(self.stdout_fd)
+        os.close(self.stderr_fd)

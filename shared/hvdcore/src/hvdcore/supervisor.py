@@ -70,7 +70,7 @@ class Supervisor:
         prepare_environment(self.world, env)
         env.update({SUPERVISED: "1", HEARTBEAT_VARIABLE: self.page.path, "PYTHONUNBUFFERED": "1"})
         try:
-            process = RankProcess(command, env)
+            process = RankProcess(command, env, at_terminal=self.world.is_root)
         except OSError as error:
             self.err.feed(f"error: {command[0]}: cannot be started ({error.strerror})\n".encode())
             return self._end(EXIT_USER_ERROR)
@@ -209,3 +209,5 @@ def _read(fd: int) -> bytes | None:
         return os.read(fd, 1 << 16)
     except BlockingIOError:
         return None
+    except OSError:  # how a terminal says that nobody holds its other end
+        return b""

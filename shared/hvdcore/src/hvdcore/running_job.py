@@ -1,0 +1,110 @@
+"""Owns a job from the start of horovodrun to its verdict: hears ranks, passes signals, ends all."""
+
+from __future__ import annotations
+
+import select
+import time
+
+from hvdcore.errors import EXIT_USER_ERROR
+from hvdcore.horovodrun import Horovodrun
+from hvdcore.job import Verdict
+from hvdcore.monitor import Monitor
+from hvdcore.outcome import EXIT_FAILED
+from hvdcore.rank_output import write_fd
+from hvdcore.signal_inbox import SignalInbox
+
+__all__ = ["RunningJob"]
+
+_TICK_SECONDS = 0.2
+_ABORT_SECONDS = 5.0
+_RANKS_OUTLIVE_LAUNCHER_SECONDS = 10.0
+_SSH_FAILED = "could not connect to some hosts via ssh"
+
+
+class RunningJob:
+    """Runs to the end and returns the exit code. `start_timeout` is in seconds."""
+
+    def __init__(
+        self, starter: Horovodrun, monitor: Monitor, inbox: SignalInbox, start_timeout: float
+    ) -> None:
+        self.starter = starter
+        self.monitor = monitor
+        self.inbox = inbox
+        self.start_timeout = start_timeout
+        self._started_at = time.monotonic()
+        self._starter_ended_at: float | None = None
+        self._stop_signal: int | None = None
+        self._give_up = False
+
+    def run(self) -> int:
+        """Hear and watch until there is a verdict, tell it, and end what still runs."""
+        try:
+            while (verdict := self._verdict()) is None:
+                self._hear()
+                self._pass_on_signal()
+            write_fd(2, "".join(f"{line}\n" for line in verdict.lines).encode())
+            self._end_ranks()
+            return verdict.code
+        finally:
+            self.starter.end()
+
+    def _hear(self) -> None:
+        sockets = [*self.monitor.sockets, *self.starter.sockets, self.inbox.fd]
+        select.select(sockets, [], [], _TICK_SECONDS)
+        self.starter.hear()
+        self.monitor.hear()
+
+    def _pass_on_signal(self) -> None:
+        """The first signal asks the ranks to save and stop; the second ends them."""
+        number = self.inbox.take_stop_signal()
+        if number is None:
+            return
+        self._give_up = self._stop_signal is not None or not self.monitor.job.all_here
+        self._stop_signal = number
+        self.monitor.order({"type": "stop", "signal": number})
+
+    def _verdict(self) -> Verdict | None:
+        if self._give_up and self._stop_signal is not None:
+            return Verdict(128 + self._stop_signal)
+        return self.monitor.verdict() or self._starter_ended() or self._late()
+
+    def _starter_ended(self) -> Verdict | None:
+        code = self.starter.exit_code()
+        if code is None:
+            return None
+        now = time.monotonic()
+        if self._starter_ended_at is None:
+            self._starter_ended_at = now
+        self.monitor.hear()
+        wait = 0.0 if self.monitor.is_empty else _RANKS_OUTLIVE_LAUNCHER_SECONDS
+        if now - self._starter_ended_at < wait:
+            return None
+        return self.monitor.verdict() or self._without_ranks(code)
+
+    def _without_ranks(self, code: int) -> Verdict:
+        words = self.starter.last_words()
+        if any(_SSH_FAILED in word for word in words):
+            line = "error: --hosts: ssh to a host does not work without a password; set up keys"
+            return Verdict(EXIT_USER_ERROR, (line,))
+        when = "while ranks were running" if self.monitor.job.ranks else "before ranks could start"
+        return Verdict(EXIT_FAILED, (*words, f"horovodrun ended with exit code {code} {when}"))
+
+    def _late(self) -> Verdict | None:
+        job = self.monitor.job
+        if job.all_here or time.monotonic() - self._started_at < self.start_timeout:
+            return None
+        names = ", ".join(str(r) for r in range(job.size) if r not in job.ranks)
+        text = f"rank {names} did not start within {self.start_timeout:g} s (--start-timeout)"
+        return Verdict(EXIT_FAILED, (*self.starter.last_words(), text))
+
+    def _end_ranks(self) -> None:
+        """Let those go that have ended, and end the others; all have told how when they leave."""
+        job = self.monitor.job
+        released = job.all_ended
+        self.monitor.order({"type": "release" if released else "abort"})
+        deadline = time.monotonic() + _ABORT_SECONDS
+        while not self.monitor.is_empty and time.monotonic() < deadline:
+            self._hear()
+            if job.all_ended and not released:
+                released = True
+                self.monitor.order({"type": "release"})

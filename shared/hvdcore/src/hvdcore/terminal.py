@@ -1,0 +1,51 @@
+"""Owns giving rank 0 the user's terminal, though pipes and sockets lie between."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import struct
+import sys
+import termios
+from collections.abc import Mapping, MutableMapping
+
+__all__ = ["TERMINAL", "open_terminal", "share_terminal"]
+
+TERMINAL = "HVDCORE_TERMINAL"
+"""Variable with the launcher's terminal: the streams that are one, columns and rows: `2:120x40`."""
+
+_VALUE = re.compile(r"^(?P<streams>[12]+):(?P<columns>\d+)x(?P<rows>\d+)$")
+
+
+def share_terminal(env: MutableMapping[str, str]) -> None:
+    """In the launcher: tell the ranks which of our streams are a terminal, and its size."""
+    env.pop(TERMINAL, None)
+    streams = "".join(str(s.fileno()) for s in (sys.__stdout__, sys.__stderr__) if s and s.isatty())
+    if not re.fullmatch("[12]+", streams):
+        return
+    with contextlib.suppress(OSError):
+        columns, rows = os.get_terminal_size(int(streams[-1]))
+        env[TERMINAL] = f"{streams}:{columns}x{rows}"
+
+
+def open_terminal(stream: int, env: Mapping[str, str]) -> tuple[int, int] | None:
+    """In rank 0's supervisor: a terminal of the user's size for stream 1 or 2, if it is to be one.
+
+    Returns:
+        The descriptors of our end and of the child's end, or None where a pipe will do.
+    """
+    match = _VALUE.match(env.get(TERMINAL, ""))
+    if match is None or str(stream) not in match["streams"]:
+        return None
+    try:
+        ours, childs = os.openpty()
+    except OSError:
+        return None
+    size = struct.pack("HHHH", int(match["rows"]), int(match["columns"]), 0, 0)
+    fcntl.ioctl(childs, termios.TIOCSWINSZ, size)
+    attributes = termios.tcgetattr(childs)
+    attributes[1] &= ~termios.OPOST  # the real terminal turns newlines into what it needs
+    termios.tcsetattr(childs, termios.TCSANOW, attributes)
+    return ours, childs
