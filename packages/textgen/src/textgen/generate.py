@@ -1,117 +1,20 @@
-"""Writing text with a model: tokens from tokens, text from text."""
+"""Writing text with a model: text in, text out, and the `textgen generate` command."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-
-import torch
+from pathlib import Path
+from typing import TextIO
 
 from hvdcore.errors import UserError
-from textgen.decode_batch import DecodeBatch
+from textgen.generate_tokens import generate_tokens
 from textgen.model import Transformer
-from textgen.sampling import SamplingOptions, next_tokens, uniform_draws
+from textgen.sampling import SamplingOptions
 from textgen.text_stream import TextStream
 from textgen.tokenizer import Tokenizer
 
-__all__ = ["generate", "generate_tokens"]
-
-
-@torch.inference_mode()
-def generate_tokens(
-    model: Transformer,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_new_tokens: int,
-    options: SamplingOptions | None = None,
-    end_token: int | None = None,
-    on_token: Callable[[int, int], None] | None = None,
-    first_row: int = 0,
-) -> list[list[int]]:
-    """The new tokens of each prompt, the end token included where a row came to it.
-
-    A row's tokens do not depend on the other rows, but for the rounding of sums, which can turn a
-    tie. Longer texts than the context: see `textgen.decode_batch`.
-
-    Args:
-        prompts: token ids, at least one each; lengths may differ.
-        options: how tokens are chosen; None samples from the model's distribution.
-        end_token: a row stops after it; None lets all rows reach max_new_tokens.
-        on_token: called with (row, token) as each token is chosen.
-        first_row: number of the first prompt's random stream, for prompts that come in parts.
-
-    Raises:
-        UserError: an empty prompt or a token that the model does not know.
-    """
-    options = options or SamplingOptions()
-    _check_prompts(prompts, model.config.vocab_size)
-    written: list[list[int]] = [[] for _ in prompts]
-    if not prompts or max_new_tokens < 1:
-        return written
-    batch = DecodeBatch(model, prompts, max_new_tokens)
-    chooser = _Chooser(model, prompts, options, max_new_tokens, first_row)
-    alive = [True] * len(prompts)
-    for step in range(max_new_tokens):
-        tokens = chooser(batch.logits(), batch.active, step)
-        batch.append(tokens)
-        for row, token in zip(batch.active, tokens, strict=True):
-            if alive[row]:
-                written[row].append(token)
-                alive[row] = token != end_token
-                if on_token is not None:
-                    on_token(row, token)
-        going = [place for place, row in enumerate(batch.active) if alive[row]]
-        if not going:
-            break
-        # A finished row costs a row's time until it is left out, and that costs a copy.
-        if 2 * len(going) <= len(batch.active) and step + 1 < max_new_tokens:
-            batch.keep(going)
-    return written
-
-
-class _Chooser:
-    """Picks the next token of each row, and remembers what a row has seen."""
-
-    def __init__(
-        self,
-        model: Transformer,
-        prompts: Sequence[Sequence[int]],
-        options: SamplingOptions,
-        max_new_tokens: int,
-        first_row: int,
-    ) -> None:
-        device = model.model.cos.device
-        self._options = options
-        self._seen: torch.Tensor | None = None
-        if options.repetition_penalty != 1.0:
-            self._seen = torch.zeros(
-                len(prompts), model.config.vocab_size, dtype=torch.bool, device=device
-            )
-            for row, prompt in enumerate(prompts):
-                self._seen[row, torch.tensor(prompt)] = True
-        self._uniforms: torch.Tensor | None = None
-        if not options.greedy:
-            rows = [first_row + row for row in range(len(prompts))]
-            self._uniforms = uniform_draws(options.seed, rows, max_new_tokens).to(device)
-
-    def __call__(self, logits: torch.Tensor, rows: list[int], step: int) -> list[int]:
-        seen = None if self._seen is None else self._seen[rows]
-        uniforms = None if self._uniforms is None else self._uniforms[rows, step]
-        tokens = next_tokens(logits, self._options, seen, uniforms)
-        if self._seen is not None:
-            self._seen[rows, tokens] = True
-        chosen: list[int] = tokens.tolist()
-        return chosen
-
-
-def _check_prompts(prompts: Sequence[Sequence[int]], vocab_size: int) -> None:
-    for number, prompt in enumerate(prompts, start=1):
-        if not len(prompt):
-            raise UserError(f"prompt {number}: it has no tokens; start it with end-of-text")
-        if not 0 <= min(prompt) <= max(prompt) < vocab_size:
-            raise UserError(
-                f"prompt {number}: it has tokens outside of 0..{vocab_size - 1}; "
-                "use the tokenizer that was saved with the model"
-            )
+__all__ = ["generate", "generate_command", "generate_tokens", "read_prompts"]
 
 
 def generate(
@@ -168,3 +71,95 @@ def generate(
             stream.finish()
             texts.append(tokenizer.decode(row_tokens))
     return texts
+
+
+def generate_command(
+    run_dir: Path,
+    *,
+    prompt: Sequence[str] | None = None,
+    prompt_file: Path | None = None,
+    max_new_tokens: int = 200,
+    num_samples: int = 1,
+    temperature: float = 0.8,
+    top_k: int | None = 50,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
+    greedy: bool = False,
+    seed: int = 0,
+    batch_size: int = 32,
+    device: str | None = None,
+    stdout: TextIO | None = None,
+    stdin: TextIO | None = None,
+) -> int:
+    """Print what a run's model writes after each prompt; return the exit code.
+
+    A single text appears as it is written. Several are printed when they are whole, each under a
+    line that numbers prompt and sample.
+
+    Args:
+        run_dir: a run, or a folder with a saved model.
+        prompt, prompt_file: see `read_prompts`. The other arguments: see `generate`.
+        device: where to compute; None is the GPU if there is one.
+
+    Raises:
+        UserError: no model, no such prompt file, or options out of range.
+    """
+    import torch
+
+    from textgen.saved_model import load_model, model_folder
+
+    stdout = stdout or sys.stdout
+    prompts = read_prompts(prompt, prompt_file, stdin or sys.stdin)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model, tokenizer = load_model(model_folder(run_dir), device)
+    single = len(prompts) * num_samples == 1
+
+    def show(number: int, text: str) -> None:
+        stdout.write(text)
+        stdout.flush()
+
+    if single:
+        stdout.write(prompts[0])
+    texts = generate(
+        model, tokenizer, prompts, max_new_tokens=max_new_tokens, temperature=temperature,
+        top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty, greedy=greedy,
+        num_samples=num_samples, seed=seed, batch_size=batch_size,
+        on_text=show if single else None,
+    )  # fmt: skip
+    if single:
+        stdout.write("\n")
+        return 0
+    for number, text in enumerate(texts):
+        which, sample = divmod(number, num_samples)
+        stdout.write(f"--- prompt {which + 1}, sample {sample + 1}\n{prompts[which]}{text}\n")
+    stdout.flush()
+    return 0
+
+
+def read_prompts(
+    prompt: Sequence[str] | None, prompt_file: Path | None, stdin: TextIO
+) -> list[str]:
+    """The prompts given: each of `prompt` ("-" is all of standard input, less the last line
+    break), then each line of the file; an empty page if there is none.
+
+    Raises:
+        UserError: the file cannot be read, is not UTF-8 text, or holds nothing.
+    """
+    prompts = [_without_line_break(stdin.read()) if text == "-" else text for text in prompt or ()]
+    if prompt_file is not None:
+        try:
+            lines = prompt_file.read_text(encoding="utf-8-sig").splitlines()
+        except OSError as error:
+            raise UserError(
+                f"prompt_file: cannot read {prompt_file} ({error.strerror}); check the path"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"prompt_file: {prompt_file} is not UTF-8 text") from error
+        if not lines:
+            raise UserError(f"prompt_file: {prompt_file} is empty; put one prompt on each line")
+        prompts += lines
+    return prompts or [""]
+
+
+def _without_line_break(text: str) -> str:
+    return text.removesuffix("\n").removesuffix("\r")
