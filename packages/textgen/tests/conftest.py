@@ -4,5 +4,10 @@ other, which made the same tests ten times slower."""
 from __future__ import annotations
 
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")

@@ -1,24 +1,17 @@
-"""Owns who may build a corpus in the cache, and what a failing disk there is called."""
+"""Owns who may build a corpus in the cache."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from hvdcore.errors import UserError
-
-__all__ = ["CacheLock", "disk_errors"]
+__all__ = ["CacheLock"]
 
 _POLL_SECONDS = 0.1
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class CacheLock:
@@ -66,29 +59,3 @@ def _locked(file: IO[bytes]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Name the folder and the fix when writing below it fails.
-
-    Raises:
-        UserError: the disk is full, or the folder cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise UserError(
-                f"cache: {folder}: {_reason(error)}; free some or {_ELSEWHERE}"
-            ) from error
-        if error.errno in (*_NOT_WRITABLE, errno.ENOTDIR, errno.EEXIST):
-            raise UserError(f"cache: {folder}: {_reason(error)}; {_ELSEWHERE}") from error
-        raise
-
-
-_ELSEWHERE = "point TEXTGEN_CACHE (or XDG_CACHE_HOME) elsewhere"
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno or 0).lower()

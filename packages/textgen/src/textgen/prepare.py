@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hvdcore.atomic import fsync_path, write_bytes_atomically, writing
 from hvdcore.errors import UserError
-from textgen.cache_lock import CacheLock, disk_errors
+from textgen.cache_lock import CacheLock
 from textgen.corpus import META, SCHEMA, Corpus, is_complete, open_corpus
 from textgen.documents import Progress, Skipped
 from textgen.encode import Part, Stretch, encode_part
@@ -58,10 +59,7 @@ class DataConfig:
 
 
 def default_cache_dir() -> Path:
-    """`$TEXTGEN_CACHE`, else `$XDG_CACHE_HOME/textgen`, else `~/.cache/textgen`."""
-    chosen = os.environ.get("TEXTGEN_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
+    """`$XDG_CACHE_HOME/textgen`, else `~/.cache/textgen`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "textgen"
 
 
@@ -87,7 +85,7 @@ def prepare(config: DataConfig, progress: Progress | None = None) -> Corpus:
         [SCHEMA, source.signature(), config.text_column, *_parameters(config, tokenizer)]
     )
     progress = progress or _silent
-    with disk_errors(cache):
+    with writing(cache, "point XDG_CACHE_HOME to another place"):
         path = _known(cache, request)
         if path is None:
             with CacheLock(cache, request, lambda: progress("wait", 0, 0)) as work:
@@ -239,8 +237,7 @@ def _move_into_place(made: Path, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     for file in made.rglob("*"):
         if file.is_file():
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
+            fsync_path(file)
     if path.exists():  # another request led to the same corpus, or a damaged one lies there
         if is_complete(path):
             return
@@ -254,9 +251,8 @@ def _move_into_place(made: Path, path: Path) -> None:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_bytes_atomically(path, text.encode())
 
 
 def _digest(content: list[Any]) -> str:
