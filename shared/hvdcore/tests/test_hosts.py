@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from hvdcore.errors import UserError
@@ -9,14 +11,23 @@ from hvdcore.hosts import parse_hosts
 def test_this_machine_takes_any_number_of_ranks() -> None:
     hosts = parse_hosts(None, 9)
     assert str(hosts) == "localhost:9"
-    assert hosts.are_local()
+    assert hosts.our_address() is None
 
 
 def test_slots_add_up_and_one_is_the_default() -> None:
     hosts = parse_hosts("localhost, 127.0.0.1:2", 3)
     assert hosts.slots == {"localhost": 1, "127.0.0.1": 2}
-    assert hosts.are_local()
-    assert not parse_hosts("192.0.2.77:4", 4).are_local()
+    assert hosts.our_address() is None
+
+
+def test_a_host_elsewhere_is_told_an_address_and_not_a_name() -> None:
+    try:
+        address = parse_hosts("localhost:1,192.0.2.77:4", 4).our_address()
+    except OSError:
+        pytest.skip("this machine has no route to anywhere")
+    assert address is not None
+    assert socket.inet_aton(address)
+    assert not address.startswith("127.")
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,8 @@ class Listener:
     """The launcher's end, where supervisors call.
 
     When every rank is on this host it is a socket file in the job's private folder, which the
-    kernel keeps to its owner. Over the network, callers must know a random token.
+    kernel keeps to its owner. Over the network, at our address `host`, callers must know a random
+    token.
     """
 
     def __init__(self, folder: Path, host: str | None) -> None:
@@ -93,7 +94,7 @@ class Listener:
             self.address = f"unix:{folder / 'monitor'}"
         else:
             self._token = secrets.token_urlsafe(32)
-            self.sock = socket.create_server(("", 0))
+            self.sock = socket.create_server((host, 0))
             self.address = f"tcp:{host}:{self.sock.getsockname()[1]}:{self._token}"
         self.sock.listen(1024)
         self.sock.setblocking(False)

@@ -21,9 +21,19 @@ class Hosts:
     def __str__(self) -> str:
         return ",".join(f"{name}:{slots}" for name, slots in self.slots.items())
 
-    def are_local(self) -> bool:
-        """True when every name is an address of this machine."""
-        return all(_is_ours(socket.gethostbyname(name)) for name in self.slots)
+    def our_address(self) -> str | None:
+        """The address of this machine that the other hosts can reach; None when all are here.
+
+        A machine's own name often means 127.0.0.1, or nothing at all elsewhere; the address from
+        which it sends to another host is one that the other host can answer.
+        """
+        for name in self.slots:
+            address = socket.gethostbyname(name)
+            if not _is_ours(address):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                    probe.connect((address, 9))  # chooses a route; nothing is sent
+                    return str(probe.getsockname()[0])
+        return None
 
 
 def _is_ours(address: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 
@@ -70,9 +69,11 @@ def launch(
     # Short, and not under a deep TMPDIR: sockets in it have at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="hvdcore-", dir=_short_temporary_folder()))
     try:
-        listener = Listener(folder, None if where.are_local() else socket.getfqdn())
-        # What mpirun would leave in /tmp after a hard end goes with our folder.
-        env.setdefault("OMPI_MCA_orte_tmpdir_base", str(folder))
+        address = where.our_address()
+        listener = Listener(folder, address)
+        if address is None:
+            # What mpirun would leave in /tmp after a hard end goes with our folder.
+            env.setdefault("OMPI_MCA_orte_tmpdir_base", str(folder))
         env[MONITOR] = listener.address
         monitor = Monitor(listener, np, stall_timeout_seconds, write_fd)
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hvdcore.channel import MONITOR, Channel, Message, connect
 from hvdcore.errors import UserError
@@ -61,6 +63,12 @@ class LauncherLine:
         """Tell how the rank ended. `orders.release` or a closed line is the answer."""
         if self.channel is not None:
             self.channel.send(end.as_message())
+
+    def clean_up_for_launcher(self) -> None:
+        """A launcher that was killed cannot remove the job's folder; rank 0 does it on its host."""
+        kind, _, path = os.environ.get(MONITOR, "").partition(":")
+        if self.channel is not None and not self.channel.open and kind == "unix":
+            shutil.rmtree(Path(path).parent, ignore_errors=True)
 
     def listen(self) -> None:
         """Take in the launcher's orders. A launcher that has gone means: abort."""

@@ -24,7 +24,7 @@ __all__ = ["LOG_DIR", "SUPERVISED", "Supervisor"]
 LOG_DIR = "HVDCORE_LOG_DIR"
 SUPERVISED = "HVDCORE_SUPERVISED"
 
-_TICK_SECONDS = 0.2
+_TICK_SECONDS = 0.25
 _SAME_SIGNAL_SECONDS = 1.0
 # A rank that was told to stop but waits for one that has gone never reaches a step boundary.
 _STUCK_AFTER_STOP_SECONDS = 30.0
@@ -59,6 +59,8 @@ class Supervisor:
                 end = self._work(command)
                 self.line.send_end(end)
                 self._wait_for_the_others(end)
+                if self.world.is_root:
+                    self.line.clean_up_for_launcher()
             finally:
                 self.page.close()
                 keep = self.finding is not None or not self._cut_short

@@ -61,6 +61,7 @@ def run_ranks(
     folder: Path,
     controller: Literal["auto", "mpi", "gloo"] = "auto",
     launcher: Launcher = "hvdcore",
+    hosts: str | None = None,
     timeout: float = 300.0,
     stall_timeout: float = 120.0,
     env: Mapping[str, str] | None = None,
@@ -73,6 +74,7 @@ def run_ranks(
         folder: an empty directory (`tmp_path`) for the script, results and logs.
         controller: 'auto', 'mpi' or 'gloo'; mpirun always means MPI.
         launcher: 'hvdcore' (`hvdcore launch`), or plain 'horovodrun' or 'mpirun'.
+        hosts: `name:slots,name:slots` for 'hvdcore'; None means this machine.
         timeout: seconds after which the job counts as hung and is killed.
         stall_timeout: seconds for the watchdog.
         env: variables on top of this process's.
@@ -87,6 +89,7 @@ def run_ranks(
         folder=folder,
         controller=controller,
         launcher=launcher,
+        hosts=hosts,
         stall_timeout=stall_timeout,
         env=env,
     )
@@ -146,6 +149,7 @@ def start_ranks(
     folder: Path,
     controller: Literal["auto", "mpi", "gloo"] = "auto",
     launcher: Launcher = "hvdcore",
+    hosts: str | None = None,
     stall_timeout: float = 120.0,
     env: Mapping[str, str] | None = None,
 ) -> StartedRanks:
@@ -159,7 +163,7 @@ def start_ranks(
         "HVDCORE_LOG_DIR": str(folder / "logs"),
     }
     full_env = launch_environment({**os.environ, **variables, **(env or {})})
-    line = [*_launcher(launcher, np, controller, stall_timeout, folder), *command]
+    line = [*_launcher(launcher, np, controller, hosts, stall_timeout, folder), *command]
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(
             line,
@@ -173,11 +177,17 @@ def start_ranks(
 
 
 def _launcher(
-    launcher: Launcher, np: int, controller: str, stall_timeout: float, folder: Path
+    launcher: Launcher,
+    np: int,
+    controller: str,
+    hosts: str | None,
+    stall_timeout: float,
+    folder: Path,
 ) -> list[str]:
     if launcher == "hvdcore":
         options = ["--controller", controller, "--stall-timeout", f"{stall_timeout:g}"]
         options += ["--log-dir", str(folder / "logs")]
+        options += ["--hosts", hosts] if hosts else []
         module = [sys.executable, "-c", "from hvdcore.cli import main; main()", "launch"]
         return [*module, "--np", str(np), *options]
     program = str(find_program(launcher) or launcher)
