@@ -20,6 +20,8 @@ def test_every_edit_applies_to_the_published_source(tree: Path) -> None:
     assert "xla_mpi_ops" not in (tree / "horovod/tensorflow/CMakeLists.txt").read_text()
     assert "#include <stdexcept>\n" in (tree / "horovod/common/common.h").read_text()
     assert "#include <string>\n" in (tree / "horovod/common/group_table.h").read_text()
+    sources = (tree / "horovod").rglob("*.py")
+    assert not [path for path in sources if "distutils" in path.read_text()]
 
 
 def test_an_edit_applied_twice_is_refused(tree: Path) -> None:
