@@ -131,11 +131,11 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
 def test_a_wrong_path_gets_a_hint(tmp_path: Path) -> None:
     (tmp_path / "books").mkdir()
     with pytest.raises(UserError, match=r"no such path .*bokos.*did you mean .*books"):
-        find_source(str(tmp_path / "bokos"))
+        find_source(str(tmp_path / "bokos"), tmp_path)
     with pytest.raises(UserError, match="did you mean sample"):
-        find_source("smaple")
+        find_source("smaple", tmp_path)
     with pytest.raises(UserError, match=r"no such path .*give sample, a file"):
-        find_source(str(tmp_path / "x" / "y" / "z"))
+        find_source(str(tmp_path / "x" / "y" / "z"), tmp_path)
 
 
 @pytest.fixture

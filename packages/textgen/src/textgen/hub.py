@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import UserError
@@ -11,6 +14,7 @@ from textgen.documents import Document, Skipped, missing_column, row_document
 
 __all__ = ["HubSource"]
 
+_TIMEOUT_SECONDS = 30
 _SAFE_FORMATS = ("parquet", "json", "csv", "text", "arrow")
 """Builders that parse data and nothing else; no other may run."""
 
@@ -33,23 +37,37 @@ class HubSource:
     revision: str
 
     @classmethod
-    def find(cls, data: str) -> HubSource:
-        """Ask the hub for the data set.
+    def find(cls, data: str, cache: Path) -> HubSource:
+        """Ask the hub which revision is current.
+
+        Where the hub cannot be reached (a compute node, say), the revision that was current when
+        this cache last asked is taken: a corpus prepared from it is found without a network.
 
         Raises:
-            UserError: there is none, or the hub cannot be reached.
+            UserError: there is no such data set, or the hub cannot be reached and never was.
         """
         from huggingface_hub import HfApi
+        from huggingface_hub.errors import RepositoryNotFoundError
 
         hub_id, _, config = data.partition(":")
+        known = cache / "hub" / f"{hub_id.replace('/', '--')}.json"
         try:
-            revision = HfApi().dataset_info(hub_id, timeout=30).sha
-        except Exception as error:  # every layer of the client has its own
+            revision = str(HfApi().dataset_info(hub_id, timeout=_TIMEOUT_SECONDS).sha)
+            _remember(known, revision)
+        except RepositoryNotFoundError as error:
             raise UserError(
-                f"data: no file or folder {data!r}, and no data set on the hub: "
-                f"{_first_line(error)}; give sample, a path or a hub id that can be reached"
+                f"data: no file or folder {data!r}, and no public data set of that name on the "
+                "hub; give sample, a path or a hub id"
             ) from error
-        return cls(hub_id, config or None, str(revision))
+        except Exception as error:  # every layer of the client has its own
+            remembered = _remembered(known)
+            if remembered is None:
+                raise UserError(
+                    f"data: no file or folder {data!r}, and the hub cannot be reached "
+                    f"({_first_line(error)}); give sample or a path"
+                ) from error
+            revision = remembered
+        return cls(hub_id, config or None, revision)
 
     @property
     def name(self) -> str:
@@ -91,6 +109,21 @@ class HubSource:
         if "train" not in splits and len(splits) > 1:
             raise UserError(f"data: {self.name} has no train split; it has {', '.join(splits)}")
         yield from splits["train"] if "train" in splits else next(iter(splits.values()))
+
+
+def _remember(known: Path, revision: str) -> None:
+    if _remembered(known) == revision:
+        return
+    with suppress(OSError):  # a cache that is only read from still serves
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(json.dumps({"revision": revision}), encoding="utf-8")
+
+
+def _remembered(known: Path) -> str | None:
+    try:
+        return str(json.loads(known.read_text(encoding="utf-8"))["revision"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _first_line(error: Exception) -> str:

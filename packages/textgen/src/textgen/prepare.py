@@ -78,9 +78,9 @@ def prepare(config: DataConfig, progress: Progress | None = None) -> Corpus:
         UserError: anything wrong with the configuration, the data, or the cache's disk.
     """
     check_fractions(config.val_fraction, config.test_fraction)
-    source = find_source(config.data)
-    tokenizer = None if config.tokenizer == "bpe" else load_tokenizer(config.tokenizer)
     cache = (config.cache_dir or default_cache_dir()).expanduser()
+    source = find_source(config.data, cache)
+    tokenizer = None if config.tokenizer == "bpe" else load_tokenizer(config.tokenizer)
     request = _digest(
         [SCHEMA, source.signature(), config.text_column, *_parameters(config, tokenizer)]
     )

@@ -33,8 +33,11 @@ class Source(Protocol):
         """All documents, once."""
 
 
-def find_source(data: str) -> Source:
+def find_source(data: str, cache: Path) -> Source:
     """What `data` names.
+
+    Args:
+        cache: folder of the prepared corpora, where the hub's last answers are kept.
 
     Raises:
         UserError: nothing does.
@@ -52,7 +55,7 @@ def find_source(data: str) -> Source:
         raise UserError(f"data: no such path {data!r}; {hint}")
     from textgen.hub import HubSource
 
-    return HubSource.find(data)
+    return HubSource.find(data, cache)
 
 
 def _near(path: Path) -> str | None:
