@@ -1,27 +1,18 @@
-"""Owns `hvdcore doctor`: what is installed here, what works, and what to do about the rest."""
+"""Owns `hvdcore doctor`: what is installed, whether two ranks really work, the report."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
-import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from hvdcore.controllers import (
-    find_program,
-    horovod_extensions,
-    horovod_folder,
-    mpi_problem,
-    operations_built,
-)
-from hvdcore.environment import cores_available, threads_per_rank
+from hvdcore.controllers import horovod_extensions
+from hvdcore.examination import FRAMEWORKS, Finding, installed, look_around
 from hvdcore.testing import run_ranks
 
-__all__ = ["Finding", "examine", "run_doctor"]
+__all__ = ["examine", "run_doctor"]
 
 _ALLREDUCE_SECONDS = 240.0
 # Ranks 0 and 1 give 1 and 2 in each of 1,000 places; the sum is 3 everywhere.
@@ -34,104 +25,12 @@ save_result([hvd.size(), float({framework_sum}(total))])
 """
 _TENSORS = {"torch": ("torch.ones(1000)", "torch.sum")}
 _TENSORS["tensorflow"] = ("tensorflow.ones(1000)", "tensorflow.reduce_sum")
-_DISTRIBUTIONS = {"torch": "torch", "tensorflow": "tensorflow"}
-_METADATA_NAMES = {"torch": "pytorch", "tensorflow": "tensorflow"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. `fix` is not empty where something is to be done."""
-
-    name: str
-    value: str
-    fix: str = ""
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _horovod() -> list[Finding]:
-    folder, version = horovod_folder(), _version("horovod")
-    if folder is None or version is None:
-        fix = "install it: pip install ./infra/horovod in a checkout"
-        return [Finding("horovod", "not installed", fix)]
-    found = [Finding("horovod", version)]
-    built = _built_against(folder)
-    extensions = horovod_extensions()
-    for framework, distribution in _DISTRIBUTIONS.items():
-        found.append(_framework(framework, _version(distribution), built, framework in extensions))
-    if _version("keras"):
-        found.append(Finding("keras", str(_version("keras"))))
-    if not any(_version(d) and f in extensions for f, d in _DISTRIBUTIONS.items()):
-        fix = "install torch or tensorflow in the version that Horovod was built for"
-        found.append(Finding("framework", "none that Horovod can use", fix))
-    return found
-
-
-def _built_against(folder: Path) -> dict[str, str]:
-    try:
-        content = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {name: str(content.get(key, "")) for name, key in _METADATA_NAMES.items()}
-
-
-def _framework(
-    name: str, installed: str | None, built: dict[str, str], has_extension: bool
-) -> Finding:
-    if not has_extension:
-        value = f"{installed or 'not installed'}; Horovod built without it"
-        return Finding(name, value)
-    against = built.get(name, "unknown")
-    if installed is None:
-        return Finding(name, f"not installed (Horovod built for {against})")
-    if _release(installed) == _release(against):
-        return Finding(name, f"{installed} (Horovod built for {against})")
-    fix = f"pip install '{name}=={_release(against)}', or build Horovod again"
-    return Finding(name, f"{installed}, but Horovod was built for {against}", fix)
-
-
-def _release(version: str) -> str:
-    return version.partition("+")[0]
-
-
-def _machine() -> list[Finding]:
-    cores = cores_available()
-    threads = threads_per_rank(2, cores)
-    return [
-        Finding("python", f"{platform.python_version()} ({sys.executable})"),
-        Finding("hvdcore", _version("hvdcore") or "unknown"),
-        Finding("cores", f"{cores}; slots for ranks: {cores} (more ranks share cores)"),
-        Finding("threads per rank", f"{threads} with two ranks here"),
-    ]
-
-
-def _controllers() -> list[Finding]:
-    if not horovod_extensions():
-        return []
-    program = find_program("mpirun")
-    problem = mpi_problem()
-    mpi = Finding("mpi", f"works ({program})") if problem is None else _missing("mpi", problem)
-    operations = operations_built()
-    gloo = Finding("gloo", "built in")
-    if "gloo" not in operations:
-        gloo = _missing("gloo", "not built in; build Horovod's wheel with HOROVOD_WITH_GLOO=1")
-    return [mpi, gloo, Finding("tensor operations", ", ".join(operations) or "none")]
-
-
-def _missing(name: str, problem: str) -> Finding:
-    what, _, fix = problem.partition("; ")
-    return Finding(name, what, fix or "see the message")
-
-
-def _allreduce(controller: Any) -> Finding:
+def _allreduce(controller: Literal["mpi", "gloo"]) -> Finding:
     """Two real ranks sum a tensor, and the answer is known."""
     name = f"two-rank allreduce, {controller}"
-    framework = next((f for f in horovod_extensions() if _version(_DISTRIBUTIONS[f])), None)
+    framework = next((f for f in FRAMEWORKS if f in horovod_extensions() and installed(f)), None)
     if framework is None:
         return Finding(name, "not tried: no framework", "install torch or tensorflow")
     tensor, total = _TENSORS[framework]
@@ -152,10 +51,11 @@ def _allreduce(controller: Any) -> Finding:
 
 def examine(*, try_ranks: bool = True) -> list[Finding]:
     """Everything that the doctor looks at. `try_ranks` starts two real ranks per controller."""
-    found = [*_machine(), *_horovod(), *_controllers()]
+    found = look_around()
     if try_ranks and horovod_extensions():
-        kinds = [k for k in ("mpi", "gloo") if any(f.name == k and not f.fix for f in found)]
-        found += [_allreduce(kind) for kind in kinds]
+        working = {finding.name for finding in found if not finding.fix}
+        kinds: tuple[Literal["mpi", "gloo"], ...] = ("mpi", "gloo")
+        found += [_allreduce(kind) for kind in kinds if kind in working]
     return found
 
 

@@ -23,6 +23,9 @@ __all__ = ["EXPECTED_SIZE", "run_as_rank", "supervise"]
 EXPECTED_SIZE = "HVDCORE_EXPECTED_SIZE"
 PREPARED = "HVDCORE_PREPARED"
 
+# With these a process is under way, or is not ours to start again: a notebook, a test run.
+_TOO_LATE = {"numpy", "torch", "tensorflow", "ipykernel", "pytest"}
+
 
 def run_as_rank(main: Callable[[], int | None]) -> int:
     """Run `main` as this process's part of the job, and return the exit code for the process.
@@ -30,8 +33,9 @@ def run_as_rank(main: Callable[[], int | None]) -> int:
     Every CLI verb that trains calls it, on every rank, before a framework is loaded. As a rank of
     two or more, under any launcher, the process becomes the supervisor of a copy of itself, which
     runs `main`; as a single rank it runs `main` here, after one exec if threads or malloc still
-    had to be set. A UserError of `main` becomes `error: ...` and exit code 2; under a supervisor
-    any other exception becomes one line for the user, its traceback in the rank's log, and 1.
+    had to be set (not in a notebook, nor once numpy or a framework is loaded). A UserError of
+    `main` becomes `error: ...` and exit code 2; under a supervisor any other exception becomes one
+    line for the user, its traceback in the rank's log, and 1.
 
     Example::
 
@@ -49,7 +53,7 @@ def run_as_rank(main: Callable[[], int | None]) -> int:
         return supervise(_this_command(), world)
     if not os.environ.get(PREPARED):
         os.environ[PREPARED] = "1"
-        if prepare_environment(world, os.environ):
+        if prepare_environment(world, os.environ) and not _TOO_LATE & sys.modules.keys():
             sys.stdout.flush()
             sys.stderr.flush()
             os.execv(sys.executable, _this_command())
