@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from textgen.tokenizer import Tokenizer
+from textgen.tokenizer import TokenIds, Tokenizer
 
 __all__ = ["Part", "Stretch", "encode_part"]
 
 PIECE_CHARACTERS = 1 << 16
-_BATCH_BYTES = 1 << 22  # text in memory at once, beside one document
+_BATCH_CHARACTERS = 1 << 22  # encoded in memory at once, beside one document's text
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def encode_part(
     Args:
         on_bytes: told how many bytes of text have been encoded since the last call.
     """
-    writer = _Writer(tokenizer, on_bytes)
     num_bytes = first_token_bytes = 0
     bits: float | None = 0.0
     with tokens_path.open("wb") as file:
+        writer = _Writer(file, tokenizer, on_bytes)
         for stretch in stretches:
             text = stretch.text.decode("utf-8")
             if not num_bytes and not stretch.from_start:
@@ -80,9 +80,7 @@ def encode_part(
             num_bytes += len(stretch.text)
             bits = None if bits is None or stretch.bits is None else bits + stretch.bits
             writer.add(text, stretch.from_start)
-            if writer.pending_bytes >= _BATCH_BYTES:
-                writer.flush(file)
-        writer.flush(file)
+        writer.flush()
     np.save(offsets_path, np.array(writer.offsets, dtype=np.int64))
     return Part(
         documents=len(writer.offsets),
@@ -94,33 +92,40 @@ def encode_part(
 
 
 class _Writer:
-    """Gathers pieces into batches that are worth encoding in parallel."""
+    """Gathers pieces into batches that are worth encoding in parallel, and writes their ids."""
 
-    def __init__(self, tokenizer: Tokenizer, on_bytes: Callable[[int], None]) -> None:
-        self.tokenizer = tokenizer
-        self.on_bytes = on_bytes
+    def __init__(
+        self, file: IO[bytes], tokenizer: Tokenizer, on_bytes: Callable[[int], None]
+    ) -> None:
         self.offsets: list[int] = []
         self.tokens = 0
-        self.pending_bytes = 0
+        self._file = file
+        self._tokenizer = tokenizer
+        self._on_bytes = on_bytes
         self._pieces: list[str] = []
-        self._begins: list[int] = []  # 0 no document begins, 1 one does, 2 with end-of-text
+        self._heads: list[list[int] | None] = []  # what a document that begins here begins with
+        self._pending = 0
 
     def add(self, text: str, from_start: bool) -> None:
-        pieces = self.tokenizer.pieces(text, PIECE_CHARACTERS)
-        self._pieces += pieces
-        self._begins += [2 if from_start else 1, *[0] * (len(pieces) - 1)]
-        self.pending_bytes += len(text)
+        head: list[int] | None = [self._tokenizer.eot_id] if from_start else []
+        for piece in self._tokenizer.pieces(text, PIECE_CHARACTERS):
+            self._pieces.append(piece)
+            self._heads.append(head)
+            head = None
+            self._pending += len(piece)
+            if self._pending >= _BATCH_CHARACTERS:
+                self.flush()
 
-    def flush(self, file: Any) -> None:
-        for begins, ids in zip(
-            self._begins, self.tokenizer.encode_batch(self._pieces), strict=True
-        ):
-            if begins:
+    def flush(self) -> None:
+        encoded = self._tokenizer.encode_batch(self._pieces)
+        for head, ids in zip(self._heads, encoded, strict=True):
+            if head is not None:
                 self.offsets.append(self.tokens)
-            if begins == 2:
-                file.write(np.array([self.tokenizer.eot_id], self.tokenizer.dtype).tobytes())
-                self.tokens += 1
-            file.write(ids.tobytes())
-            self.tokens += len(ids)
-        self.on_bytes(self.pending_bytes)
-        self._pieces, self._begins, self.pending_bytes = [], [], 0
+                self._write(np.array(head, self._tokenizer.dtype))
+            self._write(ids)
+        self._on_bytes(sum(len(piece.encode()) for piece in self._pieces))
+        self._pieces, self._heads, self._pending = [], [], 0
+
+    def _write(self, ids: TokenIds) -> None:
+        self._file.write(ids.tobytes())
+        self.tokens += len(ids)
