@@ -10,17 +10,12 @@ Example:
 
 from __future__ import annotations
 
-from hvdcore.keras.callbacks import (
-    BroadcastModel,
-    Heartbeat,
-    LearningRate,
-    ReduceMetrics,
-    StopTogether,
-)
+from hvdcore.keras.callbacks import BroadcastModel, LearningRate, ReduceMetrics
 from hvdcore.keras.collectives import allreduce_sum, any_rank
 from hvdcore.keras.evaluation import evaluate
 from hvdcore.keras.optimizer import DistributedOptimizer
 from hvdcore.keras.startup import init
+from hvdcore.keras.stopping import Heartbeat, StopTogether
 from hvdcore.keras.train_step import distribute
 from hvdcore.keras.weights import (
     average_statistics,

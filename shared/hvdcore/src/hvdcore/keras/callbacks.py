@@ -1,4 +1,4 @@
-"""Owns the callbacks for `fit`: equal start, exact metrics, schedule, agreed stop, heartbeat.
+"""Owns the callbacks for `fit` that make ranks equal: start, metrics, learning rate.
 
 Order in the list: `BroadcastModel`, `ReduceMetrics`, then those that read metrics (early stopping,
 checkpoints), and `StopTogether` last. Every rank passes the same callbacks.
@@ -11,15 +11,11 @@ from typing import Any
 
 import keras
 
-from hvdcore.errors import UserError
-from hvdcore.heartbeat import beat
-from hvdcore.keras.collectives import any_rank
 from hvdcore.keras.evaluation import reduced_metrics
-from hvdcore.keras.optimizer import Distribution, distribution_of
+from hvdcore.keras.optimizer import needed_distribution
 from hvdcore.keras.weights import average_statistics, broadcast_model
-from hvdcore.stop import StopFlag
 
-__all__ = ["BroadcastModel", "Heartbeat", "LearningRate", "ReduceMetrics", "StopTogether"]
+__all__ = ["BroadcastModel", "LearningRate", "ReduceMetrics"]
 
 
 class BroadcastModel(keras.callbacks.Callback):  # type: ignore[misc]
@@ -34,7 +30,7 @@ class BroadcastModel(keras.callbacks.Callback):  # type: ignore[misc]
         self.root_rank = root_rank
 
     def on_train_begin(self, logs: Any = None) -> None:
-        _distribution(self.model)
+        needed_distribution(self.model)
         broadcast_model(self.model, self.root_rank)
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -101,74 +97,6 @@ class LearningRate(keras.callbacks.Callback):  # type: ignore[misc]
             logs["learning_rate"] = float(self.model.optimizer.learning_rate)
 
 
-class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]
-    """All ranks stop at the same step, whichever of them was asked to. Last in the list.
-
-    Reasons to stop: a signal (`flag`), or another callback that set `model.stop_training`, on any
-    rank. The wish travels with the gradients of the next update; at the end of an epoch, where no
-    update follows, with a collective of its own.
-
-    Attributes:
-        stopped: training ended before its last epoch.
-        by_signal: a signal was the reason, on some rank; leave with `flag.exit_code`.
-
-    Args:
-        flag: the process's signal flag, or None.
-    """
-
-    def __init__(self, flag: StopFlag | None = None) -> None:
-        super().__init__()
-        self.flag = flag
-        self.stopped = False
-        self.by_signal = False
-        self._wish = False
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if not self._wish and self._signalled():
-            self._tell()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self.model.stop_training and not self._wish:
-            self._tell()
-        self.model.stop_training = self.stopped = _distribution(self.model).reduction.stop_agreed()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        wish = bool(self._wish or self.model.stop_training or self._signalled())
-        self.model.stop_training = self.stopped = any_rank(wish)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self.by_signal = any_rank(self._signalled())
-        self._wish = False
-        _distribution(self.model).reduction.wish_stop(False)
-
-    def _signalled(self) -> bool:
-        return self.flag is not None and self.flag.requested
-
-    def _tell(self) -> None:
-        self._wish = True
-        _distribution(self.model).reduction.wish_stop(True)
-
-
-class Heartbeat(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tell the watchdog what this rank is doing. Waiting for other ranks is told by the step."""
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        beat("compute", int(self.model.optimizer.iterations))
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        beat("data")
-
-    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        beat("evaluate")
-
-
 def _replace(logs: dict[str, Any] | None, values: dict[str, float]) -> None:
     if logs is not None:
         logs.update({name: value for name, value in values.items() if name in logs})
-
-
-def _distribution(model: Any) -> Distribution:
-    found = distribution_of(model.optimizer)
-    if found is None:
-        raise UserError("optimizer: not distributed; call hvdcore.keras.distribute(model)")
-    return found

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from hvdcore.errors import UserError
 from hvdcore.keras.native import engine
+from hvdcore.keras.phases import waiting
 
 __all__ = ["allgather_rows", "allreduce_sum", "any_rank"]
 
@@ -34,7 +35,7 @@ def allreduce_sum(array: npt.ArrayLike) -> npt.NDArray[Any]:
     hvd = engine()
     if hvd.size() == 1 or values.size == 0:
         return np.array(values)
-    with tf.device("CPU:0"):  # float64 sums of metrics must not go through a GPU queue
+    with waiting(), tf.device("CPU:0"):  # sums of metrics must not wait in a GPU's queue
         total = hvd.allreduce(tf.constant(values), op=hvd.Sum, name="hvdcore_allreduce_sum")
     result: npt.NDArray[Any] = total.numpy()
     return result
@@ -50,7 +51,7 @@ def allgather_rows(row: bytes) -> list[bytes]:
     hvd = engine()
     if hvd.size() == 1:
         return [row]
-    with tf.device("CPU:0"):
+    with waiting(), tf.device("CPU:0"):
         mine = tf.constant(np.frombuffer(row, dtype=np.uint8)[None, :])
         rows = hvd.allgather(mine, name="hvdcore_allgather_rows")
     return [each.tobytes() for each in rows.numpy()]

@@ -17,13 +17,13 @@ import tensorflow as tf
 from hvdcore.errors import UserError
 from hvdcore.keras.reduction import GradientReduction, ReduceOp
 
-__all__ = ["DistributedOptimizer", "distribution_of"]
+__all__ = ["DistributedOptimizer", "Distribution", "distribution_of", "needed_distribution"]
 
 _ATTRIBUTE = "_hvdcore_distribution"
 
 
 def DistributedOptimizer(
-    optimizer: Any, *, op: ReduceOp = "average", sparse_as_dense: bool = False
+    optimizer: Any, *, op: ReduceOp = "average", sparse_as_dense: bool | None = None
 ) -> Any:
     """Make an optimizer apply gradients reduced over all ranks. Every rank must call, in order.
 
@@ -40,7 +40,7 @@ def DistributedOptimizer(
     Args:
         optimizer: a `keras.optimizers.Optimizer`.
         op: "average" over ranks, or "sum".
-        sparse_as_dense: reduce embedding gradients as full tensors.
+        sparse_as_dense: reduce embedding gradients as full tensors; None: so on a GPU.
 
     Returns:
         `optimizer` itself.
@@ -65,6 +65,18 @@ def DistributedOptimizer(
 def distribution_of(optimizer: Any) -> Distribution | None:
     """How an optimizer is distributed, or None for a plain one."""
     found: Distribution | None = getattr(optimizer, _ATTRIBUTE, None)
+    return found
+
+
+def needed_distribution(model: Any) -> Distribution:
+    """How a model's optimizer is distributed.
+
+    Raises:
+        UserError: it is plain, and each rank would train on its own.
+    """
+    found = distribution_of(model.optimizer)
+    if found is None:
+        raise UserError("optimizer: not distributed; call hvdcore.keras.distribute(model)")
     return found
 
 

@@ -15,7 +15,15 @@ import tensorflow as tf
 
 from hvdcore import heartbeat
 
-__all__ = ["inside_collective"]
+__all__ = ["inside_collective", "waiting"]
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Around a collective outside of any graph: 'communicate' within, 'compute' after."""
+    heartbeat.beat("communicate")
+    yield
+    heartbeat.beat("compute")
 
 
 @contextmanager

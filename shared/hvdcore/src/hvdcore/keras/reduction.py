@@ -28,12 +28,14 @@ class GradientReduction:
         op: "average" (mean over ranks), or "sum" (the caller has scaled the loss by the global
             number of samples).
         sparse_as_dense: reduce `tf.IndexedSlices` as full tensors. Cheaper when
-            size x (rows a rank touches) exceeds about twice the rows of the table.
+            size x (rows a rank touches) exceeds about twice the rows of the table. None: so on a
+            GPU, which adds equal rows in no fixed order, and ranks would drift apart.
     """
 
-    def __init__(self, op: ReduceOp, sparse_as_dense: bool) -> None:
+    def __init__(self, op: ReduceOp, sparse_as_dense: bool | None) -> None:
         self.op = op
         self.sparse_as_dense = sparse_as_dense
+        self._on_gpu = bool(tf.config.get_visible_devices("GPU"))
         # Horovod pairs tensors by name. Names made from layers differ as soon as one rank has
         # built a model more than the others (rank 0 loading a checkpoint, say), and then all hang.
         self._name = f"hvdcore_gradients_{next(_numbers)}"
@@ -50,7 +52,7 @@ class GradientReduction:
         Returns:
             Tensors, `tf.IndexedSlices` with each row once, or None, in the same order.
         """
-        as_dense = self.sparse_as_dense if dense is None else dense
+        as_dense = next(c for c in (dense, self.sparse_as_dense, self._on_gpu) if c is not None)
         reduced = [tf.convert_to_tensor(g) if as_dense and _is_sparse(g) else g for g in gradients]
         sparse = [i for i, g in enumerate(reduced) if _is_sparse(g)]
         full = [i for i, g in enumerate(reduced) if g is not None and not _is_sparse(g)]
@@ -62,9 +64,14 @@ class GradientReduction:
             waiting.extend(g for g in reduced if g is not None)
         return [sum_equal_rows(g) if _is_sparse(g) else g for g in reduced]
 
-    def wish_stop(self, wish: bool) -> None:
-        """Whether this rank wants to stop; told to the others by the next reduction."""
-        self._stop_wished.assign(float(wish))
+    def wish_stop(self) -> None:
+        """This rank wants to stop; the next reduction tells the others."""
+        self._stop_wished.assign(1.0)
+
+    def forget_stop(self) -> None:
+        """Begin a new training: nobody wants to stop."""
+        self._stop_wished.assign(0.0)
+        self._stop_agreed.assign(0.0)
 
     def stop_agreed(self) -> bool:
         """Whether some rank wanted to stop before the last reduction; equal on every rank."""

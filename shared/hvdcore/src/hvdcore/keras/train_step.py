@@ -10,25 +10,26 @@ import tensorflow as tf
 
 from hvdcore.errors import UserError
 from hvdcore.keras.native import engine
-from hvdcore.keras.optimizer import DistributedOptimizer, Distribution, distribution_of
+from hvdcore.keras.optimizer import DistributedOptimizer, distribution_of, needed_distribution
 from hvdcore.keras.reduction import ReduceOp
 
 __all__ = ["distribute"]
 
 
-def distribute(model: Any, *, op: ReduceOp = "average", sparse_as_dense: bool = False) -> Any:
+def distribute(model: Any, *, op: ReduceOp = "average", sparse_as_dense: bool | None = None) -> Any:
     """Make a compiled model train on all ranks. Every rank must call, after `model.compile`.
 
     The optimizer that the model really uses is distributed: under mixed_float16 that is the
     LossScaleOptimizer which Keras put around the given one. Where the model is compiled by XLA
     (`jit_compile=True`, or "auto" on a GPU) the step is cut in three: forward and backward by XLA,
     the collective outside of it, the update by XLA. `fit` and `train_on_batch` use it as usual.
+    Every rank must make the same number of steps.
 
     Args:
         model: a `keras.Model` after `compile` with an optimizer.
         op: "average" over ranks, or "sum".
-        sparse_as_dense: reduce embedding gradients as full tensors; under XLA always so, for the
-            number of rows differs from step to step and each number would be compiled anew.
+        sparse_as_dense: reduce embedding gradients as full tensors; None: so on a GPU. Under XLA
+            always so, for each number of rows would be compiled anew.
 
     Returns:
         `model` itself.
@@ -58,7 +59,7 @@ def _cut_compiled_step(model: Any) -> None:
     plain_step = model.train_step
 
     def forward_backward(data: Any) -> Any:
-        with _distribution(model).capturing() as calls:
+        with needed_distribution(model).capturing() as calls:
             logs = plain_step(data)
         if len(calls) != 1:
             raise UserError(
@@ -68,13 +69,13 @@ def _cut_compiled_step(model: Any) -> None:
         return logs, [tf.convert_to_tensor(g) if g is not None else None for g in calls[0]]
 
     def update(gradients: Any) -> None:
-        _distribution(model).apply_reduced(gradients, model.trainable_variables)
+        needed_distribution(model).apply_reduced(gradients, model.trainable_variables)
 
     compiled_forward_backward, compiled_update = _by_xla(forward_backward), _by_xla(update)
 
     def train_step(data: Any) -> Any:
         logs, gradients = compiled_forward_backward(data)
-        compiled_update(_distribution(model).reduction(gradients, dense=True))
+        compiled_update(needed_distribution(model).reduction(gradients, dense=True))
         return logs
 
     model.train_step = train_step
@@ -90,9 +91,3 @@ def _by_xla(function: Callable[..., Any]) -> Callable[..., Any]:
         function, jit_compile=True, reduce_retracing=True, autograph=False
     )
     return compiled
-
-
-def _distribution(model: Any) -> Distribution:
-    found = distribution_of(model.optimizer)
-    assert found is not None, "compile() after distribute(): call distribute(model) again"
-    return found

@@ -12,6 +12,7 @@ import tensorflow as tf
 from hvdcore.errors import UserError
 from hvdcore.keras.collectives import allgather_rows, allreduce_sum
 from hvdcore.keras.native import engine
+from hvdcore.keras.phases import waiting
 
 __all__ = ["average_statistics", "broadcast_model", "check_same_weights", "weights_sha256"]
 
@@ -127,4 +128,6 @@ def _broadcast(variables: Sequence[Any], root_rank: int) -> None:
             variable.value.assign(value)
 
     # In one graph all broadcasts are negotiated together.
-    tf.function(run, autograph=False).get_concrete_function()()
+    together = tf.function(run, autograph=False).get_concrete_function()
+    with waiting():
+        together()

@@ -35,6 +35,7 @@ def model_of_words() -> Any:
 
 def train(world: World, how: str) -> dict[str, Any]:
     model = model_of_words()
+    hvk.broadcast_model(model)
     optimizer = keras.optimizers.Adam(0.02, global_clipnorm=1.0)
     if how == "ours":
         optimizer = hvk.DistributedOptimizer(optimizer)
@@ -43,8 +44,6 @@ def train(world: World, how: str) -> dict[str, Any]:
 
         optimizer = horovod.tensorflow.keras.DistributedOptimizer(optimizer)
     model.compile(optimizer=optimizer, loss="mse")
-    model.optimizer.build(model.trainable_variables)
-    hvk.broadcast_model(model)
     x, y = samples()
     losses = []
     share = GLOBAL_BATCH // world.size

@@ -121,6 +121,8 @@ def case_stop(world: World, out: Path) -> Any:
             fitted(world, model, *trigger, stop, epochs=3)
             results.append([int(model.optimizer.iterations), stop.stopped, stop.by_signal])
             flag.signal_number = None
+            fitted(world, model, stop, epochs=1)  # a new training knows nothing of the old wish
+            results[-1].append(int(model.optimizer.iterations))
     return results
 
 
