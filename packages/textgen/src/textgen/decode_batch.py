@@ -38,16 +38,21 @@ class DecodeBatch:
     Args:
         prompts: token ids of each row, at least one each.
         max_new_tokens: the cache is made for no more.
+        weights: the model's, if they were made before.
 
     Attributes:
         active: numbers of the rows still growing, in the order of the logits.
     """
 
     def __init__(
-        self, model: Transformer, prompts: Sequence[Sequence[int]], max_new_tokens: int
+        self,
+        model: Transformer,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        weights: DecodeWeights | None = None,
     ) -> None:
         self._model = model
-        self._weights = DecodeWeights(model)
+        self._weights = weights or DecodeWeights(model)
         self._device = model.model.cos.device
         self._tokens = [list(prompt) for prompt in prompts]
         self._starts = [max(0, len(prompt) - self._context) for prompt in prompts]

@@ -39,8 +39,10 @@ class LayerWeights:
 
 
 class DecodeWeights:
-    """A model's weights as `DecodeStep` wants them: a float32 copy, made once per model."""
+    """A model's weights as `DecodeStep` wants them: a float32 copy, which does not follow the
+    model's further training."""
 
+    @torch.inference_mode()
     def __init__(self, model: Transformer) -> None:
         self.config = model.config
         decoder = model.model

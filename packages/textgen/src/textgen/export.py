@@ -60,7 +60,9 @@ def check_hf(folder: Path, model: Transformer, tokenizer: Tokenizer) -> float:
         RuntimeError: logits or token ids differ.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     theirs = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False).float().eval()
     generator = torch.Generator().manual_seed(0)
     shape = (2, min(model.config.context_length, 128))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hvdcore.errors import UserError
+from textgen.decode_weights import DecodeWeights
 from textgen.generate_tokens import generate_tokens
 from textgen.model import Transformer
 from textgen.sampling import SamplingOptions
@@ -54,6 +55,7 @@ def generate(
         for prompt in prompts
         for _ in range(num_samples)
     ]
+    weights = DecodeWeights(model)
     texts: list[str] = []
     for first in range(0, len(rows), batch_size):
         part = rows[first : first + batch_size]
@@ -66,6 +68,7 @@ def generate(
             end_token=tokenizer.eot_id,
             on_token=None if on_text is None else lambda row, token, s=streams: s[row].add(token),
             first_row=first,
+            weights=weights,
         )
         for stream, row_tokens in zip(streams, written, strict=True):
             stream.finish()

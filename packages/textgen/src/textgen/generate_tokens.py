@@ -8,6 +8,7 @@ import torch
 
 from hvdcore.errors import UserError
 from textgen.decode_batch import DecodeBatch
+from textgen.decode_weights import DecodeWeights
 from textgen.model import Transformer
 from textgen.sampling import SamplingOptions, next_tokens, uniform_draws
 
@@ -24,6 +25,7 @@ def generate_tokens(
     end_token: int | None = None,
     on_token: Callable[[int, int], None] | None = None,
     first_row: int = 0,
+    weights: DecodeWeights | None = None,
 ) -> list[list[int]]:
     """The new tokens of each prompt, the end token included where a row came to it.
 
@@ -36,6 +38,7 @@ def generate_tokens(
         end_token: a row stops after it; None lets all rows reach max_new_tokens.
         on_token: called with (row, token) as each token is chosen.
         first_row: number of the first prompt's random stream, for prompts that come in parts.
+        weights: `DecodeWeights(model)`, to make them once for several calls.
 
     Raises:
         UserError: an empty prompt or a token that the model does not know.
@@ -45,7 +48,7 @@ def generate_tokens(
     written: list[list[int]] = [[] for _ in prompts]
     if not prompts or max_new_tokens < 1:
         return written
-    batch = DecodeBatch(model, prompts, max_new_tokens)
+    batch = DecodeBatch(model, prompts, max_new_tokens, weights)
     chooser = _Chooser(model, prompts, options, max_new_tokens, first_row)
     alive = [True] * len(prompts)
     for step in range(max_new_tokens):

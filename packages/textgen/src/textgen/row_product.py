@@ -25,29 +25,32 @@ class RowProduct:
     """
 
     def __init__(self, weight: Tensor) -> None:
-        rows, columns = weight.shape
-        # A vector product is quickest along the longer side.
-        self._matrix = weight.t().contiguous() if rows >= columns else weight.contiguous().t()
+        self._weight = weight
+        self._matrix: Tensor | None = None
         self._panels: Tensor | None = None
 
     def bound(self, x: Tensor, out: Tensor, *, add: bool = False) -> Callable[[], object]:
         """A call that reads x [B, I] and sets out [B, O], or adds to it, each time it is made."""
         if self._use_panels(x):
             return self._bound_panels(x, out, add)
+        if self._matrix is None:
+            rows, columns = self._weight.shape
+            # A vector product is quickest along the longer side.
+            tall = rows >= columns
+            self._matrix = self._weight.t().contiguous() if tall else self._weight.t()
         if add:
             return partial(out.addmm_, x, self._matrix)
         return partial(torch.mm, x, self._matrix, out=out)
 
     def _use_panels(self, x: Tensor) -> bool:
-        fits = self._matrix.shape[1] % PANEL_COLUMNS == 0
-        large = self._matrix.numel() >= PANEL_MIN_WEIGHTS
+        fits = self._weight.shape[0] % PANEL_COLUMNS == 0
+        large = self._weight.numel() >= PANEL_MIN_WEIGHTS
         return fits and large and 2 <= len(x) <= PANEL_MAX_ROWS and x.device.type == "cpu"
 
     def _bound_panels(self, x: Tensor, out: Tensor, add: bool) -> Callable[[], object]:
         if self._panels is None:
-            inputs = self._matrix.shape[0]
-            panels = self._matrix.reshape(inputs, -1, PANEL_COLUMNS).transpose(0, 1)
-            self._panels = panels.contiguous()  # [O / 16, I, 16]
+            cut = self._weight.view(-1, PANEL_COLUMNS, self._weight.shape[1])
+            self._panels = cut.transpose(1, 2).contiguous()  # [O / 16, I, 16]
         panels = self._panels
         spread = x.expand(len(panels), *x.shape)
         product = torch.empty(len(panels), len(x), PANEL_COLUMNS)
