@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hvdcore.controllers import (
+    built_with_mpi,
+    choose_controller,
+    find_program,
+    horovod_extensions,
+    launch_environment,
+    mpi_problem,
+    operations_built,
+)
+from hvdcore.errors import UserError
+from hvdcore.examination import _framework, look_around
+
+BUILT = {"torch": "2.13.0+cpu"}
+needs_horovod = pytest.mark.skipif(not horovod_extensions(), reason="Horovod is not installed")
+
+
+def test_the_framework_that_horovod_was_built_for_is_fine() -> None:
+    assert _framework("torch", "2.13.0+cu126", BUILT, True).fix == ""
+
+
+def test_another_version_is_a_problem_with_a_fix() -> None:
+    finding = _framework("torch", "2.12.1", BUILT, True)
+    assert finding.value == "2.12.1, but Horovod was built for 2.13.0+cpu"
+    assert finding.fix == "pip install 'torch==2.13.0', or build Horovod again"
+
+
+def test_a_framework_that_nobody_wants_is_no_problem() -> None:
+    assert _framework("tensorflow", None, {}, False).fix == ""
+    assert _framework("torch", None, BUILT, True).fix == ""
+
+
+def test_programs_of_this_environment_come_first(tmp_path: Path) -> None:
+    own = str(Path(sys.executable).parent)
+    assert launch_environment({"PATH": "/a:/b"})["PATH"] == f"{own}:/a:/b"
+    assert launch_environment({"PATH": f"{own}:/b"})["PATH"] == f"{own}:/b"
+    assert find_program("no-such-program") is None
+
+
+def test_the_users_word_on_root_stands() -> None:
+    env = launch_environment({"OMPI_ALLOW_RUN_AS_ROOT": "0"})
+    assert env["OMPI_ALLOW_RUN_AS_ROOT"] == "0"
+
+
+@needs_horovod
+def test_what_is_built_in_is_read_without_loading_it() -> None:
+    assert ("mpi" in operations_built()) is built_with_mpi()
+    assert "gloo" in operations_built()
+    code = "import sys, hvdcore.examination as e; e.look_around(); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "'torch'" not in done.stdout
+    assert "'horovod'" not in done.stdout
+
+
+@needs_horovod
+def test_the_controller_that_is_chosen() -> None:
+    assert choose_controller("gloo") == "gloo"
+    assert choose_controller("auto") == ("gloo" if mpi_problem() else "mpi")
+
+
+@needs_horovod
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("echo 'mpirun (Open MPI) 5.0.3'", "is not Open MPI 4 (mpirun (Open MPI) 5.0.3)"),
+        ("echo 'HYDRA build details:'", "is not Open MPI 4 (HYDRA build details:)"),
+        (
+            "case $1 in --version) echo 'mpirun (Open MPI) 4.1.8';; *) echo no slots; exit 1; esac",
+            "does not start a process here: no slots",
+        ),
+    ],
+)
+def test_an_mpirun_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, problem: str
+) -> None:
+    (tmp_path / "mpirun").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    (tmp_path / "mpirun").chmod(0o755)
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    if not built_with_mpi():
+        pytest.skip("Horovod was built without MPI")
+    assert problem in str(mpi_problem())
+    assert choose_controller("auto") == "gloo"
+    with pytest.raises(UserError, match="--controller mpi: "):
+        choose_controller("mpi")
+
+
+def test_without_horovod_there_is_one_clear_line() -> None:
+    """An interpreter that sees hvdcore alone."""
+    import hvdcore
+
+    folder = str(Path(hvdcore.__file__).parents[1])
+    code = (
+        f"import sys; sys.path[:] = [{folder!r}, *sys.path]\n"
+        "from hvdcore.controllers import choose_controller\n"
+        "choose_controller('auto')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert "horovod: not installed for this Python; see `hvdcore doctor`" in done.stderr
+
+
+@pytest.mark.ranks
+@needs_horovod
+def test_two_ranks_run_here() -> None:
+    code = "from hvdcore.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = json.loads(done.stdout)
+    names = {finding["name"]: finding for finding in report["findings"]}
+    assert (done.returncode, report["works"]) == (0, True), report
+    assert names["two-rank allreduce, gloo"]["value"].startswith("right")
+    assert ("two-rank allreduce, mpi" in names) is (mpi_problem() is None)
+
+
+def test_the_report_has_a_line_for_each_part() -> None:
+    names = [finding.name for finding in look_around()]
+    assert names[:3] == ["python", "hvdcore", "cores"]
+    assert "horovod" in names
