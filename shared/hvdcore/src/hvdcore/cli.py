@@ -37,8 +37,12 @@ def launch(
         typer.Option(help="What ranks talk through; auto takes MPI where it works."),
     ] = "auto",
     stall_timeout: Annotated[
-        float, typer.Option(help="Seconds without a sign of life until a rank is given up.")
-    ] = 300.0,
+        float | None,
+        typer.Option(
+            help="Seconds without a sign of life until a rank is given up. "
+            "Default: HVDCORE_STALL_TIMEOUT, else 300."
+        ),
+    ] = None,
     start_timeout: Annotated[
         float, typer.Option(help="Seconds within which all ranks must have started.")
     ] = 120.0,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hvdcore.channel import MONITOR, Listener
 from hvdcore.controllers import ControllerChoice, choose_controller
-from hvdcore.environment import DEFAULT_STALL_TIMEOUT_SECONDS, STALL_TIMEOUT
+from hvdcore.environment import STALL_TIMEOUT, stall_timeout
 from hvdcore.errors import UserError
 from hvdcore.horovodrun import Horovodrun, clean_environment, horovodrun_command
 from hvdcore.hosts import parse_hosts
@@ -35,7 +35,7 @@ def launch(
     hosts: str | None = None,
     *,
     controller: ControllerChoice = "auto",
-    stall_timeout_seconds: float = DEFAULT_STALL_TIMEOUT_SECONDS,
+    stall_timeout_seconds: float | None = None,
     start_timeout_seconds: float = DEFAULT_START_TIMEOUT_SECONDS,
     log_dir: Path | None = None,
 ) -> int:
@@ -49,7 +49,8 @@ def launch(
         np: number of ranks. More than there are cores is allowed.
         hosts: `name:slots,name:slots`; None means this machine.
         controller: 'auto' takes MPI where it works, else Gloo.
-        stall_timeout_seconds: a rank that gives no sign of life for so long is given up.
+        stall_timeout_seconds: a rank that gives no sign of life for so long is given up; None
+            takes HVDCORE_STALL_TIMEOUT, else 300.
         start_timeout_seconds: all ranks must have started by then.
         log_dir: where `rank-N.log` goes; None leaves it to the command (its run directory).
 
@@ -60,12 +61,13 @@ def launch(
     Raises:
         UserError: hosts, np or the controller cannot work here.
     """
-    if not stall_timeout_seconds > 0:
-        raise UserError(f"--stall-timeout: got {stall_timeout_seconds:g}; give seconds above 0")
+    stall = stall_timeout(os.environ) if stall_timeout_seconds is None else stall_timeout_seconds
+    if not stall > 0:
+        raise UserError(f"--stall-timeout: got {stall:g}; give seconds above 0")
     where = parse_hosts(hosts, np)
     kind = choose_controller(controller)
     starter = horovodrun_command(np, where, kind, start_timeout_seconds, command)
-    env = _rank_environment(np, stall_timeout_seconds, log_dir)
+    env = _rank_environment(np, stall, log_dir)
     # Short, and not under a deep TMPDIR: sockets in it have at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="hvdcore-", dir=_short_temporary_folder()))
     try:
@@ -75,7 +77,7 @@ def launch(
             # What mpirun would leave in /tmp after a hard end goes with our folder.
             env.setdefault("OMPI_MCA_orte_tmpdir_base", str(folder))
         env[MONITOR] = listener.address
-        monitor = Monitor(listener, np, stall_timeout_seconds, write_fd)
+        monitor = Monitor(listener, np, stall, write_fd)
         try:
             with SignalInbox() as inbox:
                 job = RunningJob(Horovodrun(starter, env), monitor, inbox, start_timeout_seconds)
@@ -92,9 +94,9 @@ def _short_temporary_folder() -> str | None:
     return folder if len(folder) < 40 or not os.access("/tmp", os.W_OK) else "/tmp"
 
 
-def _rank_environment(np: int, stall_timeout: float, log_dir: Path | None) -> dict[str, str]:
+def _rank_environment(np: int, stall: float, log_dir: Path | None) -> dict[str, str]:
     env = clean_environment(os.environ)
-    env.update({EXPECTED_SIZE: str(np), STALL_TIMEOUT: f"{stall_timeout:g}"})
+    env.update({EXPECTED_SIZE: str(np), STALL_TIMEOUT: f"{stall:g}"})
     env[JOB] = secrets.token_hex(8)
     # A scheduler's SIGTERM reaches mpirun too, which would kill the ranks one second later.
     env.setdefault("OMPI_MCA_odls_base_sigkill_timeout", "60")

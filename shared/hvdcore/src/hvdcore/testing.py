@@ -188,7 +188,7 @@ def _launcher(
         options = ["--controller", controller, "--stall-timeout", f"{stall_timeout:g}"]
         options += ["--log-dir", str(folder / "logs")]
         options += ["--hosts", hosts] if hosts else []
-        module = [sys.executable, "-c", "from hvdcore.cli import main; main()", "launch"]
+        module = [sys.executable, "-m", "hvdcore", "launch"]
         return [*module, "--np", str(np), *options]
     program = str(find_program(launcher) or launcher)
     if launcher == "mpirun":
