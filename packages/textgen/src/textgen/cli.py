@@ -63,10 +63,13 @@ def train(
     optimizer: options.Optimizer = None,
     learning_rate_schedule: options.Schedule = None,
     warmup_steps: options.WarmupSteps = None,
+    final_learning_rate_fraction: options.FinalFraction = None,
     weight_decay: options.WeightDecay = None,
     clip_norm: options.ClipNorm = None,
     per_rank_batch_size: options.PerRankBatchSize = None,
+    eval_batch_size: options.EvalBatchSize = None,
     dtype: options.Dtype = None,
+    log_every: options.LogEvery = None,
     sample_tokens: options.SampleTokens = None,
 ) -> None:
     """Train a model, on one rank or on many."""

@@ -59,6 +59,18 @@ Dtype = Annotated[
     str | None,
     typer.Option(metavar="auto|float32|bfloat16", help="Precision of the matrix products."),
 ]
+EvalBatchSize = Annotated[
+    int | None, typer.Option(**WHOLE, help="Sequences a rank evaluates at once.")
+]
+FinalFraction = Annotated[
+    float | None,
+    typer.Option(
+        "--final-learning-rate-fraction", **REAL, help="Share of the peak rate left at the end."
+    ),
+]
+LogEvery = Annotated[
+    int | None, typer.Option(**WHOLE, help="Steps from one point of the train curves to the next.")
+]
 SampleTokens = Annotated[
     int | None, typer.Option(**WHOLE, help="Tokens of sample text at each evaluation.")
 ]

@@ -1,0 +1,134 @@
+"""The command line: what it offers, and one clear line for each kind of wrong input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from textgen.cli import app
+from textgen.config import TrainConfig
+from textgen.testing import train, write_book
+
+VERBS = ("train", "prepare", "evaluate", "generate", "export", "report", "models")
+LAUNCH_FLAGS = {"--output-dir", "--np", "--hosts", "--resume", "--config", "--stall-timeout"}
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    return result.exit_code, result.output
+
+
+def test_help_lists_the_verbs() -> None:
+    code, text = invoke("--help")
+    assert code == 0
+    for verb in VERBS:
+        assert verb in text
+
+
+def test_every_field_of_the_configuration_has_a_flag() -> None:
+    code, text = invoke("train", "--help")
+    assert code == 0
+    flags = {word for word in text.split() if word.startswith("--")} - LAUNCH_FLAGS - {"--help"}
+    assert {"--" + name.replace("_", "-") for name in TrainConfig.model_fields} <= flags
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    return write_book(tmp_path / "book.txt")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--model", "huge"], "huge"),
+        (["--tokenizer", "bytte"], "did you mean 'byte'"),
+        (["--max-steps", "0"], "max_steps"),
+        (["--epochs", "many"], "epochs"),
+        (["--learning-rate", "-1"], "learning_rate"),
+        (["--val-fraction", "0.9", "--test-fraction", "0.2"], "leave nothing to train on"),
+        (["--global-batch-size", "7", "--np", "2"], "global_batch_size"),
+        (["--context-length", "1000000"], "fewer than one block"),
+        (["--num-heads", "3"], "embed_dim"),
+        (["--warmup-steps", "500", "--max-steps", "10"], "warmup_steps"),
+        (["--resume", "nowhere"], "resume"),
+        (["--hosts", "no-such-host.invalid:2"], "no-such-host.invalid"),
+    ],
+)
+def test_wrong_flags(tmp_path: Path, book: Path, flags: list[str], expected: str) -> None:
+    run = train(tmp_path / "run", book, *flags)
+    assert run.returncode == 2, run.stderr
+    assert "Traceback" not in run.stderr
+    lines = run.stderr.strip().splitlines()
+    assert all(line.startswith("error: ") for line in lines), run.stderr
+    assert expected in run.stderr
+
+
+def test_all_errors_come_at_once(tmp_path: Path, book: Path) -> None:
+    run = train(tmp_path / "run", book, "--max-steps", "0", "--clip-norm", "0", "--seed", "-1")
+    assert run.returncode == 2
+    assert [line.split(":")[1].strip() for line in run.stderr.strip().splitlines()] == [
+        "seed", "clip_norm", "max_steps",
+    ] or len(run.stderr.strip().splitlines()) == 3  # fmt: skip
+
+
+def _no_file(folder: Path) -> Path:
+    return folder / "missing.txt"
+
+
+def _empty_folder(folder: Path) -> Path:
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+def _zero_bytes(folder: Path) -> Path:
+    (folder / "zero.txt").write_bytes(b"")
+    return folder / "zero.txt"
+
+
+def _binary(folder: Path) -> Path:
+    (folder / "picture.txt").write_bytes(bytes(range(256)) * 50)
+    return folder / "picture.txt"
+
+
+def _a_few_words(folder: Path) -> Path:
+    (folder / "short.txt").write_text("Too short.")
+    return folder / "short.txt"
+
+
+@pytest.mark.parametrize("make", [_no_file, _empty_folder, _zero_bytes, _binary, _a_few_words])
+def test_wrong_data(tmp_path: Path, make: object) -> None:
+    assert callable(make)
+    path = make(tmp_path)
+    run = train(tmp_path / "run", path, "--np", "2")
+    assert run.returncode == 2, run.stderr
+    assert "Traceback" not in run.stderr
+    lines = run.stderr.strip().splitlines()
+    assert len(lines) >= 1
+    assert all(line.startswith("error: ") for line in lines), run.stderr
+
+
+def test_more_ranks_than_blocks(tmp_path: Path) -> None:
+    book = write_book(tmp_path / "small.txt", num_words=12)
+    run = train(
+        tmp_path / "run", book, "--np", "4", "--val-fraction", "0", "--test-fraction", "0",
+    )  # fmt: skip
+    assert run.returncode == 2, run.stderr
+    assert "4 ranks but only" in run.stderr
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path, book: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "diary.txt").write_text("mine")
+    run = train(tmp_path / "run", book)
+    assert run.returncode == 2
+    assert "not empty" in run.stderr
+    assert (tmp_path / "run" / "diary.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "generate", "report"])
+def test_no_run(tmp_path: Path, verb: str) -> None:
+    code, text = invoke(verb, str(tmp_path / "nothing"))
+    assert code == 2
+    assert "Traceback" not in text

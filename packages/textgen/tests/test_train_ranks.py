@@ -1,0 +1,84 @@
+"""A run does not depend on how many ranks make it, or on who starts them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hvdcore.controllers import find_program
+from textgen.testing import Run, train, write_book
+
+pytestmark = pytest.mark.ranks
+
+FLAGS = ("--max-steps", "12", "--eval-every", "6", "--log-every", "1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def book(folder: Path) -> Path:
+    return write_book(folder / "book.txt")
+
+
+@pytest.fixture(scope="module")
+def one_rank(folder: Path, book: Path) -> Run:
+    return train(folder / "np1", book, *FLAGS).check()
+
+
+@pytest.fixture(scope="module")
+def two_ranks(folder: Path, book: Path) -> Run:
+    return train(folder / "np2", book, *FLAGS, "--np", "2").check()
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_any_number_of_ranks_trains_the_same_model(
+    folder: Path, book: Path, one_rank: Run, size: int
+) -> None:
+    run = train(folder / f"same{size}", book, *FLAGS, "--np", str(size)).check()
+    assert run.report["size"] == size
+    assert len(run.losses("train")) == 12
+    assert run.losses("train") == pytest.approx(one_rank.losses("train"), rel=1e-5)
+    assert run.losses("val") == pytest.approx(one_rank.losses("val"), abs=1e-5)
+    for split in ("train", "val", "test"):
+        assert run.report[split]["loss"] == pytest.approx(one_rank.report[split]["loss"], abs=1e-5)
+        assert run.report[split]["num_tokens"] == one_rank.report[split]["num_tokens"]
+
+
+def test_another_seed_is_told_apart(folder: Path, book: Path, one_rank: Run) -> None:
+    """The control: the comparison above sees a difference where there is one."""
+    other = train(folder / "seed1", book, *FLAGS, "--seed", "1").check()
+    assert other.losses("val") != pytest.approx(one_rank.losses("val"), abs=1e-5)
+
+
+@pytest.mark.parametrize("controller", ["--mpi", "--gloo"])
+def test_plain_horovodrun_is_the_same_run(
+    folder: Path, book: Path, two_ranks: Run, controller: str
+) -> None:
+    launcher = (str(find_program("horovodrun")), "-np", "2", controller)
+    run = train(folder / f"horovodrun{controller}", book, *FLAGS, launcher=launcher).check()
+    assert run.report["size"] == 2
+    if controller == "--mpi":
+        assert run.report["weights_sha256"] == two_ranks.report["weights_sha256"]
+    assert run.losses("val") == pytest.approx(two_ranks.losses("val"), abs=1e-5)
+
+
+def test_plain_mpirun_is_the_same_run(folder: Path, book: Path, two_ranks: Run) -> None:
+    launcher = (str(find_program("mpirun")), "-np", "2", "--oversubscribe")
+    run = train(folder / "mpirun", book, *FLAGS, launcher=launcher).check()
+    assert run.report["weights_sha256"] == two_ranks.report["weights_sha256"]
+
+
+def test_accumulation_is_the_same_run(folder: Path, book: Path, one_rank: Run) -> None:
+    run = train(folder / "micro", book, *FLAGS, "--per-rank-batch-size", "3").check()
+    assert run.losses("val") == pytest.approx(one_rank.losses("val"), abs=1e-5)
+
+
+def test_fewer_ranks_than_asked_for_is_an_error(folder: Path, book: Path) -> None:
+    launcher = (str(find_program("mpirun")), "-np", "2", "--oversubscribe")
+    run = train(folder / "three", book, *FLAGS, "--np", "3", launcher=launcher)
+    assert run.returncode == 2
+    assert "asked for 3 ranks" in run.stderr
