@@ -45,7 +45,7 @@ def launch(
     ] = None,
     start_timeout: Annotated[
         float, typer.Option(help="Seconds within which all ranks must have started.")
-    ] = 120.0,
+    ] = 300.0,
     log_dir: Annotated[
         Path | None, typer.Option(help="Folder for rank-N.log; default: kept after a failure only.")
     ] = None,

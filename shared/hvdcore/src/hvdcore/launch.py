@@ -14,7 +14,7 @@ from hvdcore.environment import STALL_TIMEOUT, stall_timeout
 from hvdcore.errors import UserError
 from hvdcore.horovodrun import Horovodrun, clean_environment, horovodrun_command
 from hvdcore.hosts import parse_hosts
-from hvdcore.leftovers import end_leftovers
+from hvdcore.leftovers import JOB, end_leftovers
 from hvdcore.monitor import Monitor
 from hvdcore.rank_output import write_fd
 from hvdcore.running_job import RunningJob
@@ -25,8 +25,7 @@ from hvdcore.terminal import share_terminal
 
 __all__ = ["launch"]
 
-JOB = "HVDCORE_JOB"
-DEFAULT_START_TIMEOUT_SECONDS = 120.0
+DEFAULT_START_TIMEOUT_SECONDS = 300.0
 
 
 def launch(

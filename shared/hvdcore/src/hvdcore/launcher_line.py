@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hvdcore.channel import MONITOR, Channel, Message, connect
 from hvdcore.errors import UserError
+from hvdcore.leftovers import JOB, end_leftovers
 from hvdcore.outcome import RankEnd
 from hvdcore.rank_output import write_fd
 from hvdcore.watch import Watch
@@ -27,6 +28,7 @@ class Orders:
     stop_signals: list[int] = field(default_factory=list)
     abort: bool = False
     release: bool = False
+    was_released: bool = False  # in words, not because the line broke
 
 
 class LauncherLine:
@@ -65,9 +67,14 @@ class LauncherLine:
             self.channel.send(end.as_message())
 
     def clean_up_for_launcher(self) -> None:
-        """A launcher that was killed cannot remove the job's folder; rank 0 does it on its host."""
+        """A launcher that was killed leaves its folder, and mpirun, which waits for long before it
+        ends. Rank 0 does away with both: it is on the launcher's host.
+        """
+        if self.channel is None or self.channel.open or self.orders.was_released:
+            return
+        end_leftovers(JOB, os.environ[JOB])
         kind, _, path = os.environ.get(MONITOR, "").partition(":")
-        if self.channel is not None and not self.channel.open and kind == "unix":
+        if kind == "unix":
             shutil.rmtree(Path(path).parent, ignore_errors=True)
 
     def listen(self) -> None:
@@ -87,7 +94,7 @@ class LauncherLine:
         elif kind == "abort":
             self.orders.abort = True
         elif kind == "release":
-            self.orders.release = True
+            self.orders.release = self.orders.was_released = True
 
 
 def call_launcher(world: World) -> LauncherLine:

@@ -7,7 +7,10 @@ import os
 import signal
 from pathlib import Path
 
-__all__ = ["end_leftovers", "find_leftovers"]
+__all__ = ["JOB", "end_leftovers", "find_leftovers"]
+
+JOB = "HVDCORE_JOB"
+"""Variable that marks every process of a job that our launcher started."""
 
 
 def find_leftovers(variable: str, value: str) -> list[int]:
