@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from textgen.kv_cache import pair_order
-from textgen.layers import Layer
+from textgen.layers import Layer, RMSNorm
 from textgen.model import Transformer
 from textgen.row_product import RowProduct
 
@@ -22,14 +22,14 @@ class LayerWeights:
         queries = _pairs(attention.q_proj.weight.float(), head_dim, order)
         keys = _pairs(attention.k_proj.weight.float(), head_dim, order)
         self.qk_norm: Tensor | None = None
-        if attention.q_norm is attention.k_norm or not hasattr(attention.q_norm, "weight"):
-            queries = queries * head_dim**-0.5  # the scale of the attention scores
-        else:
+        if isinstance(attention.q_norm, RMSNorm) and isinstance(attention.k_norm, RMSNorm):
             # RMSNorm is sqrt(Dh) x / |x|; on the queries the scale of the scores cancels it.
             num_heads, num_kv_heads = len(queries) // head_dim, len(keys) // head_dim
             on_queries = attention.q_norm.weight.float()[order].expand(num_heads, -1)
             on_keys = attention.k_norm.weight.float()[order] * head_dim**0.5
             self.qk_norm = torch.cat((on_queries, on_keys.expand(num_kv_heads, -1)))
+        else:
+            queries = queries * head_dim**-0.5  # the scale of the attention scores
         qkv = torch.cat((queries, keys, attention.v_proj.weight.float()))
         self.qkv = RowProduct(_folded(qkv, layer.input_layernorm.weight))
         self.output = RowProduct(attention.o_proj.weight.float())
