@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ from textgen.spool import Spool, write_spool
 from textgen.tokenizer import Tokenizer, load_tokenizer, train_bpe
 
 __all__ = ["Corpus", "DataConfig", "default_cache_dir", "open_corpus", "prepare"]
+
+
+_REPORT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -207,15 +211,20 @@ class _Builder:
 
     def _train_bpe(self, spool: Spool, split: Split) -> Tokenizer:
         total = sum(spool.sizes[number] for number in split.train)
+        done = 0
 
         def texts() -> Iterator[str]:
-            done = 0
+            nonlocal done
             for stretch in self._stretches(spool, split, "train"):
                 yield stretch.text.decode("utf-8")
                 done += len(stretch.text)
-                self.progress("train tokenizer", done, total)
 
-        return train_bpe(texts(), self.config.vocab_size)
+        # Merging goes on long after the last text was read: a watchdog must hear from us meanwhile.
+        with ThreadPoolExecutor(1) as pool:
+            training = pool.submit(train_bpe, texts(), self.config.vocab_size)
+            while not wait([training], _REPORT_SECONDS).done:
+                self.progress("train tokenizer", done, total)
+            return training.result()
 
     def _stretches(self, spool: Spool, split: Split, name: str) -> Iterator[Stretch]:
         for number in split.part(name):
