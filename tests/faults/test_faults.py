@@ -138,6 +138,8 @@ def test_a_supervisor_that_fails_under_a_plain_launcher(
     result = run(tmp_path, how, fault)
     assert result.returncode != 0
     assert result.orphans == ()
+    if fault == "stop-supervisor":
+        assert "rank 1: its supervisor was stopped by a signal for more than 20 s" in result.stderr
 
 
 def test_a_healthy_job_is_left_alone(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def test_nobody_else_compares_so_waiting_ends_after_twice_the_bound() -> None:
 def test_loading_a_framework_may_take_longer() -> None:
     assert run(watch(), 120, Beat(1, -1, "start", 9)) is None
     assert run(watch(), 121, Beat(1, -1, "start", 9)) == "hung"
+    assert run(watch(alone=True), 120, Beat(1, -1, "start", 9)) is None
 
 
 def test_beats_keep_a_rank_alive() -> None:

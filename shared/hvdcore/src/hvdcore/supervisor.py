@@ -15,6 +15,7 @@ from hvdcore.launcher_line import LauncherLine
 from hvdcore.outcome import EXIT_FAILED, RankEnd, judge_end
 from hvdcore.rank_output import RankLog, RankOutput, write_fd
 from hvdcore.rank_process import RankProcess, process_state
+from hvdcore.siblings import SUPERVISED, Siblings
 from hvdcore.signal_inbox import SignalInbox
 from hvdcore.watch import Finding, Watch
 from hvdcore.world import World
@@ -22,7 +23,6 @@ from hvdcore.world import World
 __all__ = ["LOG_DIR", "SUPERVISED", "Supervisor"]
 
 LOG_DIR = "HVDCORE_LOG_DIR"
-SUPERVISED = "HVDCORE_SUPERVISED"
 
 _TICK_SECONDS = 0.25
 _SAME_SIGNAL_SECONDS = 1.0
@@ -46,6 +46,7 @@ class Supervisor:
             RankOutput(world.rank, self.log, partial(line.show, fd)) for fd in (1, 2)
         )
         self.timeout = stall_timeout(os.environ)
+        self.siblings = Siblings(world, os.environ, self.timeout)
         self.finding: Finding | None = None
         self.stop_signal: int | None = None
         self._stop_at = 0.0
@@ -150,6 +151,11 @@ class Supervisor:
         self.finding = self.finding or watch.look(beat, state, now)
         self.line.report(watch, str(self.log.path), now)
         self._follow_log()
+        if self.line.channel is None:
+            for rank in self.siblings.end_stopped(now):
+                log = self.log.path.with_name(f"rank-{rank}.log")
+                reason = f"was stopped by a signal for more than {self.timeout:g} s"
+                write_fd(2, f"rank {rank}: its supervisor {reason} (log: {log})\n".encode())
         if self.finding is not None:
             process.kill()
         elif self.stop_signal is not None and now - self._stop_at > min(

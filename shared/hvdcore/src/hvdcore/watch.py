@@ -63,7 +63,7 @@ class Watch:
         bound = max(self.timeout, _START_SECONDS) if beat.phase == "start" else self.timeout
         if beat.phase != "communicate" and idle > bound:
             return Finding("hung", f"hung: no sign of life for {bound:g} s {where}")
-        if self.alone and idle > 2 * self.timeout:
+        if self.alone and beat.phase == "communicate" and idle > 2 * self.timeout:
             reason = f"waited more than {2 * self.timeout:g} s for the other ranks {where}"
             return Finding("starved", reason)
         return None
