@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvdcore.errors import UserError
-from textgen.documents import Document, Skipped, find_files
+from textgen.data_files import find_files
+from textgen.documents import Document, Skipped
 from textgen.sources import find_source
 
 

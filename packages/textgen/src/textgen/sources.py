@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from hvdcore.errors import UserError
-from textgen.documents import Document, Skipped, find_files
+from textgen.data_files import find_files
+from textgen.documents import Document, Skipped
 
 __all__ = ["Source", "find_source"]
 
