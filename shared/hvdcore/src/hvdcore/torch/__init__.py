@@ -15,6 +15,7 @@ from hvdcore.torch.collectives import (
 )
 from hvdcore.torch.cost import elementwise_cost, newton_schulz_cost
 from hvdcore.torch.engine import init, shutdown
+from hvdcore.torch.gather import gather_objects
 from hvdcore.torch.optimizer_state import SavedState
 from hvdcore.torch.sharded import ShardedOptimizer, StepOutcome
 
@@ -29,6 +30,7 @@ __all__ = [
     "check_same_weights",
     "communication_seconds",
     "elementwise_cost",
+    "gather_objects",
     "init",
     "newton_schulz_cost",
     "shutdown",

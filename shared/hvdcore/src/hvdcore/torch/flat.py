@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from hvdcore.torch.layout import Layout, Slot
@@ -23,10 +22,9 @@ class FlatBuffers:
 
     def __init__(self, named: Sequence[tuple[str, nn.Parameter]], layout: Layout, num_extras: int):
         first = named[0][1]
-        options = {"dtype": first.dtype, "device": first.device}
         self.layout = layout
-        self.parameters = torch.zeros(layout.numel, **options)
-        self.gradients = torch.zeros(layout.numel + num_extras, **options)
+        self.parameters = first.detach().new_zeros(layout.numel)
+        self.gradients = first.detach().new_zeros(layout.numel + num_extras)
         self.extras = self.gradients[layout.numel :]
         self._pairs: list[tuple[nn.Parameter, Tensor]] = []
         for (_, parameter), slot in zip(named, layout.slots, strict=True):

@@ -1,0 +1,123 @@
+"""The same training by `ShardedOptimizer` on this many ranks, by plain AdamW, and by no wrapper."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import torch
+from torch import Tensor, nn
+
+import hvdcore.torch as hvt
+from hvdcore.testing import save_result
+
+GLOBAL_BATCH = 12
+STEPS = 20
+HALF = 10
+CLIP_NORM = 0.5
+
+
+def new_model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(7, 9), nn.Tanh(), nn.Linear(9, 5), nn.Tanh(), nn.Linear(5, 3))
+
+
+def batch(step: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    inputs = torch.randn(GLOBAL_BATCH, 7, generator=generator)
+    return inputs, inputs[:, :3].sin() * 3
+
+
+def make_adamw(named: list[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW([p for _, p in named], lr=0.02, weight_decay=0.1)
+
+
+def train(
+    model: nn.Module, optimizer: hvt.ShardedOptimizer, steps: range, rank: int, size: int
+) -> list[list[float]]:
+    """Norm and global loss sum of each step."""
+    seen = []
+    for step in steps:
+        optimizer.zero_grad()
+        inputs, targets = (part[rank::size] for part in batch(step))
+        loss = (model(inputs) - targets).square().sum()
+        (loss / GLOBAL_BATCH).backward()
+        optimizer.scale_learning_rate(1 - step / (2 * STEPS))
+        outcome = optimizer.step(sums=[loss.item(), len(inputs)], stop=rank == 1 and step == 3)
+        assert outcome.stop == (size > 1 and step == 3)
+        assert outcome.sums[1] == GLOBAL_BATCH
+        seen.append([outcome.gradient_norm, outcome.sums[0]])
+    return seen
+
+
+def train_plainly(model: nn.Module, rank: int, size: int) -> list[list[float]]:
+    """What one process without Horovod does with these samples."""
+    optimizer = make_adamw(list(model.named_parameters()))
+    seen = []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        inputs, targets = (part[rank::size] for part in batch(step))
+        loss = (model(inputs) - targets).square().sum()
+        (loss / GLOBAL_BATCH).backward()
+        optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / (2 * STEPS))
+        norm = nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+        optimizer.step()
+        seen.append([float(norm), loss.item()])
+    return seen
+
+
+def worst_difference(one: nn.Module, other: nn.Module) -> float:
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return max(float((a - b).detach().abs().max()) for a, b in pairs)
+
+
+def main() -> None:
+    world = hvt.init()
+    initial = new_model()
+    model = copy.deepcopy(initial)
+    optimizer = hvt.ShardedOptimizer(model, make_adamw, clip_norm=CLIP_NORM)
+    seen = train(model, optimizer, range(HALF), world.rank, world.size)
+    halfway = copy.deepcopy(model.state_dict())
+    state = optimizer.gather_state()
+    seen += train(model, optimizer, range(HALF, STEPS), world.rank, world.size)
+
+    resumed = new_model()
+    resumed_optimizer = hvt.ShardedOptimizer(resumed, make_adamw, clip_norm=CLIP_NORM)
+    resumed.load_state_dict(halfway)
+    description = hvt.broadcast_object(state.description)
+    tensors = {
+        f"{name}/{key}": state.tensors.get(f"{name}/{key}", torch.zeros(()))
+        for name, entry in description["parameters"].items()
+        for key in entry["tensors"]
+    }
+    shapes = hvt.broadcast_object({name: list(t.shape) for name, t in tensors.items()})
+    for name, shape in shapes.items():
+        # Rank 0 holds the state, as it alone wrote the checkpoint; here a sum hands it to all.
+        own = tensors[name] if world.is_root else torch.zeros(shape)
+        tensors[name] = hvt.allreduce_sum(own)
+    resumed_optimizer.load_state(tensors, description)
+    train(resumed, resumed_optimizer, range(HALF, STEPS), world.rank, world.size)
+
+    plain = copy.deepcopy(initial)
+    expected = train_plainly(plain, 0, 1)
+    unwrapped = copy.deepcopy(initial)
+    train_plainly(unwrapped, world.rank, world.size)
+    save_result(
+        {
+            "hash": hvt.check_same_weights(model),
+            "resumed_hash": hvt.weights_sha256(resumed),
+            "unwrapped_hash": hvt.weights_sha256(unwrapped),
+            "seen": seen,
+            "expected": expected,
+            "difference": worst_difference(model, plain),
+            "moved": worst_difference(model, initial),
+            "owned": len(optimizer.param_groups[0]["params"]) if optimizer.param_groups else 0,
+            "state": sorted(state.tensors),
+            "state_sum": {n: float(t.double().abs().sum()) for n, t in state.tensors.items()},
+            "description": json.dumps(state.description, sort_keys=True),
+        }
+    )
+    hvt.shutdown()
+
+
+main()

@@ -1,0 +1,60 @@
+"""`ShardedOptimizer` on 1 to 4 ranks trains what plain AdamW trains in one process."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.ranks
+Results = list[dict[str, Any]]
+NAMES = [f"{layer}.{kind}" for layer in (0, 2, 4) for kind in ("bias", "weight")]
+
+
+@pytest.fixture
+def results(start: Any, world: tuple[str, int]) -> Results:
+    found: Results = start("sharded", *world)
+    return found
+
+
+def test_trains_what_one_process_trains(results: Results) -> None:
+    for result in results:
+        assert result["moved"] > 0.1
+        assert result["difference"] < 1e-5
+        for (norm, loss), (plain_norm, plain_loss) in zip(
+            result["seen"], result["expected"], strict=True
+        ):
+            assert norm == pytest.approx(plain_norm, rel=1e-4)
+            assert loss == pytest.approx(plain_loss, rel=1e-5)
+
+
+def test_ranks_agree_on_every_bit(results: Results) -> None:
+    assert len({result["hash"] for result in results}) == 1
+    assert len({json.dumps(result["seen"]) for result in results}) == 1
+
+
+def test_without_the_wrapper_ranks_diverge(results: Results) -> None:
+    assert len({result["unwrapped_hash"] for result in results}) == len(results)
+
+
+def test_resumed_equals_never_stopped(results: Results) -> None:
+    assert all(result["resumed_hash"] == result["hash"] for result in results)
+
+
+def test_work_is_shared_out(results: Results) -> None:
+    owned = [result["owned"] for result in results]
+    assert sum(owned) == len(NAMES)
+    assert min(owned) >= 1
+
+
+def test_state_is_whole_and_the_same_for_any_size(start: Any, results: Results) -> None:
+    (alone,) = start("sharded", "none", 1)
+    assert results[0]["state"] == alone["state"]
+    assert alone["state"] == [
+        f"{name}/{key}" for name in NAMES for key in ("exp_avg", "exp_avg_sq", "step")
+    ]
+    assert results[0]["description"] == alone["description"]
+    for name, total in alone["state_sum"].items():
+        assert results[0]["state_sum"][name] == pytest.approx(total, rel=1e-4)
+    assert all(result["state"] == [] for result in results[1:])
