@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
 
@@ -31,15 +32,18 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["lint", "types", "tests"]
 
-PACKAGES: dict[str, dict[str, list[str]]] = {
-    "horovod": {"path": ["infra/horovod"], "extra": ["torch>=2.13,<2.14"]},
-    "hvdcore": {
-        "path": ["shared/hvdcore"],
-        "extra": ["torch>=2.13,<2.14", "tensorflow>=2.21,<2.22", "hypothesis", "scikit-learn"],
-    },
-    "textgen": {"path": ["packages/textgen"], "extra": ["hypothesis"]},
+TORCH = "torch>=2.13,<2.14"
+TENSORFLOW = "tensorflow>=2.21,<2.22"
+
+PACKAGES: dict[str, tuple[str, list[str]]] = {
+    "horovod": ("infra/horovod", [TORCH]),
+    "hvdcore": ("shared/hvdcore", [TORCH, TENSORFLOW, "hypothesis", "scikit-learn"]),
+    "textgen": ("packages/textgen", ["hypothesis"]),
 }
 """What is tested and published: its folder, and what its tests need beside it."""
+
+ACROSS = ("tests", "infra/wheels/tests")
+"""What crosses packages."""
 
 TEST_TOOLS = ["pytest>=8.3", "pytest-timeout>=2.3"]
 LINT_TOOLS = ["ruff>=0.14,<0.16"]
@@ -48,38 +52,34 @@ TYPE_TOOLS = ["mypy>=1.15"]
 
 def install(session: nox.Session, name: str) -> None:
     """Install one package the way a user does, and what its tests need."""
-    package = PACKAGES[name]
-    session.install(*(f"./{path}" for path in package["path"]), *package["extra"], *TEST_TOOLS)
+    folder, beside = PACKAGES[name]
+    session.install(f"./{folder}", *beside, *TEST_TOOLS)
 
 
 def pytest(session: nox.Session, *where: str) -> None:
     """Run pytest on ``where``; long proofs stay out unless asked for."""
-    chosen = session.posargs or ["-m", "not proof"]
-    session.run("python", "-m", "pytest", *where, *chosen)
+    session.run("python", "-m", "pytest", *where, *(session.posargs or ["-m", "not proof"]))
 
 
 @nox.session
-@nox.parametrize("package", list(PACKAGES), ids=list(PACKAGES))
+@nox.parametrize("package", [*PACKAGES, "across"], ids=[*PACKAGES, "across"])
 def tests(session: nox.Session, package: str) -> None:
-    """The tests of one package, in an environment that holds only that package."""
-    install(session, package)
-    pytest(session, *(f"{path}/tests" for path in PACKAGES[package]["path"]))
-
-
-@nox.session
-def across(session: nox.Session) -> None:
-    """The tests of what crosses packages: install-alone, ranks end to end, faults, boundaries."""
-    install(session, "textgen")
-    session.install("nox", "build")
-    pytest(session, "tests")
+    """The tests of one package, in an environment of its own; and of what crosses packages."""
+    if package == "across":
+        install(session, "textgen")
+        session.install("nox", "build", "packaging", "hatchling")
+        pytest(session, *ACROSS)
+    else:
+        install(session, package)
+        pytest(session, f"{PACKAGES[package][0]}/tests")
 
 
 @nox.session
 def proofs(session: nox.Session) -> None:
-    """The long form of every proof: twenty kills, several seeds, real corpora. Hours, not minutes."""
+    """The long form of every proof: twenty kills, three seeds, real corpora."""
     install(session, "hvdcore")
     install(session, "textgen")
-    where = [f"{path}/tests" for package in PACKAGES.values() for path in package["path"]]
+    where = [f"{folder}/tests" for folder, _ in PACKAGES.values()]
     session.run("python", "-m", "pytest", "tests", *where, "-m", "proof", *session.posargs)
 
 
@@ -117,6 +117,7 @@ def bench(session: nox.Session) -> None:
 def quickstart(session: nox.Session) -> None:
     """Set everything up, then train and generate on two ranks from the built-in sample."""
     session.install("./packages/textgen")
-    run = session.create_tmp()
-    session.run("textgen", "train", "--np", "2", "--output-dir", f"{run}/quickstart", *session.posargs)
-    session.run("textgen", "generate", f"{run}/quickstart", "--np", "2", "--prompt", "One morning")
+    run = time.strftime("runs/quickstart/%Y%m%d-%H%M%S")
+    session.run("textgen", "train", "--np", "2", "--output-dir", run, *session.posargs)
+    prompts = ("--prompt", "One morning", "--prompt", "The key")
+    session.run("textgen", "generate", run, "--np", "2", *prompts)

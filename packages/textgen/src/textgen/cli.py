@@ -155,6 +155,9 @@ def evaluate(
 @exit_on_user_error
 def generate(
     run_dir: options.RunArgument,
+    np: shared.Np = None,
+    hosts: shared.Hosts = None,
+    stall_timeout: shared.StallTimeout = None,
     prompt: options.Prompt = None,
     prompt_file: options.PromptFile = None,
     max_new_tokens: options.MaxNewTokens = 200,
@@ -167,12 +170,16 @@ def generate(
     seed: options.SamplingSeed = 0,
 ) -> None:
     """Let a trained model go on from a prompt, or write from an empty page."""
-    from textgen.show import generate_and_show
-
     settings = {**locals()}
-    for name in ("run_dir", "generate_and_show"):
-        settings.pop(name)
-    run(lambda: generate_and_show(run_dir, **settings))
+    for name in ("run_dir", "np", "hosts", "stall_timeout"):
+        del settings[name]
+
+    def work() -> int:
+        from textgen.generate import generate_command
+
+        return generate_command(run_dir, **settings)
+
+    run(work, np, hosts, stall_timeout)
 
 
 @app.command()

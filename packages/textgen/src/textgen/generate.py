@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hvdcore.errors import UserError
+from hvdcore.sharding import eval_range
 from textgen.decode_weights import DecodeWeights
 from textgen.generate_tokens import generate_tokens
 from textgen.model import Transformer
@@ -33,12 +34,14 @@ def generate(
     seed: int = 0,
     batch_size: int = 32,
     on_text: Callable[[int, str], None] | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> list[str]:
     """What the model writes after each prompt, `num_samples` texts for each in turn.
 
     The texts are the same for any batch_size. A prompt stands at the beginning of a document.
 
     Args:
+        share: (rank, size): write only this rank's part of the texts, a contiguous one.
         top_k: 0 or None keeps all.
         greedy: always the most probable token; temperature, top_k and top_p count for nothing.
         batch_size: texts written at once.
@@ -57,8 +60,9 @@ def generate(
     ]
     weights = DecodeWeights(model)
     texts: list[str] = []
-    for first in range(0, len(rows), batch_size):
-        part = rows[first : first + batch_size]
+    own = eval_range(len(rows), *share)
+    for first in range(own.start, own.stop, batch_size):
+        part = rows[first : min(first + batch_size, own.stop)]
         streams = [TextStream(tokenizer, row, first + i, on_text) for i, row in enumerate(part)]
         written = generate_tokens(
             model,
@@ -97,7 +101,7 @@ def generate_command(
     """Print what a run's model writes after each prompt; return the exit code.
 
     A single text appears as it is written. Several are printed when they are whole, each under a
-    line that numbers prompt and sample.
+    line that numbers prompt and sample. Every rank must call; the ranks share the texts out.
 
     Args:
         run_dir: a run, or a folder with a saved model.
@@ -109,8 +113,10 @@ def generate_command(
     """
     import torch
 
+    from hvdcore.torch import gather_objects, init
     from textgen.saved_model import load_model, model_folder
 
+    world = init()
     stdout = stdout or sys.stdout
     prompts = read_prompts(prompt, prompt_file, stdin or sys.stdin)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -121,14 +127,17 @@ def generate_command(
         stdout.write(text)
         stdout.flush()
 
-    if single:
+    if single and world.is_root:
         stdout.write(prompts[0])
     texts = generate(
         model, tokenizer, prompts, max_new_tokens=max_new_tokens, temperature=temperature,
         top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty, greedy=greedy,
         num_samples=num_samples, seed=seed, batch_size=batch_size,
-        on_text=show if single else None,
+        on_text=show if single else None, share=(world.rank, world.size),
     )  # fmt: skip
+    texts = [text for part in gather_objects(texts) for text in part]
+    if not world.is_root:
+        return 0
     if single:
         stdout.write("\n")
         return 0

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from hvdcore.errors import UserError
-from hvdcore.sharding import Position
 from hvdcore.schedule import check_schedule, learning_rate_at
 from hvdcore.sharding import Position, check_shardable, num_steps
 from hvdcore.torch import ShardedOptimizer, broadcast_parameters
-from textgen.blocks import TokenBlocks, phase_of_epoch
 from textgen.architecture import ModelConfig
+from textgen.blocks import TokenBlocks, phase_of_epoch
 from textgen.model import Transformer
 from textgen.optimizers import OptimizerConfig, build_optimizer, update_cost
 from textgen.presets import preset
+from textgen.saved_model import load_model, model_folder
 
 if TYPE_CHECKING:
     from hvdcore.world import World
@@ -82,7 +83,7 @@ def build_training(config: TrainConfig, corpus: Corpus, world: World) -> Trainin
     )
     torch.manual_seed(config.seed)
     device = pick_device(world)
-    model = Transformer(model_config(config, corpus.tokenizer.vocab_size)).to(device)
+    model = first_model(config, corpus).to(device)
     broadcast_parameters(model)
     settings = optimizer_config(config)
     training = Training(
@@ -108,6 +109,23 @@ def build_training(config: TrainConfig, corpus: Corpus, world: World) -> Trainin
         final_fraction=config.final_learning_rate_fraction,
     )
     return training
+
+
+def first_model(config: TrainConfig, corpus: Corpus) -> Transformer:
+    """The model at step 0: freshly drawn, or with the weights of ``init_from``.
+
+    Raises:
+        UserError: the shape cannot be, or ``init_from`` is no model for this corpus.
+    """
+    if config.init_from is None:
+        return Transformer(model_config(config, corpus.tokenizer.vocab_size))
+    folder = model_folder(Path(config.init_from))
+    loaded, tokenizer = load_model(folder)
+    if tokenizer.sha256 != corpus.tokenizer.sha256:
+        raise UserError(f"init_from: its tokenizer is another; give --tokenizer {folder} as well")
+    model = Transformer(replace(loaded.config, context_length=config.context_length))
+    model.load_state_dict(loaded.state_dict())
+    return model
 
 
 def train_blocks(training: Training, epoch: int) -> TokenBlocks:

@@ -13,6 +13,7 @@ app = typer.Typer(
     help="Start any command on Horovod ranks, and see whether this machine can.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help costs a third of the time of the framed one
     add_completion=False,
 )
 
