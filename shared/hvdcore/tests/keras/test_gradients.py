@@ -67,6 +67,9 @@ def test_other_settings_for_the_same_optimizer_are_refused(ranks: Ranks) -> None
     assert "already distributed with other settings" in both(ranks, "settings_conflict")
 
 
-def test_the_collective_tells_the_watchdog(ranks: Ranks) -> None:
-    # Two beats a step, 'communicate' then 'compute', from inside the graph.
-    assert both(ranks, "beats") == {"counts": [0, 2, 4, 6], "phase": "compute"}
+def test_the_collective_tells_the_watchdog_and_happens_once_an_update(ranks: Ranks) -> None:
+    # Two beats a reduction, 'communicate' then 'compute', from inside the graph.
+    beats = both(ranks, "beats")
+    assert beats["each"] == [2, 2, 2]
+    assert beats["accumulated"] == [0, 2, 0, 2]
+    assert beats["phase"] == "compute"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,20 @@ def case_beats(world: World, out: Path) -> Any:
 
     import hvdcore.keras as hvk
 
-    variable = keras.Variable(np.zeros(1, "float32"))
-    optimizer = hvk.DistributedOptimizer(keras.optimizers.SGD(1.0))
-    optimizer.build([variable])
+    def beats_of_steps(steps: int, **options: Any) -> list[int]:
+        variable = keras.Variable(np.zeros(1, "float32"))
+        optimizer = hvk.DistributedOptimizer(keras.optimizers.SGD(1.0, **options))
+        optimizer.build([variable])
+        run = tf.function(
+            lambda: optimizer.apply([tf.constant([1.0])], [variable]), autograph=False
+        )
+        seen = [page.read().number]
+        for _ in range(steps):
+            run()
+            seen.append(page.read().number)
+        return [after - before for before, after in itertools.pairwise(seen)]
 
-    def step() -> None:
-        optimizer.apply([tf.constant([1.0])], [variable])
-
-    run = tf.function(step, autograph=False)
-    seen = [page.read().number]
-    for _ in range(3):
-        run()
-        seen.append(page.read().number)
+    each_step = beats_of_steps(3)
+    accumulated = beats_of_steps(4, gradient_accumulation_steps=2)
     del os.environ[HEARTBEAT_VARIABLE]
-    return {"counts": seen, "phase": page.read().phase}
+    return {"each": each_step, "accumulated": accumulated, "phase": page.read().phase}
