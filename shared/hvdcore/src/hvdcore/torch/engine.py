@@ -9,7 +9,6 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
 from hvdcore.world import Controller, World, check_size, world_from_environment
 
@@ -79,7 +78,7 @@ def current_world() -> World:
     )
 
 
-def _controller(size: int) -> Literal["mpi", "gloo", "none"]:
+def _controller(size: int) -> Controller:
     if size == 1 and world_from_environment().controller == "none":
         return "none"
     return "mpi" if engine().mpi_enabled() else "gloo"
