@@ -1,4 +1,4 @@
-"""Every task of the repository: ``python3 noxfile.py -s NAME``, or ``nox -s NAME`` with nox installed.
+"""Every task of the repository: ``python3 noxfile.py -s NAME``; with nox, ``nox -s NAME``.
 
 ``nox --list`` names them. One list of packages (``PACKAGES``) serves all sessions.
 """
@@ -25,7 +25,7 @@ if __name__ == "__main__":
         subprocess.check_call([python, "-m", "pip", "install", "--quiet", NOX_REQUIREMENT])
     os.execv(python, [str(python), "-m", "nox", *sys.argv[1:]])
 
-import nox
+import nox  # noqa: E402
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
@@ -46,7 +46,7 @@ ACROSS = ("tests", "infra/wheels/tests")
 """What crosses packages."""
 
 TEST_TOOLS = ["pytest>=8.3", "pytest-timeout>=2.3"]
-LINT_TOOLS = ["ruff>=0.14,<0.16"]
+LINT_TOOLS = ["ruff>=0.17,<0.18"]
 TYPE_TOOLS = ["mypy>=1.15"]
 
 

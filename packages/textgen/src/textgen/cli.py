@@ -1,4 +1,4 @@
-"""The command ``textgen``: verbs, their options, and nothing else; the work is loaded when called."""
+"""The command ``textgen``: verbs and their options; the work is loaded when it is called."""
 
 from __future__ import annotations
 

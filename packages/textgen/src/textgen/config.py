@@ -6,12 +6,11 @@ TOML and in the ``config.json`` that a run writes and that ``--config`` reads ba
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-DEFAULT_STALL_TIMEOUT_SECONDS = 300.0
+from hvdcore.config import Config
 
 
 class DataFields(BaseModel):
@@ -77,7 +76,7 @@ class RunFields(BaseModel):
     global_batch_size: int = Field(32, ge=1)
     """Sequences in one update, over all ranks."""
     per_rank_batch_size: int | None = Field(None, ge=1)
-    """Sequences that a rank computes at once; the rest is accumulated. Default: all of its share."""
+    """Sequences that a rank computes at once, the rest accumulated. Default: all of its share."""
     eval_batch_size: int = Field(64, ge=1)
     """Sequences that a rank evaluates at once."""
     seed: int = Field(0, ge=0, lt=2**63)
@@ -91,10 +90,8 @@ class RunFields(BaseModel):
     """Tokens of the text that is written to TensorBoard at every evaluation; 0 writes none."""
 
 
-class TrainConfig(DataFields, ModelFields, OptimizerFields, RunFields):
+class TrainConfig(DataFields, ModelFields, OptimizerFields, RunFields, Config):
     """All of it, frozen; unknown fields are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     @model_validator(mode="after")
     def _splits_leave_something(self) -> TrainConfig:
@@ -104,27 +101,3 @@ class TrainConfig(DataFields, ModelFields, OptimizerFields, RunFields):
                 "nothing to train on; their sum must be below 1"
             )
         return self
-
-    def check_ranks(self, size: int) -> str | None:
-        """What is wrong with the batch sizes on ``size`` ranks, in one line, or None."""
-        if self.global_batch_size % size:
-            lower = self.global_batch_size // size * size
-            nearest = f"{lower} or {lower + size}" if lower else str(size)
-            return (
-                f"global_batch_size {self.global_batch_size} cannot be shared evenly by {size} "
-                f"ranks; use {nearest}"
-            )
-        per_rank = self.global_batch_size // size
-        micro = self.per_rank_batch_size or per_rank
-        if per_rank % micro:
-            return (
-                f"per_rank_batch_size {micro} does not divide a rank's share of {per_rank} "
-                f"sequences (global_batch_size {self.global_batch_size} on {size} ranks)"
-            )
-        return None
-
-
-def existing_path(text: str) -> Path | None:
-    """``text`` as a path if there is something at it."""
-    path = Path(text).expanduser()
-    return path if path.exists() else None

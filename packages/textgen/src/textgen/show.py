@@ -46,9 +46,7 @@ def right(*titles: str) -> list[Column]:
 
 def show_models() -> None:
     """Print the presets."""
-    table = Table(
-        "preset", *right("layers", "heads", "kv heads", "width", "mlp"), box=None
-    )
+    table = Table("preset", *right("layers", "heads", "kv heads", "width", "mlp"), box=None)
     for name, p in PRESETS.items():
         table.add_row(
             name, *map(str, (p.num_layers, p.num_heads, p.num_kv_heads, p.embed_dim, p.mlp_dim))

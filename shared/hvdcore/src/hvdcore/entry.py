@@ -49,8 +49,16 @@ def run_on_ranks(
         check()
     if (np or 1) == 1 and hosts is None:
         return run_as_rank(main)
-    options = {} if stall_timeout is None else {"stall_timeout_seconds": float(stall_timeout)}
-    return launch([sys.executable, "-m", program, *sys.argv[1:]], _count(np, hosts), hosts, **options)
+    command = [sys.executable, "-m", program, *sys.argv[1:]]
+    return launch(command, _count(np, hosts), hosts, stall_timeout_seconds=_seconds(stall_timeout))
+
+
+def _seconds(stall_timeout: float | str | None) -> float | None:
+    # The options let text that is no number through, so that all problems are told at once.
+    try:
+        return None if stall_timeout is None else float(stall_timeout)
+    except ValueError:
+        raise UserError(f"stall_timeout: got {stall_timeout!r}; give a number of seconds") from None
 
 
 def _count(np: int | None, hosts: str | None) -> int:
