@@ -94,8 +94,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """The strict type checker on hvdcore."""
-    install(session, "hvdcore")
-    session.install(*TYPE_TOOLS)
+    session.install("./shared/hvdcore", TORCH, *TYPE_TOOLS)
     session.run("mypy", "shared/hvdcore/src/hvdcore")
 
 
