@@ -73,3 +73,9 @@ def test_container_quota(tmp_path: Path, text: str, cores: float | None) -> None
 )
 def test_stall_timeout(text: str, seconds: float) -> None:
     assert stall_timeout({"HVDCORE_STALL_TIMEOUT": text}) == seconds
+
+
+def test_a_limit_on_openmp_is_a_limit_on_all() -> None:
+    env = {"OMP_NUM_THREADS": "1"}
+    prepare_environment(World(0, 1, 0, 1, "none"), env)
+    assert env["MKL_NUM_THREADS"] == env["TF_NUM_INTRAOP_THREADS"] == "1"

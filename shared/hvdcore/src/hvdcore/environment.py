@@ -80,6 +80,8 @@ def prepare_environment(world: World, env: MutableMapping[str, str]) -> bool:
     """
     wanted = {**_MALLOC_KEEPS_MEMORY, **_controller_settings(world, env)}
     threads = str(threads_per_rank(_ranks_on_these_cores(world, env), cores_available()))
+    # Whoever limits OpenMP means all of them: MKL on more threads would only spin.
+    threads = env.get("OMP_NUM_THREADS", threads)
     wanted.update(dict.fromkeys(_THREAD_VARIABLES, threads))
     wanted["TF_NUM_INTEROP_THREADS"] = "1"
     missing = {name: value for name, value in wanted.items() if name not in env}
