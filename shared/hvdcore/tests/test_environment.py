@@ -36,7 +36,7 @@ def test_the_users_settings_win() -> None:
     prepare_environment(World(0, 2, 0, 2, "gloo"), env)
     assert env["OMP_NUM_THREADS"] == "7"
     assert env["HOROVOD_GLOO_TIMEOUT_SECONDS"] == "5"
-    assert env["MKL_NUM_THREADS"] == str(threads_per_rank(2, cores_available()))
+    assert env["MKL_NUM_THREADS"] == "7"
 
 
 def test_mpi_yields_and_keeps_its_controller() -> None:
