@@ -20,7 +20,9 @@ def main(framework: str, ranks: int) -> None:
         hvd.init()
         values = tensorflow.range(3.0) * (hvd.rank() + 1)
     assert hvd.size() == ranks
-    total = hvd.allreduce(values, op=hvd.Sum, name="values").numpy().tolist()
+    summed = hvd.allreduce(values, op=hvd.Sum, name="values")
+    # PyTorch works without NumPy, TensorFlow brings it.
+    total = summed.tolist() if framework == "torch" else summed.numpy().tolist()
     factor = ranks * (ranks + 1) / 2
     assert total == [0.0, factor, 2 * factor], total
     sys.stdout.write(f"rank {hvd.rank()} of {ranks}: {total}\n")
