@@ -94,13 +94,13 @@ def test_an_mpirun_that_cannot_be_used(
         choose_controller("mpi")
 
 
-def test_without_horovod_there_is_one_clear_line() -> None:
-    """An interpreter that sees hvdcore alone."""
+def test_without_horovod_there_is_one_clear_line(tmp_path: Path) -> None:
+    """An interpreter that sees hvdcore alone, without what is installed beside it."""
     import hvdcore
 
-    folder = str(Path(hvdcore.__file__).parents[1])
+    (tmp_path / "hvdcore").symlink_to(Path(hvdcore.__file__).parent)
     code = (
-        f"import sys; sys.path[:] = [{folder!r}, *sys.path]\n"
+        f"import sys; sys.path[:] = [{str(tmp_path)!r}, *sys.path]\n"
         "from hvdcore.controllers import choose_controller\n"
         "choose_controller('auto')"
     )

@@ -84,8 +84,8 @@ class RunningJob:
     def _without_ranks(self, code: int) -> Verdict:
         words = self.starter.last_words()
         if any(_SSH_FAILED in word for word in words):
-            line = "error: --hosts: ssh to a host does not work without a password; set up keys"
-            return Verdict(EXIT_USER_ERROR, (line,))
+            line = f"error: --hosts: ssh to {self.starter.hosts} does not work without a password"
+            return Verdict(EXIT_USER_ERROR, (f"{line}; set up keys",))
         when = "while ranks were running" if self.monitor.job.ranks else "before ranks could start"
         return Verdict(EXIT_FAILED, (*words, f"horovodrun ended with exit code {code} {when}"))
 
