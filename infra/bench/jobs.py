@@ -1,0 +1,116 @@
+"""Owns jobs that all stay up while one at a time is told to measure.
+
+Starting ranks takes seconds and machines drift over minutes. So every job starts once, waits
+asleep, and runs a short burst whenever its turn comes round: what disturbs the machine disturbs
+all, and a ratio is taken within one round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+ADDRESS = "HVD_BENCH_ADDRESS"
+JOB = "HVD_BENCH_JOB"
+START_SECONDS = 180.0
+BURST_SECONDS = 300.0
+
+
+@dataclass
+class Job:
+    """A command whose processes each call `serve`."""
+
+    name: str
+    command: Sequence[str]
+    size: int
+    env: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    lines: list[TextIO] = field(default_factory=list)
+
+    def run(self, **burst: Any) -> list[dict[str, Any]]:
+        """Let every process of the job do `burst`; their answers, in no order."""
+        for line in self.lines:
+            print(json.dumps(burst), file=line, flush=True)
+        answers = [line.readline() for line in self.lines]
+        if not all(answers):
+            raise RuntimeError(f"{self.name}: a process ended; its output is above")
+        return [json.loads(answer) for answer in answers]
+
+    def stop(self) -> None:
+        """Let the job end by itself, else end it."""
+        for line in self.lines:
+            line.close()
+        if self.process is not None:
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.terminate()
+                self.process.wait(30)
+
+
+class Jobs:
+    """All jobs of a measurement, started together: `with Jobs([...]) as jobs: jobs["a"].run()`."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = {job.name: job for job in jobs}
+        self._server = socket.create_server(("127.0.0.1", 0))
+
+    def __getitem__(self, name: str) -> Job:
+        return self._jobs[name]
+
+    def __enter__(self) -> Jobs:
+        try:
+            for job in self._jobs.values():
+                self._start(job)
+            self._server.settimeout(START_SECONDS)
+            for _ in range(sum(job.size for job in self._jobs.values())):
+                connection, _ = self._server.accept()
+                connection.settimeout(BURST_SECONDS)
+                line = connection.makefile("rw", encoding="utf-8")
+                self[line.readline().strip()].lines.append(line)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for job in self._jobs.values():
+            job.stop()
+        self._server.close()
+
+    def _start(self, job: Job) -> None:
+        host, port = self._server.getsockname()
+        env = {**job.env, ADDRESS: f"{host}:{port}", JOB: job.name}
+        # What ranks print goes to stderr: our stdout holds the results.
+        job.process = subprocess.Popen(job.command, env=env, stdout=sys.stderr)
+
+
+def serve(burst: Callable[..., dict[str, Any]]) -> None:
+    """In a job's process: answer each command with `burst(**command)` until the parent hangs up."""
+    host, _, port = os.environ[ADDRESS].rpartition(":")
+    with (
+        socket.create_connection((host, int(port))) as connection,
+        connection.makefile("rw", encoding="utf-8") as lines,
+    ):
+        print(os.environ[JOB], file=lines, flush=True)
+        for command in lines:
+            print(json.dumps(burst(**json.loads(command))), file=lines, flush=True)
+
+
+def ranks(script: Path, size: int, *args: str) -> list[str]:
+    """The command that starts `size` Horovod ranks of a script, the way users do."""
+    hvdcore = [sys.executable, "-m", "hvdcore", "launch", "--np", str(size)]
+    return [*hvdcore, "--stall-timeout", "3600", sys.executable, str(script), *args]
+
+
+def torch_ranks(script: Path, size: int, *args: str) -> list[str]:
+    """The same by PyTorch's own launcher."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*launcher, f"--nproc-per-node={size}", str(script), *args]
