@@ -35,10 +35,11 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
                 for kind, seen in times.items():
                     # A collective is as slow as its slowest rank.
                     seen += [max(pair) for pair in zip(*(a[kind] for a in answers), strict=True)]
-    return {name: _summary(**times) for name, times in found.items()}
+    return {name: summary(**times) for name, times in found.items()}
 
 
-def _summary(ours: list[float], ddp: list[float]) -> dict[str, float]:
+def summary(ours: list[float], ddp: list[float]) -> dict[str, float]:
+    """Medians in milliseconds of times in seconds, and their ratio."""
     ours_ms, ddp_ms = 1e3 * statistics.median(ours), 1e3 * statistics.median(ddp)
     return {"ours_ms": ours_ms, "ddp_ms": ddp_ms, "ratio": ours_ms / ddp_ms}
 

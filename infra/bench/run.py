@@ -1,7 +1,7 @@
 """Speed against peers: `nox -s bench`, or `python infra/bench/run.py [--quick] [--output FILE]`.
 
-Prints a table, writes every figure as JSON. Times vary with the machine, so what counts are ratios
-within one run. With --check a missed target ends it with exit code 1.
+Prints a table, and writes every figure as JSON. Times vary with the machine, so what counts are
+ratios within one run. With --check a missed target ends it with exit code 1.
 """
 
 from __future__ import annotations
@@ -11,75 +11,48 @@ import json
 import platform
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import allreduce
+import generation
 import training
+from table import table
 
 from hvdcore.environment import cores_available
 
-ROUNDS = {"quick": {"allreduce": 3, "training": 3}, "full": {"allreduce": 9, "training": 11}}
-AT_LEAST = {
-    "speed_against_ddp": 1.2,
-    "speed_against_one_process": 1.0,
-    "weak_scaling_efficiency": 0.95,
-}
-ALLREDUCE_AT_MOST = 0.8
+ROUNDS = {"allreduce": 9, "training": 11, "generation": 5}
+QUICK_ROUNDS = {"allreduce": 3, "training": 3, "generation": 2}
+
+
+def generate(rounds: int) -> list[dict[str, Any]]:
+    """Greedy generation against transformers, the small model."""
+    return [asdict(result) for result in generation.measure(["0.8m"], rounds=rounds)]
+
+
+PARTS = {"allreduce": allreduce.measure, "training": training.measure, "generation": generate}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under 2 minutes")
-    parser.add_argument("--only", choices=["allreduce", "training"], help="one part")
-    parser.add_argument("--output", type=Path, help="write all figures here as JSON")
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part; may be repeated")
+    parser.add_argument("--rounds", type=int, help="rounds of every part")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="all figures as JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
     options = parser.parse_args()
-    rounds = ROUNDS["quick" if options.quick else "full"]
-    parts = {"allreduce": allreduce.measure, "training": training.measure}
+    rounds = QUICK_ROUNDS if options.quick else ROUNDS
     started = time.monotonic()
     results: dict[str, Any] = {"machine": platform.platform(), "cores": cores_available()}
-    for name, measure in parts.items():
-        if options.only in (None, name):
-            results[name] = measure(rounds[name])
-    results["seconds"] = time.monotonic() - started
+    for name in options.only or PARTS:
+        results[name] = PARTS[name](options.rounds or rounds[name])
+    results["seconds"] = round(time.monotonic() - started)
     if options.output:
         options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    lines = [*_allreduce_lines(results), *_training_lines(results)]
-    print("\n".join(line for line, _ in lines))
-    return 1 if options.check and not all(met for _, met in lines) else 0
-
-
-def _allreduce_lines(results: dict[str, Any]) -> list[tuple[str, bool]]:
-    lines = []
-    for size, found in results.get("allreduce", {}).items():
-        met = found["ratio"] <= ALLREDUCE_AT_MOST
-        times = f"{found['ours_ms']:8.2f} ms / {found['ddp_ms']:8.2f} ms"
-        lines.append(
-            _line(f"allreduce {size}", found["ratio"], f"<= {ALLREDUCE_AT_MOST}", times, met)
-        )
-    return lines
-
-
-def _training_lines(results: dict[str, Any]) -> list[tuple[str, bool]]:
-    lines = []
-    for sequences, found in results.get("training", {}).items():
-        for name, value in found.items():
-            if name.startswith(("speed", "weak")):
-                least = AT_LEAST.get(name)
-                met = least is None or value >= least
-                target = f">= {least}" if least else ""
-                title = f"{sequences} x 64 {name.replace('_', ' ')}"
-                lines.append(_line(title, value, target, "", met))
-        times = ", ".join(f"{n} {v:.1f}" for n, v in found["ms_a_step"].items())
-        lines.append((f"  ms a step: {times}", True))
-        lines.append((f"  of ours in collectives: {found['communication_ms_a_step']:.2f}", True))
-    return lines
-
-
-def _line(title: str, value: float, target: str, times: str, met: bool) -> tuple[str, bool]:
-    verdict = ("met" if met else "MISSED") if target else ""
-    return f"{title:46} {value:6.2f}  {target:8} {verdict:7} {times}".rstrip(), met
+    lines, all_met = table(results)
+    print("\n".join(lines))
+    return 1 if options.check and not all_met else 0
 
 
 if __name__ == "__main__":

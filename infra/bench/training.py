@@ -72,7 +72,7 @@ def _measure(jobs: Jobs, sequences: int, rounds: int) -> dict[str, Any]:
         "ms_a_step": {name: 1e3 * statistics.median(times) for name, times in seconds.items()},
         "page_faults_a_step": {name: statistics.median(f) for name, f in faults.items()},
         "communication_ms_a_step": 1e3 * statistics.median(waits),
-        **_ratios(seconds),
+        **ratios(seconds),
     }
 
 
@@ -82,7 +82,7 @@ def _num_steps(job: Job, share: int) -> int:
     return max(3, round(BURST_SECONDS / (max(a["seconds"] for a in answers) / 4)))
 
 
-def _ratios(seconds: Mapping[str, list[float]]) -> dict[str, float]:
+def ratios(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     """How many times as many tokens a second two ranks train: medians of the rounds' ratios."""
 
     def times(other: str) -> float:

@@ -1,0 +1,78 @@
+"""Owns the targets and the table that says which are met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+ALLREDUCE_AT_MOST = 0.8
+GENERATION_AT_LEAST = 3.0
+TRAINING_AT_LEAST = {
+    "speed_against_ddp": 1.2,
+    "speed_against_ddp_our_environment": None,
+    "speed_against_one_process": 1.0,
+    "weak_scaling_efficiency": 0.95,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure and what it should be; without a target it only informs."""
+
+    title: str
+    value: float
+    remark: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def met(self) -> bool:
+        too_low = self.at_least is not None and self.value < self.at_least
+        return not too_low and (self.at_most is None or self.value <= self.at_most)
+
+    def __str__(self) -> str:
+        target = f">= {self.at_least:g}" if self.at_least is not None else ""
+        target = f"<= {self.at_most:g}" if self.at_most is not None else target
+        verdict = ("met" if self.met else "MISSED") if target else ""
+        line = f"{self.title:46} {self.value:6.2f}  {target:7} {verdict:6}  {self.remark}"
+        return line.rstrip()
+
+
+def table(results: dict[str, Any]) -> tuple[list[str], bool]:
+    """The lines to print, and whether all targets are met."""
+    rows = [
+        *_allreduce(results.get("allreduce", {})),
+        *_training(results.get("training", {})),
+        *_generation(results.get("generation", [])),
+    ]
+    return [str(row) for row in rows], all(row.met for row in rows)
+
+
+def _allreduce(found: dict[str, Any]) -> Iterator[Row]:
+    for size, figures in found.items():
+        remark = f"ours {figures['ours_ms']:.2f} ms, DDP's gloo {figures['ddp_ms']:.2f} ms"
+        title = f"allreduce {size}: time against DDP's"
+        yield Row(title, figures["ratio"], remark, at_most=ALLREDUCE_AT_MOST)
+
+
+def _training(found: dict[str, Any]) -> Iterator[Row]:
+    for sequences, figures in found.items():
+        milliseconds, faults = figures["ms_a_step"], figures["page_faults_a_step"]
+        other = dict(zip(TRAINING_AT_LEAST, list(milliseconds)[1:], strict=True))
+        for name, at_least in TRAINING_AT_LEAST.items():
+            job = other[name]
+            remark = f"two ranks {milliseconds['two_ranks']:.1f} ms a step, "
+            remark += f"{job.replace('_', ' ')} {milliseconds[job]:.1f} ms"
+            if faults[job] > 100:
+                remark += f" and {faults[job]:.0f} page faults"
+            title = f"training {sequences} x 64: {name.replace('_', ' ')}"
+            yield Row(title, figures[name], remark, at_least=at_least)
+
+
+def _generation(found: list[dict[str, Any]]) -> Iterator[Row]:
+    for figures in found:
+        remark = f"ours {figures['textgen_ms']:.3f} ms a token, "
+        remark += f"transformers {figures['transformers_ms']:.3f} ms"
+        title = f"generation, batch {figures['batch_size']}: speed"
+        yield Row(title, figures["ratio"], remark, at_least=GENERATION_AT_LEAST)

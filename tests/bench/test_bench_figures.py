@@ -1,0 +1,57 @@
+"""The benchmark's ratios and verdicts, on times whose ratios are known."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("hvdcore")
+BENCH = Path(__file__).parents[2] / "infra" / "bench"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Loads a module of the benchmark, which is a folder of scripts."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    yield importlib.import_module
+    for name in ("allreduce", "jobs", "table", "training"):
+        sys.modules.pop(name, None)
+
+
+def test_allreduce_ratio_is_of_medians(bench: Any) -> None:
+    found = bench("allreduce").summary(ours=[0.001, 0.002, 0.9], ddp=[0.004, 0.004, 0.001])
+    assert found == {"ours_ms": 2.0, "ddp_ms": 4.0, "ratio": 0.5}
+
+
+def test_training_ratios_are_medians_over_rounds(bench: Any) -> None:
+    two_ranks = [0.1, 0.1, 0.2]
+    found = bench("training").ratios(
+        {
+            "two_ranks": two_ranks,
+            "ddp": [0.12, 0.15, 0.9],
+            "ddp_our_environment": [0.1, 0.2, 0.2],
+            "one_process": [0.09, 0.1, 0.1],
+            "one_rank": [0.095, 0.2, 0.19],
+        }
+    )
+    assert found == pytest.approx(
+        {
+            "speed_against_ddp": 1.5,
+            "speed_against_ddp_our_environment": 1.0,
+            "speed_against_one_process": 0.9,
+            "weak_scaling_efficiency": 0.95,
+        }
+    )
+
+
+@pytest.mark.parametrize(("ratio", "met"), [(0.8, True), (0.81, False)])
+def test_a_missed_target_is_said(bench: Any, ratio: float, met: bool) -> None:
+    figures = {"ours_ms": 8.0, "ddp_ms": 10.0, "ratio": ratio}
+    lines, all_met = bench("table").table({"allreduce": {"4 KB": figures}})
+    assert all_met is met
+    assert ("MISSED" in lines[0]) is not met
+    assert "ours 8.00 ms, DDP's gloo 10.00 ms" in lines[0]
