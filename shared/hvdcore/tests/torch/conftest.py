@@ -21,7 +21,7 @@ from hvdcore.testing import RESULT_DIR, run_ranks
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 600.0
 WORLDS = [("none", 1), *((c, size) for c in ("mpi", "gloo") for size in (1, 2, 3, 4))]
-Start = Callable[[str, str, int], list[dict[str, Any]]]
+Start = Callable[..., list[dict[str, Any]]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -32,12 +32,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
-    """Each rank's results of a program, by (program, controller, size); run once a session."""
+    """Each rank's results of a program, by (program, controller, size, arguments); run once."""
 
     @cache
-    def run(program: str, controller: Literal["mpi", "gloo"], size: int) -> list[dict[str, Any]]:
+    def run(
+        program: str, controller: Literal["mpi", "gloo"], size: int, *args: str
+    ) -> list[dict[str, Any]]:
         folder = tmp_path_factory.mktemp(f"{program}-{controller}-{size}")
-        command = [sys.executable, str(PROGRAMS / f"{program}.py")]
+        command = [sys.executable, str(PROGRAMS / f"{program}.py"), *args]
         threads = {"OMP_NUM_THREADS": "1"}
         if controller == "none":
             env = {**os.environ, **threads, RESULT_DIR: str(folder)}

@@ -1,0 +1,122 @@
+"""One rank with no launcher: what needs no other rank to show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import hvdcore.torch as hvt
+from hvdcore.errors import UserError
+from hvdcore.torch import engine
+from hvdcore.torch.extras import MAX_SUMS, NUM_EXTRAS, read_extras, write_extras
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone() -> Iterator[Any]:
+    yield hvt.init()
+    hvt.shutdown()
+
+
+def sgd(named: list[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+    return torch.optim.SGD([p for _, p in named], lr=1.0, momentum=0.9)
+
+
+def ones_model() -> nn.Linear:
+    model = nn.Linear(2, 1, bias=False)
+    nn.init.ones_(model.weight)
+    return model
+
+
+def test_clipping_scales_to_the_norm() -> None:
+    model = ones_model()
+    optimizer = hvt.ShardedOptimizer(model, sgd, clip_norm=1.0)
+    optimizer.zero_grad()
+    (model.weight * torch.tensor([[3.0, 4.0]])).sum().backward()
+    assert optimizer.step().gradient_norm == 5.0
+    assert model.weight.tolist() == [[pytest.approx(1 - 0.6), pytest.approx(1 - 0.8)]]
+
+
+def test_gradients_untied_by_torchs_zero_grad_count() -> None:
+    model = ones_model()
+    optimizer = hvt.ShardedOptimizer(model, sgd)
+    model.zero_grad(set_to_none=True)
+    model.weight.sum().backward()
+    assert optimizer.step().gradient_norm == pytest.approx(math.sqrt(2))
+
+
+def test_backward_passes_add_up() -> None:
+    model = ones_model()
+    optimizer = hvt.ShardedOptimizer(model, sgd)
+    optimizer.zero_grad()
+    for _ in range(3):
+        model.weight.sum().backward()
+    assert optimizer.step().gradient_norm == pytest.approx(3 * math.sqrt(2))
+
+
+def test_frozen_and_tied_parameters() -> None:
+    model = nn.ModuleList([ones_model(), ones_model(), ones_model()])
+    model[1].weight = model[0].weight
+    model[2].weight.requires_grad_(False)
+    optimizer = hvt.ShardedOptimizer(model, sgd)
+    optimizer.zero_grad()
+    (model[0].weight + model[1].weight + model[2].weight).sum().backward()
+    optimizer.step()
+    assert model[1].weight.tolist() == [[-1.0, -1.0]]
+    assert model[2].weight.tolist() == [[1.0, 1.0]]
+
+
+def test_extras_keep_more_than_float32() -> None:
+    extras = torch.zeros(NUM_EXTRAS)
+    write_extras(extras, [123456.789012, 7], stop=True)
+    sums, stop = read_extras(extras + extras, 2)
+    assert sums == (pytest.approx(2 * 123456.789012, rel=1e-13), 14)
+    assert stop
+    with pytest.raises(ValueError, match="at most 8 sums"):
+        write_extras(extras, [0.0] * (MAX_SUMS + 1), stop=False)
+
+
+def test_state_of_another_model_is_refused() -> None:
+    saved = hvt.ShardedOptimizer(nn.Linear(3, 2), sgd).gather_state()
+    optimizer = hvt.ShardedOptimizer(nn.Linear(4, 2), sgd)
+    with pytest.raises(UserError, match=r"weight has shape \[2, 3\], the model's has \[2, 4\]"):
+        optimizer.load_state(saved.tensors, saved.description)
+
+
+def test_mixed_types_are_refused() -> None:
+    model = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1).double()])
+    with pytest.raises(ValueError, match="one type and device"):
+        hvt.ShardedOptimizer(model, sgd)
+
+
+def test_hash_depends_on_every_part_of_a_tensor() -> None:
+    tensors = [
+        {"a": torch.zeros(2, 3)},
+        {"b": torch.zeros(2, 3)},
+        {"a": torch.zeros(3, 2)},
+        {"a": torch.zeros(2, 3, dtype=torch.int32)},
+        {"a": torch.zeros(2, 3, dtype=torch.bfloat16)},
+        {"a": torch.tensor([[0.0, 0, 0], [0, 0, 1e-45]])},
+    ]
+    assert len({hvt.weights_sha256(each) for each in tensors}) == len(tensors)
+    both = {"a": torch.ones(()), "b": torch.zeros(1)}
+    swapped: dict[str, Tensor] = dict(reversed(both.items()))
+    assert hvt.weights_sha256(both) == hvt.weights_sha256(swapped)
+
+
+@pytest.mark.parametrize(
+    ("built", "installed", "fits"),
+    [("2.13.0+cpu", "2.13.0", True), ("2.13.0", "2.13.1", False), ("2.1.0", "2.13.0", False)],
+)
+def test_build_fits_its_release_only(built: str, installed: str, fits: bool) -> None:
+    assert engine._same_release(built, installed) is fits
+
+
+def test_another_pytorch_is_said_before_anything_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "version", lambda _: "9.9.9")
+    with pytest.raises(RuntimeError, match=r"built against PyTorch .*, but 9\.9\.9 is installed"):
+        engine._check_build()
