@@ -151,5 +151,5 @@ def test_a_checkpoint_of_another_model_is_refused(
         "--resume", str(undisturbed.path),
     )  # fmt: skip
     assert run.returncode == 2
-    assert run.stderr.startswith("error: model: the checkpoint was written with")
+    assert run.stderr.startswith("error: model.embed_dim: the checkpoint was written with 16")
     assert "Traceback" not in run.stderr

@@ -52,7 +52,9 @@ def command(*arguments: str) -> list[str]:
 def environment(cache: Path) -> dict[str, str]:
     """This process's, with a cache of the tests' own and as root under Open MPI."""
     allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return {**os.environ, **allowed, "TEXTGEN_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    # What hvdcore.torch.init() set for this process is not for the ranks that it starts.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HOROVOD_")}
+    return {**kept, **allowed, "TEXTGEN_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
 
 
 def train(

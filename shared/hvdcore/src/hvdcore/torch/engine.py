@@ -45,6 +45,8 @@ def init() -> World:
     world = current_world()
     if expected := os.environ.get("HVDCORE_EXPECTED_SIZE"):
         check_size(world, int(expected))
+    # HOROVOD_CONTROLLER=gloo left over under mpirun would make each rank a job of its own.
+    check_size(world, world_from_environment().size)
     return world
 
 
