@@ -55,7 +55,8 @@ def test_textgen_alone_trains_evaluates_and_writes(environment: Path, tmp_path: 
     run(environment, "textgen", "train", "--np", "2", "--output-dir", "run", *TINY, cwd=tmp_path)
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["size"] == 2
-    scores = json.loads(run(environment, "textgen", "evaluate", "run", "--np", "2", cwd=tmp_path))
+    printed = run(environment, "textgen", "evaluate", "run", "--np", "2", cwd=tmp_path)
+    scores = json.loads(printed[printed.index("{") :])
     assert scores["val"]["loss"] == pytest.approx(report["val"]["loss"], abs=1e-5)
     written = run(environment, "textgen", "generate", "run", "--prompt", "One ", cwd=tmp_path)
     assert written.startswith("One ")
