@@ -95,7 +95,8 @@ class Attention(nn.Module):
             is_causal=mask is None and x.shape[1] > 1,
             enable_gqa=self.grouped,
         )
-        return self.o_proj(attended.transpose(1, 2).flatten(2))
+        output: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
+        return output
 
 
 class SwiGLU(nn.Module):
@@ -108,7 +109,8 @@ class SwiGLU(nn.Module):
         self.down_proj = nn.Linear(config.mlp_dim, config.embed_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        output: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return output
 
 
 class Layer(nn.Module):
@@ -130,7 +132,8 @@ class Layer(nn.Module):
         start: int,
     ) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), rotary, mask, cache, start)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        output: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return output
 
 
 def causal_mask(length: int, start: int, device: torch.device) -> Tensor:

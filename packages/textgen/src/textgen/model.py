@@ -43,7 +43,8 @@ class Decoder(nn.Module):
         rotary = (self.cos[start : start + length], self.sin[start : start + length])
         for layer in self.layers:
             x = layer(x, rotary, mask, cache, start)
-        return self.norm(x)
+        normed: Tensor = self.norm(x)
+        return normed
 
 
 class Transformer(nn.Module):
@@ -93,7 +94,8 @@ class Transformer(nn.Module):
                 causal. Positions are relative under the rotation, so a left-padded batch needs
                 nothing but its mask.
         """
-        return self.lm_head(self.model(tokens, cache, start, mask))
+        logits: Tensor = self.lm_head(self.model(tokens, cache, start, mask))
+        return logits
 
     def loss(
         self, tokens: Tensor, targets: Tensor, reduction: Literal["sum", "mean", "none"] = "sum"

@@ -19,7 +19,7 @@ def orthogonalize(
     matrices: Tensor, coefficients: Sequence[tuple[float, float, float]] = COEFFICIENTS
 ) -> Tensor:
     """Bring the singular values of each of matrices [N, rows <= columns] near 1."""
-    x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    x: Tensor = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     for a, b, c in coefficients:
         gram = x @ x.mT
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
@@ -27,9 +27,7 @@ def orthogonalize(
     return x
 
 
-def muon_updates(
-    gradients: Sequence[Tensor], momenta: Sequence[Tensor], momentum: float
-) -> list[Tensor]:
+def muon_updates(gradients: list[Tensor], momenta: list[Tensor], momentum: float) -> list[Tensor]:
     """Advance `momenta` in place by `gradients`; return the updates to subtract, times the rate.
 
     Each update has the root mean square 0.2 of AdamW's (Liu et al. 2025, arXiv 2502.16982), so

@@ -25,13 +25,13 @@ class OptimizerConfig:
 
     name: Literal["muon", "adamw"] = "muon"
     """'muon': matrices of the layers by Muon, the rest by AdamW. 'adamw': all by AdamW."""
-    learning_rate: float = 0.01
+    learning_rate: float = 0.012
     """Of matrices. Muon's update is scaled to the size of Adam's, so one rate serves both."""
     embedding_learning_rate: float = 0.01
     """Of the token embedding and the output projection."""
     norm_learning_rate: float = 0.01
     """Of the norms' weights."""
-    weight_decay: float = 0.0
+    weight_decay: float = 0.1
     """Decoupled, of matrices only; multiplied by the learning rate in force."""
     beta1: float = 0.9
     beta2: float = 0.95
@@ -107,6 +107,10 @@ def _group(
     return {"name": name, "params": params, "algorithm": algorithm, **rates}
 
 
+def _gradients(params: list[Tensor]) -> list[Tensor]:
+    return [parameter.grad for parameter in params if parameter.grad is not None]
+
+
 def set_learning_rate_fraction(optimizer: torch.optim.Optimizer, fraction: float) -> None:
     """Give every group its `initial_lr` times `fraction`."""
     for group in optimizer.param_groups:
@@ -142,7 +146,7 @@ class MuonAdamW(torch.optim.Optimizer):
             if not state:
                 state["momentum"] = torch.zeros_like(parameter)
             momenta.append(state["momentum"])
-        updates = muon_updates([p.grad for p in params], momenta, self.config.momentum)
+        updates = muon_updates(_gradients(params), momenta, self.config.momentum)
         if group["weight_decay"]:
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(params, updates, alpha=-group["lr"])
@@ -157,7 +161,7 @@ class MuonAdamW(torch.optim.Optimizer):
         states = [self.state[parameter] for parameter in params]
         adamw(
             params,
-            [p.grad for p in params],
+            _gradients(params),
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],

@@ -37,17 +37,17 @@ class Preset:
         if "num_heads" in wanted:
             wanted.setdefault("num_kv_heads", wanted["num_heads"])
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ModelConfig(vocab_size=vocab_size, **{**own, **wanted})  # type: ignore[arg-type]
+        return ModelConfig(vocab_size=vocab_size, **{**own, **wanted})
 
 
 PRESETS = {
-    "char": Preset(4, 4, 4, 128, 320, context_length=64, rope_theta=1000.0),
+    "char": Preset(6, 4, 4, 104, 272, context_length=64, rope_theta=1000.0),
     "1m": Preset(4, 4, 2, 128, 384, context_length=128, rope_theta=1000.0),
     "10m": Preset(6, 6, 2, 384, 1024, context_length=256),
     "30m": Preset(8, 8, 4, 512, 1408, context_length=512),
     "gpt2-small": Preset(12, 12, 12, 768, 2048),
 }
-"""By name. Their parameters, without the embeddings: 0.76, 0.79, 9.0, 23.6 and 85 million."""
+"""By name. Their parameters, without the embeddings: 0.77, 0.79, 9.4, 23.6 and 85 million."""
 
 
 def preset(name: str) -> Preset:
