@@ -7,6 +7,7 @@ all, and a ratio is taken within one round.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ ADDRESS = "HVD_BENCH_ADDRESS"
 JOB = "HVD_BENCH_JOB"
 START_SECONDS = 180.0
 BURST_SECONDS = 300.0
+END_SECONDS = 60.0
 
 
 @dataclass
@@ -47,12 +49,13 @@ class Job:
         """Let the job end by itself, else end it."""
         for line in self.lines:
             line.close()
-        if self.process is not None:
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.terminate()
-                self.process.wait(30)
+        if self.process is None:
+            return
+        for end in (lambda: None, self.process.terminate, self.process.kill):
+            end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(END_SECONDS)
+                return
 
 
 class Jobs:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -43,13 +44,15 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
     options = parser.parse_args()
     rounds = QUICK_ROUNDS if options.quick else ROUNDS
+    # So that SIGTERM ends the ranks too, not this process alone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     results: dict[str, Any] = {"machine": platform.platform(), "cores": cores_available()}
     for name in options.only or PARTS:
         results[name] = PARTS[name](options.rounds or rounds[name])
-    results["seconds"] = round(time.monotonic() - started)
-    if options.output:
-        options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        results["seconds"] = round(time.monotonic() - started)
+        if options.output:
+            options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     lines, all_met = table(results)
     print("\n".join(lines))
     return 1 if options.check and not all_met else 0
