@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hvdcore.horovodrun import clean_environment
+
 TINY = (
     "--model", "char", "--num-layers", "1", "--num-heads", "2", "--embed-dim", "16",
     "--mlp-dim", "32", "--context-length", "16", "--tokenizer", "byte",
@@ -50,11 +52,9 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(cache: Path) -> dict[str, str]:
-    """This process's, with a cache of the tests' own and as root under Open MPI."""
-    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    # What hvdcore.torch.init() set for this process is not for the ranks that it starts.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HOROVOD_")}
-    return {**kept, **allowed, "TEXTGEN_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    """This process's, as the launcher cleans it, with a cache of the tests' own."""
+    own = {"TEXTGEN_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    return {**clean_environment(os.environ), **own}
 
 
 def train(

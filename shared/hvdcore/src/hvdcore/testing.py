@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hvdcore.controllers import find_program, launch_environment
+from hvdcore.controllers import find_program
+from hvdcore.horovodrun import clean_environment
 from hvdcore.leftovers import end_leftovers, find_leftovers
 
 __all__ = ["RESULT_DIR", "TEST_MARKER", "RanksResult", "orphans", "run_ranks", "save_result"]
@@ -162,7 +163,7 @@ def start_ranks(
         "HVDCORE_STALL_TIMEOUT": f"{stall_timeout:g}",
         "HVDCORE_LOG_DIR": str(folder / "logs"),
     }
-    full_env = launch_environment({**os.environ, **variables, **(env or {})})
+    full_env = {**clean_environment(os.environ), **variables, **(env or {})}
     line = [*_launcher(launcher, np, controller, hosts, stall_timeout, folder), *command]
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,20 @@ from hvdcore.torch.extras import MAX_SUMS, NUM_EXTRAS, read_extras, write_extras
 def alone() -> Iterator[Any]:
     yield hvt.init()
     hvt.shutdown()
+
+
+def test_a_job_started_from_here_chooses_its_own_controller() -> None:
+    """What Horovod needs to start alone would make each rank of a later job a job of its own."""
+    left = {"HOROVOD_CONTROLLER", "HOROVOD_CPU_OPERATIONS"} & os.environ.keys()
+    assert hvt.init().controller == "none"
+    assert not left
+
+
+def test_ranks_that_came_up_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(UserError, match="started 4 ranks, but .* a job of 1.* unset HOROVOD_CONTR"):
+        hvt.init()
 
 
 def sgd(named: list[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:

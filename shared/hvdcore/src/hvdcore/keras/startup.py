@@ -12,7 +12,8 @@ import tensorflow as tf
 from hvdcore.environment import cores_available, threads_per_rank
 from hvdcore.errors import UserError
 from hvdcore.keras.native import check_backend, engine
-from hvdcore.world import World, check_size, world_from_environment
+from hvdcore.startup import start_horovod
+from hvdcore.world import World
 
 __all__ = ["init", "pin_device"]
 
@@ -28,25 +29,12 @@ def init() -> World:
             number of ranks came up than was asked for, or this rank has no GPU of its own.
     """
     check_backend()
-    launched = world_from_environment()
-    if launched.controller == "none":
-        # Without mpirun's daemon MPI_Init ends the process, and Horovod prefers MPI.
-        os.environ["HOROVOD_CONTROLLER"] = "gloo"
-        os.environ["HOROVOD_CPU_OPERATIONS"] = "gloo"
     hvd = engine()
-    if not hvd.is_initialized():
-        hvd.init()
-        _share_cores(hvd.local_size())
-        pin_device(hvd.local_rank())
-    world = World(
-        rank=hvd.rank(),
-        size=hvd.size(),
-        local_rank=hvd.local_rank(),
-        local_size=hvd.local_size(),
-        controller=launched.controller,
-    )
-    expected = os.environ.get("HVDCORE_EXPECTED_SIZE")
-    check_size(world, int(expected) if expected else None)
+    was_running = bool(hvd.is_initialized())
+    world = start_horovod(hvd)
+    if not was_running:
+        _share_cores(world.local_size)
+        pin_device(world.local_rank)
     return world
 
 

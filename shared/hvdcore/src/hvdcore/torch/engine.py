@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-from hvdcore.world import Controller, World, check_size, world_from_environment
+from hvdcore.startup import running_world, start_horovod
+from hvdcore.world import World
 
 
 @cache
@@ -36,18 +36,7 @@ def init() -> World:
         RuntimeError: the build does not fit the installed PyTorch.
         UserError: fewer or more ranks came up than the launcher was asked for.
     """
-    if world_from_environment().controller == "none":
-        # Without mpirun's daemon MPI_Init ends the process, and Horovod prefers MPI.
-        os.environ["HOROVOD_CONTROLLER"] = "gloo"
-        os.environ["HOROVOD_CPU_OPERATIONS"] = "gloo"
-    hvd = engine()
-    hvd.init()
-    world = current_world()
-    if expected := os.environ.get("HVDCORE_EXPECTED_SIZE"):
-        check_size(world, int(expected))
-    # HOROVOD_CONTROLLER=gloo left over under mpirun would make each rank a job of its own.
-    check_size(world, world_from_environment().size)
-    return world
+    return start_horovod(engine())
 
 
 def shutdown() -> None:
@@ -69,21 +58,7 @@ def current_world() -> World:
     """
     if not started():
         raise RuntimeError("call hvdcore.torch.init() first")
-    hvd = engine()
-    size: int = hvd.size()
-    return World(
-        rank=hvd.rank(),
-        size=size,
-        local_rank=hvd.local_rank(),
-        local_size=hvd.local_size(),
-        controller=_controller(size),
-    )
-
-
-def _controller(size: int) -> Controller:
-    if size == 1 and world_from_environment().controller == "none":
-        return "none"
-    return "mpi" if engine().mpi_enabled() else "gloo"
+    return running_world(engine())
 
 
 def _check_build() -> None:
