@@ -36,7 +36,7 @@ TORCH = "torch>=2.13,<2.14"
 TENSORFLOW = "tensorflow>=2.21,<2.22"
 
 PACKAGES: dict[str, tuple[str, list[str]]] = {
-    "horovod": ("infra/horovod", [TORCH]),
+    "horovod": ("infra/horovod", [TORCH, "pip>=26.3", "setuptools<81", "wheel"]),
     "hvdcore": ("shared/hvdcore", [TORCH, TENSORFLOW, "hypothesis", "scikit-learn"]),
     "textgen": ("packages/textgen", ["hypothesis"]),
 }

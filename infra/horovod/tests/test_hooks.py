@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from horovod_wheel import source
 from horovod_wheel.cache import WheelCache
 
 StartHook = Callable[..., "subprocess.Popen[str]"]
@@ -141,6 +143,18 @@ def test_a_failed_download_is_one_line(
     message = refusal(start_hook("build_wheel", tmp_path))
     assert "could not be downloaded by pip" in message
     assert "HVD_HOROVOD_SDIST" in message
+
+
+def test_the_source_is_fetched_from_inside_of_pips_build(
+    sdist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A current pip tells the hook where its backend lies; the pip that the hook starts for the
+    source would look for setuptools there. (pip 26.3 does.)"""
+    monkeypatch.setenv("_PYPROJECT_HOOKS_BACKEND_PATH", str(tmp_path))
+    monkeypatch.setenv("_PYPROJECT_HOOKS_BACKEND_PATH_JSON", json.dumps([str(tmp_path)]))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(sdist.parent))
+    assert source.verified(source._download(tmp_path)) == tmp_path / sdist.name
 
 
 def test_source_that_does_not_compile_is_one_line(

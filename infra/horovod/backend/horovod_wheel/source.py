@@ -66,7 +66,9 @@ def _download(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--no-build-isolation", "--no-binary", release.NAME]
     command += ["--dest", str(folder), "--requirement", str(pinned)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=_outside_of_a_build(), capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise BuildError(
             f"{release.SDIST_NAME} could not be downloaded by pip ({_reason(done.stderr)}):"
@@ -75,7 +77,17 @@ def _download(folder: Path) -> Path:
     return folder / release.SDIST_NAME
 
 
+def _outside_of_a_build() -> dict[str, str]:
+    """The environment without what pip tells this build hook about itself.
+
+    A pip that is started by the hook would look for setuptools in our backend's folder.
+    """
+    return {k: v for k, v in os.environ.items() if not k.startswith("_PYPROJECT_HOOKS_")}
+
+
 def _reason(stderr: str) -> str:
+    """Why pip failed: its last line marked ERROR, else the first of a framed message."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or ["no reason given"])[-1].rstrip(".")
+    framed = [line.removeprefix("× ") for line in lines if line.startswith("× ")]
+    return (errors[-1:] or framed[:1] or lines[-1:] or ["no reason given"])[0].rstrip(".")
