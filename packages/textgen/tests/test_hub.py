@@ -146,17 +146,20 @@ def prepared(address: str, folder: Path, *changes: dict[str, str]) -> list[dict[
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    # transformers' five retries for each of its files: a minute, and a page of warnings.
+    assert "Retrying" not in done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 def test_from_the_hub(hub: tuple[str, Path], tmp_path: Path) -> None:
-    books, tokenized, column, nothing, tarred, coded = prepared(
+    books, tokenized, column, nothing, no_tokenizer, tarred, coded = prepared(
         hub[0],
         tmp_path,
         {"data": "me/books"},
         {"data": "me/books", "tokenizer": "me/tokenizer"},
         {"data": "me/books", "text_column": "body"},
         {"data": "me/nothing"},
+        {"tokenizer": "me/nothing"},
         {"data": "me/tarred"},
         {"data": "me/coded"},
     )
@@ -165,13 +168,21 @@ def test_from_the_hub(hub: tuple[str, Path], tmp_path: Path) -> None:
     assert tokenized["fingerprint"] == books["fingerprint"]
     assert "no column 'body'; it has text, title" in column["error"]
     assert "no public data set of that name on the hub" in nothing["error"]
+    assert "no public model of that name on the hub" in no_tokenizer["error"]
     assert "is stored as webdataset; only parquet" in tarred["error"]
     assert coded["error"].startswith("data: me/coded:")
     assert "remote code ran" not in coded["error"]
 
     # With no hub to reach, what was prepared is still found; what was not is a clear line.
-    again, other = prepared(
-        "http://127.0.0.1:9", tmp_path, {"data": "me/books"}, {"data": "me/nothing"}
+    again, other, copied, unknown = prepared(
+        "http://127.0.0.1:9",
+        tmp_path,
+        {"data": "me/books"},
+        {"data": "me/nothing"},
+        {"data": "me/books", "tokenizer": "me/tokenizer"},
+        {"tokenizer": "me/nothing"},
     )
     assert again["fingerprint"] == books["fingerprint"]
     assert "the hub cannot be reached" in other["error"]
+    assert copied["tokenizer"] == tokenized["tokenizer"]
+    assert "the hub cannot be reached" in unknown["error"]

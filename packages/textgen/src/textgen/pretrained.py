@@ -13,6 +13,7 @@ from textgen.tokenizer import END_OF_TEXT, ByteTokenizer, SubwordTokenizer, Toke
 
 __all__ = ["load_pretrained"]
 
+_TIMEOUT_SECONDS = 30
 _KNOWN_END_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 
 
@@ -33,7 +34,7 @@ def load_pretrained(name: str | Path) -> Tokenizer:
     if near or looks_like_path or text.count("/") > 1:
         hint = f"did you mean {near[0]!r}?" if near else "give byte, bpe, a path or a hub id"
         raise UserError(f"tokenizer: no such tokenizer {text!r}; {hint}")
-    return _from_transformers(text)
+    return _from_transformers(text, is_cached_only=not _is_on_hub(text))
 
 
 def _from_file(path: Path) -> Tokenizer:
@@ -83,13 +84,41 @@ def _guess_end_token(backend: tokenizers.Tokenizer) -> str | None:
     return next(known, None)
 
 
-def _from_transformers(name: str) -> Tokenizer:
+def _is_on_hub(name: str) -> bool:
+    """Whether the hub has it; False where it cannot be reached, and only a copy can serve.
+
+    One question, because transformers asks for each file, and for each again and again: an
+    unreachable hub costs it a minute and a page of warnings.
+
+    Raises:
+        UserError: the hub says that there is none.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(name, timeout=_TIMEOUT_SECONDS)
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"tokenizer: no file or folder {name!r}, and no public model of that name on the hub; "
+            "give byte, bpe, a path or a hub id"
+        ) from error
+    except Exception:  # every layer of the client has its own
+        return False
+    return True
+
+
+def _from_transformers(name: str, *, is_cached_only: bool = False) -> Tokenizer:
     from transformers import AutoTokenizer
 
     try:
-        loaded = AutoTokenizer.from_pretrained(name, trust_remote_code=False, use_fast=True)
+        loaded = AutoTokenizer.from_pretrained(
+            name, trust_remote_code=False, use_fast=True, local_files_only=is_cached_only
+        )
     except Exception as error:  # the hub, the file forms and the parsers each have their own
         reason = str(error).strip().split("\n")[0]
+        if is_cached_only:
+            reason = "the hub cannot be reached, and no copy of it is on this machine"
         raise UserError(
             f"tokenizer: cannot load {name!r} ({reason}); give byte, bpe, a folder with a "
             "tokenizer.json, or a hub id that can be reached"
