@@ -89,5 +89,5 @@ def _reason(stderr: str) -> str:
     """Why pip failed: its last line marked ERROR, else the first of a framed message."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR:")]
-    framed = [line.removeprefix("× ") for line in lines if line.startswith("× ")]
+    framed = [line.removeprefix("\u00d7 ") for line in lines if line.startswith("\u00d7 ")]
     return (errors[-1:] or framed[:1] or lines[-1:] or ["no reason given"])[0].rstrip(".")

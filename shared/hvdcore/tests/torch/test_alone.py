@@ -33,7 +33,7 @@ def test_a_job_started_from_here_chooses_its_own_controller() -> None:
 def test_ranks_that_came_up_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    with pytest.raises(UserError, match="started 4 ranks, but .* a job of 1.* unset HOROVOD_CONTR"):
+    with pytest.raises(UserError, match=r"started 4 ranks, but .* a job of 1.* unset HOROVOD_"):
         hvt.init()
 
 
