@@ -49,9 +49,10 @@ def finish(training: Training, record: Record) -> None:
             "tokens_per_second": record.speed.num_tokens / seconds if seconds else None,
             "weights_sha256": digest,
             **{split: score.to_json() for split, score in scores.items() if score is not None},
+            "sample": sample_text(training, 3 * 64),
         }
         run.write_json("report.json", report)
-        write_report([run.path], run.report_html, sample=sample_text(training, 3 * 64))
+        write_report([run.path], run.report_html)
         logger.info("report: %s", run.report_html)
     any_rank(False)
 
