@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SPEAK = """
-import sys
+import logging, sys
 from pathlib import Path
 from hvdcore.logs import get_logger, setup_logging
 from hvdcore.supervise import run_as_rank
@@ -17,6 +17,7 @@ def main():
     log.debug("details")
     log.info("loss %.1f", 1.5)
     log.warning("slow")
+    logging.getLogger("a.library").info("chatter")
 sys.exit(run_as_rank(main))
 """
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 from pathlib import Path
 
+from hvdcore.atomic import writing
 from hvdcore.heartbeat import HEARTBEAT_VARIABLE, tell_log_path
 from hvdcore.world import World
 
@@ -17,8 +19,13 @@ LOG_ONLY = "\x1e"
 
 
 def get_logger(name: str) -> logging.Logger:
-    """The logger of a module; `setup_logging` decides where its lines go."""
-    return logging.getLogger(name)
+    """The logger of a module; `setup_logging` decides where its lines go.
+
+    Other loggers are libraries', of which only warnings are for the user.
+    """
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.INFO)
+    return logger
 
 
 def rank_log_path(run_dir: Path, rank: int) -> Path:
@@ -52,12 +59,27 @@ class _OneWriteHandler(logging.Handler):
             self.handleError(record)
 
 
+class _LogFile(logging.FileHandler):
+    """A full disk must not end a run that could still save itself, nor fill the user's screen."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def setup_logging(world: World, run_dir: Path | None) -> None:
-    """Send every logger's lines to the console and, with `run_dir`, to this rank's log file.
+    """Send our loggers' lines, and the warnings of libraries, to the console and, with
+    `run_dir`, to this rank's log file.
 
     Every rank must call it. Rank 0's lines reach the user as they are; of the other ranks only
     warnings and errors do. A supervised rank writes no file itself: its supervisor does, so that
     a crash message of C++ code is in the log as well.
+
+    Raises:
+        UserError: the log's folder cannot be made, or its file not opened.
     """
     handlers: list[logging.Handler] = [logging.NullHandler()]
     supervised = HEARTBEAT_VARIABLE in os.environ
@@ -67,10 +89,12 @@ def setup_logging(world: World, run_dir: Path | None) -> None:
         handlers.append(console)
     if run_dir is not None:
         path = rank_log_path(run_dir, world.rank)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(run_dir):
+            path.parent.mkdir(parents=True, exist_ok=True)
         tell_log_path(path)
         if not supervised:
-            file = logging.FileHandler(path, encoding="utf-8")
+            with writing(run_dir):
+                file = _LogFile(path, encoding="utf-8")
             file.setFormatter(_RankFormatter("%(asctime)s %(name)s: %(message)s"))
             handlers.append(file)
-    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from typing import Any
 
 from hvdcore.atomic import write_bytes_atomically, writing
 from hvdcore.json_files import json_safe
+from hvdcore.logs import get_logger
 
 __all__ = ["MetricsLog", "Trimmed"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)

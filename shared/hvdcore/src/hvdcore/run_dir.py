@@ -60,17 +60,7 @@ class RunDir:
             UserError: when the directory holds something already, or cannot be written.
         """
         run = cls(root)
-        used = run._entries()
-        if used and not resuming:
-            raise UserError(
-                f"output_dir: {run.path} is not empty (it holds {used[0]}); give another"
-                " --output-dir, or --resume auto to go on with the run in it"
-            )
-        if used and not (run.config.exists() or run.checkpoints.exists()):
-            raise UserError(
-                f"output_dir: {run.path} holds {used[0]} but no run to resume; give the"
-                " directory of a run, or a new one"
-            )
+        run.check_free(resuming=resuming)
         with writing(run.path):
             for folder in FOLDERS:
                 (run.path / folder).mkdir(parents=True, exist_ok=True)
@@ -78,6 +68,24 @@ class RunDir:
         write_json_atomically(run.config, values)
         write_json_atomically(run.env, run._environment(package))
         return run
+
+    def check_free(self, *, resuming: bool = False) -> None:
+        """Check that `create` may take the directory; nothing is written.
+
+        Raises:
+            UserError: when the directory holds something already.
+        """
+        used = self._entries()
+        if used and not resuming:
+            raise UserError(
+                f"output_dir: {self.path} is not empty (it holds {used[0]}); give another"
+                " --output-dir, or --resume auto to go on with the run in it"
+            )
+        if used and not (self.config.exists() or self.checkpoints.exists()):
+            raise UserError(
+                f"output_dir: {self.path} holds {used[0]} but no run to resume; give the"
+                " directory of a run, or a new one"
+            )
 
     @classmethod
     def open(cls, path: Path | str) -> RunDir:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
 from pathlib import Path
 
+from hvdcore.logs import get_logger
+
 __all__ = ["clean_up", "delete", "discard_after", "free_name", "newest_first", "staging_path"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _NAME = re.compile(r"step-(\d+)(?:-(\d+))?")
 _STAGING = ".writing-"
 _TRASH = ".deleting-"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from typing import Any
 from hvdcore.checkpoint.store import Checkpoint, best, latest_valid, load
 from hvdcore.errors import UserError
 from hvdcore.json_files import json_safe
+from hvdcore.logs import get_logger
 from hvdcore.run_dir import RunDir
 
 __all__ = ["require_checkpoint", "require_same", "resolve_resume", "shapes_hash"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 def resolve_resume(run_dir: RunDir | Path, resume: str | Path) -> Checkpoint | None:
@@ -106,7 +106,10 @@ def _at_path(path: Path) -> Checkpoint:
         found = latest_valid(path)
         if found is not None:
             return found
-        raise UserError(f"resume: {path}: every checkpoint in it is half-written or damaged")
+        raise UserError(
+            f"resume: {path}: every checkpoint in it is half-written or damaged; give"
+            " another run, or start anew (--resume never)"
+        )
     if not path.is_dir() or not any(path.iterdir()):
         raise UserError(f"resume: {path}: holds no checkpoint; give a run that has saved one")
     try:

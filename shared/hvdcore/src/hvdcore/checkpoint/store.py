@@ -7,7 +7,6 @@ of every file), and renamed; a name never changes its contents afterwards.
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -28,10 +27,11 @@ from hvdcore.checkpoint.seal import broken_reason, write_manifest
 from hvdcore.environment_record import PACKAGES, package_versions
 from hvdcore.errors import UserError
 from hvdcore.json_files import read_json_object, write_json_atomically
+from hvdcore.logs import get_logger
 
 __all__ = ["Checkpoint", "best", "commit", "latest_valid", "load", "save", "stage"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
