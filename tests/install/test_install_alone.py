@@ -56,7 +56,7 @@ def test_textgen_alone_trains_evaluates_and_writes(environment: Path, tmp_path: 
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["size"] == 2
     printed = run(environment, "textgen", "evaluate", "run", "--np", "2", cwd=tmp_path)
-    scores = json.loads(printed[printed.index("{") :])
+    scores = json.loads(printed)
     assert scores["val"]["loss"] == pytest.approx(report["val"]["loss"], abs=1e-5)
     written = run(environment, "textgen", "generate", "run", "--prompt", "One ", cwd=tmp_path)
     assert written.startswith("One ")

@@ -42,7 +42,8 @@ def book(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["--model", "huge"], "huge"),
+        (["--model", "huge"], "model: got 'huge' from --model; give one of char"),
+        (["--embed-dim", "2000000", "--num-heads", "2"], "lower --embed-dim"),
         (["--tokenizer", "bytte"], "did you mean 'byte'"),
         (["--max-steps", "0"], "max_steps"),
         (["--epochs", "many"], "epochs"),
@@ -52,7 +53,8 @@ def book(tmp_path: Path) -> Path:
         (["--context-length", "1000000"], "fewer than one block"),
         (["--num-heads", "3"], "embed_dim"),
         (["--warmup-steps", "500", "--max-steps", "10"], "warmup_steps"),
-        (["--resume", "nowhere"], "resume"),
+        (["--resume", "nowhere"], "resume: nowhere: no such directory"),
+        (["--init-from", "nowhere"], "init_from: nowhere: no such run directory"),
         (["--hosts", "no-such-host.invalid:2"], "no-such-host.invalid"),
     ],
 )
@@ -63,14 +65,14 @@ def test_wrong_flags(tmp_path: Path, book: Path, flags: list[str], expected: str
     lines = run.stderr.strip().splitlines()
     assert all(line.startswith("error: ") for line in lines), run.stderr
     assert expected in run.stderr
+    assert {path.name for path in run.path.glob("*")} <= {"logs"}  # no half of a run
 
 
 def test_all_errors_come_at_once(tmp_path: Path, book: Path) -> None:
     run = train(tmp_path / "run", book, "--max-steps", "0", "--clip-norm", "0", "--seed", "-1")
     assert run.returncode == 2
-    assert [line.split(":")[1].strip() for line in run.stderr.strip().splitlines()] == [
-        "seed", "clip_norm", "max_steps",
-    ] or len(run.stderr.strip().splitlines()) == 3  # fmt: skip
+    lines = run.stderr.strip().splitlines()
+    assert sorted(line.split(":")[1] for line in lines) == [" clip_norm", " max_steps", " seed"]
 
 
 def _no_file(folder: Path) -> Path:
@@ -124,7 +126,15 @@ def test_a_directory_in_use_is_refused(tmp_path: Path, book: Path) -> None:
     run = train(tmp_path / "run", book)
     assert run.returncode == 2
     assert "not empty" in run.stderr
-    assert (tmp_path / "run" / "diary.txt").read_text() == "mine"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["diary.txt"]
+
+
+@pytest.mark.parametrize("ranks", ["1", "2"])
+def test_a_file_is_no_output_directory(tmp_path: Path, book: Path, ranks: str) -> None:
+    (tmp_path / "run").write_text("mine")
+    run = train(tmp_path / "run", book, "--np", ranks)
+    assert run.returncode == 2
+    assert run.stderr == f"error: output_dir: {tmp_path / 'run'} is a file; give a directory\n"
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "generate", "report"])

@@ -215,7 +215,7 @@ def test_a_full_or_read_only_cache(tmp_path: Path, options: str, named: str) -> 
     path = tmp_path / "one.txt"
     path.write_text("many words " * 20_000)
     with small_disk(tmp_path / "disk", options) as disk:
-        with pytest.raises(UserError, match=f"disk: cannot write: .*{named}.*XDG_CACHE_HOME"):
+        with pytest.raises(UserError, match=f"disk: cannot write: .*{named}.*TEXTGEN_CACHE"):
             prepare(config(path, disk))
         # What was begun is gone: the disk is as empty as before.
         assert not [entry for entry in disk.rglob("*") if entry.stat().st_size > 4096]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from hvdcore.config import Config
+from textgen.presets import PRESETS
 
 
 class DataFields(BaseModel):
@@ -92,6 +93,13 @@ class RunFields(BaseModel):
 
 class TrainConfig(DataFields, ModelFields, OptimizerFields, RunFields, Config):
     """All of it, frozen; unknown fields are refused."""
+
+    @field_validator("model")
+    @classmethod
+    def _is_a_preset(cls, name: str) -> str:
+        if name not in PRESETS:
+            raise ValueError(f"give one of {', '.join(PRESETS)}")
+        return name
 
     @model_validator(mode="after")
     def _splits_leave_something(self) -> TrainConfig:

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hvdcore.heartbeat import beat
-from hvdcore.logs import get_logger
 from hvdcore.torch import any_rank, broadcast_object
 from textgen.prepare import Corpus, DataConfig, open_corpus, prepare
 
 if TYPE_CHECKING:
     from hvdcore.world import World
     from textgen.config import DataFields
-
-logger = get_logger(__name__)
 
 
 def data_config(config: DataFields, context_length: int) -> DataConfig:
@@ -40,8 +37,6 @@ def open_corpus_on_all_ranks(config: DataConfig, world: World) -> Corpus:
     if world.local_rank == 0:
         corpus = prepare(config, progress=lambda *_: beat("prepare"))
         path = str(corpus.path)
-        if world.is_root:
-            logger.info("%s", summary(corpus))
     any_rank(False)
     return open_corpus(Path(broadcast_object(path)), config.context_length)
 

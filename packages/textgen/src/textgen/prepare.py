@@ -51,7 +51,9 @@ class DataConfig:
 
 
 def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/textgen`, else `~/.cache/textgen`."""
+    """`$TEXTGEN_CACHE`, else `$XDG_CACHE_HOME/textgen`, else `~/.cache/textgen`."""
+    if own := os.environ.get("TEXTGEN_CACHE"):
+        return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "textgen"
 
 
@@ -77,7 +79,7 @@ def prepare(config: DataConfig, progress: Progress | None = None) -> Corpus:
         [SCHEMA, source.signature(), config.text_column, *parameters(config, tokenizer)]
     )
     progress = progress or _silent
-    with writing(cache, "point XDG_CACHE_HOME to another place"):
+    with writing(cache, "point TEXTGEN_CACHE to another place"):
         path = _known(cache, request)
         if path is None:
             with CacheLock(cache, request, lambda: progress("wait", 0, 0)) as work:

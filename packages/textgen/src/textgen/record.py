@@ -118,10 +118,12 @@ class Record:
         *,
         loss: float,
         gradient_norm: float,
+        learning_rate: float,
         num_tokens: int,
         times: StepTimes,
     ) -> None:
-        """One update was made. ``loss`` is the mean over the global batch, in nats a token."""
+        """One update was made. ``loss`` is the mean over the global batch, in nats a token;
+        ``learning_rate`` is what the update was made with."""
         self.speed.add(num_tokens, times)
         self.window.add(loss, num_tokens, times)
         self.progress.advance(num_tokens, step=training.step, loss=loss)
@@ -129,7 +131,7 @@ class Record:
             values = {
                 **self.window.means(),
                 "gradient_norm": gradient_norm,
-                "learning_rate": training.learning_rate(),
+                "learning_rate": learning_rate,
             }
             self._write(training, "train", values)
             self.window = Window()

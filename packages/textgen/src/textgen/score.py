@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hvdcore.torch
+from hvdcore.config import load_config
 from hvdcore.errors import Problems
 from hvdcore.logs import get_logger, setup_logging
 from hvdcore.run_dir import RunDir
@@ -37,7 +38,7 @@ def score_run(path: Path, data: str | None, text_column: str | None, splits: Seq
     model, _ = load_model(run.model)
     device = pick_device(world)
     model.to(device)
-    config = TrainConfig.model_validate(run.read_config())
+    config = load_config(TrainConfig, run.config)
     if data is not None:
         changes = {"data": data, "tokenizer": str(run.model)}
         config = config.model_copy(

@@ -11,7 +11,7 @@ import torch
 
 import hvdcore.torch
 from hvdcore.heartbeat import beat
-from hvdcore.logs import setup_logging
+from hvdcore.logs import get_logger, setup_logging
 from hvdcore.run_dir import default_run_dir
 from hvdcore.sharding import Indices, TrainStep, train_steps
 from hvdcore.stop import StopFlag
@@ -19,10 +19,12 @@ from hvdcore.torch import broadcast_object
 from textgen.checkpoints import restore, write_checkpoint
 from textgen.config import TrainConfig
 from textgen.finish import finish, sample_text, score_part
-from textgen.open_corpus import data_config, open_corpus_on_all_ranks
+from textgen.open_corpus import data_config, open_corpus_on_all_ranks, summary
 from textgen.record import Record, StepTimes
-from textgen.start_run import start_run
+from textgen.start_run import check_places, start_run
 from textgen.training import Training, build_training, num_train_blocks, train_blocks
+
+logger = get_logger(__name__)
 
 
 def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
@@ -36,11 +38,15 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
         The exit code: 0, or 128 + the signal that asked to stop, after saving a checkpoint.
     """
     world = hvdcore.torch.init()
+    output_dir = output_dir or default_run_dir("textgen")
+    if world.is_root:
+        check_places(output_dir, config, resume)  # before a log is put into somebody's folder
     # Each rank's clock would name another default.
-    output_dir = Path(broadcast_object(str(output_dir or default_run_dir("textgen"))))
+    output_dir = Path(broadcast_object(str(output_dir)))
     setup_logging(world, output_dir)
     with StopFlag() as stop:
         corpus = open_corpus_on_all_ranks(data_config(config, config.context_length), world)
+        logger.info("%s", summary(corpus))
         training = build_training(config, corpus, world)
         run, checkpoint = start_run(output_dir, config, resume, world)
         if checkpoint is not None:
@@ -67,7 +73,7 @@ def fit(training: Training, record: Record, stop: StopFlag) -> bool:
     for batch in batches(training):
         if training.step == training.total_steps:
             break
-        began = perf_counter()
+        began, learning_rate = perf_counter(), training.learning_rate()
         tokens, targets = fetch(training, batch.epoch, batch.indices)
         fetched = perf_counter()
         outcome, waited = update(training, tokens, targets, batch.num_samples, stop.requested)
@@ -78,6 +84,7 @@ def fit(training: Training, record: Record, stop: StopFlag) -> bool:
             training,
             loss=outcome.sums[0] / num_tokens,
             gradient_norm=outcome.gradient_norm,
+            learning_rate=learning_rate,
             num_tokens=num_tokens,
             times=times,
         )

@@ -15,6 +15,7 @@ from hvdcore.sharding import Position, check_shardable, num_steps
 from hvdcore.torch import ShardedOptimizer, broadcast_parameters
 from textgen.architecture import ModelConfig
 from textgen.blocks import TokenBlocks, phase_of_epoch
+from textgen.memory import check_memory
 from textgen.model import Transformer
 from textgen.optimizers import OptimizerConfig, build_optimizer, update_cost
 from textgen.presets import preset
@@ -83,7 +84,7 @@ def build_training(config: TrainConfig, corpus: Corpus, world: World) -> Trainin
     )
     torch.manual_seed(config.seed)
     device = pick_device(world)
-    model = first_model(config, corpus).to(device)
+    model = first_model(config, corpus, world).to(device)
     broadcast_parameters(model)
     settings = optimizer_config(config)
     training = Training(
@@ -111,14 +112,17 @@ def build_training(config: TrainConfig, corpus: Corpus, world: World) -> Trainin
     return training
 
 
-def first_model(config: TrainConfig, corpus: Corpus) -> Transformer:
+def first_model(config: TrainConfig, corpus: Corpus, world: World) -> Transformer:
     """The model at step 0: freshly drawn, or with the weights of ``init_from``.
 
     Raises:
-        UserError: the shape cannot be, or ``init_from`` is no model for this corpus.
+        UserError: the shape cannot be or does not fit this machine, or ``init_from`` is no model
+            for this corpus.
     """
     if config.init_from is None:
-        return Transformer(model_config(config, corpus.tokenizer.vocab_size))
+        shape = model_config(config, corpus.tokenizer.vocab_size)
+        check_memory(shape.num_parameters, world.local_size)
+        return Transformer(shape)
     folder = model_folder(Path(config.init_from))
     loaded, tokenizer = load_model(folder)
     if tokenizer.sha256 != corpus.tokenizer.sha256:
