@@ -36,7 +36,7 @@ def write_report(paths: Sequence[Path], page: Path, *, sample: str = "") -> None
         UserError: one of the paths is no run, or its training has not ended yet.
     """
     runs = [RunDir.open(path) for path in paths]
-    reports = {run.path.name: read_report(run) for run in runs}
+    reports = {run.path.name: run.read_report() for run in runs}
     sections = [
         Section("Runs", table=_run_table(reports)),
         Section("Scores", _SCORES_TEXT, table=_score_table(reports)),
@@ -66,18 +66,6 @@ _SCORES_TEXT = (
     "bits per byte can be compared across tokenizers. Val and test are exact over the whole part; "
     "train is an even sample of it, as large as val. Val chose the weights; test was read once."
 )
-
-
-def read_report(run: RunDir) -> dict[str, Any]:
-    """A run's report.json.
-
-    Raises:
-        UserError: there is none.
-    """
-    if not run.report.is_file():
-        raise UserError(f"{run.path}: no report.json; finish the training first (--resume auto)")
-    report: dict[str, Any] = json.loads(run.report.read_text(encoding="utf-8"))
-    return report
 
 
 def _run_table(reports: dict[str, dict[str, Any]]) -> Table:

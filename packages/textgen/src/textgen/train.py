@@ -12,16 +12,17 @@ import torch
 import hvdcore.torch
 from hvdcore.heartbeat import beat
 from hvdcore.logs import setup_logging
+from hvdcore.record import StepTimes
 from hvdcore.run_dir import default_run_dir
 from hvdcore.sharding import Indices, TrainStep, train_steps
+from hvdcore.start_run import start_run
 from hvdcore.stop import StopFlag
 from hvdcore.torch import broadcast_object
 from textgen.checkpoints import restore, write_checkpoint
 from textgen.config import TrainConfig
 from textgen.finish import finish, sample_text, score_part
 from textgen.open_corpus import data_config, open_corpus_on_all_ranks
-from textgen.record import Record, StepTimes
-from textgen.start_run import start_run
+from textgen.record import Record
 from textgen.training import Training, build_training, num_train_blocks, train_blocks
 
 
@@ -42,7 +43,9 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
     with StopFlag() as stop:
         corpus = open_corpus_on_all_ranks(data_config(config, config.context_length), world)
         training = build_training(config, corpus, world)
-        run, checkpoint = start_run(output_dir, config, resume, world)
+        run, checkpoint = start_run(
+            output_dir, "textgen", config, resume, world=world, broadcast=broadcast_object
+        )
         if checkpoint is not None:
             restore(training, checkpoint)
         with Record.of(training, run, checkpoint and checkpoint.step) as record:
