@@ -10,6 +10,11 @@ Example:
 
 from __future__ import annotations
 
+from hvdcore.keras.loading import without_chatter
+
+with without_chatter():
+    import tensorflow as _  # noqa: F401
+
 from hvdcore.keras.callbacks import BroadcastModel, LearningRate, ReduceMetrics
 from hvdcore.keras.collectives import (
     allgather_rows,
