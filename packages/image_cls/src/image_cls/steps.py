@@ -37,6 +37,10 @@ class Steps:
         optimizer: built for the trainable variables of `model`.
         ema_decay: decay a step of the twin's weights.
         xla: compile the gradients with XLA.
+
+    Attributes:
+        phase: of the heartbeat; the first step of a process compiles, for which the watchdog
+            allows more time.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Steps:
     ) -> None:
         self.model, self.averaged, self.optimizer = model, averaged, optimizer
         self.ema_decay = ema_decay
+        self.phase = "start"
         reduction = GradientReduction("sum", None)
         self._gradients = tf.function(self._compute, jit_compile=xla, autograph=False)
         self._reduce = tf.function(lambda tensors: reduction(tensors), autograph=False)
@@ -79,6 +84,7 @@ class Steps:
         # A short memory at first, or the twin would long remember its random start.
         decay = min(self.ema_decay, (1 + step) / (10 + step))
         self._update(list(gradients), tf.constant(decay, tf.float32))
+        self.phase = "compute"
 
     def _compute(self, images: Any, targets: Any, weights: Any, num_samples: Any) -> Any:
         with tf.GradientTape() as tape:

@@ -111,12 +111,13 @@ def update(training: Training, record: Record, batch: TrainStep, stop: bool) -> 
     beat("data", training.step)
     samples = training.reader.read(batch.epoch, batch.indices)
     read = perf_counter()
-    beat("compute", training.step)
+    beat(training.steps.phase, training.step)
     gradients = training.steps.gradients(samples, batch.num_samples, stop)
     computed = perf_counter()
     gradients, sums = training.steps.reduce(gradients)
     reduced = perf_counter()
     learning_rate = training.learning_rate()
+    beat(training.steps.phase, training.step)
     training.steps.update(gradients, learning_rate, training.step)
     training.step, training.position = training.step + 1, batch.position
     record.step(
