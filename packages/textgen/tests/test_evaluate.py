@@ -14,7 +14,6 @@ from textgen.evaluate import Score, evaluate
 from textgen.finish import Sampled
 from textgen.model import Transformer
 from textgen.presets import preset
-from textgen.record import WARM_UP_STEPS, Speed, StepTimes, Window
 
 
 @pytest.fixture(scope="module")
@@ -74,28 +73,3 @@ def test_a_sample_of_a_part_is_even() -> None:
     assert sample.chosen.tolist() == [0, 2, 5, 7]
     assert (sample.batch(range(1, 3))[0] == part.batch([2, 5])[0]).all()
     assert len(Sampled.of(part, 99)) == 10
-
-
-def test_window_means_by_hand() -> None:
-    window = Window()
-    window.add(2.0, 100, StepTimes(data=1.0, communicate=0.5, total=4.0))
-    window.add(4.0, 300, StepTimes(data=0.0, communicate=0.5, total=4.0))
-    assert window.means() == pytest.approx(
-        {
-            "loss": 3.0,
-            "perplexity": math.exp(3.0),
-            "tokens_per_second": 50.0,
-            "data_seconds": 0.5,
-            "compute_seconds": 3.0,
-            "communicate_seconds": 0.5,
-        }
-    )
-
-
-def test_speed_leaves_the_first_steps_out() -> None:
-    speed = Speed()
-    for _ in range(WARM_UP_STEPS):
-        speed.add(10, StepTimes(0, 0, 100.0))
-    assert (speed.num_tokens, speed.seconds) == (0, 0.0)
-    speed.add(10, StepTimes(0, 0, 2.0))
-    assert (speed.num_tokens, speed.seconds) == (10, 2.0)

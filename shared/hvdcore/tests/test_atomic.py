@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvdcore.atomic import write_bytes_atomically, writing
+from hvdcore.atomic import move_folder_into_place, write_bytes_atomically, writing
 from hvdcore.errors import UserError
 from hvdcore.json_files import json_safe, read_json_object, write_json_atomically
 
@@ -95,3 +95,21 @@ def test_unreadable_json(tmp_path: Path, contents: bytes, expected: str) -> None
     with pytest.raises(UserError, match="cannot read: No such file"):
         read_json_object(tmp_path / "none.json")
     assert json.dumps(json_safe({1: {2: 3}})) == '{"1": {"2": 3}}'
+
+
+def test_a_finished_folder_takes_a_damaged_ones_place_but_not_a_whole_ones(tmp_path: Path) -> None:
+    def make(text: str) -> Path:
+        folder = tmp_path / text
+        folder.mkdir()
+        (folder / "content").write_text(text)
+        return folder
+
+    def is_whole(folder: Path) -> bool:
+        return (folder / "content").is_file()
+
+    place = tmp_path / "place"
+    (place / "half").mkdir(parents=True)
+    move_folder_into_place(make("first"), place, is_whole)
+    assert [entry.name for entry in place.iterdir()] == ["content"]
+    move_folder_into_place(make("second"), place, is_whole)
+    assert (place / "content").read_text() == "first"

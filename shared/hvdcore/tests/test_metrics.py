@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvdcore.metrics import AllReduce, Totals, bits_per_byte, perplexity
+from hvdcore.metrics import AllReduce, Totals, bits_per_byte, max_over_ranks, perplexity
+from hvdcore.world import World
 
 Array = npt.NDArray[np.float64]
 
@@ -133,3 +134,9 @@ def test_allreduce_type_is_a_plain_function() -> None:
     totals.add("loss", 4, 2)
     totals.reduce(identity)
     assert totals.mean("loss") == 2.0
+
+
+def test_the_largest_of_the_ranks_values() -> None:
+    others = np.array([0.0, 7.5, 3.0])
+    found = max_over_ranks(2.0, World(0, 3, 0, 3, "gloo"), lambda mine: mine + others)
+    assert found == 7.5

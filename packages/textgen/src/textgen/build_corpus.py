@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -13,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvdcore.atomic import fsync_path, write_bytes_atomically
+from hvdcore.atomic import move_folder_into_place, write_bytes_atomically
 from hvdcore.errors import UserError
 from textgen.corpus import META, SCHEMA, is_complete
 from textgen.documents import Progress, Skipped
@@ -63,7 +61,7 @@ class CorpusBuilder:
         meta["skipped_examples"] = skipped.examples
         meta["seconds"] = time.perf_counter() - began
         write_json(made / META, meta)
-        _move_into_place(made, path)
+        move_folder_into_place(made, path, is_complete)
         return path
 
     def _check_not_empty(self, spool: Spool, skipped: Skipped) -> None:
@@ -158,22 +156,6 @@ class CorpusBuilder:
             }[name]
             if stop > start:
                 yield Stretch(text[start:stop], from_start=start == 0)
-
-
-def _move_into_place(made: Path, path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    for file in made.rglob("*"):
-        if file.is_file():
-            fsync_path(file)
-    if path.exists():  # another request led to the same corpus, or a damaged one lies there
-        if is_complete(path):
-            return
-        shutil.rmtree(path)
-    try:
-        made.rename(path)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not is_complete(path):
-            raise
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

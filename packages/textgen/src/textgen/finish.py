@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hvdcore.checkpoint import best, load
 from hvdcore.logs import get_logger
+from hvdcore.metrics import max_over_ranks
 from hvdcore.torch import allreduce_sum, any_rank, broadcast_object, check_same_weights
 from textgen.blocks import TokenBlocks
 from textgen.checkpoints import restore_weights
@@ -28,7 +29,7 @@ def finish(training: Training, record: Record) -> None:
     chosen_step = take_best_weights(training, record)
     digest = check_same_weights(training.model)
     scores = {split: score_part(training, split) for split in ("train", "val", "test")}
-    seconds = allreduce_max(training, record.speed.seconds)
+    seconds = max_over_ranks(record.speed.seconds, training.world, allreduce_sum)
     run = record.run
     if training.world.is_root:
         if scores["test"] is not None:
@@ -46,7 +47,7 @@ def finish(training: Training, record: Record) -> None:
             "steps": training.step,
             "chosen_step": chosen_step,
             "seconds": training.seconds,
-            "tokens_per_second": record.speed.num_tokens / seconds if seconds else None,
+            "tokens_per_second": record.speed.num_units / seconds if seconds else None,
             "weights_sha256": digest,
             **{split: score.to_json() for split, score in scores.items() if score is not None},
             "sample": sample_text(training, 3 * 64),
@@ -124,10 +125,3 @@ def sample_text(training: Training, num_tokens: int | None = None) -> str:
     )  # fmt: skip
     training.model.train()
     return texts[0]
-
-
-def allreduce_max(training: Training, value: float) -> float:
-    """The largest of the ranks' values."""
-    values = np.zeros(training.world.size)
-    values[training.world.rank] = value
-    return float(allreduce_sum(values).max())

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvdcore.atomic import writing
+from hvdcore.cache_lock import CacheLock
 from textgen.build_corpus import CorpusBuilder, digest, parameters, write_json
-from textgen.cache_lock import CacheLock
 from textgen.corpus import SCHEMA, Corpus, is_complete, open_corpus
 from textgen.documents import Progress
 from textgen.sources import find_source

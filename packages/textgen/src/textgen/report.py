@@ -71,7 +71,7 @@ def write_report(paths: Sequence[Path], page: Path) -> None:
             be written.
     """
     runs = dict(zip(run_labels(paths), map(RunDir.open, paths), strict=True))
-    reports = {label: read_report(run) for label, run in runs.items()}
+    reports = {label: run.read_report() for label, run in runs.items()}
     is_own = len(paths) == 1 and page.parent.resolve() == paths[0].resolve()
     folder = next(iter(runs.values())).figures if is_own else page.parent / "figures"
     sections = [
@@ -92,17 +92,6 @@ _SCORES_TEXT = (
     "bits per byte can be compared across tokenizers. Val and test are exact over the whole part; "
     "train is an even sample of it, as large as val. Val chose the weights; test was read once."
 )
-
-
-def read_report(run: RunDir) -> dict[str, Any]:
-    """A run's report.json.
-
-    Raises:
-        UserError: there is none.
-    """
-    if not run.report.is_file():
-        raise UserError(f"{run.path}: no report.json; finish the training first (--resume auto)")
-    return read_json_object(run.report)
 
 
 def _draw(runs: dict[str, RunDir], folder: Path) -> list[Path]:

@@ -12,16 +12,18 @@ import torch
 import hvdcore.torch
 from hvdcore.heartbeat import beat
 from hvdcore.logs import get_logger, setup_logging
+from hvdcore.record import StepTimes
 from hvdcore.run_dir import default_run_dir
 from hvdcore.sharding import Indices, TrainStep, train_steps
+from hvdcore.start_run import start_run
 from hvdcore.stop import StopFlag
 from hvdcore.torch import broadcast_object
 from textgen.checkpoints import restore, write_checkpoint
 from textgen.config import TrainConfig
 from textgen.finish import finish, sample_text, score_part
 from textgen.open_corpus import data_config, open_corpus_on_all_ranks, summary
-from textgen.record import Record, StepTimes
-from textgen.start_run import check_places, start_run
+from textgen.places import check_places
+from textgen.record import Record
 from textgen.training import Training, build_training, num_train_blocks, train_blocks
 
 logger = get_logger(__name__)
@@ -48,7 +50,9 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
         corpus = open_corpus_on_all_ranks(data_config(config, config.context_length), world)
         logger.info("%s", summary(corpus))
         training = build_training(config, corpus, world)
-        run, checkpoint = start_run(output_dir, config, resume, world)
+        run, checkpoint = start_run(
+            output_dir, "textgen", config, resume, world=world, broadcast=broadcast_object
+        )
         if checkpoint is not None:
             restore(training, checkpoint)
         with Record.of(training, run, checkpoint and checkpoint.step) as record:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hvdcore.errors import UserError
 
 __all__ = [
     "fsync_path",
+    "move_folder_into_place",
     "write_bytes_atomically",
     "writing",
 ]
@@ -88,3 +90,25 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
                 temporary.unlink()
             raise
         fsync_path(path.parent)
+
+
+def move_folder_into_place(made: Path, path: Path, is_whole: Callable[[Path], bool]) -> None:
+    """Rename a finished folder to where its content's name leads, unless it is there already.
+
+    Args:
+        made: the folder, on the same disk as `path`.
+        is_whole: tells a whole folder of this kind from a damaged one, which is replaced.
+    """
+    path.parent.mkdir(exist_ok=True)
+    for file in made.rglob("*"):
+        if file.is_file():
+            fsync_path(file)
+    if path.exists():  # the same content, made before, or a damaged one
+        if is_whole(path):
+            return
+        shutil.rmtree(path)
+    try:
+        made.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not is_whole(path):
+            raise

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AllReduce", "Totals", "bits_per_byte", "perplexity"]
+from hvdcore.world import World
+
+__all__ = ["AllReduce", "Totals", "bits_per_byte", "max_over_ranks", "perplexity"]
 
 AllReduce = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 """Adds up an array over all ranks: float64 [n] in, float64 [n] out."""
@@ -123,3 +125,14 @@ def bits_per_byte(nll_sum_nats: float, num_bytes: float) -> float:
     if num_bytes == 0:
         raise ZeroDivisionError("the text has no byte, so there are no bits per byte")
     return nll_sum_nats / (math.log(2.0) * num_bytes)
+
+
+def max_over_ranks(value: float, world: World, allreduce: AllReduce) -> float:
+    """The largest of the ranks' values. Every rank must call.
+
+    Args:
+        allreduce: sums a float64 array over the ranks (the adapter's `allreduce_sum`).
+    """
+    values = np.zeros(world.size)
+    values[world.rank] = value
+    return float(allreduce(values).max())

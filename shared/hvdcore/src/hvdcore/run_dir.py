@@ -113,6 +113,18 @@ class RunDir:
         """
         return read_json_object(self.config)
 
+    def read_report(self) -> dict[str, Any]:
+        """report.json as a dict.
+
+        Raises:
+            UserError: there is none, for the training has not ended.
+        """
+        if not self.report.is_file():
+            raise UserError(
+                f"{self.path}: no report.json; finish the training first (--resume auto)"
+            )
+        return read_json_object(self.report)
+
     def append_metrics(self, values: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl; give `step`, `epoch`, `split`. Rank 0 only.
 

@@ -53,3 +53,8 @@ def test_evaluation_is_exact_for_uneven_and_empty_shards(ranks: Ranks) -> None:
         assert empty == pytest.approx(expected, rel=1e-6)
         assert uneven == pytest.approx(expected, rel=1e-6)
         assert count == own_count  # the rank's own state is put back
+
+
+def test_objects_are_the_roots(ranks: Ranks) -> None:
+    for rank in ranks:
+        assert rank["objects"] == [{"rank": 0, "text": "ä"}, [1, None]]

@@ -10,10 +10,21 @@ Example:
 
 from __future__ import annotations
 
+from hvdcore.keras.loading import without_chatter
+
+with without_chatter():
+    import tensorflow as _  # noqa: F401
+
 from hvdcore.keras.callbacks import BroadcastModel, LearningRate, ReduceMetrics
-from hvdcore.keras.collectives import allreduce_sum, any_rank
+from hvdcore.keras.collectives import (
+    allgather_rows,
+    allreduce_sum,
+    any_rank,
+    broadcast_object,
+)
 from hvdcore.keras.evaluation import evaluate
 from hvdcore.keras.optimizer import DistributedOptimizer
+from hvdcore.keras.reduction import GradientReduction
 from hvdcore.keras.startup import init
 from hvdcore.keras.stopping import Heartbeat, StopTogether
 from hvdcore.keras.train_step import distribute
@@ -27,14 +38,17 @@ from hvdcore.keras.weights import (
 __all__ = [
     "BroadcastModel",
     "DistributedOptimizer",
+    "GradientReduction",
     "Heartbeat",
     "LearningRate",
     "ReduceMetrics",
     "StopTogether",
+    "allgather_rows",
     "allreduce_sum",
     "any_rank",
     "average_statistics",
     "broadcast_model",
+    "broadcast_object",
     "check_same_weights",
     "distribute",
     "evaluate",

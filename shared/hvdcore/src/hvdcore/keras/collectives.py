@@ -1,7 +1,8 @@
-"""Owns the collectives on plain values: sums of arrays, a flag, a few bytes of every rank."""
+"""Owns the collectives on plain values: sums of arrays, a flag, bytes, plain objects."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hvdcore.errors import UserError
 from hvdcore.keras.native import engine
 from hvdcore.keras.phases import waiting
 
-__all__ = ["allgather_rows", "allreduce_sum", "any_rank"]
+__all__ = ["allgather_rows", "allreduce_sum", "any_rank", "broadcast_object"]
 
 _SUMMABLE = ("float64", "float32", "int64", "int32")
 
@@ -55,3 +56,20 @@ def allgather_rows(row: bytes) -> list[bytes]:
         mine = tf.constant(np.frombuffer(row, dtype=np.uint8)[None, :])
         rows = hvd.allgather(mine, name="hvdcore_allgather_rows")
     return [each.tobytes() for each in rows.numpy()]
+
+
+def broadcast_object(value: Any, root_rank: int = 0) -> Any:
+    """Root_rank's `value` on every rank, through JSON: tuples come back as lists. All must call.
+
+    Raises:
+        TypeError: on root_rank, the value is not made of JSON's types.
+    """
+    hvd = engine()
+    if hvd.size() == 1:
+        return json.loads(json.dumps(value))
+    text = json.dumps(value).encode() if hvd.rank() == root_rank else b""
+    with waiting(), tf.device("CPU:0"):
+        # The root's bytes and nobody else's: a gather needs no length to be known beforehand.
+        mine = tf.constant(np.frombuffer(text, dtype=np.uint8))
+        everyone = hvd.allgather(mine, name="hvdcore_broadcast_object")
+    return json.loads(everyone.numpy().tobytes())

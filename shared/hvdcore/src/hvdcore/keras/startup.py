@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from hvdcore.environment import cores_available, threads_per_rank
 from hvdcore.errors import UserError
+from hvdcore.keras.loading import without_chatter
 from hvdcore.keras.native import check_backend, engine
 from hvdcore.startup import start_horovod
 from hvdcore.world import World
@@ -57,7 +58,8 @@ def pin_device(local_rank: int) -> None:
     Raises:
         UserError: there are several GPUs, but fewer than local ranks.
     """
-    gpus: Sequence[Any] = tf.config.list_physical_devices("GPU")
+    with without_chatter():  # a CUDA library without a driver is an error to it, not to us
+        gpus: Sequence[Any] = tf.config.list_physical_devices("GPU")
     if not gpus:
         return
     if 1 < len(gpus) <= local_rank:

@@ -27,6 +27,11 @@ def case_any_rank(world: World, out: Path) -> Any:
     return [hvk.any_rank(world.rank == 1), hvk.any_rank(False), hvk.any_rank(True)]
 
 
+def case_objects(world: World, out: Path) -> Any:
+    mine = {"rank": world.rank, "text": "ä" * (world.rank + 1)}
+    return [hvk.broadcast_object(mine), hvk.broadcast_object([world.rank, None], root_rank=1)]
+
+
 def _model() -> Any:
     keras.utils.set_random_seed(7)
     layers = [

@@ -1,4 +1,4 @@
-"""Owns who may build a corpus in the cache."""
+"""Owns who may build a prepared data set in a cache: one process at a time, whatever ends it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,97 @@
+"""What a checkpoint of image_cls holds, and taking it up again: everything, to the bit.
+
+Model, running average and optimizer are the same on every rank, and nothing is drawn from a
+hidden random state, so a checkpoint does not know how many ranks wrote it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from hvdcore.checkpoint import Checkpoint, require_same, save
+from hvdcore.heartbeat import beat
+from hvdcore.keras import any_rank
+from hvdcore.run_dir import RunDir
+from hvdcore.sharding import Position
+from image_cls.training import Training
+
+MODEL = "model.safetensors"
+AVERAGED = "averaged.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+
+
+def write_checkpoint(training: Training, run: RunDir, *, is_best: bool = False) -> None:
+    """Save the run as it stands after ``training.step`` updates. Every rank must call."""
+    beat("checkpoint", training.step)
+
+    def write(folder: Path) -> None:
+        save_file(_tensors(training.model.weights), folder / MODEL)
+        save_file(_tensors(training.averaged.weights), folder / AVERAGED)
+        save_file(_tensors(training.optimizer.variables), folder / OPTIMIZER)
+
+    if training.world.is_root:
+        best = training.best_val_loss
+        meta = {
+            "position": training.position.to_json(),
+            "seconds": training.seconds,
+            "best_val_loss": None if best == math.inf else best,
+            "evaluations_without_gain": training.evaluations_without_gain,
+            **_identity(training),
+        }
+        save(run.checkpoints, training.step, write, meta=meta, is_best=is_best)
+    any_rank(False)  # nobody goes on, or leaves, before the checkpoint is whole
+
+
+def restore(training: Training, checkpoint: Checkpoint) -> None:
+    """Bring the run to where the checkpoint was written, on any number of ranks.
+
+    Raises:
+        UserError: it belongs to another model, other pictures or another batch.
+    """
+    for name, expected in _identity(training).items():
+        require_same(name, expected, checkpoint.meta.get(name))
+    _assign(training.model.weights, checkpoint.file(MODEL))
+    restore_weights(training, checkpoint)
+    _assign(training.optimizer.variables, checkpoint.file(OPTIMIZER))
+    training.position = Position.from_json(checkpoint.meta["position"])
+    training.step = checkpoint.step
+    training.seconds = checkpoint.meta["seconds"]
+    training.evaluations_without_gain = checkpoint.meta["evaluations_without_gain"]
+    best = checkpoint.meta["best_val_loss"]
+    training.best_val_loss = math.inf if best is None else best
+
+
+def restore_weights(training: Training, checkpoint: Checkpoint) -> None:
+    """The weights that are evaluated and saved, alone."""
+    _assign(training.averaged.weights, checkpoint.file(AVERAGED))
+
+
+def _identity(training: Training) -> dict[str, Any]:
+    """What must be the same for a checkpoint to be taken up."""
+    config = training.config
+    return {
+        "model": config.model,
+        "num_parameters": training.model.count_params(),
+        "image_size": config.image_size,
+        "images": training.data.key,
+        "num_train_images": len(training.train),
+        "global_batch_size": config.global_batch_size,
+        "seed": config.seed,
+    }
+
+
+def _tensors(variables: Sequence[Any]) -> dict[str, np.ndarray[Any, Any]]:
+    # By place: Keras numbers names by what else the process has built.
+    return {f"{i:04d}": np.array(v.numpy()) for i, v in enumerate(variables)}
+
+
+def _assign(variables: Sequence[Any], path: Path) -> None:
+    tensors = load_file(path)
+    for i, variable in enumerate(variables):
+        variable.assign(tensors[f"{i:04d}"])

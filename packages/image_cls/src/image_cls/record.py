@@ -1,0 +1,63 @@
+"""What a run tells while it trains: metrics.jsonl, TensorBoard, the bar and the log, by rank 0."""
+
+from __future__ import annotations
+
+from hvdcore.logs import get_logger
+from hvdcore.progress import Progress
+from hvdcore.record import RunRecord, StepTimes, Window
+from hvdcore.run_dir import RunDir
+from hvdcore.tensorboard import Board
+from image_cls.evaluate import Score
+from image_cls.training import Training
+
+logger = get_logger(__name__)
+
+UNIT = "images"
+
+
+class Record(RunRecord):
+    """What a step and a score of image_cls are."""
+
+    @classmethod
+    def of(cls, training: Training, run: RunDir, resume_step: int | None) -> Record:
+        """A record of the run; with ``resume_step``, going on after that step."""
+        is_root = training.world.is_root
+        board = Board(run.tensorboard, enabled=is_root, resume_step=resume_step)
+        if resume_step is None:
+            shown = {"val/loss": "val loss", "val/accuracy": "val accuracy"}
+            board.add_hparams(training.config.model_dump(mode="json"), shown)
+        per_step = training.config.global_batch_size
+        progress = Progress(
+            training.total_steps * per_step, UNIT, is_root, initial=training.step * per_step
+        )
+        return cls(run, board, progress, is_root, Window(UNIT))
+
+    def step(
+        self,
+        training: Training,
+        *,
+        loss: float,
+        accuracy: float,
+        learning_rate: float,
+        num_images: int,
+        times: StepTimes,
+    ) -> None:
+        """One update was made. ``loss`` and ``accuracy`` are means over the global batch."""
+        self.speed.add(num_images, times)
+        self.window.add({"loss": loss, "accuracy": accuracy}, num_images, times)
+        self.progress.advance(num_images, step=training.step, loss=loss)
+        if training.step % training.config.log_every == 0:
+            values = {**self.window.means(), "learning_rate": learning_rate}
+            self.write(training.step, training.position.epoch, "train", values)
+            self.window = Window(UNIT)
+
+    def evaluation(self, training: Training, split: str, score: Score) -> None:
+        """A part was scored by all ranks."""
+        values = {**score.to_json(), "seconds": training.seconds}
+        self.write(training.step, training.position.epoch, split, values)
+        if self.is_root:
+            logger.info(
+                "step %d of %d, epoch %d: %s loss %.4f, accuracy %.4f",
+                training.step, training.total_steps, training.position.epoch, split,
+                score.loss, score.accuracy,
+            )  # fmt: skip

@@ -1,0 +1,51 @@
+"""A small pre-activation residual network (He et al. 2016, "Identity Mappings") for two cores.
+
+The stem halves the picture, each stage after the first halves it again, and so most of the
+arithmetic is done on small maps. Group normalisation (Wu & He 2018) looks at one sample at a time,
+so that it knows nothing of batches and ranks.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+__all__ = ["WIDTHS", "residual_network"]
+
+WIDTHS = (32, 64, 128, 256)
+"""Channels of each stage, one block a stage."""
+GROUPS = 8
+
+
+def residual_network(pixels: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
+    """Logits [B, C] of pixels [B, S, S, 3] in -1..1."""
+    maps = _convolution(WIDTHS[0], stride=2)(pixels)  # [B, S/2, S/2, 32]
+    for stage, width in enumerate(WIDTHS):
+        maps = _block(maps, width, stride=1 if stage == 0 else 2)
+    features = layers.GlobalAveragePooling2D()(_normalised(maps))  # [B, 256]
+    return layers.Dense(num_classes, name="logits")(features)
+
+
+def _block(maps: keras.KerasTensor, width: int, stride: int) -> keras.KerasTensor:
+    before = _normalised(maps)
+    shortcut = maps
+    if stride != 1:
+        shortcut = layers.AveragePooling2D(stride)(before)
+        shortcut = _convolution(width, kernel=1)(shortcut)
+    inner = _convolution(width, stride=stride)(before)
+    # Starting at zero, each block begins as the identity (Goyal et al. 2017, section 5.1).
+    inner = _convolution(width, initializer="zeros")(_normalised(inner))
+    return layers.Add()([shortcut, inner])
+
+
+def _normalised(maps: keras.KerasTensor) -> keras.KerasTensor:
+    return layers.Activation("relu")(layers.GroupNormalization(GROUPS)(maps))
+
+
+def _convolution(
+    width: int, kernel: int = 3, stride: int = 1, initializer: str = "he_normal"
+) -> layers.Conv2D:
+    return layers.Conv2D(
+        width, kernel, strides=stride, padding="same", use_bias=False,
+        kernel_initializer=initializer,
+    )  # fmt: skip

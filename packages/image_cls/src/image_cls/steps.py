@@ -1,0 +1,105 @@
+"""The compiled pieces of a step: gradients, their sum over ranks, the update.
+
+Three calls, not one: the time that each takes can be told apart, and XLA may compile the first,
+which it could not with the communication inside (horovod issue 2590).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from hvdcore.keras import GradientReduction
+from image_cls.batches import Batch
+
+__all__ = ["StepSums", "Steps"]
+
+
+@dataclass(frozen=True)
+class StepSums:
+    """Of one step, over all ranks: the loss summed over samples, right answers, wishes to stop."""
+
+    loss: float
+    correct: float
+    stop: bool
+
+
+class Steps:
+    """Computes and applies updates. Every rank must make the same calls.
+
+    Args:
+        model: what is trained.
+        averaged: what is evaluated: a twin whose weights follow `model`'s, or `model` itself.
+        optimizer: built for the trainable variables of `model`.
+        ema_decay: decay a step of the twin's weights.
+        xla: compile the gradients with XLA.
+
+    Attributes:
+        phase: of the heartbeat; the first step of a process compiles, for which the watchdog
+            allows more time.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        averaged: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        ema_decay: float,
+        xla: bool,
+    ) -> None:
+        self.model, self.averaged, self.optimizer = model, averaged, optimizer
+        self.ema_decay = ema_decay
+        self.phase = "start"
+        reduction = GradientReduction("sum", None)
+        self._gradients = tf.function(self._compute, jit_compile=xla, autograph=False)
+        self._reduce = tf.function(lambda tensors: reduction(tensors), autograph=False)
+        self._update = tf.function(self._apply, autograph=False)
+
+    def gradients(self, batch: Batch, num_samples: int, stop: bool) -> list[Any]:
+        """This rank's part of the mean loss's gradients, and its sums as the last tensor.
+
+        Args:
+            num_samples: samples of the global batch, over all ranks.
+            stop: this rank wishes to stop.
+        """
+        gradients, loss, correct = self._gradients(
+            batch.images, batch.targets, batch.weights, tf.constant(num_samples, tf.float32)
+        )
+        return [*gradients, tf.stack([loss, correct, tf.constant(float(stop))])]
+
+    def reduce(self, tensors: Sequence[Any]) -> tuple[list[Any], StepSums]:
+        """The sums over ranks of what `gradients` returned, in one collective."""
+        *gradients, sums = self._reduce(list(tensors))
+        loss, correct, stop = sums.numpy()
+        return gradients, StepSums(float(loss), float(correct), bool(stop > 0))
+
+    def update(self, gradients: Sequence[Any], learning_rate: float, step: int) -> None:
+        """Apply summed gradients; `step` updates were made before."""
+        self.optimizer.learning_rate = learning_rate
+        # A short memory at first, or the twin would long remember its random start.
+        decay = min(self.ema_decay, (1 + step) / (10 + step))
+        self._update(list(gradients), tf.constant(decay, tf.float32))
+        self.phase = "compute"
+
+    def _compute(self, images: Any, targets: Any, weights: Any, num_samples: Any) -> Any:
+        with tf.GradientTape() as tape:
+            logits = tf.cast(self.model(images, training=True), tf.float32)
+            losses = tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+            loss = tf.reduce_sum(weights * losses)
+            mean = loss / num_samples
+        gradients = tape.gradient(mean, [v.value for v in self.model.trainable_variables])
+        right = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
+        return gradients, loss, tf.reduce_sum(weights * tf.cast(right, tf.float32))
+
+    def _apply(self, gradients: Any, decay: Any) -> None:
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        if self.averaged is self.model:
+            return
+        twins = zip(self.averaged.trainable_variables, self.model.trainable_variables, strict=True)
+        for mean, weight in twins:
+            mean.assign(decay * mean.value + (1.0 - decay) * weight.value)

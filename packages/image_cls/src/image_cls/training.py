@@ -1,0 +1,136 @@
+"""What a training run is made of: pictures, model, optimizer, and where the run stands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from hvdcore.keras import broadcast_model
+from hvdcore.schedule import learning_rate_at
+from hvdcore.sharding import Position
+from hvdcore.world import World
+from image_cls.batches import BatchReader
+from image_cls.check import check_run, total_steps, train_part, warmup_steps
+from image_cls.config import TrainConfig
+from image_cls.image_data import ImageData, Part
+from image_cls.models import LEARNING_RATES, build_model
+from image_cls.steps import Steps
+
+EVALUATIONS = 30
+"""In a run, at most, unless `eval_every` says otherwise."""
+
+
+@dataclass
+class Training:
+    """A run in memory. ``position`` and ``step`` move; the rest is fixed."""
+
+    config: TrainConfig
+    world: World
+    data: ImageData
+    train: Part
+    model: keras.Model
+    averaged: keras.Model
+    """What is evaluated and saved; `model` itself without a running average."""
+    optimizer: keras.optimizers.Optimizer
+    steps: Steps
+    reader: BatchReader
+    total_steps: int
+    position: Position
+    step: int = 0
+    """Updates made."""
+    seconds: float = 0.0
+    """Spent in the loop, evaluations and checkpoints included, over all resumed parts."""
+    best_val_loss: float = math.inf
+    """Of the evaluations so far, on all ranks alike."""
+    evaluations_without_gain: int = 0
+    """Since the best val loss."""
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.train) // self.config.global_batch_size)
+
+    @property
+    def eval_every(self) -> int:
+        """Steps between two evaluations: whole epochs, by default."""
+        if self.config.eval_every is not None:
+            return self.config.eval_every
+        epochs = -(-self.total_steps // self.per_epoch)
+        return self.per_epoch * max(1, -(-epochs // EVALUATIONS))
+
+    def learning_rate(self) -> float:
+        """For the update that comes next."""
+        return learning_rate_at(
+            self.step,
+            peak=self.config.learning_rate or LEARNING_RATES[self.config.model],
+            warmup_steps=warmup_steps(self.config, self.total_steps),
+            total_steps=self.total_steps,
+            final_fraction=self.config.final_learning_rate_fraction,
+            shape="cosine",
+        )
+
+    def out_of_patience(self) -> bool:
+        """Whether val has not gained for as long as was asked for; alike on all ranks."""
+        patience = self.config.patience
+        return patience is not None and self.evaluations_without_gain >= patience
+
+
+def build_training(config: TrainConfig, data: ImageData, world: World) -> Training:
+    """Everything at step 0, the same on every rank. Every rank must call.
+
+    Raises:
+        UserError: the batch, the schedule or the weights cannot be.
+    """
+    check_run(config, data, world.size)
+    keras.config.set_dtype_policy(_precision(config.dtype))
+    train = train_part(config, data)
+    size, num_classes = data.image_size, len(data.classes)
+    model = build_model(config, size, num_classes, config.seed)
+    optimizer = _optimizer(config, model)
+    model.optimizer = optimizer  # so that the broadcast includes its state
+    broadcast_model(model)
+    averaged = model
+    if config.ema_decay > 0.0:
+        averaged = build_model(config, size, num_classes, config.seed)
+        averaged.set_weights(model.get_weights())
+    return Training(
+        config=config,
+        world=world,
+        data=data,
+        train=train,
+        model=model,
+        averaged=averaged,
+        optimizer=optimizer,
+        steps=Steps(
+            model,
+            averaged,
+            optimizer,
+            ema_decay=config.ema_decay,
+            xla=config.compiler == "xla",
+        ),
+        reader=BatchReader(train, num_classes, config.global_batch_size // world.size, config),
+        total_steps=total_steps(config, len(train)),
+        position=Position(),
+    )
+
+
+def _optimizer(config: TrainConfig, model: keras.Model) -> keras.optimizers.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019), its state made."""
+    optimizer = keras.optimizers.AdamW(
+        config.learning_rate or LEARNING_RATES[config.model],
+        weight_decay=config.weight_decay,
+        beta_2=0.99,  # runs are short: a longer memory would still hold the first steps
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def _precision(dtype: str) -> str:
+    """Keras's name for the precision; weights are float32 always."""
+    if dtype == "auto":
+        dtype = "bfloat16" if tf.config.list_physical_devices("GPU") else "float32"
+    return "mixed_bfloat16" if dtype == "bfloat16" else "float32"

@@ -1,0 +1,229 @@
+"""From folders to parts: foldings, copies, cuts, the cache; with counts worked out by hand."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hvdcore.errors import UserError
+from image_cls.build_data import DataRequest
+from image_cls.config import TrainConfig
+from image_cls.image_data import ImageData
+from image_cls.listing import list_scenes
+from image_cls.prepare import default_cache_dir, prepare, summary
+from image_cls.splits import Row, select
+from image_cls.testing import write_scenes
+
+
+def config(root: Path | str, **fields: object) -> TrainConfig:
+    return TrainConfig.model_validate({"data": str(root), "image_size": 16, **fields})
+
+
+def labels_of(data: ImageData, part: str) -> Counter[str]:
+    return Counter(data.classes[label] for label in data.parts[part].labels)
+
+
+def kaggle(root: Path, doubled: bool) -> Path:
+    for part, first in (("seg_train", 0), ("seg_test", 50)):
+        write_scenes(root / part / part if doubled else root / part, 4, first=first)
+    pred = root / "seg_pred" / "seg_pred" if doubled else root / "seg_pred"
+    pred.mkdir(parents=True)
+    shutil.copy(root.rglob("50.png").__next__(), pred / "1.png")
+    return root
+
+
+def test_both_foldings_of_kaggle_are_the_same_data(tmp_path: Path) -> None:
+    doubled = prepare(config(kaggle(tmp_path / "doubled", True), val_fraction=0.25))
+    single = prepare(config(kaggle(tmp_path / "single", False), val_fraction=0.25))
+    assert doubled.key == single.key
+    assert {name: len(part) for name, part in doubled.parts.items()} == {
+        "train": 18, "val": 6, "test": 24,
+    }  # fmt: skip
+    for part in ("train", "val", "test"):
+        assert len(set(labels_of(doubled, part).values())) == 1
+
+
+def test_a_folder_of_class_folders_is_cut_by_class(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data", 10)
+    data = prepare(config(root, val_fraction=0.1, test_fraction=0.2))
+    assert {name: len(part) for name, part in data.parts.items()} == {
+        "train": 42, "val": 6, "test": 12,
+    }  # fmt: skip
+    assert set(labels_of(data, "test").values()) == {2}
+
+
+def test_seg_train_alone_may_be_given(tmp_path: Path) -> None:
+    root = kaggle(tmp_path / "data", True)
+    classes, files = list_scenes(root / "seg_train")
+    assert (len(classes), len(files)) == (6, 24)
+    assert {file.part for file in files} == {None}
+
+
+def test_the_parts_do_not_depend_on_names(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data", 6)
+    before = prepare(config(root))
+    for number, path in enumerate(sorted(root.rglob("*.png"), reverse=True)):
+        path.rename(path.with_name(f"renamed {number}.png"))
+    after = prepare(config(root))
+    assert after.key == before.key
+
+
+def test_copies_are_left_out_and_counted(tmp_path: Path) -> None:
+    root = kaggle(tmp_path / "data", False)
+    train, test = root / "seg_train", root / "seg_test"
+    shutil.copy(train / "bricks" / "0.png", train / "bricks" / "copy.png")
+    shutil.copy(train / "bricks" / "1.png", test / "bricks" / "leak.png")
+    shutil.copy(train / "waves" / "0.png", train / "ridges" / "wave.png")
+    shutil.copy(test / "waves" / "50.png", test / "waves" / "twice.png")
+    data = prepare(config(root, val_fraction=0))
+    assert data.meta["left_out"] == {
+        "duplicates": 2,  # one in train, one in test
+        "two_classes": 2,  # both the wave and the ridge that is the same picture
+        "val_in_train": 0,
+        "test_in_train": 1,
+    }
+    assert len(data.parts["train"]) == 24 - 1  # the wave is gone, with its copy
+    assert len(data.parts["test"]) == 24
+    assert "1 of test that are in train too" in summary(data)
+
+
+def test_no_picture_is_in_two_parts() -> None:
+    rows = [Row(i, i % 3, None, f"{(i * 7919) % 997:04d}") for i in range(90)]
+    parts = select(rows, val_fraction=0.2, test_fraction=0.1).parts
+    seen = [row.sha256 for part in parts.values() for row in part]
+    assert len(seen) == len(set(seen)) == 90
+    assert {name: len(part) for name, part in parts.items()} == {
+        "train": 63, "val": 18, "test": 9,
+    }  # fmt: skip
+
+
+def test_a_class_of_one_picture_is_trained_on() -> None:
+    rows = [Row(i, 0, None, f"{i}") for i in range(4)] + [Row(4, 1, None, "9")]
+    parts = select(rows, val_fraction=0.4, test_fraction=0.4).parts
+    assert [row.label for row in parts["train"]].count(1) == 1
+
+
+def test_fewer_train_pictures_are_as_many_of_each_class(tmp_path: Path) -> None:
+    data = prepare(config(write_scenes(tmp_path / "data", 8), val_fraction=0, test_fraction=0))
+    part = data.first_of_each_class("train", 13)
+    counts = np.bincount(part.labels)
+    assert (counts.sum(), counts.min(), counts.max()) == (13, 2, 3)
+    with pytest.raises(UserError, match="num_train_images: 49 of only 48 pictures"):
+        data.first_of_each_class("train", 49)
+
+
+def test_pixels_are_those_of_the_files(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data", 3, size=16)
+    data = prepare(config(root, val_fraction=0.34, test_fraction=0.34))
+    from image_cls.decode import decode
+
+    for part in data.parts.values():
+        assert len(part) == 6
+        for pixels, label, name in zip(part.pixels, part.labels, part.names, strict=True):
+            assert (pixels == decode(root / name).pixels).all()
+            assert name.startswith(data.classes[label])
+
+
+def test_two_at_once_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = write_scenes(tmp_path / "data", 5)
+    found: list[ImageData] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(prepare(config(root)))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({data.key for data in found}) == 1
+    assert len(found) == 4
+    assert len(list((default_cache_dir() / "images").iterdir())) == 1
+
+
+def test_a_changed_picture_is_another_data_set(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data", 3)
+    before = prepare(config(root))
+    write_scenes(root, 1, first=77, classes=1)
+    after = prepare(config(root))
+    assert after.key != before.key
+    assert sum(after.meta["parts"].values()) == sum(before.meta["parts"].values()) + 1
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data", 3)
+    data = prepare(config(root))
+    (data.path / "meta.json").unlink()
+    again = prepare(config(root))
+    assert again.key == data.key
+    assert (again.path / "meta.json").is_file()
+
+
+def test_the_size_and_the_shares_are_part_of_the_key() -> None:
+    digests = {
+        DataRequest("x", size, val, 0.1).digest("same") for size in (16, 32) for val in (0.1, 0.2)
+    }
+    assert len(digests) == 4
+
+
+def _empty_class(root: Path) -> None:
+    for path in (root / "waves").iterdir():
+        path.write_bytes(b"")
+
+
+def _one_class(root: Path) -> None:
+    for folder in list(root.iterdir())[1:]:
+        shutil.rmtree(folder)
+
+
+def _no_class(root: Path) -> None:
+    shutil.rmtree(root)
+    root.mkdir()
+
+
+def _single_picture(root: Path) -> None:
+    _one_class(root)
+    for path in sorted(root.rglob("*.png"))[1:]:
+        path.unlink()
+
+
+def _unknown_in_test(root: Path) -> None:
+    shutil.move(root, root.with_name("all"))
+    shutil.copytree(root.with_name("all"), root / "train")
+    shutil.copytree(root.with_name("all") / "waves", root / "test" / "vawes")
+
+
+def _test_without_train(root: Path) -> None:
+    shutil.move(root, root.with_name("all"))
+    shutil.copytree(root.with_name("all"), root / "seg_test")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_empty_class, r"class 'waves' has no usable picture to train on \(2 zero bytes \(waves/0"),
+        (_one_class, "only one class"),
+        (_no_class, "no class folders in it"),
+        (_single_picture, "only one class"),
+        (_unknown_in_test, "test has vawes, which train has not"),
+        (_test_without_train, "no train folder"),
+    ],
+)
+def test_wrong_folders_say_what_to_do(tmp_path: Path, change: object, message: str) -> None:
+    root = write_scenes(tmp_path / "data", 2)
+    assert callable(change)
+    change(root)
+    with pytest.raises(UserError, match=message) as caught:
+        prepare(config(root))
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].startswith("data: ")
+
+
+def test_a_class_missing_in_test_is_no_problem(scenes: Path) -> None:
+    data = prepare(config(scenes))
+    assert data.meta["classes_of_parts"]["test"]["waves"] == 0
+    assert len(data.parts["test"]) == 25

@@ -1,0 +1,78 @@
+"""Owns the run directory at the start: made anew, or taken up where a checkpoint left it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hvdcore.checkpoint import Checkpoint, clean_up, discard_after, load, resolve_resume
+from hvdcore.errors import Problems
+from hvdcore.run_dir import RunDir
+from hvdcore.world import World
+
+__all__ = ["look_at_places", "start_run"]
+
+
+def look_at_places(path: Path, resume: str, problems: Problems) -> None:
+    """Look at the folders that the flags name before hours of work begin, on rank 0 alone.
+
+    Args:
+        problems: takes it in if the run's directory `path` is in use, or if nothing is where
+            `resume` says.
+    """
+    run = RunDir(path)
+    found = None
+    with problems.catching():
+        found = _named(run, resume)
+    with problems.catching():
+        run.check_free(resuming=resume == "auto" or _is_own(run, found))
+
+
+def _named(run: RunDir, resume: str) -> Checkpoint | None:
+    """The checkpoint that `resume` names by its path."""
+    return None if resume in ("auto", "never") else resolve_resume(run, resume)
+
+
+def _is_own(run: RunDir, checkpoint: Checkpoint | None) -> bool:
+    """Whether a checkpoint is one of the run itself."""
+    return checkpoint is not None and run.checkpoints.resolve() == checkpoint.path.parent.resolve()
+
+
+def start_run(
+    path: Path,
+    package: str,
+    config: Any,
+    resume: str,
+    *,
+    world: World,
+    broadcast: Callable[[str], str],
+) -> tuple[RunDir, Checkpoint | None]:
+    """The run's directory and the checkpoint to go on from, if any. Every rank must call.
+
+    Rank 0 makes or tidies the directory and chooses; the others follow.
+
+    Args:
+        package: the distribution that trains.
+        config: the resolved configuration, as `RunDir.create` takes it.
+        resume: `never`, `auto` or a path, as `resolve_resume` takes it.
+        broadcast: gives every rank rank 0's text (the adapter's `broadcast_object`).
+
+    Raises:
+        UserError: the directory is in use or cannot be written, or the checkpoint is not whole.
+    """
+    run = RunDir(path)
+    chosen = ""
+    if world.is_root:
+        found = _named(run, resume)
+        own = _is_own(run, found)
+        RunDir.create(path, package, config, resuming=resume == "auto" or own)
+        clean_up(run.checkpoints)
+        found = found or resolve_resume(run, resume)
+        if resume == "auto" or own:
+            step = -1 if found is None else found.step
+            discard_after(run.checkpoints, step)
+            run.trim_metrics(step)
+        chosen = "" if found is None else str(found.path)
+    chosen = broadcast(chosen)
+    return run, load(Path(chosen)) if chosen else None
