@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def prepare(config: DataConfig, progress: Progress | None = None) -> Corpus:
                 if path is None:
                     builder = CorpusBuilder(config, source, tokenizer, progress)
                     path = builder.build(cache, work)
+                    # First, or a kill in between would leave it where nobody looks again.
+                    shutil.rmtree(work)
                     write_json(cache / "requests" / f"{request}.json", {"corpus": path.name})
     return open_corpus(path, config.context_length)
 
