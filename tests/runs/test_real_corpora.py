@@ -19,7 +19,10 @@ from textgen.testing import Run, environment, train
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("HVD_DATA", ROOT.parent / "shared" / "data"))
-FLAGS = ("--max-steps", "20", "--eval-every", "10", "--log-every", "2", "--context-length", "64")
+FLAGS = (
+    "--max-steps", "20", "--eval-every", "10", "--log-every", "2", "--context-length", "64",
+    "--sample-tokens", "8",
+)  # fmt: skip
 
 pytestmark = [
     pytest.mark.ranks,
@@ -68,11 +71,14 @@ def tensorboard(launched: Run) -> Iterator[str]:
         server.kill()
 
 
-def ask(url: str, seconds: float = 120.0) -> object:
+def ask(url: str, body: object = None, seconds: float = 120.0) -> object:
+    """The first answer that is not empty. TensorBoard reads the files a while after it starts."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     deadline = time.monotonic() + seconds
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 value: object = json.load(answer)
                 if value:
                     return value
@@ -89,7 +95,22 @@ def test_tensorboard_serves_the_curves(launched: Run, tensorboard: str) -> None:
     assert {"train/loss", "train/perplexity", "train/learning_rate", "train/gradient_norm"} <= names
     assert {"train/tokens_per_second", "train/data_seconds", "train/compute_seconds"} <= names
     assert {"train/communicate_seconds", "val/loss", "val/bits_per_byte"} <= names
+    assert {"val/perplexity", "test/loss"} <= names
     points = ask(f"{tensorboard}scalars/scalars?run=tensorboard&tag=val/loss")
     assert isinstance(points, list)
     served = {int(step): value for _, step, value in points}
     assert served == pytest.approx(launched.losses("val"), rel=1e-6)
+
+
+def test_tensorboard_serves_the_text_and_the_hyperparameters(
+    launched: Run, tensorboard: str
+) -> None:
+    texts = ask(f"{tensorboard}text/text?run=tensorboard&tag=sample")
+    assert isinstance(texts, list)
+    assert {text["step"] for text in texts} == set(launched.losses("val"))
+    assert all("<code>" in text["text"] for text in texts)
+    shown = ask(f"{tensorboard}hparams/experiment", {"experimentName": ""})
+    assert isinstance(shown, dict)
+    config = json.loads((launched.path / "config.json").read_text())
+    given = {name for name, value in config.items() if value is not None}
+    assert {info["name"] for info in shown["hparamInfos"]} == given

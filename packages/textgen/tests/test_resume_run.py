@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -146,10 +147,39 @@ def test_another_number_of_ranks_goes_on_with_the_same_samples(
 def test_a_checkpoint_of_another_model_is_refused(
     folder: Path, book: Path, undisturbed: Run
 ) -> None:
+    """All that differs is told, and the run keeps what it had."""
+    before = contents(undisturbed.path)
     run = train(
-        folder / "other_shape", book, *FLAGS, "--embed-dim", "32",
-        "--resume", str(undisturbed.path),
+        undisturbed.path, book, *FLAGS, "--embed-dim", "32", "--seed", "3", "--resume", "auto",
     )  # fmt: skip
     assert run.returncode == 2
-    assert run.stderr.startswith("error: model.embed_dim: the checkpoint was written with 16")
-    assert "Traceback" not in run.stderr
+    assert [line.split("; ")[0] for line in run.stderr.splitlines()] == [
+        "error: model.embed_dim: the checkpoint was written with 16, this run asks for 32",
+        "error: seed: the checkpoint was written with 0, this run asks for 3",
+    ]
+    assert contents(undisturbed.path) == before
+
+
+def contents(run_dir: Path) -> dict[str, bytes]:
+    """All files of a run but its logs."""
+    files = (path for path in run_dir.rglob("*") if path.is_file())
+    return {str(path): path.read_bytes() for path in files if path.parent.name != "logs"}
+
+
+@pytest.mark.parametrize("damage", ["none", "half-written"])
+def test_a_run_without_a_whole_checkpoint_is_refused(
+    folder: Path, book: Path, undisturbed: Run, damage: str
+) -> None:
+    bad = folder / f"checkpoint-{damage}"
+    shutil.copytree(undisturbed.path, bad)
+    for path in (bad / "checkpoints").iterdir():
+        if damage == "none":
+            shutil.rmtree(path)
+        else:
+            os.truncate(path / "model.safetensors", 100)
+    run = train(folder / f"from-{damage}", book, *FLAGS, "--np", "2", "--resume", str(bad))
+    assert run.returncode == 2
+    errors = [line for line in run.stderr.splitlines() if not line.startswith("warning: passing")]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: resume: {bad / 'checkpoints'}: ")
+    assert not run.path.exists()

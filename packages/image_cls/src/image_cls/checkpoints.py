@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from hvdcore.checkpoint import Checkpoint, require_same, save
+from hvdcore.checkpoint import Checkpoint, require_same_run, save
 from hvdcore.heartbeat import beat
 from hvdcore.keras import any_rank
 from hvdcore.run_dir import RunDir
@@ -42,7 +42,7 @@ def write_checkpoint(training: Training, run: RunDir, *, is_best: bool = False) 
             "seconds": training.seconds,
             "best_val_loss": None if best == math.inf else best,
             "evaluations_without_gain": training.evaluations_without_gain,
-            **_identity(training),
+            **identity(training),
         }
         save(run.checkpoints, training.step, write, meta=meta, is_best=is_best)
     any_rank(False)  # nobody goes on, or leaves, before the checkpoint is whole
@@ -54,8 +54,7 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: it belongs to another model, other pictures or another batch.
     """
-    for name, expected in _identity(training).items():
-        require_same(name, expected, checkpoint.meta.get(name))
+    require_same_run(identity(training), checkpoint.meta)
     _assign(training.model.weights, checkpoint.file(MODEL))
     restore_weights(training, checkpoint)
     _assign(training.optimizer.variables, checkpoint.file(OPTIMIZER))
@@ -72,7 +71,7 @@ def restore_weights(training: Training, checkpoint: Checkpoint) -> None:
     _assign(training.averaged.weights, checkpoint.file(AVERAGED))
 
 
-def _identity(training: Training) -> dict[str, Any]:
+def identity(training: Training) -> dict[str, Any]:
     """What must be the same for a checkpoint to be taken up."""
     config = training.config
     return {

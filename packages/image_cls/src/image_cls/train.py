@@ -15,7 +15,7 @@ from hvdcore.run_dir import default_run_dir
 from hvdcore.sharding import TrainStep, train_steps
 from hvdcore.start_run import start_run
 from hvdcore.stop import StopFlag
-from image_cls.checkpoints import restore, write_checkpoint
+from image_cls.checkpoints import identity, restore, write_checkpoint
 from image_cls.config import TrainConfig
 from image_cls.finish import Evaluation, finish
 from image_cls.open_data import open_data_on_all_ranks
@@ -44,8 +44,9 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
         data = open_data_on_all_ranks(config, world)
         training = build_training(config, data, world)
         run, checkpoint = start_run(
-            output_dir, "image_cls", config, resume, world=world, broadcast=broadcast_object
-        )
+            output_dir, "image_cls", config, resume,
+            identity=identity(training), world=world, broadcast=broadcast_object,
+        )  # fmt: skip
         if checkpoint is not None:
             restore(training, checkpoint)
         with Record.of(training, run, checkpoint and checkpoint.step) as record:

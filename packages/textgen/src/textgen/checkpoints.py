@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from hvdcore.checkpoint import Checkpoint, require_same, save
+from hvdcore.checkpoint import Checkpoint, require_same_run, save
 from hvdcore.heartbeat import beat
 from hvdcore.sharding import Position
 from hvdcore.torch import any_rank
@@ -47,7 +47,7 @@ def write_checkpoint(training: Training, run: RunDir, *, is_best: bool = False) 
             "position": training.position.to_json(),
             "seconds": training.seconds,
             "best_val_loss": None if training.best_val_loss == math.inf else training.best_val_loss,
-            **_identity(training),
+            **identity(training),
         }
         save(run.checkpoints, training.step, write, meta=meta, is_best=is_best)
     any_rank(False)  # nobody goes on, or leaves, before the checkpoint is whole
@@ -59,8 +59,7 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: it belongs to another model, corpus or batch.
     """
-    for name, expected in _identity(training).items():
-        require_same(name, expected, checkpoint.meta.get(name))
+    require_same_run(identity(training), checkpoint.meta)
     restore_weights(training, checkpoint)
     description = json.loads(checkpoint.file(OPTIMIZER_DESCRIPTION).read_text())
     training.optimizer.load_state(load_file(checkpoint.file(OPTIMIZER)), description)
@@ -80,7 +79,7 @@ def restore_weights(training: Training, checkpoint: Checkpoint) -> None:
             parameter.copy_(weights[name])
 
 
-def _identity(training: Training) -> dict[str, Any]:
+def identity(training: Training) -> dict[str, Any]:
     """What must be the same for a checkpoint to be taken up."""
     config = training.config
     return {

@@ -18,7 +18,7 @@ from hvdcore.sharding import Indices, TrainStep, train_steps
 from hvdcore.start_run import start_run
 from hvdcore.stop import StopFlag
 from hvdcore.torch import broadcast_object
-from textgen.checkpoints import restore, write_checkpoint
+from textgen.checkpoints import identity, restore, write_checkpoint
 from textgen.config import TrainConfig
 from textgen.finish import finish, sample_text, score_part
 from textgen.open_corpus import data_config, open_corpus_on_all_ranks, summary
@@ -40,6 +40,7 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
         The exit code: 0, or 128 + the signal that asked to stop, after saving a checkpoint.
     """
     world = hvdcore.torch.init()
+    setup_logging(world, None)
     output_dir = output_dir or default_run_dir("textgen")
     if world.is_root:
         check_places(output_dir, config, resume)  # before a log is put into somebody's folder
@@ -51,15 +52,15 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
         logger.info("%s", summary(corpus))
         training = build_training(config, corpus, world)
         run, checkpoint = start_run(
-            output_dir, "textgen", config, resume, world=world, broadcast=broadcast_object
-        )
+            output_dir, "textgen", config, resume,
+            identity=identity(training), world=world, broadcast=broadcast_object,
+        )  # fmt: skip
         if checkpoint is not None:
             restore(training, checkpoint)
         with Record.of(training, run, checkpoint and checkpoint.step) as record:
-            stopped = fit(training, record, stop)
-        if stopped:
-            return stop.exit_code
-        finish(training, record)
+            if fit(training, record, stop):
+                return stop.exit_code
+            finish(training, record)
     return 0
 
 

@@ -105,11 +105,13 @@ class RunRecord:
     speed: Speed = field(default_factory=Speed)
 
     def write(self, step: int, epoch: int, split: str, values: Mapping[str, float]) -> None:
-        """A line of metrics.jsonl and a point of each curve `<split>/<name>`."""
+        """A line of metrics.jsonl and a point of each curve `<split>/<name>`. Counts (`num_...`)
+        are the same at every step, and no curve."""
         if not self.is_root:
             return
         self.run.append_metrics({"step": step, "epoch": epoch, "split": split, **values})
-        self.board.add_scalars({f"{split}/{name}": value for name, value in values.items()}, step)
+        curves = {k: value for k, value in values.items() if not k.startswith("num_")}
+        self.board.add_scalars({f"{split}/{name}": value for name, value in curves.items()}, step)
 
     def __enter__(self: R) -> R:
         self.progress.__enter__()

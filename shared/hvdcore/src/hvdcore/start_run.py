@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hvdcore.checkpoint import Checkpoint, clean_up, discard_after, load, resolve_resume
+from hvdcore.checkpoint import (
+    Checkpoint,
+    clean_up,
+    discard_after,
+    load,
+    require_same_run,
+    resolve_resume,
+)
 from hvdcore.errors import Problems
 from hvdcore.run_dir import RunDir
 from hvdcore.world import World
@@ -45,31 +52,36 @@ def start_run(
     config: Any,
     resume: str,
     *,
+    identity: Mapping[str, Any],
     world: World,
     broadcast: Callable[[str], str],
 ) -> tuple[RunDir, Checkpoint | None]:
     """The run's directory and the checkpoint to go on from, if any. Every rank must call.
 
-    Rank 0 makes or tidies the directory and chooses; the others follow.
+    Rank 0 makes or tidies the directory and chooses; the others follow. A checkpoint that is
+    refused leaves the directory as it was.
 
     Args:
         package: the distribution that trains.
         config: the resolved configuration, as `RunDir.create` takes it.
         resume: `never`, `auto` or a path, as `resolve_resume` takes it.
+        identity: what a checkpoint's meta.json must hold for this run to go on from it.
         broadcast: gives every rank rank 0's text (the adapter's `broadcast_object`).
 
     Raises:
-        UserError: the directory is in use or cannot be written, or the checkpoint is not whole.
+        UserError: the directory is in use or cannot be written, or the checkpoint is not whole or
+            another run's.
     """
     run = RunDir(path)
     chosen = ""
     if world.is_root:
-        found = _named(run, resume)
-        own = _is_own(run, found)
-        RunDir.create(path, package, config, resuming=resume == "auto" or own)
+        found = resolve_resume(run, resume)
+        if found is not None:
+            require_same_run(identity, found.meta)
+        goes_on = resume == "auto" or _is_own(run, found)
+        RunDir.create(path, package, config, resuming=goes_on)
         clean_up(run.checkpoints)
-        found = found or resolve_resume(run, resume)
-        if resume == "auto" or own:
+        if goes_on:
             step = -1 if found is None else found.step
             discard_after(run.checkpoints, step)
             run.trim_metrics(step)

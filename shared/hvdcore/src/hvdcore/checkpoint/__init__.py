@@ -7,6 +7,7 @@ from hvdcore.checkpoint.folder import clean_up, discard_after, staging_path
 from hvdcore.checkpoint.resume import (
     require_checkpoint,
     require_same,
+    require_same_run,
     resolve_resume,
     shapes_hash,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "load",
     "require_checkpoint",
     "require_same",
+    "require_same_run",
     "resolve_resume",
     "save",
     "shapes_hash",

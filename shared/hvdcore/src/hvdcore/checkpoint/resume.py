@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.checkpoint.store import Checkpoint, best, latest_valid, load
-from hvdcore.errors import UserError
+from hvdcore.errors import Problems, UserError
 from hvdcore.json_files import json_safe
 from hvdcore.logs import get_logger
 from hvdcore.run_dir import RunDir
 
-__all__ = ["require_checkpoint", "require_same", "resolve_resume", "shapes_hash"]
+__all__ = [
+    "require_checkpoint",
+    "require_same",
+    "require_same_run",
+    "resolve_resume",
+    "shapes_hash",
+]
 
 _logger = get_logger(__name__)
 
@@ -81,6 +87,23 @@ def require_same(meta_field: str, expected: Any, got: Any) -> None:
                 for name, here, there in differing
             )
         )
+
+
+def require_same_run(identity: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Check every field of `identity` with `require_same`.
+
+    Args:
+        identity: field to what this run asks for.
+        meta: the checkpoint's meta.json.
+
+    Raises:
+        UserError: when any differs; all of them at once.
+    """
+    problems = Problems()
+    for name, expected in identity.items():
+        with problems.catching():
+            require_same(name, expected, meta.get(name))
+    problems.raise_if_any()
 
 
 def _differences(name: str, here: Any, there: Any) -> Iterator[tuple[str, Any, Any]]:
