@@ -62,8 +62,7 @@ def test_no_work_at_all() -> None:
 
 
 def test_a_terminal_gets_a_bar() -> None:
-    main, terminal = pty.openpty()
-    code = (
+    text = shown_at_a_terminal(
         "import time\n"
         "from hvdcore.progress import Progress\n"
         "with Progress(1000, 'tokens') as progress:\n"
@@ -71,8 +70,35 @@ def test_a_terminal_gets_a_bar() -> None:
         "        time.sleep(0.03)\n"
         "        progress.advance(100, loss=1.87)\n"
     )
+    last = [line for line in re.split(r"[\r\n]+", text) if "tokens/s" in line][-1]
+    assert re.search(r"train .*━.* 100% .*tokens/s, loss 1\.87, 0:00 left", last)
+
+
+def test_log_lines_stand_above_the_bar() -> None:
+    text = shown_at_a_terminal(
+        "from hvdcore.logs import get_logger, setup_logging\n"
+        "from hvdcore.progress import Progress\n"
+        "from hvdcore.world import World\n"
+        "setup_logging(World(0, 1, 0, 1, 'none'), None)\n"
+        "with Progress(1000, 'tokens') as progress:\n"
+        "    get_logger('x').info('step 1')\n"
+        "    get_logger('x').warning('slow')\n"
+        "    progress.advance(1000)\n"
+        "get_logger('x').info('done')\n"
+    )
+    lines = [line.rpartition("\r")[2] for line in text.replace("\r\n", "\n").split("\n")]
+    assert lines[:2] == ["step 1", "warning: slow"]
+    assert "100%" in lines[2]
+    assert lines[3:] == ["done", ""]
+
+
+def shown_at_a_terminal(code: str) -> str:
+    """What a program draws, without control characters."""
+    main, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    with subprocess.Popen([sys.executable, "-c", code], stderr=terminal, env=environment) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=terminal, stderr=terminal, env=environment
+    ) as child:
         os.close(terminal)
         drawn = b""
         while True:
@@ -85,9 +111,7 @@ def test_a_terminal_gets_a_bar() -> None:
             drawn += piece
     os.close(main)
     assert child.returncode == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn.decode())
-    last = [line for line in re.split(r"[\r\n]+", text) if "tokens/s" in line][-1]
-    assert re.search(r"train .*━.* 100% .*tokens/s, loss 1\.87, 0:00 left", last)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn.decode())
 
 
 def test_rate_looks_back_over_its_window_only() -> None:

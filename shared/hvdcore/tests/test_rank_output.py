@@ -46,6 +46,17 @@ def test_rank_0_speaks_plainly(tmp_path: Path, start: Start) -> None:
     assert rank.seen == "loss 1.5\nwarning: hä\nhalf a line\n".encode() == rank.logged()
 
 
+def test_a_bar_that_never_pauses_is_seen_and_not_kept(tmp_path: Path, start: Start) -> None:
+    rank = start(0, tmp_path)
+    for step in range(1000):
+        rank.output.feed(b"\r\x1b[2Kbar %d" % step)
+        assert rank.seen.endswith(b"bar %d" % step)
+    assert len(rank.output._partial) < 20
+    rank.output.feed(b"\r\x1b[2Kloss 1.5\n")
+    assert rank.seen.endswith(b"bar 999\r\x1b[2Kloss 1.5\n")
+    assert rank.logged() == b"loss 1.5\n"
+
+
 def test_other_ranks_are_heard_when_they_warn(tmp_path: Path, start: Start) -> None:
     rank = start(3, tmp_path)
     rank.output.feed(b"loss 1.5\nwarning: slow disk\nerror: --data: missing\n")

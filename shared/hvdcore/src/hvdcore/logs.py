@@ -6,13 +6,14 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from hvdcore.atomic import writing
 from hvdcore.heartbeat import HEARTBEAT_VARIABLE, tell_log_path
 from hvdcore.world import World
 
-__all__ = ["LOG_ONLY", "get_logger", "rank_log_path", "setup_logging"]
+__all__ = ["LOG_ONLY", "get_logger", "lines_go_above", "rank_log_path", "setup_logging"]
 
 LOG_ONLY = "\x1e"
 """A line of a supervised rank that starts with this character goes to its log file alone."""
@@ -33,6 +34,16 @@ def rank_log_path(run_dir: Path, rank: int) -> Path:
     return run_dir / "logs" / f"rank-{rank}.log"
 
 
+_write_above: Callable[[str], None] | None = None
+
+
+def lines_go_above(write: Callable[[str], None] | None) -> None:
+    """While a bar is drawn: lines for the terminal go through `write`, which draws them above
+    the bar. None ends that."""
+    global _write_above
+    _write_above = write
+
+
 class _RankFormatter(logging.Formatter):
     """`text`, or `warning: text`: the prefix lets a supervisor show warnings of every rank."""
 
@@ -49,6 +60,9 @@ class _OneWriteHandler(logging.Handler):
             text = self.format(record) + "\n"
             stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
             stream.flush()
+            if _write_above is not None and stream.isatty():
+                _write_above(text)
+                return
             try:
                 descriptor = stream.fileno()
             except (OSError, ValueError):  # a stream in memory: a notebook, a test

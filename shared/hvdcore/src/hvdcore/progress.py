@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TextIO
 
+from hvdcore.logs import lines_go_above
 from hvdcore.rate import Rate, duration_text, number_text
 
 __all__ = ["Progress"]
@@ -66,6 +67,7 @@ class Progress:
                 self._description, total=self._total, completed=self._initial, status=""
             )
             self._bar.start()
+            lines_go_above(self._write_above)
         return self
 
     def advance(self, n: float, **postfix: Any) -> None:
@@ -99,8 +101,15 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._show(self._clock())
+            lines_go_above(None)
             self._bar.stop()
             self._bar = None
+
+    def _write_above(self, text: str) -> None:
+        # The bar is the line that the cursor stands in: a log line takes its place.
+        self._stream.write("\r\x1b[2K" + text)
+        self._stream.flush()
+        self._bar.refresh()
 
     def _show(self, now: float) -> None:
         self._shown_at = now

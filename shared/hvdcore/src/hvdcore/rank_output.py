@@ -86,6 +86,8 @@ class RankOutput:
         *lines, self._partial = (self._partial + raw).split(b"\n")
         for line in lines:
             self._line(line)
+        if b"\r" in self._partial:  # redrawn faster than it could ever come to a pause
+            self.pause()
 
     def _line(self, line: bytes) -> None:
         shown, self._shown = self._shown, 0
@@ -108,6 +110,8 @@ class RankOutput:
         if self.rank == 0 and self._partial and not self._partial.startswith(_LOG_ONLY):
             if len(self._partial) > self._shown:
                 self.show(self._partial[self._shown :])
+            # What was overwritten need not be kept: a bar may be redrawn for days.
+            self._partial = self._partial[max(self._partial.rfind(b"\r"), 0) :]
             self._shown = len(self._partial)
 
     def finish(self) -> None:
