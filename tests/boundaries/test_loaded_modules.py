@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from importlib.metadata import distribution
@@ -85,6 +86,35 @@ def test_help_loads_no_framework(command: str, entry: str, tmp_path: Path) -> No
     for argv in ([command, "--help"], *([command, verb, "--help"] for verb in verbs)):
         found = loaded(tmp_path, code, *argv) & HEAVY
         assert found == set(), f"{' '.join(argv)} loads {sorted(found)}"
+
+
+HELP_SECONDS = 0.4
+"""Of a processor: `--help` is to answer at once. It takes a fifth of that."""
+
+
+@pytest.mark.parametrize(("command", "entry"), commands())
+def test_help_answers_at_once(command: str, entry: str) -> None:
+    module, function = entry.split(":")
+    need(module.split(".")[0])
+    code = f"from {module} import {function}; {function}()"
+    assert processor_seconds(code, "--help") < HELP_SECONDS
+
+
+def test_control_a_slow_start_is_seen() -> None:
+    assert processor_seconds(f"import time\nwhile time.process_time() < {HELP_SECONDS}: pass") > (
+        HELP_SECONDS
+    )
+
+
+def processor_seconds(code: str, *argv: str) -> float:
+    """The least of three fresh Pythons: other work on the machine can only add to it."""
+    took = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", code, *argv], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(took)
 
 
 def verbs_of(folder: Path, module: str) -> list[str]:
