@@ -65,7 +65,7 @@ def problems(words: list[str]) -> list[str]:
 def paths(words: list[str]) -> list[str]:
     """Words that name a file of the checkout. Capitals stand for the reader's own."""
     named = [w for w in words if w.startswith("./") or re.search(r"\.(py|toml|txt|sh)$", w)]
-    own = ("-", "/", "~", "$", "runs/", ".venv", "./runs/", "./.venv")
+    own = ("-", "/", "~", "$", "runs/", "wheels/", ".venv", "./runs/", "./.venv")
     return [w for w in named if not w.startswith(own) and not w.isupper()]
 
 
