@@ -16,8 +16,9 @@ from textgen.decode_step import DecodeStep
 from textgen.decode_weights import DecodeWeights
 from textgen.generate import generate, generate_command, read_prompts
 from textgen.generate_tokens import generate_tokens
-from textgen.kv_cache import KVCache, prefill
+from textgen.kv_cache import KVCache, RowContent
 from textgen.model import Transformer
+from textgen.prefill import prefill
 from textgen.row_product import RowProduct
 from textgen.sampling import SamplingOptions
 from textgen.saved_model import save_model
@@ -63,10 +64,19 @@ def test_windows_slide_by_half() -> None:
 
 
 @pytest.mark.parametrize("num_kv_heads", [1, 4])
-@pytest.mark.parametrize("qk_norm", [True, False])
-def test_batch_is_single_is_recomputation(num_kv_heads: int, qk_norm: bool) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"qk_norm": True},
+        {"qk_norm": False},
+        {"attention_every": 2},
+        {"attention_every": 3, "conv_kernel": 5},
+        {"attention_every": 2, "conv_kernel": 1},
+    ],
+)
+def test_batch_is_single_is_recomputation(num_kv_heads: int, changes: dict[str, int]) -> None:
     tied = num_kv_heads == 1
-    model = random_model(num_kv_heads=num_kv_heads, qk_norm=qk_norm, tie_embeddings=tied)
+    model = random_model(num_kv_heads=num_kv_heads, tie_embeddings=tied, **changes)
     count = 3 * CONTEXT  # every row slides several times, each at its own steps
     together = generate_tokens(model, PROMPTS, max_new_tokens=count, options=GREEDY)
     for prompt, tokens in zip(PROMPTS, together, strict=True):
@@ -86,12 +96,28 @@ def test_without_the_mask_rows_do_depend_on_the_batch(monkeypatch: pytest.Monkey
     assert generate_tokens(model, PROMPTS, max_new_tokens=12, options=GREEDY) != expected
 
 
-@pytest.mark.parametrize("qk_norm", [True, False])
+def test_without_the_inputs_before_it_a_convolution_writes_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Forgetful(KVCache):
+        def fill(self, row: int, content: RowContent) -> None:
+            super().fill(row, content)
+            self.inputs.zero_()
+
+    model = random_model(attention_every=2)
+    expected = generate_tokens(model, PROMPTS, max_new_tokens=12, options=GREEDY)
+    monkeypatch.setattr(decode_batch, "KVCache", Forgetful)
+    assert generate_tokens(model, PROMPTS, max_new_tokens=12, options=GREEDY) != expected
+
+
+@pytest.mark.parametrize("changes", [{"qk_norm": True}, {"qk_norm": False}, {"attention_every": 2}])
 @pytest.mark.parametrize("penalty", [1.0, 1.5])
-def test_same_tokens_as_transformers(tmp_path: Path, qk_norm: bool, penalty: float) -> None:
+def test_same_tokens_as_transformers(
+    tmp_path: Path, changes: dict[str, int], penalty: float
+) -> None:
     from transformers import AutoModelForCausalLM
 
-    model = random_model(vocab_size=256, context_length=64, qk_norm=qk_norm)
+    model = random_model(vocab_size=256, context_length=64, **changes)
     save_model(tmp_path / "model", model, ByteTokenizer())
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
     options = SamplingOptions(temperature=0, repetition_penalty=penalty)
@@ -107,14 +133,16 @@ def test_same_tokens_as_transformers(tmp_path: Path, qk_norm: bool, penalty: flo
 
 @torch.inference_mode()
 @pytest.mark.parametrize("batch", [1, 3])
-def test_logits_of_a_step_are_the_models(batch: int) -> None:
+@pytest.mark.parametrize("attention_every", [1, 2])
+def test_logits_of_a_step_are_the_models(batch: int, attention_every: int) -> None:
     # Wide enough for every way to multiply.
-    model = random_model(embed_dim=384, mlp_dim=512, num_heads=6, vocab_size=400)
+    shape = {"embed_dim": 384, "mlp_dim": 512, "num_heads": 6, "vocab_size": 400}
+    model = random_model(**shape, attention_every=attention_every)
     tokens = torch.randint(400, (batch, 9), generator=torch.Generator().manual_seed(1))
     windows = [tuple(row[:-1]) for row in tokens.tolist()]
     cache = KVCache(model.config, [8] * batch, 16, torch.device("cpu"))
     for row, window in enumerate(windows):
-        cache.fill(row, *prefill(model, windows)[window])
+        cache.fill(row, prefill(model, windows)[window])
     logits = DecodeStep(DecodeWeights(model), cache)(tokens[:, -1])
     expected = model(tokens)[:, -1]
     torch.testing.assert_close(logits, expected, atol=2e-5 * float(expected.abs().max()), rtol=0)

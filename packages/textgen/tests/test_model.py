@@ -8,9 +8,17 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from hvdcore.errors import UserError
+from textgen.hf_weights import to_hf
 from textgen.model import ModelConfig, Transformer
 
 TINY = ModelConfig(
@@ -50,11 +58,17 @@ def in_transformers(model: Transformer) -> torch.nn.Module:
         "tie_word_embeddings": config.tie_embeddings,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
     }
-    if config.qk_norm:
-        other: torch.nn.Module = Qwen3ForCausalLM(Qwen3Config(**shape))
+    other: torch.nn.Module
+    if config.num_conv_layers:
+        # Written out by hand, not by hf_config, for the two layers of TINY.
+        shape |= {"layer_types": ["conv", "full_attention"], "conv_L_cache": config.conv_kernel}
+        shape |= {"norm_eps": config.norm_eps, "block_auto_adjust_ff_dim": False}
+        other = Lfm2ForCausalLM(Lfm2Config(**shape))
+    elif config.qk_norm:
+        other = Qwen3ForCausalLM(Qwen3Config(**shape))
     else:
         other = LlamaForCausalLM(LlamaConfig(**shape))
-    other.load_state_dict(model.state_dict(), strict=True)
+    other.load_state_dict(to_hf(model.state_dict(), config), strict=True)
     return other.eval()
 
 
@@ -75,6 +89,36 @@ def test_logits_equal_those_of_transformers(
     other = Transformer(replace(model.config, rope_theta=400.0))
     other.load_state_dict(model.state_dict())
     assert (other(tokens) - logits).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("conv_kernel", [1, 3, 5])
+@torch.no_grad()
+def test_logits_with_short_convolutions_equal_those_of_transformers(conv_kernel: int) -> None:
+    model = random_model(replace(TINY, attention_every=2, conv_kernel=conv_kernel))
+    tokens = torch.randint(61, (3, 24))
+    logits = model(tokens)
+    torch.testing.assert_close(in_transformers(model)(tokens).logits, logits, atol=1e-4, rtol=1e-4)
+    # The control: the filters turned round give other logits.
+    taps = model.model.layers[0].conv.taps
+    taps.copy_(taps.flip(-1) if conv_kernel > 1 else -taps)
+    assert (model(tokens) - logits).abs().max() > 1e-2
+
+
+def test_attention_is_counted_from_the_last_layer() -> None:
+    config = replace(TINY, num_layers=5, attention_every=2)
+    assert [config.attends(layer) for layer in range(5)] == [True, False, True, False, True]
+    assert (config.num_attention_layers, config.num_conv_layers) == (3, 2)
+    config = replace(TINY, num_layers=6, attention_every=3)
+    assert [config.attends(layer) for layer in range(6)] == [False, False, True] * 2
+    assert replace(TINY, num_layers=1, attention_every=3).num_conv_layers == 0
+
+
+def test_num_parameters_with_short_convolutions_is_exact() -> None:
+    config = replace(TINY, attention_every=2, conv_kernel=4)
+    # As below, but the first layer's mixer is four of 32 x 32 and 4 taps for each of 32 channels.
+    attention, convolution = 2 * 1024 + 2 * 512 + 16, 4 * 1024 + 128
+    expected = 1952 + attention + convolution + 2 * (3 * 1280 + 64) + 32
+    assert config.num_parameters == Transformer(config).num_parameters == expected
 
 
 @pytest.mark.parametrize("qk_norm", [False, True])
@@ -98,9 +142,10 @@ def test_loss_of_uniform_logits_is_the_log_of_the_vocabulary() -> None:
     assert model.loss(tokens, targets, "none").shape == (120,)
 
 
+@pytest.mark.parametrize("attention_every", [1, 2])
 @torch.no_grad()
-def test_a_token_changes_nothing_before_it() -> None:
-    model = random_model(TINY)
+def test_a_token_changes_nothing_before_it(attention_every: int) -> None:
+    model = random_model(replace(TINY, attention_every=attention_every))
     tokens = torch.randint(61, (1, 24))
     changed = tokens.clone()
     changed[0, 10] = (tokens[0, 10] + 1) % 61
@@ -114,6 +159,7 @@ class ListCache:
 
     def __init__(self) -> None:
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self.inputs: dict[int, Tensor] = {}
 
     def update(self, layer: int, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
         if start:
@@ -124,10 +170,17 @@ class ListCache:
         self.layers[layer] = (keys, values)
         return keys, values
 
+    def extend(self, layer: int, inputs: Tensor, start: int) -> Tensor:
+        if start:
+            inputs = torch.cat((self.inputs[layer], inputs), 1)
+        self.inputs[layer] = inputs
+        return inputs
 
+
+@pytest.mark.parametrize("attention_every", [1, 2])
 @torch.no_grad()
-def test_in_pieces_with_a_cache_as_at_once() -> None:
-    model = random_model(TINY)
+def test_in_pieces_with_a_cache_as_at_once(attention_every: int) -> None:
+    model = random_model(replace(TINY, attention_every=attention_every, conv_kernel=4))
     tokens = torch.randint(61, (2, 24))
     cache = ListCache()
     pieces = [
@@ -164,3 +217,5 @@ def test_every_problem_of_a_shape_is_named() -> None:
     ]
     with pytest.raises(UserError, match="num_layers must be at least 1, not 0"):
         replace(TINY, num_layers=0)
+    with pytest.raises(UserError, match=r"attention_every \(2\) must be 1 without qk_norm"):
+        replace(TINY, qk_norm=False, attention_every=2)

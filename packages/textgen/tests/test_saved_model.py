@@ -58,6 +58,36 @@ def test_comes_back_equal_and_leaves_the_random_state(saved: Path) -> None:
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
+@pytest.mark.parametrize("every", [2, 3, 4])
+def test_short_convolutions_come_back(tmp_path: Path, every: int) -> None:
+    expected = random_model(num_layers=4, attention_every=every, conv_kernel=5)
+    save_model(tmp_path / "model", expected, ByteTokenizer())
+    names = load_file(tmp_path / "model" / "model.safetensors").keys()
+    assert {"model.embedding_norm.weight", "model.layers.3.feed_forward.w1.weight"} <= names
+    model, _ = load_model(tmp_path / "model")
+    assert model.config == expected.config
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"conv_bias": True}, "conv_bias is not false"),
+        ({"block_auto_adjust_ff_dim": None}, "block_auto_adjust_ff_dim is not false"),
+        ({"layer_types": ["full_attention", "conv"]}, "the last is not full_attention"),
+        ({"conv_L_cache": "3"}, "conv_L_cache is '3'; give a whole number"),
+    ],
+)
+def test_other_short_convolutions_are_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    save_model(tmp_path / "model", random_model(attention_every=2), ByteTokenizer())
+    change_config(tmp_path / "model", **changes)
+    with pytest.raises(UserError, match=message):
+        load_model(tmp_path / "model")
+
+
 def test_saving_again_replaces_everything(saved: Path) -> None:
     (saved / "stale.json").write_text("{}")
     save_model(saved, random_model(num_layers=1), bpe())
@@ -75,6 +105,8 @@ def test_saving_again_replaces_everything(saved: Path) -> None:
         {"qk_norm": False},
         {"tie_embeddings": False, "num_kv_heads": 4},
         {"qk_norm": False, "tie_embeddings": False, "num_kv_heads": 1, "rope_theta": 500.0},
+        {"attention_every": 2, "norm_eps": 1e-3},
+        {"attention_every": 3, "num_layers": 5, "conv_kernel": 4, "tie_embeddings": False},
     ],
 )
 def test_export_loads_in_plain_transformers(
@@ -90,6 +122,7 @@ def test_export_loads_in_plain_transformers(
 
     loaded = AutoModelForCausalLM.from_pretrained(out)
     kind = "LlamaForCausalLM" if changes.get("qk_norm") is False else "Qwen3ForCausalLM"
+    kind = "Lfm2ForCausalLM" if "attention_every" in changes else kind
     assert type(loaded).__name__ == kind
     assert loaded.num_parameters() == model.num_parameters
     tokens = torch.randint(300, (3, 32), generator=torch.Generator().manual_seed(1))

@@ -34,6 +34,11 @@ class ModelConfig:
     """One matrix for the token embedding and the output projection."""
     qk_norm: bool = True
     """RMSNorm of each head's queries and keys before the rotation, as in Qwen3."""
+    attention_every: int = 1
+    """1: every layer attends. n: each n-th does, counted back from the last; the others mix their
+    tokens by a gated short convolution, as in LFM2."""
+    conv_kernel: int = 3
+    """Tokens that a short convolution sees, its own among them."""
 
     def __post_init__(self) -> None:
         problems = self._problems()
@@ -44,7 +49,7 @@ class ModelConfig:
         counts = ("vocab_size", "context_length", "num_layers", "num_heads", "num_kv_heads")
         problems = [
             f"{name} must be at least 1, not {getattr(self, name)}"
-            for name in (*counts, "embed_dim", "mlp_dim")
+            for name in (*counts, "embed_dim", "mlp_dim", "attention_every", "conv_kernel")
             if getattr(self, name) < 1
         ]
         if problems:
@@ -59,18 +64,35 @@ class ModelConfig:
                 f"embed_dim ({self.embed_dim}) must be a multiple of 2 x num_heads "
                 f"({self.num_heads}): the rotation pairs up each head's dimensions"
             )
+        if self.num_conv_layers and not self.qk_norm:
+            problems.append(
+                f"attention_every ({self.attention_every}) must be 1 without qk_norm: no "
+                "architecture of transformers has short convolutions and plain attention"
+            )
         return problems
 
     @property
     def head_dim(self) -> int:
         return self.embed_dim // self.num_heads
 
+    def attends(self, layer: int) -> bool:
+        """Whether layer number `layer`, from 0, is attention; a short convolution otherwise."""
+        return (self.num_layers - 1 - layer) % self.attention_every == 0
+
+    @property
+    def num_attention_layers(self) -> int:
+        return -(-self.num_layers // self.attention_every)
+
+    @property
+    def num_conv_layers(self) -> int:
+        return self.num_layers - self.num_attention_layers
+
     @property
     def num_parameters(self) -> int:
         """Parameters of the model, the embedding included, a tied matrix counted once."""
-        kv_dim = self.num_kv_heads * self.head_dim
-        attention = 2 * self.embed_dim * (self.embed_dim + kv_dim)
-        norms = 2 * self.embed_dim + (2 * self.head_dim if self.qk_norm else 0)
-        layer = attention + 3 * self.embed_dim * self.mlp_dim + norms
-        embeddings = self.vocab_size * self.embed_dim * (1 if self.tie_embeddings else 2)
-        return embeddings + self.num_layers * layer + self.embed_dim
+        dim, kv_dim = self.embed_dim, self.num_kv_heads * self.head_dim
+        attention = 2 * dim * (dim + kv_dim) + (2 * self.head_dim if self.qk_norm else 0)
+        convolution = 4 * dim * dim + dim * self.conv_kernel
+        mixers = self.num_attention_layers * attention + self.num_conv_layers * convolution
+        layers = mixers + self.num_layers * (3 * dim * self.mlp_dim + 2 * dim)
+        return layers + dim + self.vocab_size * dim * (1 if self.tie_embeddings else 2)

@@ -56,6 +56,8 @@ def train(
     num_kv_heads: options.NumKvHeads = None,
     embed_dim: options.EmbedDim = None,
     mlp_dim: options.MlpDim = None,
+    attention_every: options.AttentionEvery = None,
+    conv_kernel: options.ConvKernel = None,
     val_fraction: options.ValFraction = None,
     test_fraction: options.TestFraction = None,
     text_column: options.TextColumn = None,

@@ -44,6 +44,10 @@ class ModelFields(BaseModel):
     """Heads of keys and values; fewer than ``num_heads`` is grouped-query attention."""
     embed_dim: int | None = Field(None, ge=2)
     mlp_dim: int | None = Field(None, ge=1)
+    attention_every: int | None = Field(None, ge=1)
+    """1: every layer attends. n: each n-th; the others are gated short convolutions."""
+    conv_kernel: int | None = Field(None, ge=1, le=64)
+    """Tokens that a short convolution sees."""
     init_from: str | None = None
     """A run, or a folder with a saved model, whose weights training starts from."""
 

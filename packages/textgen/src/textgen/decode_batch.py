@@ -15,8 +15,9 @@ from torch import Tensor
 
 from textgen.decode_step import DecodeStep
 from textgen.decode_weights import DecodeWeights
-from textgen.kv_cache import KVCache, prefill
+from textgen.kv_cache import KVCache, RowContent
 from textgen.model import Transformer
+from textgen.prefill import prefill
 
 __all__ = ["DecodeBatch", "window_start"]
 
@@ -93,7 +94,7 @@ class DecodeBatch:
             held: place in the present cache of each row that has one.
         """
         windows: dict[int, tuple[int, ...]] = {}
-        kept: dict[int, tuple[Tensor, Tensor]] = {}
+        kept: dict[int, RowContent] = {}
         for row in self.active:
             length = len(self._tokens[row])
             start = window_start(length, self._starts[row], self._context)
@@ -105,9 +106,9 @@ class DecodeBatch:
             self._starts[row] = start
         read = prefill(self._model, list(windows.values()))
         contents = [kept[row] if row in kept else read[windows[row]] for row in self.active]
-        lengths = [keys.shape[2] for keys, _ in contents]
+        lengths = [content.keys.shape[2] for content in contents]
         capacity = min(self._context, max(lengths) + self._left)
         self._cache = KVCache(self._model.config, lengths, capacity, self._device)
-        for place, (keys, values) in enumerate(contents):
-            self._cache.fill(place, keys, values)
+        for place, content in enumerate(contents):
+            self._cache.fill(place, content)
         self._step = DecodeStep(self._weights, self._cache)

@@ -6,18 +6,19 @@ import torch
 from torch import Tensor
 
 from textgen.kv_cache import pair_order
-from textgen.layers import Layer, RMSNorm
+from textgen.layers import Attention, Layer, RMSNorm
 from textgen.model import Transformer
 from textgen.row_product import RowProduct
+from textgen.short_conv import ShortConv
 
-__all__ = ["DecodeWeights", "LayerWeights"]
+__all__ = ["AttentionWeights", "ConvWeights", "DecodeWeights", "LayerWeights"]
 
 
-class LayerWeights:
-    """One layer's matrices, rearranged; float32."""
+class AttentionWeights:
+    """Queries, keys and values in one product, the scale of the scores folded in."""
 
-    def __init__(self, layer: Layer, head_dim: int) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
+    def __init__(self, attention: Attention, norm: Tensor) -> None:
+        head_dim = attention.head_dim
         order = pair_order(head_dim).to(attention.q_proj.weight.device)
         queries = _pairs(attention.q_proj.weight.float(), head_dim, order)
         keys = _pairs(attention.k_proj.weight.float(), head_dim, order)
@@ -31,8 +32,30 @@ class LayerWeights:
         else:
             queries = queries * head_dim**-0.5  # the scale of the attention scores
         qkv = torch.cat((queries, keys, attention.v_proj.weight.float()))
-        self.qkv = RowProduct(_folded(qkv, layer.input_layernorm.weight))
+        self.qkv = RowProduct(_folded(qkv, norm))
         self.output = RowProduct(attention.o_proj.weight.float())
+
+
+class ConvWeights:
+    """A short convolution's gates and value in one product."""
+
+    def __init__(self, conv: ShortConv, norm: Tensor) -> None:
+        inputs = (conv.in_gate_proj.weight, conv.out_gate_proj.weight, conv.value_proj.weight)
+        self.inputs = RowProduct(_folded(torch.cat(inputs).float(), norm))
+        self.taps = conv.taps.detach()[:, 0].float().t().contiguous()  # [K, D]
+        self.output = RowProduct(conv.o_proj.weight.float())
+
+
+class LayerWeights:
+    """One layer's matrices, rearranged; float32."""
+
+    def __init__(self, layer: Layer) -> None:
+        norm, mlp = layer.input_layernorm.weight, layer.mlp
+        self.mixer: AttentionWeights | ConvWeights
+        if layer.attends:
+            self.mixer = AttentionWeights(layer.self_attn, norm)
+        else:
+            self.mixer = ConvWeights(layer.conv, norm)
         gate_up = torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)).float()
         self.gate_up = RowProduct(_folded(gate_up, layer.post_attention_layernorm.weight))
         self.down = RowProduct(mlp.down_proj.weight.float())
@@ -47,7 +70,7 @@ class DecodeWeights:
         self.config = model.config
         decoder = model.model
         self.embedding = decoder.embed_tokens.weight.detach().float()
-        self.layers = [LayerWeights(layer, self.config.head_dim) for layer in decoder.layers]
+        self.layers = [LayerWeights(layer) for layer in decoder.layers]
         self.head = RowProduct(_folded(model.lm_head.weight.float(), decoder.norm.weight))
         half = self.config.head_dim // 2
         cos, sin = decoder.cos[:, :half].float(), decoder.sin[:, :half].float()

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from hvdcore.errors import UserError
+from textgen.hf_config import architecture_name
 from textgen.model import Transformer
 from textgen.saved_model import load_model, model_folder, replace_folder
 from textgen.tokenizer import Tokenizer
@@ -24,8 +25,9 @@ FORMS = ("hf",)
 def export(run_dir: Path, to: str, output_dir: Path | None) -> str:
     """Write the run's model to output_dir in the form `to`; return what was written, in a line.
 
-    "hf": what plain transformers loads, as LlamaForCausalLM or Qwen3ForCausalLM, without remote
-    code. Logits and token ids are compared with transformers' before the folder appears.
+    "hf": what plain transformers loads, as LlamaForCausalLM, Qwen3ForCausalLM or
+    Lfm2ForCausalLM, without remote code. Logits and token ids are compared with transformers'
+    before the folder appears.
 
     Raises:
         UserError: an unknown form, no model in run_dir, or an output_dir that is in use.
@@ -47,8 +49,7 @@ def export(run_dir: Path, to: str, output_dir: Path | None) -> str:
         checked["difference"] = check_hf(target, model, tokenizer)
 
     replace_folder(output_dir, write)
-    kind = "Qwen3ForCausalLM" if model.config.qk_norm else "LlamaForCausalLM"
-    difference = checked["difference"]
+    kind, difference = architecture_name(model.config), checked["difference"]
     return f"{output_dir}: {kind}, logits within {difference:.1e} of transformers', same token ids"
 
 

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textgen.architecture import ModelConfig
+from textgen.short_conv import ShortConv
+from textgen.token_cache import TokenCache
 
-__all__ = ["Attention", "KeyValueCache", "Layer", "RMSNorm", "SwiGLU"]
+__all__ = ["Attention", "Layer", "RMSNorm", "SwiGLU"]
 __all__ += ["apply_rotary", "causal_mask", "rotary_tables"]
-
-
-class KeyValueCache(Protocol):
-    """What `Transformer.forward` asks of a cache while generating."""
-
-    def update(self, layer: int, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        """Store one layer's new keys and values, each [B, num_kv_heads, T, head_dim], at positions
-        start .. start + T - 1; return all from position 0: [B, num_kv_heads, start + T, head_dim].
-        """
-        ...
 
 
 class RMSNorm(nn.Module):
@@ -55,9 +45,9 @@ def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Causal grouped-query self-attention with rotary positions."""
 
-    def __init__(self, config: ModelConfig, layer: int) -> None:
+    def __init__(self, config: ModelConfig, index: int) -> None:
         super().__init__()
-        self.layer = layer
+        self.index = index
         self.head_dim = config.head_dim
         self.grouped = config.num_kv_heads != config.num_heads
         kv_dim = config.num_kv_heads * config.head_dim
@@ -76,7 +66,7 @@ class Attention(nn.Module):
         x: Tensor,  # [B, T, D]
         rotary: tuple[Tensor, Tensor],
         mask: Tensor | None,
-        cache: KeyValueCache | None,
+        cache: TokenCache | None,
         start: int,
     ) -> Tensor:
         heads = (*x.shape[:2], -1, self.head_dim)
@@ -86,7 +76,7 @@ class Attention(nn.Module):
         queries = apply_rotary(queries, *rotary)
         keys = apply_rotary(keys, *rotary)
         if cache is not None:
-            keys, values = cache.update(self.layer, keys, values, start)
+            keys, values = cache.update(self.index, keys, values, start)
         attended = F.scaled_dot_product_attention(
             queries,
             keys,
@@ -114,12 +104,18 @@ class SwiGLU(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then SwiGLU, each normalised before and added to the residual stream."""
+    """Attention or a short convolution, then SwiGLU, each normalised before and added to the
+    residual stream."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
+        self.attends = config.attends(layer)
+        index = sum(config.attends(before) == self.attends for before in range(layer))
         self.input_layernorm = RMSNorm(config.embed_dim, config.norm_eps)
-        self.self_attn = Attention(config, layer)
+        if self.attends:
+            self.self_attn = Attention(config, index)
+        else:
+            self.conv = ShortConv(config, index)
         self.post_attention_layernorm = RMSNorm(config.embed_dim, config.norm_eps)
         self.mlp = SwiGLU(config)
 
@@ -128,10 +124,14 @@ class Layer(nn.Module):
         x: Tensor,
         rotary: tuple[Tensor, Tensor],
         mask: Tensor | None,
-        cache: KeyValueCache | None,
+        cache: TokenCache | None,
         start: int,
     ) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotary, mask, cache, start)
+        normed = self.input_layernorm(x)
+        if self.attends:
+            x = x + self.self_attn(normed, rotary, mask, cache, start)
+        else:
+            x = x + self.conv(normed, cache, start)
         output: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return output
 

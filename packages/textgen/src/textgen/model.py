@@ -1,7 +1,8 @@
 """The decoder-only transformer: tokens in, logits or loss out.
 
 The parts, their order and the parameters' names are those of Llama in `transformers` (Qwen3 with
-`qk_norm`), so a state dict of one loads into the other unchanged.
+`qk_norm`), so a state dict of one loads into the other unchanged. With short convolutions it is
+LFM2, which has names of its own: `textgen.hf_weights`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textgen.architecture import ModelConfig
-from textgen.layers import KeyValueCache, Layer, RMSNorm, causal_mask, rotary_tables
+from textgen.layers import Layer, RMSNorm, causal_mask, rotary_tables
+from textgen.token_cache import TokenCache
 
-__all__ = ["Decoder", "KeyValueCache", "ModelConfig", "Transformer"]
+__all__ = ["Decoder", "ModelConfig", "TokenCache", "Transformer"]
 
 
 class Decoder(nn.Module):
@@ -33,7 +35,7 @@ class Decoder(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     def forward(
-        self, tokens: Tensor, cache: KeyValueCache | None, start: int, mask: Tensor | None
+        self, tokens: Tensor, cache: TokenCache | None, start: int, mask: Tensor | None
     ) -> Tensor:
         length = tokens.shape[1]
         assert start + length <= len(self.cos), "more tokens than context_length"
@@ -65,12 +67,15 @@ class Transformer(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def reset_parameters(self) -> None:
-        """Draw new weights: matrices N(0, 1 / fan_in), embeddings N(0, 0.02^2), and the
-        projections that write to the residual stream zero, so that training starts from the
-        identity and from uniform-like logits."""
+        """Draw new weights: matrices N(0, 1 / fan_in), embeddings N(0, 0.02^2), convolutions
+        uniform within 1 / sqrt(kernel), and the projections that write to the residual stream
+        zero, so that training starts from the identity and from uniform-like logits."""
         for name, parameter in self.named_parameters():
             if parameter.ndim == 1:
                 nn.init.ones_(parameter)
+            elif name.endswith("conv.taps"):
+                bound = parameter.shape[-1] ** -0.5
+                nn.init.uniform_(parameter, -bound, bound)
             elif name.endswith(("o_proj.weight", "down_proj.weight")):
                 nn.init.zeros_(parameter)
             elif name.endswith(("embed_tokens.weight", "lm_head.weight")):
@@ -81,18 +86,18 @@ class Transformer(nn.Module):
     def forward(
         self,
         tokens: Tensor,
-        cache: KeyValueCache | None = None,
+        cache: TokenCache | None = None,
         start: int = 0,
         mask: Tensor | None = None,
     ) -> Tensor:
         """Logits [B, T, V] of the token after each of tokens [B, T] (integers).
 
         Args:
-            cache: keys and values of the positions before `start`; the new ones are stored in it.
+            cache: what the layers keep of the positions before `start`; the new is stored in it.
             start: position of tokens[:, 0]; above 0 only with a cache.
             mask: bool, broadcast to [B, H, T, start + T], True where a query may look; None is
                 causal. Positions are relative under the rotation, so a left-padded batch needs
-                nothing but its mask.
+                nothing but its mask where every layer attends; a convolution knows no mask.
         """
         logits: Tensor = self.lm_head(self.model(tokens, cache, start, mask))
         return logits

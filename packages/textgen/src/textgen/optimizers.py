@@ -30,7 +30,7 @@ class OptimizerConfig:
     embedding_learning_rate: float = 0.01
     """Of the token embedding and the output projection."""
     norm_learning_rate: float = 0.01
-    """Of the norms' weights."""
+    """Of the norms' weights and the convolutions' taps."""
     weight_decay: float = 0.1
     """Decoupled, of matrices only; multiplied by the learning rate in force."""
     beta1: float = 0.9

@@ -31,6 +31,11 @@ NumKvHeads = Annotated[
 ]
 EmbedDim = Annotated[int | None, typer.Option(**WHOLE, help="Width of the embedding.")]
 MlpDim = Annotated[int | None, typer.Option(**WHOLE, help="Width of the SwiGLU.")]
+AttentionEvery = Annotated[
+    int | None,
+    typer.Option(**WHOLE, help="Each n-th layer attends; the others are short convolutions."),
+]
+ConvKernel = Annotated[int | None, typer.Option(**WHOLE, help="Tokens a short convolution sees.")]
 ValFraction = Annotated[float | None, typer.Option(**REAL, help="Share of the text in val.")]
 TestFraction = Annotated[float | None, typer.Option(**REAL, help="Share of the text in test.")]
 InitFrom = Annotated[

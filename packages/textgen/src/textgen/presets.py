@@ -22,6 +22,7 @@ class Preset:
     context_length: int = 1024
     """Unless the caller sets another."""
     rope_theta: float = 10_000.0
+    attention_every: int = 1
 
     def config(self, vocab_size: int, **changes: int | float | bool | None) -> ModelConfig:
         """The full configuration, once the tokenizer's vocabulary is known.

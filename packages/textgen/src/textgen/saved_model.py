@@ -22,6 +22,7 @@ from hvdcore.errors import UserError
 from hvdcore.json_files import read_json_object, write_json_atomically
 from hvdcore.run_dir import RunDir
 from textgen.hf_config import generation_config, hf_config, model_config
+from textgen.hf_weights import from_hf, to_hf
 from textgen.model import Transformer
 from textgen.tokenizer import Tokenizer, load_tokenizer
 
@@ -63,7 +64,8 @@ def load_model(
 ) -> tuple[Transformer, Tokenizer]:
     """The model and tokenizer that `save_model` wrote; torch's random state is left as it was.
 
-    Any Llama or Qwen3 of this shape in one safetensors file loads too, its weights as float32.
+    Any Llama, Qwen3 or LFM2 of such a shape in one safetensors file loads too, its weights as
+    float32.
 
     Raises:
         UserError: a file is missing, damaged, or of another architecture or shape.
@@ -127,7 +129,7 @@ def _weights(model: Transformer) -> dict[str, Tensor]:
     }
     if model.config.tie_embeddings:
         del weights["lm_head.weight"]  # the embedding, which would be written twice
-    return weights
+    return to_hf(weights, model.config)
 
 
 def _take_weights(model: Transformer, path: Path) -> None:
@@ -136,7 +138,7 @@ def _take_weights(model: Transformer, path: Path) -> None:
         with safe_open(path, framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         _check_shapes(found, wanted, path)
-        weights = load_file(path)
+        weights = from_hf(load_file(path), model.config)
     except SafetensorError as error:
         raise UserError(
             f"{path}: damaged or not whole ({error}); save the model again or copy it anew"

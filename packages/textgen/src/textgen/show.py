@@ -46,9 +46,17 @@ def right(*titles: str) -> list[Column]:
 
 def show_models() -> None:
     """Print the presets."""
-    table = Table("preset", *right("layers", "heads", "kv heads", "width", "mlp"), box=None)
+    titles = ("layers", "that attend", "heads", "kv heads", "width", "mlp")
+    table = Table("preset", *right(*titles), box=None)
     for name, p in PRESETS.items():
-        table.add_row(
-            name, *map(str, (p.num_layers, p.num_heads, p.num_kv_heads, p.embed_dim, p.mlp_dim))
+        shape = p.config(vocab_size=1)
+        cells = (
+            p.num_layers,
+            shape.num_attention_layers,
+            p.num_heads,
+            p.num_kv_heads,
+            p.embed_dim,
+            p.mlp_dim,
         )
+        table.add_row(name, *map(str, cells))
     Console().print(table)

@@ -176,6 +176,8 @@ def model_config(config: TrainConfig, vocab_size: int) -> ModelConfig:
         num_kv_heads=config.num_kv_heads,
         embed_dim=config.embed_dim,
         mlp_dim=config.mlp_dim,
+        attention_every=config.attention_every,
+        conv_kernel=config.conv_kernel,
     )
 
 
