@@ -60,14 +60,14 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data", metavar="sample|PATH|NAME",
-        help="What to train on: 'sample' (made on the spot, offline), a path, or a name to fetch.",
+        help="What to read: 'sample' (made on the spot, offline), a path, or a name to fetch.",
     ),
 ]  # fmt: skip
 OutputDir = Annotated[
     Path | None,
     typer.Option(
         "--output-dir", metavar="DIR",
-        help="Where the run is written. Default: runs/<package>/<time>.",
+        help="Where to write. A run's default: runs/<package>/<time>.",
     ),
 ]  # fmt: skip
 Np = Annotated[
