@@ -66,20 +66,25 @@ def rank_pids(launcher: subprocess.Popen[str]) -> list[int]:
     return [p.pid for p in family if "HVDCORE_SUPERVISED" in p.environ()]
 
 
-def kill_at_random(run_dir: Path, book: Path, draw: random.Random) -> None:
-    """Start or go on, and SIGKILL one rank at a random moment, or while a checkpoint is written."""
+def kill_at_random(run_dir: Path, book: Path, draw: random.Random) -> bool:
+    """Start or go on, and SIGKILL one rank at a random moment, or while a checkpoint is written.
+
+    Returns:
+        Whether the kill came before the run's end.
+    """
     process = start(run_dir, book, *SIZE)
     wait_for(run_dir, "step-*", process)
     if draw.random() < 0.5:
         wait_for(run_dir, ".writing-*", process)
     else:
-        time.sleep(draw.uniform(0.0, 0.3))
+        time.sleep(draw.uniform(0.0, 0.05))  # some steps: a run has forty
     for pid in draw.sample(pids := rank_pids(process), k=min(1, len(pids))):
         signal_if_there(pid, signal.SIGKILL)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode in (0, 1), stderr
     if process.returncode == 1:
         assert "killed by SIGKILL" in stderr
+    return process.returncode == 1
 
 
 def signal_if_there(pid: int, number: int) -> None:
@@ -99,8 +104,7 @@ def finish_and_compare(run_dir: Path, book: Path, undisturbed: Run) -> None:
 
 def test_three_kills_change_nothing(folder: Path, book: Path, undisturbed: Run) -> None:
     draw = random.Random(1)
-    for _ in range(3):
-        kill_at_random(folder / "three", book, draw)
+    assert sum(kill_at_random(folder / "three", book, draw) for _ in range(3)) >= 2
     finish_and_compare(folder / "three", book, undisturbed)
 
 
@@ -108,8 +112,8 @@ def test_three_kills_change_nothing(folder: Path, book: Path, undisturbed: Run) 
 @pytest.mark.parametrize("seed", range(4))
 def test_twenty_kills_change_nothing(folder: Path, book: Path, undisturbed: Run, seed: int) -> None:
     draw = random.Random(100 + seed)
-    for _ in range(5):
-        kill_at_random(folder / f"twenty{seed}", book, draw)
+    kills = [kill_at_random(folder / f"twenty{seed}", book, draw) for _ in range(5)]
+    assert sum(kills) >= 3  # a quick machine may come to the end before a kill does
     finish_and_compare(folder / f"twenty{seed}", book, undisturbed)
 
 
