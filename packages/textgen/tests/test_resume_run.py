@@ -129,6 +129,21 @@ def test_sigterm_saves_and_leaves_with_143(folder: Path, book: Path, undisturbed
     finish_and_compare(run_dir, book, undisturbed)
 
 
+@pytest.mark.parametrize("ranks", ["1", "2"])
+def test_sigterm_while_the_corpus_is_read_ends_at_once(folder: Path, ranks: str) -> None:
+    """Before the first step there is nothing to save, and reading may take hours."""
+    book = write_book(folder / "long.txt", num_words=2_000_000)
+    run_dir, work = folder / f"early{ranks}", folder / "cache" / "work"
+    process = start(run_dir, book, "--np", ranks, "--tokenizer", "bpe")
+    while process.poll() is None and not list(work.glob("*/text*")):
+        time.sleep(0.01)
+    process.terminate()
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode in (143, -signal.SIGTERM), stderr
+    assert stderr == ""
+    assert not (run_dir / "config.json").exists()
+
+
 def test_another_number_of_ranks_goes_on_with_the_same_samples(
     folder: Path, book: Path, undisturbed: Run
 ) -> None:

@@ -47,10 +47,11 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
     # Each rank's clock would name another default.
     output_dir = Path(broadcast_object(str(output_dir)))
     setup_logging(world, output_dir)
+    corpus = open_corpus_on_all_ranks(data_config(config, config.context_length), world)
+    logger.info("%s", summary(corpus))
+    training = build_training(config, corpus, world)
+    # Not before: until here a signal may end the process at once, and hours of reading with it.
     with StopFlag() as stop:
-        corpus = open_corpus_on_all_ranks(data_config(config, config.context_length), world)
-        logger.info("%s", summary(corpus))
-        training = build_training(config, corpus, world)
         run, checkpoint = start_run(
             output_dir, "textgen", config, resume,
             identity=identity(training), world=world, broadcast=broadcast_object,
