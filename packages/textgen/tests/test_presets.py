@@ -17,6 +17,7 @@ def test_char_fits_the_budget_of_tiny_shakespeare() -> None:
     config = preset("char").config(vocab_size=257)
     assert config.num_parameters <= 800_000
     assert config.context_length == 64
+    assert [config.attends(layer) for layer in range(6)] == [False, False, True] * 2
 
 
 def test_gpt2_small_is_of_gpt2s_size() -> None:

@@ -42,7 +42,7 @@ class Preset:
 
 
 PRESETS = {
-    "char": Preset(6, 4, 4, 104, 272, context_length=64, rope_theta=1000.0),
+    "char": Preset(6, 4, 4, 104, 272, context_length=64, rope_theta=1000.0, attention_every=3),
     "1m": Preset(4, 4, 2, 128, 384, context_length=128, rope_theta=1000.0),
     "10m": Preset(6, 6, 2, 384, 1024, context_length=256),
     "30m": Preset(8, 8, 4, 512, 1408, context_length=512),

@@ -14,11 +14,11 @@ from typing import Any
 from hvdcore.horovodrun import clean_environment
 
 TINY = (
-    "--model", "char", "--num-layers", "1", "--num-heads", "2", "--embed-dim", "16",
-    "--mlp-dim", "32", "--context-length", "16", "--tokenizer", "byte",
+    "--model", "char", "--num-layers", "2", "--attention-every", "2", "--num-heads", "2",
+    "--embed-dim", "16", "--mlp-dim", "32", "--context-length", "16", "--tokenizer", "byte",
     "--global-batch-size", "12", "--sample-tokens", "0",
 )  # fmt: skip
-"""A model of 8,000 parameters: a step takes a millisecond."""
+"""A short convolution and an attention, 9,400 parameters: a step takes milliseconds."""
 
 
 @dataclass(frozen=True)
