@@ -39,6 +39,7 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
     "horovod": ("infra/horovod", [TORCH]),
     "hvdcore": ("shared/hvdcore", [TORCH, TENSORFLOW, "hypothesis", "scikit-learn"]),
     "textgen": ("packages/textgen", ["hypothesis"]),
+    "image_cls": ("packages/image_cls", ["scikit-learn", "nbclient", "ipykernel"]),
 }
 """What is tested and published: its folder, and what its tests need beside it."""
 
@@ -77,8 +78,8 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session
 def proofs(session: nox.Session) -> None:
     """The long form of every proof: twenty kills, three seeds, real corpora."""
-    install(session, "hvdcore")
-    install(session, "textgen")
+    for name in ("hvdcore", "textgen", "image_cls"):
+        install(session, name)
     where = [f"{folder}/tests" for folder, _ in PACKAGES.values()]
     session.run("python", "-m", "pytest", "tests", *where, "-m", "proof", *session.posargs)
 
