@@ -67,7 +67,8 @@ def pytest(session: nox.Session, *where: str) -> None:
 def tests(session: nox.Session, package: str) -> None:
     """The tests of one package, in an environment of its own; and of what crosses packages."""
     if package == "across":
-        install(session, "textgen")
+        for name in ("textgen", "image_cls"):
+            install(session, name)
         session.install("nox", "build", "packaging", "hatchling")
         pytest(session, *ACROSS)
     else:
@@ -109,7 +110,8 @@ def wheels(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Speed against peers, as ratios in one run."""
-    install(session, "textgen")
+    for name in ("textgen", "image_cls"):
+        install(session, name)
     session.run("python", "infra/bench/run.py", *session.posargs)
 
 
