@@ -66,7 +66,8 @@ def start(
         sys.executable, str(FAULTY), fault, "1", "3", "train", "--data", str(scenes),
         "--output-dir", str(folder / "run"), *TINY, "--max-steps", "8",
     ]  # fmt: skip
+    stall = STALL_SECONDS if fault == "SIGSTOP" else 600.0
     return run_ranks(
-        command, 2, folder=folder, controller=controller, timeout=900,
-        stall_timeout=STALL_SECONDS if fault == "SIGSTOP" else 600.0, env=environment(folder / "cache"),
+        command, 2, folder=folder, controller=controller, timeout=900, stall_timeout=stall,
+        env=environment(folder / "cache"),
     )  # fmt: skip
