@@ -39,6 +39,7 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
     "horovod": ("infra/horovod", [TORCH, "pip>=26.3", "setuptools<81", "wheel"]),
     "hvdcore": ("shared/hvdcore", [TORCH, TENSORFLOW, "hypothesis", "scikit-learn"]),
     "textgen": ("packages/textgen", ["hypothesis"]),
+    "image_cls": ("packages/image_cls", ["scikit-learn", "nbclient", "ipykernel"]),
 }
 """What is tested and published: its folder, and what its tests need beside it."""
 
@@ -66,7 +67,8 @@ def pytest(session: nox.Session, *where: str) -> None:
 def tests(session: nox.Session, package: str) -> None:
     """The tests of one package, in an environment of its own; and of what crosses packages."""
     if package == "across":
-        install(session, "textgen")
+        for name in ("textgen", "image_cls"):
+            install(session, name)
         session.install("nox", "build", "packaging", "hatchling")
         pytest(session, *ACROSS)
     else:
@@ -77,8 +79,8 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session
 def proofs(session: nox.Session) -> None:
     """The long form of every proof: twenty kills, real corpora, the README's own figures."""
-    install(session, "hvdcore")
-    install(session, "textgen")
+    for name in ("hvdcore", "textgen", "image_cls"):
+        install(session, name)
     where = [f"{folder}/tests" for folder, _ in PACKAGES.values()]
     session.run("python", "-m", "pytest", "tests", *where, "-m", "proof or data", *session.posargs)
 
@@ -108,7 +110,8 @@ def wheels(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Speed against peers, as ratios in one run."""
-    install(session, "textgen")
+    for name in ("textgen", "image_cls"):
+        install(session, name)
     session.run("python", "infra/bench/run.py", *session.posargs)
 
 

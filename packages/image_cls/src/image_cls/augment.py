@@ -8,7 +8,6 @@ al. 2017, "mixup").
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -121,9 +120,16 @@ def _rectangle(
     return np.where(u[:, [_ERASE]] < config.erase, box, -1.0)
 
 
-@tf.function(autograph=False, reduce_retracing=True)
-def apply_changes(images: Any, maps: Any, colour: Any, boxes: Any) -> Any:
-    """Change a batch, each picture for itself.
+def apply_changes(
+    images: npt.NDArray[np.float32],
+    maps: npt.NDArray[np.float32],
+    colour: npt.NDArray[np.float32],
+    boxes: npt.NDArray[np.float32],
+) -> npt.NDArray[np.float32]:
+    """Change a batch, each picture for itself, to the bit.
+
+    The arithmetic is NumPy's: TensorFlow rounds the last values of a tensor otherwise than those
+    within, so that a picture would depend on its place in the batch.
 
     Args:
         images: float32 [B, S, S, 3] in 0..255.
@@ -132,7 +138,7 @@ def apply_changes(images: Any, maps: Any, colour: Any, boxes: Any) -> Any:
     Returns:
         float32 [B, S, S, 3] in 0..255.
     """
-    size = tf.shape(images)[1]
+    size = images.shape[1]
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=maps,
@@ -140,13 +146,15 @@ def apply_changes(images: Any, maps: Any, colour: Any, boxes: Any) -> Any:
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode="REFLECT",
-    )
+    ).numpy()
     contrast, brightness, saturation = (colour[:, i, None, None, None] for i in range(3))
-    grey = tf.reduce_mean(moved, axis=-1, keepdims=True)
-    coloured = grey + (moved - grey) * saturation
-    coloured = tf.clip_by_value((coloured - 127.5) * contrast + 127.5 + brightness, 0.0, 255.0)
-    line = tf.range(size, dtype=tf.float32)
-    rows, columns = line[None, :, None, None], line[None, None, :, None]
-    top, bottom, left, right = (boxes[:, i, None, None, None] for i in range(4))
-    inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
-    return tf.where(inside, 127.5, coloured)
+    grey = (moved[..., 0:1] + moved[..., 1:2] + moved[..., 2:3]) / np.float32(3.0)
+    # Saturation and contrast in one: both are linear about a grey.
+    changed: npt.NDArray[np.float32] = moved * (saturation * contrast)
+    changed += grey * ((1.0 - saturation) * contrast) + (127.5 * (1.0 - contrast) + brightness)
+    np.clip(changed, 0.0, 255.0, out=changed)
+    for picture, box in zip(changed, np.ceil(boxes).astype(np.int64), strict=True):
+        top, bottom, left, right = box
+        if top >= 0:
+            picture[top:bottom, left:right] = 127.5
+    return changed

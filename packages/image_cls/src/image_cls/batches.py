@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from image_cls.augment import Draws, apply_changes, blending, changes, draws_of_epoch
 from image_cls.config import TrainConfig
@@ -26,7 +25,7 @@ class Batch:
         weights: 1 for a sample and 0 for a row that fills up, float32 [B].
     """
 
-    images: tf.Tensor
+    images: npt.NDArray[np.float32]
     targets: npt.NDArray[np.float32]
     weights: npt.NDArray[np.float32]
 
@@ -53,14 +52,12 @@ class BatchReader:
         targets = smoothed(self.part.labels[indices], self.num_classes, self.config.label_smoothing)
         weights = filled_up(np.ones(len(indices), dtype=np.float32), self.rows)
         if not self.config.augments:
-            return Batch(
-                tf.constant(filled_up(images, self.rows)), filled_up(targets, self.rows), weights
-            )
+            return Batch(filled_up(images, self.rows), filled_up(targets, self.rows), weights)
         draws = self._draws(epoch)[indices]
         images, targets = self._blend(draws, images, targets)
         numbers = changes(draws, images.shape[1], self.config)
-        changed = apply_changes(*(filled_up(part, self.rows) for part in (images, *numbers)))
-        return Batch(changed, filled_up(targets, self.rows), weights)
+        changed = apply_changes(images, *numbers)
+        return Batch(filled_up(changed, self.rows), filled_up(targets, self.rows), weights)
 
     def _blend(
         self, draws: Draws, images: npt.NDArray[np.float32], targets: npt.NDArray[np.float32]

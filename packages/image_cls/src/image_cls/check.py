@@ -16,7 +16,7 @@ def check_before_start(config: TrainConfig, np: int | None) -> None:
     """Prepare the data, and check the run against it.
 
     Args:
-        np: the ranks that will be started; None counts as one.
+        np: the ranks that will be started; None, where the hosts say it, counts as one.
 
     Raises:
         UserError: the data, or what is asked of it.

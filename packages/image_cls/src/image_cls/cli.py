@@ -82,9 +82,13 @@ def train(
         return load_config(TrainConfig, config, flags)
 
     def check() -> None:
-        from image_cls.check import check_before_start
+        config = settings()
+        if (np or 1) > 1 or hosts is not None:
+            # One rank alone checks as it begins. Here it would load NumPy, and then the process
+            # could no longer start again with the threads and the malloc that it needs.
+            from image_cls.check import check_before_start
 
-        check_before_start(settings(), np)
+            check_before_start(config, np)
 
     def work() -> int:
         from image_cls.train import train

@@ -86,6 +86,7 @@ def _ratio(value: float | None) -> str:
 
 def write_comparison(folder: Path, trials: Sequence[Trial]) -> Path:
     """``comparison.json``, ``figures/comparison.png`` and ``report.html``; the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_json_atomically(folder / "comparison.json", [asdict(trial) for trial in trials])
     figure = draw_comparison(folder / "figures" / "comparison.png", trials)
     header, *rows = comparison_table(trials)

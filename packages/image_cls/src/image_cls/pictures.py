@@ -53,7 +53,7 @@ def draw_augmentations(path: Path, training: Training) -> Path:
     reader = BatchReader(part, len(classes), len(chosen), training.config)
     columns = [part.pixels[chosen]]
     for epoch in range(NUM_EPOCHS):
-        changed = reader.read(epoch, chosen).images.numpy()
+        changed = reader.read(epoch, chosen).images
         columns.append(np.clip(changed, 0, 255).astype(np.uint8))
     headings = ["as it is", *(f"epoch {epoch}" for epoch in range(NUM_EPOCHS))]
     return draw_rows(path, list(np.stack(columns, axis=1)), classes, headings, "What training sees")

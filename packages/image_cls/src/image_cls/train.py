@@ -71,7 +71,7 @@ def fit(training: Training, evaluation: Evaluation, record: Record, stop: StopFl
         if training.step == training.total_steps or training.out_of_patience():
             break
         began = perf_counter()
-        sums = update(training, record, batch, stop.requested)
+        sums = update(training, record, batch, stop)
         done = training.step == training.total_steps
         improved = False
         if done or training.step % eval_every == 0:
@@ -99,21 +99,21 @@ def batches(training: Training) -> Iterator[TrainStep]:
     )
 
 
-def update(training: Training, record: Record, batch: TrainStep, stop: bool) -> StepSums:
+def update(training: Training, record: Record, batch: TrainStep, stop: StopFlag) -> StepSums:
     """One optimizer step on this rank's share of the global batch.
 
     Losses are summed and divided by the global number of samples, so gradients add up over ranks
     to those of the mean over the whole global batch, its short last one included.
 
     Args:
-        stop: this rank was asked to stop; the others learn it in the gradients' collective.
+        stop: once it is set, the other ranks learn it in the gradients' collective.
     """
     began = perf_counter()
     beat("data", training.step)
     samples = training.reader.read(batch.epoch, batch.indices)
     read = perf_counter()
     beat(training.steps.phase, training.step)
-    gradients = training.steps.gradients(samples, batch.num_samples, stop)
+    gradients = training.steps.gradients(samples, batch.num_samples, stop.requested)
     computed = perf_counter()
     gradients, sums = training.steps.reduce(gradients)
     reduced = perf_counter()

@@ -1,0 +1,101 @@
+"""Image training: two ranks of ours against TensorFlow's own strategy, one process, one rank.
+
+The same network, optimizer and pictures in all; jobs take turns within each round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs import Job, Jobs, ranks
+
+from hvdcore.environment import prepare_environment
+from hvdcore.world import World
+
+RANK = Path(__file__).with_name("images_rank.py")
+PICTURES = 32
+"""In a step over all ranks; what `image-cls train` takes by default."""
+BURST_SECONDS = 3.0
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+SHARES = {"two_ranks": 2, "mwms": 2, "one_process": 1, "one_rank": 2, "input": 2}
+"""By how many a step's pictures are divided."""
+
+
+def measure(rounds: int) -> dict[str, Any]:
+    """Milliseconds a step of each job, and our ratios."""
+    with Jobs(_jobs()) as jobs:
+        steps = {name: _num_steps(jobs[name], PICTURES // share) for name, share in SHARES.items()}
+        seconds: dict[str, list[float]] = {name: [] for name in SHARES}
+        names = list(SHARES)
+        for number in range(rounds):
+            print(f"images: round {number + 1} of {rounds}", file=sys.stderr)
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                answers = jobs[name].run(pictures=PICTURES // SHARES[name], steps=steps[name])
+                seconds[name].append(max(a["seconds"] for a in answers) / steps[name])
+    milliseconds = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
+    return {"ms_a_step": milliseconds, **ratios(seconds)}
+
+
+def _jobs() -> list[Job]:
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in THREADS and not name.startswith("MALLOC_")
+    }
+    ours = dict(plain)
+    prepare_environment(World(0, 1, 0, 1, "none"), ours)
+    one_thread = {**ours, **dict.fromkeys(THREADS, "1")}
+    # The peers get what their users have: no malloc settings, and TensorFlow's own threads; the
+    # strategy's two workers share the cores as our ranks do.
+    worker = {**plain, **dict.fromkeys(THREADS, "1"), "HVD_BENCH_PORTS": json.dumps(_free_ports())}
+    both = [sys.executable, str(RANK.with_name("images_workers.py"))]
+    alone = [sys.executable, str(RANK)]
+    return [
+        Job("two_ranks", ranks(RANK, 2, "ours"), 2, plain),
+        Job("mwms", both, 2, worker),
+        Job("one_process", [*alone, "keras"], 1, plain),
+        Job("one_rank", [*alone, "ours"], 1, one_thread),
+        Job("input", [*alone, "input"], 1, one_thread),
+    ]
+
+
+def _free_ports() -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def _num_steps(job: Job, share: int) -> int:
+    """Steps of a burst, by a first burst that also warms up."""
+    answers = job.run(pictures=share, steps=4)
+    return max(3, round(BURST_SECONDS / (max(a["seconds"] for a in answers) / 4)))
+
+
+def ratios(seconds: Mapping[str, list[float]]) -> dict[str, float]:
+    """How many times as fast: medians of the rounds' ratios.
+
+    Args:
+        seconds: a step of each job, by round. `one_rank` and `input` do half a step's pictures.
+    """
+
+    def times(other: str, ours: str = "two_ranks") -> float:
+        pairs = zip(seconds[other], seconds[ours], strict=True)
+        return statistics.median(theirs / mine for theirs, mine in pairs)
+
+    return {
+        "speed_against_mwms": times("mwms"),
+        "speed_against_one_process": times("one_process"),
+        # Twice the pictures in the same time is 1.
+        "weak_scaling_efficiency": times("one_rank"),
+        # Both on one thread, for the same pictures.
+        "input_against_model": times("one_rank", "input"),
+    }

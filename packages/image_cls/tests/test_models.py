@@ -1,0 +1,136 @@
+"""The models: what they compute, and that no sample knows of the others in its batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from hvdcore.errors import UserError
+from image_cls.config import TrainConfig
+from image_cls.models import LEARNING_RATES, build_model
+from image_cls.saved_model import load_classes, load_model, save_model
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+
+
+def model(name: str, seed: int = 0) -> keras.Model:
+    return build_model(TrainConfig(model=name), 32, 6, seed)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("logreg", 32 * 32 * 3 * 6 + 6),
+        ("mlp", (32 * 32 * 3 + 1) * 256 + 257 * 6),
+        ("cnn", 1_227_046),
+    ],
+)
+def test_sizes(name: str, parameters: int) -> None:
+    assert model(name).count_params() == parameters
+    assert model(name)(IMAGES).shape == (4, 6)
+    assert name in LEARNING_RATES
+
+
+@pytest.mark.parametrize("name", ["logreg", "mlp", "cnn"])
+def test_a_sample_does_not_see_its_batch(name: str) -> None:
+    network = model(name)
+    together = network(IMAGES, training=True).numpy()
+    alone = np.concatenate([network(IMAGES[i : i + 1], training=True).numpy() for i in range(4)])
+    assert alone == pytest.approx(together, abs=1e-4)
+
+
+def test_the_seed_decides_the_weights() -> None:
+    first, again, other = model("cnn", 1), model("cnn", 1), model("cnn", 2)
+    weights = [m.trainable_variables[0].numpy() for m in (first, again, other)]
+    assert (weights[0] == weights[1]).all()
+    assert (weights[0] != weights[2]).any()
+
+
+def test_blocks_begin_as_the_identity() -> None:
+    """Doubling what enters a block's last convolution changes nothing while it is zero."""
+    network = model("cnn")
+    before = network(IMAGES).numpy()
+    zero = [v for v in network.trainable_variables if not v.numpy().any() and len(v.shape) == 4]
+    assert len(zero) == 4
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Conv2D) and layer.kernel_size == (3, 3):
+            kernel = layer.kernel
+            if kernel.shape[2] == kernel.shape[3] and kernel.numpy().any():
+                kernel.assign(2 * kernel)  # the first convolution of the first block
+    assert network(IMAGES).numpy() == pytest.approx(before, abs=1e-4)
+
+
+def test_a_saved_model_loads_in_plain_keras(tmp_path: Path) -> None:
+    network = model("cnn")
+    save_model(tmp_path, network, ("a", "b", "c", "d", "e", "f"), 32)
+    plain = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert plain(IMAGES).numpy() == pytest.approx(network(IMAGES).numpy(), abs=1e-6)
+    assert load_classes(tmp_path) == (("a", "b", "c", "d", "e", "f"), 32)
+
+
+def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
+    save_model(tmp_path, model("logreg"), tuple("abcdef"), 32)
+    whole = (tmp_path / "model.keras").read_bytes()
+    (tmp_path / "model.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"model\.keras: damaged or not whole"):
+        load_model(tmp_path)
+
+
+def test_a_missing_model_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--resume auto"):
+        load_model(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def body() -> keras.Model:
+    """A MobileNetV2 whose weights are unlike those of a fresh one."""
+    keras.utils.set_random_seed(11)
+    return keras.applications.MobileNetV2(
+        input_shape=(32, 32, 3), include_top=False, pooling="avg", weights=None
+    )
+
+
+@pytest.mark.parametrize("form", ["whole.keras", "whole.h5", "only.weights.h5"])
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_transfer_takes_the_weights_of_a_file(tmp_path: Path, body: keras.Model, form: str) -> None:
+    path = tmp_path / form
+    body.save_weights(path) if form.startswith("only") else body.save(path)
+    network = build_model(TrainConfig(model="mobilenet", weights=str(path)), 32, 6, 0)
+    assert len(network.trainable_variables) == 2  # the last layer
+    kernel, bias = (v.numpy() for v in network.trainable_variables)
+    features = body(IMAGES / 127.5 - 1.0, training=False).numpy()
+    assert network(IMAGES, training=True).numpy() == pytest.approx(
+        features @ kernel + bias, abs=1e-4
+    )
+
+
+def _gone(folder: Path) -> Path:
+    return folder / "gone.h5"
+
+
+def _other_form(folder: Path) -> Path:
+    (folder / "weights.pt").write_bytes(b"PK")
+    return folder / "weights.pt"
+
+
+def _damaged(folder: Path) -> Path:
+    (folder / "weights.h5").write_bytes(b"no HDF5 at all")
+    return folder / "weights.h5"
+
+
+def _other_network(folder: Path) -> Path:
+    model("logreg").save(folder / "weights.keras")
+    return folder / "weights.keras"
+
+
+@pytest.mark.parametrize("make", [_gone, _other_form, _damaged, _other_network])
+def test_wrong_weights_are_one_line(tmp_path: Path, make: object) -> None:
+    assert callable(make)
+    config = TrainConfig(model="mobilenet", weights=str(make(tmp_path)))
+    with pytest.raises(UserError) as caught:
+        build_model(config, 32, 6, 0)
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].startswith("weights: ")

@@ -1,0 +1,119 @@
+"""Figures and pages: they are drawn, hold what they should, and survive odd names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hvdcore.errors import UserError
+from hvdcore.run_dir import RunDir
+from image_cls.comparison import Trial, comparison_table, efficiency, speed_up, write_comparison
+from image_cls.figures import Mistake, draw_confusion, draw_mistakes, draw_rows
+from image_cls.report import report_runs
+
+ODD_NAMES = ("海", "<b>forest</b>", "a rather long name of a class")
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
+
+
+def is_drawn(path: Path) -> bool:
+    with Image.open(path) as image:
+        return len(image.convert("L").getcolors(1 << 24) or ()) > 10
+
+
+def test_figures_are_drawn_for_odd_names_and_the_same_each_time(tmp_path: Path) -> None:
+    matrix = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 9]])
+    mistakes = [Mistake(0, 0, 1, 0.9), Mistake(4, 2, 0, 0.5)]
+    for name in ("first", "second"):
+        draw_confusion(tmp_path / name / "c.png", matrix, ODD_NAMES, "test")
+        draw_mistakes(tmp_path / name / "m.png", mistakes, PIXELS, ODD_NAMES, "mistakes")
+        draw_rows(tmp_path / name / "r.png", [PIXELS] * 3, ODD_NAMES, list("abcde"), "rows")
+    for name in ("c.png", "m.png", "r.png"):
+        assert is_drawn(tmp_path / "first" / name)
+        first, second = (tmp_path / run / name for run in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_no_mistakes_is_a_figure_too(tmp_path: Path) -> None:
+    path = draw_mistakes(tmp_path / "m.png", [], PIXELS, ODD_NAMES, "mistakes")
+    assert is_drawn(path)
+
+
+def finished_run(path: Path, model: str = "cnn", size: int = 1, speed: float = 100.0) -> RunDir:
+    """A run as training leaves it, with scores by hand."""
+    run = RunDir.create(path, "image_cls", {"model": model})
+    scores = {
+        "loss": 0.5, "accuracy": 0.75, "macro_f1": 0.7, "num_images": 4,
+        "classes": {
+            "sea": {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2},
+            "<i>ice</i>": {"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2},
+        },
+        "confusion_matrix": [[1, 1], [0, 2]],
+    }  # fmt: skip
+    report = {
+        "schema": 1, "package": "image_cls", "model": model, "num_parameters": 1234, "size": size,
+        "global_batch_size": 32, "seed": 0, "epochs": 2, "steps": 20, "seconds": 60.0 / size,
+        "samples_per_second": speed, "weights_sha256": "0" * 64, "num_train_images": 320,
+        "val": scores, "test": scores,
+    }  # fmt: skip
+    run.write_json("report.json", report)
+    for step in (0, 10, 20):
+        values = {"loss": 1.0, "accuracy": step / 40, "seconds": 3.0 * step / size}
+        run.append_metrics({"step": step, "epoch": step // 10, "split": "val", **values})
+    return run
+
+
+def test_a_page_about_one_run(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    Image.fromarray(PIXELS[0]).save(run.figures / "confusion.png")
+    page = report_runs([run.path], None).read_text(encoding="utf-8")
+    for text in ("0.7500", "0.667", "1,234", "&lt;i&gt;ice&lt;/i&gt;", "Confusion matrix"):
+        assert text in page
+    assert "<i>ice" not in page
+    assert is_drawn(run.figures / "accuracy.png")
+
+
+def test_a_page_about_several_runs_needs_a_place(tmp_path: Path) -> None:
+    runs = [finished_run(tmp_path / name).path for name in ("a", "b")]
+    with pytest.raises(UserError, match="several runs need --output-dir"):
+        report_runs(runs, None)
+    page = report_runs(runs, tmp_path / "both").read_text(encoding="utf-8")
+    assert "Classes on test of a" in page
+    assert "Classes on test of b" in page
+
+
+def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", "image_cls", {})
+    with pytest.raises(UserError, match=r"no report\.json; finish the training"):
+        report_runs([run.path], None)
+
+
+def test_speed_up_and_efficiency_by_hand(tmp_path: Path) -> None:
+    trials = [
+        Trial.of(finished_run(tmp_path / f"{model}{size}", model, size, speed))
+        for model, size, speed in (
+            ("cnn", 1, 100.0), ("cnn", 2, 150.0), ("mlp", 2, 80.0), ("mlp", 4, 120.0),
+        )
+    ]  # fmt: skip
+    assert [speed_up(t, trials) for t in trials] == [1.0, 1.5, 1.0, 1.5]
+    assert [efficiency(t, trials) for t in trials] == [1.0, 0.75, 1.0, 0.75]
+    assert trials[1].curve == ((0.0, 0.0), (15.0, 0.25), (30.0, 0.5))
+    header, first, *_ = comparison_table(trials)
+    assert dict(zip(header, first, strict=True)) == {
+        "model": "cnn", "ranks": "1", "parameters": "1,234", "test accuracy": "0.7500",
+        "seconds": "60.0", "images/s": "100", "speed-up": "1.00", "efficiency": "1.00",
+    }  # fmt: skip
+    page = write_comparison(tmp_path / "out", trials)
+    assert "1.50" in page.read_text(encoding="utf-8")
+    assert is_drawn(tmp_path / "out" / "figures" / "comparison.png")
+    saved = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
+    assert [row["size"] for row in saved] == [1, 2, 2, 4]
+
+
+def test_a_run_too_short_for_a_speed_has_none(tmp_path: Path) -> None:
+    trial = Trial.of(finished_run(tmp_path / "run", speed=0.0))
+    assert speed_up(trial, [trial]) is None
+    assert comparison_table([trial])[1][-2:] == ["-", "-"]
