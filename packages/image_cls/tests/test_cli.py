@@ -92,12 +92,18 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     assert "a file; give the folder" in problem
 
 
-@pytest.mark.parametrize("verb", ["predict", "report"])
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "report"])
 def test_no_run(tmp_path: Path, verb: str) -> None:
     picture = write_scenes(tmp_path / "scenes", 1) / "waves" / "0.png"
     inputs = [str(picture)] if verb == "predict" else []
     (problem,) = wrong(verb, str(tmp_path / "nothing"), *inputs)
     assert "no such run directory" in problem
+
+
+def test_evaluate_names_all_that_is_wrong(tmp_path: Path) -> None:
+    problems = wrong("evaluate", str(tmp_path), "--split", "dev")
+    assert problems[0] == "split: got 'dev'; give one of train, val, test"
+    assert "not a run directory" in problems[1]
 
 
 def test_predict_names_all_that_is_wrong(tmp_path: Path) -> None:

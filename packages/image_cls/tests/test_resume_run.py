@@ -89,11 +89,9 @@ def finish_and_compare(run_dir: Path, scenes: Path, undisturbed: Run) -> None:
     assert resumed.losses("val") == undisturbed.losses("val")
 
 
-def test_two_kills_change_nothing(folder: Path, scenes: Path, undisturbed: Run) -> None:
-    draw = random.Random(1)
-    for _ in range(2):
-        kill_at_random(folder / "two", scenes, draw)
-    finish_and_compare(folder / "two", scenes, undisturbed)
+def test_a_kill_changes_nothing(folder: Path, scenes: Path, undisturbed: Run) -> None:
+    kill_at_random(folder / "one", scenes, random.Random(1))
+    finish_and_compare(folder / "one", scenes, undisturbed)
 
 
 @pytest.mark.proof

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from hvdcore.errors import Problems
-from hvdcore.schedule import check_schedule
-from hvdcore.sharding import check_shardable, num_steps
-from image_cls.config import TrainConfig
-from image_cls.image_data import ImageData, Part
-from image_cls.show import prepare_with_bar
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["check_before_start", "check_run", "total_steps", "train_part", "warmup_steps"]
+from hvdcore.errors import Problems
+from hvdcore.run_dir import RunDir
+from hvdcore.schedule import check_schedule
+from image_cls.config import TrainConfig
+from image_cls.saved_model import load_classes
+from image_cls.splits import PARTS
+
+if TYPE_CHECKING:
+    from image_cls.image_data import ImageData, Part
+
+__all__ = [
+    "check_before_start",
+    "check_evaluation",
+    "check_run",
+    "total_steps",
+    "train_part",
+    "warmup_steps",
+]
 
 
 def check_before_start(config: TrainConfig, np: int | None) -> None:
@@ -21,7 +35,27 @@ def check_before_start(config: TrainConfig, np: int | None) -> None:
     Raises:
         UserError: the data, or what is asked of it.
     """
+    from image_cls.show import prepare_with_bar
+
     check_run(config, prepare_with_bar(config), np or 1)
+
+
+def check_evaluation(path: Path, splits: Sequence[str]) -> RunDir:
+    """A run with a saved model, to be scored on these parts.
+
+    Raises:
+        UserError: there is none, or no such part.
+    """
+    problems = Problems()
+    for split in splits:
+        if split not in PARTS:
+            problems.add("split", f"got {split!r}; give one of {', '.join(PARTS)}")
+    run = RunDir(path)
+    with problems.catching():
+        run = RunDir.open(path)
+        load_classes(run.model)
+    problems.raise_if_any()
+    return run
 
 
 def check_run(config: TrainConfig, data: ImageData, size: int) -> None:
@@ -30,6 +64,8 @@ def check_run(config: TrainConfig, data: ImageData, size: int) -> None:
     Raises:
         UserError: with every reason why it cannot be.
     """
+    from hvdcore.sharding import check_shardable  # which loads NumPy
+
     problems = Problems()
     with problems.catching():
         n = len(train_part(config, data))
@@ -53,7 +89,7 @@ def train_part(config: TrainConfig, data: ImageData) -> Part:
 
 def total_steps(config: TrainConfig, n: int) -> int:
     """Updates of the whole run: `max_steps`, or the steps of all epochs."""
-    return config.max_steps or config.epochs * num_steps(n, config.global_batch_size, False)
+    return config.max_steps or config.epochs * -(-n // config.global_batch_size)
 
 
 def warmup_steps(config: TrainConfig, steps: int) -> int:

@@ -146,12 +146,19 @@ def evaluate(
 ) -> None:
     """Score a trained model exactly: loss, accuracy, macro F1, each class."""
 
+    splits = split or ["val", "test"]
+
+    def check() -> None:
+        from image_cls.check import check_evaluation
+
+        check_evaluation(run_dir, splits)
+
     def work() -> int:
         from image_cls.score import score_run
 
-        return score_run(run_dir, data, split or ["val", "test"])
+        return score_run(run_dir, data, splits)
 
-    run(work, np, hosts, stall_timeout)
+    run(work, np, hosts, stall_timeout, check=check)
 
 
 @app.command()

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hvdcore.keras
-from hvdcore.errors import Problems, UserError
+from hvdcore.errors import UserError
 from hvdcore.logs import get_logger, setup_logging
-from hvdcore.run_dir import RunDir
+from image_cls.check import check_evaluation
 from image_cls.config import TrainConfig
 from image_cls.evaluate import classifier, evaluate
 from image_cls.open_data import open_data_on_all_ranks
 from image_cls.saved_model import load_classes, load_model
-from image_cls.splits import PARTS
 
 logger = get_logger(__name__)
 
@@ -30,8 +29,7 @@ def score_run(path: Path, data: str | None, splits: Sequence[str]) -> int:
     """
     world = hvdcore.keras.init()
     setup_logging(world, None)
-    _check_splits(splits)
-    run = RunDir.open(path)
+    run = check_evaluation(path, splits)
     classes, size = load_classes(run.model)
     config = TrainConfig.model_validate(run.read_config())
     if data is not None:
@@ -54,11 +52,3 @@ def score_run(path: Path, data: str | None, splits: Sequence[str]) -> int:
     if world.is_root:
         print(json.dumps(scores, indent=2, ensure_ascii=False), flush=True)
     return 0
-
-
-def _check_splits(splits: Sequence[str]) -> None:
-    problems = Problems()
-    for split in splits:
-        if split not in PARTS:
-            problems.add("split", f"got {split!r}; give one of {', '.join(PARTS)}")
-    problems.raise_if_any()
