@@ -142,6 +142,18 @@ def test_loss_of_uniform_logits_is_the_log_of_the_vocabulary() -> None:
     assert model.loss(tokens, targets, "none").shape == (120,)
 
 
+@pytest.mark.parametrize(("temperature", "probability"), [(1.0, 3 / 4), (0.5, 9 / 10)])
+def test_temperature_divides_the_logits_of_the_loss(
+    monkeypatch: pytest.MonkeyPatch, temperature: float, probability: float
+) -> None:
+    """Logits ln 3 and 0 are odds of 3 to 1; at half the temperature, of 9 to 1."""
+    logits = torch.tensor([math.log(3.0), 0.0])
+    monkeypatch.setattr(Transformer, "forward", lambda _, tokens: logits.expand(*tokens.shape, 2))
+    tokens = torch.zeros(2, 4, dtype=torch.int64)
+    loss = Transformer(TINY).loss(tokens, tokens, "mean", temperature)
+    assert loss.item() == pytest.approx(-math.log(probability))
+
+
 @pytest.mark.parametrize("attention_every", [1, 2])
 @torch.no_grad()
 def test_a_token_changes_nothing_before_it(attention_every: int) -> None:

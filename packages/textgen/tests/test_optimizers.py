@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from textgen.config import TrainConfig
 from textgen.model import ModelConfig, Transformer
 from textgen.muon import muon_updates, orthogonalize
 from textgen.optimizers import (
@@ -17,6 +18,7 @@ from textgen.optimizers import (
     set_learning_rate_fraction,
     update_cost,
 )
+from textgen.training import optimizer_config
 
 CONFIG = ModelConfig(61, 16, 2, 4, 2, 32, 40)
 
@@ -74,6 +76,14 @@ def test_parts_of_the_parameters_update_as_the_whole() -> None:
             part.step()
     for (name, ours), (_, theirs) in zip(named, model.named_parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_the_flags_reach_the_optimizer() -> None:
+    flags = {"learning_rate": 0.5, "weight_decay": 0.25, "momentum": 0.75}
+    settings = optimizer_config(TrainConfig(**flags))
+    assert {name: getattr(settings, name) for name in flags} == flags
+    silent = optimizer_config(TrainConfig())
+    assert silent == OptimizerConfig()
 
 
 def test_no_parameters_is_an_optimizer_too() -> None:

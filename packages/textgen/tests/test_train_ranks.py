@@ -77,6 +77,14 @@ def test_accumulation_is_the_same_run(folder: Path, book: Path, one_rank: Run) -
     assert run.losses("val") == pytest.approx(one_rank.losses("val"), abs=1e-5)
 
 
+def test_the_training_temperature_is_for_training_alone(
+    folder: Path, book: Path, one_rank: Run
+) -> None:
+    run = train(folder / "cool", book, *FLAGS, "--train-temperature", "0.5").check()
+    assert run.losses("val")[0] == one_rank.losses("val")[0]
+    assert run.losses("train")[12] != pytest.approx(one_rank.losses("train")[12], abs=1e-3)
+
+
 def test_fewer_ranks_than_asked_for_is_an_error(folder: Path, book: Path) -> None:
     launcher = (str(find_program("mpirun")), "-np", "2", "--oversubscribe")
     run = train(folder / "three", book, *FLAGS, "--np", "3", launcher=launcher)

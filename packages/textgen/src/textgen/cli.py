@@ -67,6 +67,8 @@ def train(
     warmup_steps: options.WarmupSteps = None,
     final_learning_rate_fraction: options.FinalFraction = None,
     weight_decay: options.WeightDecay = None,
+    momentum: options.Momentum = None,
+    train_temperature: options.TrainTemperature = None,
     clip_norm: options.ClipNorm = None,
     per_rank_batch_size: options.PerRankBatchSize = None,
     eval_batch_size: options.EvalBatchSize = None,

@@ -65,6 +65,11 @@ class OptimizerFields(BaseModel):
     final_learning_rate_fraction: float = Field(0.0, ge=0.0, le=1.0)
     weight_decay: float | None = Field(None, ge=0.0)
     """Decoupled weight decay; the default is the optimizer's."""
+    momentum: float = Field(0.95, ge=0.0, lt=1.0)
+    """Muon's, with Nesterov's look-ahead."""
+    train_temperature: float = Field(1.0, gt=0.0, le=10.0)
+    """What logits are divided by in the training loss, and nowhere else. A model trained below 1 is
+    less sure of what it writes; the train curve shows the loss at this temperature."""
     clip_norm: float = Field(1.0, gt=0.0)
     """Global gradient norm above which gradients are scaled down."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -103,11 +103,18 @@ class Transformer(nn.Module):
         return logits
 
     def loss(
-        self, tokens: Tensor, targets: Tensor, reduction: Literal["sum", "mean", "none"] = "sum"
+        self,
+        tokens: Tensor,
+        targets: Tensor,
+        reduction: Literal["sum", "mean", "none"] = "sum",
+        temperature: float = 1.0,
     ) -> Tensor:
         """Negative log-likelihood in nats of targets [B, T] given tokens [B, T].
 
-        Targets of -100 count for nothing. 'none' gives [B * T].
+        Targets of -100 count for nothing. 'none' gives [B * T]. Logits are divided by the
+        temperature; only at 1 is the loss that of the model as it is.
         """
         logits = self(tokens).flatten(0, 1).float()
+        if temperature != 1.0:
+            logits = logits / temperature
         return F.cross_entropy(logits, targets.flatten(), reduction=reduction)

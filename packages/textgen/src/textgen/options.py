@@ -55,6 +55,13 @@ Schedule = Annotated[
 ]
 WarmupSteps = Annotated[int | None, typer.Option(**WHOLE, help="Steps up to the peak rate.")]
 WeightDecay = Annotated[float | None, typer.Option(**REAL, help="Decoupled weight decay.")]
+Momentum = Annotated[float | None, typer.Option(**REAL, help="Muon's momentum.")]
+TrainTemperature = Annotated[
+    float | None,
+    typer.Option(
+        **REAL, help="Divides the logits in the training loss alone; below 1 tames overconfidence."
+    ),
+]
 ClipNorm = Annotated[float | None, typer.Option(**REAL, help="Largest global gradient norm.")]
 PerRankBatchSize = Annotated[
     int | None,

@@ -157,7 +157,9 @@ def update(
     for start in range(0, len(tokens), micro):
         with precision(training):
             loss = training.model.loss(
-                tokens[start : start + micro], targets[start : start + micro]
+                tokens[start : start + micro],
+                targets[start : start + micro],
+                temperature=config.train_temperature,
             )
         (loss / num_tokens).backward()
         loss_sum += loss.item()

@@ -188,6 +188,7 @@ def optimizer_config(config: TrainConfig) -> OptimizerConfig:
         for name, value in (
             ("learning_rate", config.learning_rate),
             ("weight_decay", config.weight_decay),
+            ("momentum", config.momentum),
         )
         if value is not None
     }
