@@ -38,8 +38,8 @@ def new_model() -> Any:
 def our_step() -> Step:
     """A step as `image-cls train` makes it, without its running average."""
     import hvdcore.keras
-    from image_cls.batches import Batch, smoothed
-    from image_cls.steps import Steps
+    from hvdcore.keras.classifier import Batch, smoothed
+    from hvdcore.keras.classifier.steps import Steps
 
     world = hvdcore.keras.init()
     model, optimizer = new_model()
@@ -47,8 +47,7 @@ def our_step() -> Step:
     steps = Steps(model, model, optimizer, ema_decay=0.0, xla=False)
 
     def step(images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
-        ones = np.ones(len(labels), dtype=np.float32)
-        batch = Batch(images, smoothed(labels, CLASSES, 0.1), ones)
+        batch = Batch.of((images,), smoothed(labels, CLASSES, 0.1), len(labels))
         gradients, _ = steps.reduce(steps.gradients(batch, len(labels) * world.size, False))
         steps.update(gradients, LEARNING_RATE, 0)
 

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from hvdcore.keras.classifier import filled_up, smoothed
 from image_cls.augment import NUM_DRAWS, apply_changes, blending, changes, draws_of_epoch
-from image_cls.batches import BatchReader, filled_up, smoothed
+from image_cls.batches import BatchReader
 from image_cls.config import TrainConfig
 from image_cls.image_data import Part
 
@@ -57,20 +58,20 @@ def test_a_sample_is_changed_alike_in_any_batch(rows: int) -> None:
         indices = np.arange(start, min(9, start + rows))
         alone = BatchReader(pictures, 3, rows, wild).read(4, indices)
         here = slice(start, start + len(indices))
-        assert (alone.images[: len(indices)] == together.images[here]).all()
+        assert (alone.inputs[0][: len(indices)] == together.inputs[0][here]).all()
         assert (alone.targets[: len(indices)] == together.targets[here]).all()
 
 
 def test_epochs_differ() -> None:
     reader = BatchReader(part(), 3, 9, config(crop_area=0.5))
-    first, second = (reader.read(epoch, np.arange(9)).images for epoch in (0, 1))
+    first, second = (reader.read(epoch, np.arange(9)).inputs[0] for epoch in (0, 1))
     assert all((a != b).any() for a, b in zip(first, second, strict=True))
 
 
 def test_a_batch_is_filled_up_with_rows_that_weigh_nothing() -> None:
     batch = BatchReader(part(), 3, 4, config()).read(0, np.array([2, 7]))
     assert batch.weights.tolist() == [1, 1, 0, 0]
-    assert batch.images.shape == (4, 16, 16, 3)
+    assert batch.inputs[0].shape == (4, 16, 16, 3)
     assert batch.targets[:2].tolist() == [[0, 0, 1], [0, 1, 0]]
 
 
@@ -142,7 +143,7 @@ def test_blended_targets_have_the_shares_of_the_pictures() -> None:
         np.stack([np.full((16, 16, 3), v, np.uint8) for v in (0, 200)]), np.array([0, 1]), ["", ""]
     )
     batch = BatchReader(pictures, 2, 2, config(mixup=1.0)).read(0, np.arange(2))
-    brightness = batch.images[:, 0, 0, 0] / 200.0
+    brightness = batch.inputs[0][:, 0, 0, 0] / 200.0
     assert batch.targets[:, 1] == pytest.approx(brightness, abs=1e-4)
     assert batch.targets.sum(axis=1) == pytest.approx([1, 1])
 
@@ -160,4 +161,4 @@ def test_filled_up_keeps_what_fits() -> None:
 def test_linear_models_see_pictures_as_they_are() -> None:
     settings = TrainConfig(model="logreg", label_smoothing=0.0)
     batch = BatchReader(part(), 3, 9, settings).read(0, np.arange(9))
-    assert (batch.images == part().pixels).all()
+    assert (batch.inputs[0] == part().pixels).all()

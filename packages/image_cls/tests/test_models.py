@@ -8,10 +8,13 @@ import keras
 import numpy as np
 import pytest
 
+from hvdcore.classifier.model_folder import load_classes
 from hvdcore.errors import UserError
+from hvdcore.keras import init
+from hvdcore.keras.classifier import Batch, load_model, save_model
+from hvdcore.keras.classifier.steps import Steps
 from image_cls.config import TrainConfig
 from image_cls.models import LEARNING_RATES, build_model
-from image_cls.saved_model import load_classes, load_model, save_model
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
 
@@ -42,6 +45,25 @@ def test_a_sample_does_not_see_its_batch(name: str) -> None:
     assert alone == pytest.approx(together, abs=1e-4)
 
 
+@pytest.mark.parametrize("name", ["logreg", "cnn"])
+def test_gradients_of_a_batch_are_the_sum_of_its_parts(name: str) -> None:
+    """What makes N ranks equal to one, rows that only fill up included."""
+    init()
+    network = model(name)
+    steps = Steps(network, network, keras.optimizers.SGD(1.0), ema_decay=0.0, xla=False)
+    targets = np.eye(6, dtype=np.float32)[:4]
+
+    def gradients(rows: slice, fill: int) -> list[np.ndarray]:
+        batch = Batch.of((IMAGES[rows],), targets[rows], fill)
+        return [g.numpy() for g in steps.gradients(batch, 4, stop=False)]
+
+    whole, first, second = (
+        gradients(slice(*rows), fill) for *rows, fill in ((0, 4, 4), (0, 3, 3), (3, 4, 3))
+    )
+    for full, one, other in zip(whole, first, second, strict=True):
+        assert one + other == pytest.approx(full, abs=1e-5 * max(1.0, float(np.abs(full).max())))
+
+
 def test_the_seed_decides_the_weights() -> None:
     first, again, other = model("cnn", 1), model("cnn", 1), model("cnn", 2)
     weights = [m.trainable_variables[0].numpy() for m in (first, again, other)]
@@ -65,14 +87,14 @@ def test_blocks_begin_as_the_identity() -> None:
 
 def test_a_saved_model_loads_in_plain_keras(tmp_path: Path) -> None:
     network = model("cnn")
-    save_model(tmp_path, network, ("a", "b", "c", "d", "e", "f"), 32)
+    save_model(tmp_path, network, tuple("abcdef"), {"image_size": 32})
     plain = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     assert plain(IMAGES).numpy() == pytest.approx(network(IMAGES).numpy(), abs=1e-6)
-    assert load_classes(tmp_path) == (("a", "b", "c", "d", "e", "f"), 32)
+    assert load_classes(tmp_path) == tuple("abcdef")
 
 
 def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
-    save_model(tmp_path, model("logreg"), tuple("abcdef"), 32)
+    save_model(tmp_path, model("logreg"), tuple("abcdef"), {"image_size": 32})
     whole = (tmp_path / "model.keras").read_bytes()
     (tmp_path / "model.keras").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"model\.keras: damaged or not whole"):

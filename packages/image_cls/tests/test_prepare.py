@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
 from image_cls.build_data import DataRequest
 from image_cls.config import TrainConfig
 from image_cls.image_data import ImageData
 from image_cls.listing import list_scenes
 from image_cls.prepare import default_cache_dir, prepare, summary
-from image_cls.splits import Row, select
 from image_cls.testing import write_scenes
 
 

@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hvdcore.classifier.comparison import (
+    Trial,
+    comparison_table,
+    efficiency,
+    speed_up,
+    write_comparison,
+)
+from hvdcore.classifier.figures import Mistake, draw_confusion
 from hvdcore.errors import UserError
 from hvdcore.run_dir import RunDir
-from image_cls.comparison import Trial, comparison_table, efficiency, speed_up, write_comparison
-from image_cls.figures import Mistake, draw_confusion, draw_mistakes, draw_rows
+from image_cls.figures import draw_mistakes, draw_rows
 from image_cls.report import report_runs
+from image_cls.words import WORDS
 
 ODD_NAMES = ("海", "<b>forest</b>", "a rather long name of a class")
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
@@ -29,9 +37,11 @@ def test_figures_are_drawn_for_odd_names_and_the_same_each_time(tmp_path: Path) 
     mistakes = [Mistake(0, 0, 1, 0.9), Mistake(4, 2, 0, 0.5)]
     for name in ("first", "second"):
         draw_confusion(tmp_path / name / "c.png", matrix, ODD_NAMES, "test")
+        sure = np.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]])
+        draw_reliability(tmp_path / name / "b.png", sure, np.array([0, 2]), "test")
         draw_mistakes(tmp_path / name / "m.png", mistakes, PIXELS, ODD_NAMES, "mistakes")
         draw_rows(tmp_path / name / "r.png", [PIXELS] * 3, ODD_NAMES, list("abcde"), "rows")
-    for name in ("c.png", "m.png", "r.png"):
+    for name in ("c.png", "b.png", "m.png", "r.png"):
         assert is_drawn(tmp_path / "first" / name)
         first, second = (tmp_path / run / name for run in ("first", "second"))
         assert first.read_bytes() == second.read_bytes()
@@ -46,7 +56,7 @@ def finished_run(path: Path, model: str = "cnn", size: int = 1, speed: float = 1
     """A run as training leaves it, with scores by hand."""
     run = RunDir.create(path, "image_cls", {"model": model})
     scores = {
-        "loss": 0.5, "accuracy": 0.75, "macro_f1": 0.7, "num_images": 4,
+        "loss": 0.5, "accuracy": 0.75, "macro_f1": 0.7, "num_samples": 4,
         "classes": {
             "sea": {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2},
             "<i>ice</i>": {"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2},
@@ -56,7 +66,7 @@ def finished_run(path: Path, model: str = "cnn", size: int = 1, speed: float = 1
     report = {
         "schema": 1, "package": "image_cls", "model": model, "num_parameters": 1234, "size": size,
         "global_batch_size": 32, "seed": 0, "epochs": 2, "steps": 20, "seconds": 60.0 / size,
-        "samples_per_second": speed, "weights_sha256": "0" * 64, "num_train_images": 320,
+        "samples_per_second": speed, "weights_sha256": "0" * 64, "num_train_samples": 320,
         "val": scores, "test": scores,
     }  # fmt: skip
     run.write_json("report.json", report)
@@ -101,12 +111,12 @@ def test_speed_up_and_efficiency_by_hand(tmp_path: Path) -> None:
     assert [speed_up(t, trials) for t in trials] == [1.0, 1.5, 1.0, 1.5]
     assert [efficiency(t, trials) for t in trials] == [1.0, 0.75, 1.0, 0.75]
     assert trials[1].curve == ((0.0, 0.0), (15.0, 0.25), (30.0, 0.5))
-    header, first, *_ = comparison_table(trials)
+    header, first, *_ = comparison_table(trials, WORDS)
     assert dict(zip(header, first, strict=True)) == {
         "model": "cnn", "ranks": "1", "parameters": "1,234", "test accuracy": "0.7500",
         "seconds": "60.0", "images/s": "100", "speed-up": "1.00", "efficiency": "1.00",
     }  # fmt: skip
-    page = write_comparison(tmp_path / "out", trials)
+    page = write_comparison(tmp_path / "out", trials, WORDS)
     assert "1.50" in page.read_text(encoding="utf-8")
     assert is_drawn(tmp_path / "out" / "figures" / "comparison.png")
     saved = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
@@ -116,4 +126,4 @@ def test_speed_up_and_efficiency_by_hand(tmp_path: Path) -> None:
 def test_a_run_too_short_for_a_speed_has_none(tmp_path: Path) -> None:
     trial = Trial.of(finished_run(tmp_path / "run", speed=0.0))
     assert speed_up(trial, [trial]) is None
-    assert comparison_table([trial])[1][-2:] == ["-", "-"]
+    assert comparison_table([trial], WORDS)[1][-2:] == ["-", "-"]

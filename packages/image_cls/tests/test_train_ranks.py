@@ -45,7 +45,7 @@ def test_any_number_of_ranks_trains_the_same_model(
     for split in ("train", "val", "test"):
         there, here = one_rank.report[split], run.report[split]
         assert here["loss"] == pytest.approx(there["loss"], **CLOSE)
-        assert here["num_images"] == there["num_images"]
+        assert here["num_samples"] == there["num_samples"]
     assert run.report["test"]["confusion_matrix"] == one_rank.report["test"]["confusion_matrix"]
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from image_cls.predict import Prediction, to_csv, to_json
 from image_cls.testing import Run, command, run, train, write_scenes
 
 pytestmark = pytest.mark.ranks
@@ -94,19 +93,3 @@ def test_early_stopping_is_the_same_on_all_ranks(folder: Path, scenes: Path) -> 
     best = min(steps[1:], key=lambda step: losses[step])
     assert done.report["chosen_step"] == best
     assert done.report["steps"] == steps[-1] == best + 4 < 60
-
-
-def test_the_forms_of_predictions_by_hand() -> None:
-    answers = [Prediction("a, b.png", (0.25, 0.75)), Prediction("x", skipped="zero bytes")]
-    assert to_csv(answers, ("sea", "ice")) == (
-        "file,class,probability,sea,ice,skipped\n"
-        '"a, b.png",ice,0.750000,0.250000,0.750000,\n'
-        "x,,,,,zero bytes\n"
-    )
-    assert json.loads(to_json(answers, ("sea", "ice"))) == [
-        {
-            "file": "a, b.png", "class": "ice", "probability": 0.75,
-            "probabilities": {"sea": 0.25, "ice": 0.75},
-        },
-        {"file": "x", "skipped": "zero bytes"},
-    ]  # fmt: skip

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
+from hvdcore.testing_resume import StoppedRun
 from textgen.testing import TINY, Run, command, environment, train, write_book
 
 pytestmark = pytest.mark.ranks
@@ -37,126 +35,57 @@ def undisturbed(folder: Path, book: Path) -> Run:
     return train(folder / "undisturbed", book, *FLAGS, *SIZE).check()
 
 
-def start(run_dir: Path, book: Path, *flags: str) -> subprocess.Popen[str]:
-    line = ["train", "--data", str(book), "--output-dir", str(run_dir), "--resume", "auto"]
-    return subprocess.Popen(
-        command(*line, *TINY, *FLAGS, *flags),
-        env=environment(run_dir.parent / "cache"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+def stopped(folder: Path, name: str, book: Path, *flags: str) -> StoppedRun:
+    line = ["train", "--data", str(book), "--output-dir", str(folder / name), "--resume", "auto"]
+    return StoppedRun(
+        folder / name, command(*line, *TINY, *FLAGS, *flags), environment(folder / "cache")
     )
 
 
-def checkpoints(run_dir: Path, pattern: str = "step-*") -> set[str]:
-    return {path.name for path in (run_dir / "checkpoints").glob(pattern)}
-
-
-def wait_for(run_dir: Path, pattern: str, process: subprocess.Popen[str]) -> None:
-    """Until a checkpoint appears that was not there, or the run ends."""
-    before = checkpoints(run_dir, pattern)
-    while process.poll() is None and not checkpoints(run_dir, pattern) - before:
-        time.sleep(0.001)
-
-
-def rank_pids(launcher: subprocess.Popen[str]) -> list[int]:
-    family = psutil.Process(launcher.pid).children(recursive=True)
-    return [p.pid for p in family if "HVDCORE_SUPERVISED" in p.environ()]
-
-
-def kill_at_random(run_dir: Path, book: Path, draw: random.Random) -> bool:
-    """Start or go on, and SIGKILL one rank at a random moment, or while a checkpoint is written.
-
-    Returns:
-        Whether the kill came before the run's end.
-    """
-    process = start(run_dir, book, *SIZE)
-    wait_for(run_dir, "step-*", process)
-    if draw.random() < 0.5:
-        wait_for(run_dir, ".writing-*", process)
-    else:
-        time.sleep(draw.uniform(0.0, 0.05))  # some steps: a run has forty
-    for pid in draw.sample(pids := rank_pids(process), k=min(1, len(pids))):
-        signal_if_there(pid, signal.SIGKILL)
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode in (0, 1), stderr
-    if process.returncode == 1:
-        assert "killed by SIGKILL" in stderr
-    return process.returncode == 1
-
-
-def signal_if_there(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def finish_and_compare(run_dir: Path, book: Path, undisturbed: Run) -> None:
-    process = start(run_dir, book, *SIZE)
-    _, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0, stderr
-    resumed = Run(run_dir, 0, "", stderr)
-    assert resumed.report["weights_sha256"] == undisturbed.report["weights_sha256"]
-    assert resumed.losses("train") == undisturbed.losses("train")
-    assert resumed.losses("val") == undisturbed.losses("val")
-
-
 def test_three_kills_change_nothing(folder: Path, book: Path, undisturbed: Run) -> None:
-    draw = random.Random(1)
-    assert sum(kill_at_random(folder / "three", book, draw) for _ in range(3)) >= 2
-    finish_and_compare(folder / "three", book, undisturbed)
+    draw, run = random.Random(1), stopped(folder, "three", book, *SIZE)
+    assert sum(run.kill_at_random(draw) for _ in range(3)) >= 2
+    run.finish_as(undisturbed)
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("seed", range(4))
 def test_twenty_kills_change_nothing(folder: Path, book: Path, undisturbed: Run, seed: int) -> None:
-    draw = random.Random(100 + seed)
-    kills = [kill_at_random(folder / f"twenty{seed}", book, draw) for _ in range(5)]
+    draw, run = random.Random(100 + seed), stopped(folder, f"twenty{seed}", book, *SIZE)
+    kills = [run.kill_at_random(draw) for _ in range(5)]
     assert sum(kills) >= 3  # a quick machine may come to the end before a kill does
-    finish_and_compare(folder / f"twenty{seed}", book, undisturbed)
+    run.finish_as(undisturbed)
 
 
 def test_sigterm_saves_and_leaves_with_143(folder: Path, book: Path, undisturbed: Run) -> None:
-    run_dir = folder / "sigterm"
-    process = start(run_dir, book, *SIZE)
-    wait_for(run_dir, "step-*", process)
-    process.terminate()
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 143, stderr
-    stopped_at = max(checkpoints(run_dir))
-    assert stopped_at < "step-00000040"
-    finish_and_compare(run_dir, book, undisturbed)
+    run = stopped(folder, "sigterm", book, *SIZE)
+    run.terminate_after_a_checkpoint()
+    assert max(run.checkpoints()) < "step-00000040"
+    run.finish_as(undisturbed)
 
 
 @pytest.mark.parametrize("ranks", ["1", "2"])
 def test_sigterm_while_the_corpus_is_read_ends_at_once(folder: Path, ranks: str) -> None:
     """Before the first step there is nothing to save, and reading may take hours."""
     book = write_book(folder / "long.txt", num_words=2_000_000)
-    run_dir, work = folder / f"early{ranks}", folder / "cache" / "work"
-    process = start(run_dir, book, "--np", ranks, "--tokenizer", "bpe")
+    work = folder / "cache" / "work"
+    run = stopped(folder, f"early{ranks}", book, "--np", ranks, "--tokenizer", "bpe")
+    process = run.start()
     while process.poll() is None and not list(work.glob("*/text*")):
         time.sleep(0.01)
     process.terminate()
     _, stderr = process.communicate(timeout=120)
     assert process.returncode in (143, -signal.SIGTERM), stderr
     assert stderr == ""
-    assert not (run_dir / "config.json").exists()
+    assert not (run.path / "config.json").exists()
 
 
 def test_another_number_of_ranks_goes_on_with_the_same_samples(
     folder: Path, book: Path, undisturbed: Run
 ) -> None:
-    run_dir = folder / "sizes"
-    process = start(run_dir, book, *SIZE)
-    wait_for(run_dir, "step-*", process)
-    process.terminate()
-    process.communicate(timeout=120)
-    assert process.returncode == 143
-    process = start(run_dir, book, "--np", "3")
-    _, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0, stderr
-    resumed = Run(run_dir, 0, "", stderr)
+    run = stopped(folder, "sizes", book)
+    run.terminate_after_a_checkpoint(*SIZE)
+    resumed = run.finish("--np", "3")
     assert resumed.report["size"] == 3
     # Equal losses at every step, within rounding: the batches were the same.
     assert resumed.losses("train") == pytest.approx(undisturbed.losses("train"), rel=1e-4)

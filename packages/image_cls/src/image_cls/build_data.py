@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.atomic import move_folder_into_place
+from hvdcore.classifier.splits import PARTS, Row, Selection, select
 from hvdcore.environment import cores_available
 from hvdcore.errors import Problems
 from hvdcore.json_files import write_json_atomically
 from image_cls.decode import Skip, resize
 from image_cls.image_data import LABELS, META, PIXELS, SCHEMA, is_complete
 from image_cls.sources import Source
-from image_cls.splits import PARTS, Row, Selection, select
 
 __all__ = ["DataRequest", "Found", "Progress", "build"]
 

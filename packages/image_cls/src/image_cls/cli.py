@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from hvdcore import options as shared
+from hvdcore.classifier import options as classifier
 from hvdcore.errors import exit_on_user_error
 from image_cls import options
 
@@ -49,8 +50,8 @@ def train(
     config: shared.ConfigFile = None,
     stall_timeout: shared.StallTimeout = None,
     image_size: options.ImageSize = None,
-    val_fraction: options.ValFraction = None,
-    test_fraction: options.TestFraction = None,
+    val_fraction: classifier.ValFraction = None,
+    test_fraction: classifier.TestFraction = None,
     num_train_images: options.NumTrainImages = None,
     weights: options.Weights = None,
     augment: options.Augment = None,
@@ -59,16 +60,16 @@ def train(
     colour: options.Colour = None,
     erase: options.Erase = None,
     mixup: options.Mixup = None,
-    label_smoothing: options.LabelSmoothing = None,
-    warmup_steps: options.WarmupSteps = None,
-    final_learning_rate_fraction: options.FinalFraction = None,
-    weight_decay: options.WeightDecay = None,
-    ema_decay: options.EmaDecay = None,
-    dtype: options.Dtype = None,
-    compiler: options.Compiler = None,
-    eval_batch_size: options.EvalBatchSize = None,
-    patience: options.Patience = None,
-    log_every: options.LogEvery = None,
+    label_smoothing: classifier.LabelSmoothing = None,
+    warmup_steps: classifier.WarmupSteps = None,
+    final_learning_rate_fraction: classifier.FinalFraction = None,
+    weight_decay: classifier.WeightDecay = None,
+    ema_decay: classifier.EmaDecay = None,
+    dtype: classifier.Dtype = None,
+    compiler: classifier.Compiler = None,
+    eval_batch_size: classifier.EvalBatchSize = None,
+    patience: classifier.Patience = None,
+    log_every: classifier.LogEvery = None,
 ) -> None:
     """Train a model, on one rank or on many."""
     flags = {**locals()}
@@ -82,7 +83,10 @@ def train(
         return load_config(TrainConfig, config, flags)
 
     def check() -> None:
+        from image_cls.check import check_places
+
         config = settings()
+        check_places(output_dir, resume or "never")
         if (np or 1) > 1 or hosts is not None:
             # One rank alone checks as it begins. Here it would load NumPy, and then the process
             # could no longer start again with the threads and the malloc that it needs.
@@ -120,8 +124,8 @@ def prepare(
     data: shared.Data = None,
     config: shared.ConfigFile = None,
     image_size: options.ImageSize = None,
-    val_fraction: options.ValFraction = None,
-    test_fraction: options.TestFraction = None,
+    val_fraction: classifier.ValFraction = None,
+    test_fraction: classifier.TestFraction = None,
 ) -> None:
     """Decode, check and resize the pictures into the cache, and say what was found."""
     flags = {**locals()}
@@ -137,24 +141,24 @@ def prepare(
 @app.command()
 @exit_on_user_error
 def evaluate(
-    run_dir: options.RunArgument,
+    run_dir: classifier.RunArgument,
     data: shared.Data = None,
     np: shared.Np = None,
     hosts: shared.Hosts = None,
     stall_timeout: shared.StallTimeout = None,
-    split: options.Splits = None,
+    split: classifier.Splits = None,
 ) -> None:
     """Score a trained model exactly: loss, accuracy, macro F1, each class."""
 
     splits = split or ["val", "test"]
 
     def check() -> None:
-        from image_cls.check import check_evaluation
+        from hvdcore.classifier.check import check_evaluation
 
         check_evaluation(run_dir, splits)
 
     def work() -> int:
-        from image_cls.score import score_run
+        from image_cls.train import score_run
 
         return score_run(run_dir, data, splits)
 
@@ -164,10 +168,10 @@ def evaluate(
 @app.command()
 @exit_on_user_error
 def predict(
-    run_dir: options.RunArgument,
+    run_dir: classifier.RunArgument,
     inputs: options.Inputs,
-    form: options.Format = "csv",
-    output: options.Output = None,
+    form: classifier.Format = "csv",
+    output: classifier.Output = None,
 ) -> None:
     """Name the class of pictures, with the probability of each class."""
     from image_cls.predict import predict_command
@@ -177,7 +181,7 @@ def predict(
 
 @app.command()
 @exit_on_user_error
-def report(runs: options.Runs, output_dir: shared.OutputDir = None) -> None:
+def report(runs: classifier.Runs, output_dir: shared.OutputDir = None) -> None:
     """Write one page about a run, or about several side by side."""
     from image_cls.report import report_runs
 
@@ -187,8 +191,8 @@ def report(runs: options.Runs, output_dir: shared.OutputDir = None) -> None:
 @app.command()
 @exit_on_user_error
 def compare(
-    models: options.Models = "logreg,mlp,cnn",
-    np: options.Sizes = "1,2",
+    models: classifier.Models = "logreg,mlp,cnn",
+    np: classifier.Sizes = "1,2",
     data: shared.Data = None,
     output_dir: shared.OutputDir = None,
     epochs: shared.Epochs = None,
@@ -203,6 +207,12 @@ def compare(
     for name in ("models", "np", "output_dir"):
         del flags[name]
 
-    from image_cls.compare import compare_command
+    from hvdcore.classifier.compare import compare_command
+    from image_cls.check import check_before_start
+    from image_cls.config import MODELS, TrainConfig
+    from image_cls.words import WORDS
 
-    raise typer.Exit(compare_command(models, np, output_dir, flags))
+    code = compare_command(
+        TrainConfig, WORDS, MODELS, check_before_start, models, np, output_dir, flags
+    )
+    raise typer.Exit(code)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hvdcore.classifier.parts import first_of_each_class
+from hvdcore.classifier.splits import PARTS
 from hvdcore.errors import UserError
 from hvdcore.json_files import read_json_object
-from image_cls.splits import PARTS
 
 __all__ = ["SCHEMA", "ImageData", "Part", "is_complete", "open_data"]
 
@@ -66,17 +67,9 @@ class ImageData:
         part = self.parts[split]
         if count is None or count == len(part):
             return part
-        if count > len(part):
-            raise UserError(
-                f"num_train_images: {count} of only {len(part)} pictures; give {len(part)} or less"
-            )
-        # By their place within the class, so that classes take turns.
-        turn = np.empty(len(part), dtype=np.int64)
-        for label in range(len(self.classes)):
-            members = np.flatnonzero(part.labels == label)
-            turn[members] = np.arange(len(members))
-        chosen = np.argsort(turn, kind="stable")[:count]
-        return part.take(np.sort(chosen))
+        return part.take(
+            first_of_each_class(part.labels, count, field="num_train_images", samples="pictures")
+        )
 
 
 def is_complete(path: Path) -> bool:

@@ -9,17 +9,10 @@ import typer
 
 from hvdcore.options import REAL, WHOLE
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run directory or more.")]
 Inputs = Annotated[
     list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders with pictures.")
 ]
-
 ImageSize = Annotated[int | None, typer.Option(**WHOLE, help="Pixels a side of the cache.")]
-ValFraction = Annotated[float | None, typer.Option(**REAL, help="Share of train for val.")]
-TestFraction = Annotated[
-    float | None, typer.Option(**REAL, help="Share for test, where the data brings none.")
-]
 NumTrainImages = Annotated[
     int | None, typer.Option(**WHOLE, help="Train on so many pictures only, classes alike.")
 ]
@@ -38,46 +31,3 @@ Colour = Annotated[
 ]
 Erase = Annotated[float | None, typer.Option(**REAL, help="Probability of a grey rectangle.")]
 Mixup = Annotated[float | None, typer.Option(**REAL, help="Probability of blending two pictures.")]
-LabelSmoothing = Annotated[
-    float | None, typer.Option(**REAL, help="Probability left to all classes alike.")
-]
-WarmupSteps = Annotated[int | None, typer.Option(**WHOLE, help="Steps up to the peak rate.")]
-FinalFraction = Annotated[
-    float | None,
-    typer.Option(
-        "--final-learning-rate-fraction", **REAL, help="Share of the peak rate left at the end."
-    ),
-]
-WeightDecay = Annotated[float | None, typer.Option(**REAL, help="Decoupled weight decay.")]
-EmaDecay = Annotated[
-    float | None, typer.Option(**REAL, help="Decay of the average of the weights; 0 is off.")
-]
-Dtype = Annotated[
-    str | None, typer.Option(metavar="auto|float32|bfloat16", help="Precision of the products.")
-]
-Compiler = Annotated[
-    str | None, typer.Option(metavar="graph|xla", help="What compiles the gradients.")
-]
-EvalBatchSize = Annotated[
-    int | None, typer.Option(**WHOLE, help="Pictures a rank evaluates at once.")
-]
-Patience = Annotated[
-    int | None, typer.Option(**WHOLE, help="Evaluations without a gain before stopping.")
-]
-LogEvery = Annotated[
-    int | None, typer.Option(**WHOLE, help="Steps from one point of the train curves to the next.")
-]
-Splits = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--split", metavar="train|val|test", help="Part to score; repeatable. Default: val, test."
-    ),
-]
-Format = Annotated[
-    str, typer.Option("--format", metavar="csv|json", help="Form of what is printed.")
-]
-Output = Annotated[
-    Path | None, typer.Option("--output", metavar="FILE", help="Write there, not to the terminal.")
-]
-Models = Annotated[str, typer.Option("--models", metavar="NAME,...", help="Models to compare.")]
-Sizes = Annotated[str, typer.Option("--np", metavar="N,...", help="Numbers of ranks to compare.")]

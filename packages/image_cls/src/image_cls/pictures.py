@@ -1,18 +1,19 @@
-"""The figures of one run, drawn by rank 0 into its ``figures/``."""
+"""The figures of one run that only pictures have, drawn by rank 0 into its ``figures/``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.confusion import confusion_matrix
+from hvdcore.classifier.figures import most_confident_mistakes
 from image_cls.batches import BatchReader
-from image_cls.figures import draw_confusion, draw_mistakes, draw_rows, most_confident_mistakes
-from image_cls.image_data import Part
-from image_cls.record import Record
-from image_cls.training import Training
+from image_cls.figures import draw_mistakes, draw_rows
+
+if TYPE_CHECKING:
+    from image_cls.task import ImageTask
 
 __all__ = ["draw_augmentations", "draw_run_pictures"]
 
@@ -21,39 +22,34 @@ NUM_EPOCHS = 7
 
 
 def draw_run_pictures(
-    training: Training,
-    record: Record,
-    split: str,
-    part: Part,
-    probabilities: npt.NDArray[np.float64],
+    task: ImageTask, figures: Path, split: str, probabilities: npt.NDArray[np.float64]
 ) -> None:
-    """Confusion matrix, most confident mistakes and sample augmentations. Rank 0 only.
+    """Most confident mistakes and sample augmentations. Rank 0 only.
 
     Args:
+        figures: the folder.
         probabilities: of each picture of the part [n, C].
     """
-    classes, figures = training.data.classes, record.run.figures
-    matrix = confusion_matrix(part.labels, probabilities.argmax(axis=1), len(classes))
-    draw_confusion(figures / "confusion.png", matrix, classes, f"{split}: {len(part):,} pictures")
+    part = task.parts[split]
     mistakes = most_confident_mistakes(probabilities, part.labels, NUM_MISTAKES)
     draw_mistakes(
-        figures / "mistakes.png", mistakes, part.pixels, classes,
+        figures / "mistakes.png", mistakes, part.pixels, task.classes,
         f"Most confident mistakes on {split}",
     )  # fmt: skip
-    if training.config.augments:
-        draw_augmentations(figures / "augmentations.png", training)
+    if task.config.augments:
+        draw_augmentations(figures / "augmentations.png", task)
 
 
-def draw_augmentations(path: Path, training: Training) -> Path:
+def draw_augmentations(path: Path, task: ImageTask) -> Path:
     """A picture of each class as it is, and as the first epochs change it."""
-    part, classes = training.train, training.data.classes
+    part, classes = task.parts["train"], task.classes
     chosen = np.array(
         [np.flatnonzero(part.labels == label)[0] for label in range(len(classes))], dtype=np.int64
     )
-    reader = BatchReader(part, len(classes), len(chosen), training.config)
+    reader = BatchReader(part, len(classes), len(chosen), task.config)
     columns = [part.pixels[chosen]]
     for epoch in range(NUM_EPOCHS):
-        changed = reader.read(epoch, chosen).images
+        (changed,) = reader.read(epoch, chosen).inputs
         columns.append(np.clip(changed, 0, 255).astype(np.uint8))
     headings = ["as it is", *(f"epoch {epoch}" for epoch in range(NUM_EPOCHS))]
     return draw_rows(path, list(np.stack(columns, axis=1)), classes, headings, "What training sees")

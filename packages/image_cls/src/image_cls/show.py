@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Column, Table
 
+from hvdcore.classifier.splits import PARTS
 from hvdcore.progress import Progress
 from image_cls.config import TrainConfig
 from image_cls.image_data import ImageData
 from image_cls.prepare import prepare, summary
-from image_cls.splits import PARTS
 
 
 def prepare_with_bar(config: TrainConfig) -> ImageData:

@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from hvdcore.horovodrun import clean_environment
+from hvdcore.testing_runs import Run, ranks_environment, run_command
 from image_cls.sample import CLASSES, draw_scene
+
+__all__ = ["TINY", "Run", "command", "environment", "run", "train", "write_scenes"]
 
 TINY = (
     "--image-size", "16", "--global-batch-size", "12", "--log-every", "1", "--ema-decay", "0.5",
 )  # fmt: skip
 """The real network on pictures so small that a step takes milliseconds."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished command and its run directory."""
-
-    path: Path
-    returncode: int
-    stdout: str
-    stderr: str
-
-    @property
-    def report(self) -> dict[str, Any]:
-        return json.loads((self.path / "report.json").read_text(encoding="utf-8"))
-
-    def values(self, split: str, name: str) -> dict[int, float]:
-        """One value by step, from metrics.jsonl."""
-        lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
-        return {row["step"]: row[name] for row in rows if row["split"] == split}
-
-    def losses(self, split: str) -> dict[int, float]:
-        """Loss by step."""
-        return self.values(split, "loss")
-
-    def check(self) -> Run:
-        """Itself, when the command ended well; else an error with all that it printed."""
-        assert self.returncode == 0, f"exit {self.returncode}\n{self.stdout}\n{self.stderr}"
-        return self
 
 
 def command(*arguments: str) -> list[str]:
@@ -57,8 +25,7 @@ def command(*arguments: str) -> list[str]:
 
 def environment(cache: Path) -> dict[str, str]:
     """This process's, as the launcher cleans it, with a cache of the tests' own."""
-    own = {"XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"}
-    return {**clean_environment(os.environ), **own}
+    return ranks_environment({"XDG_CACHE_HOME": str(cache)})
 
 
 def train(
@@ -75,11 +42,7 @@ def train(
 
 def run(output_dir: Path, line: list[str], timeout: float = 900.0) -> Run:
     """Any command, in the environment of the tests."""
-    ended = subprocess.run(
-        line, env=environment(output_dir.parent / "cache"), stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=timeout, check=False,
-    )  # fmt: skip
-    return Run(output_dir, ended.returncode, ended.stdout, ended.stderr)
+    return run_command(output_dir, line, environment(output_dir.parent / "cache"), timeout)
 
 
 def write_scenes(

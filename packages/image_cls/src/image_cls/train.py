@@ -1,146 +1,42 @@
-"""The training loop of image_cls, from an empty run directory to the report."""
+"""``image-cls train`` and ``image-cls evaluate`` on a rank."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
+from typing import Any
 
-import hvdcore.keras
-from hvdcore.heartbeat import beat
-from hvdcore.keras import broadcast_object
-from hvdcore.logs import get_logger, setup_logging
-from hvdcore.record import StepTimes
-from hvdcore.run_dir import default_run_dir
-from hvdcore.sharding import TrainStep, train_steps
-from hvdcore.start_run import start_run
-from hvdcore.stop import StopFlag
-from image_cls.checkpoints import identity, restore, write_checkpoint
+from hvdcore.keras import classifier
+from hvdcore.run_dir import RunDir
+from hvdcore.world import World
 from image_cls.config import TrainConfig
-from image_cls.finish import Evaluation, finish
-from image_cls.open_data import open_data_on_all_ranks
-from image_cls.record import Record
-from image_cls.steps import StepSums
-from image_cls.training import Training, build_training
+from image_cls.task import ImageTask, open_task
 
-logger = get_logger(__name__)
+__all__ = ["score_run", "train"]
 
 
 def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
-    """Train as configured; every rank calls this, under any launcher or none.
-
-    Args:
-        output_dir: the run directory; None takes ``runs/image_cls/<time>``.
-        resume: ``never``, ``auto`` or the path of a checkpoint or a run.
-
-    Returns:
-        The exit code: 0, or 128 + the signal that asked to stop, after saving a checkpoint.
-    """
-    world = hvdcore.keras.init()
-    # Each rank's clock would name another default.
-    output_dir = Path(broadcast_object(str(output_dir or default_run_dir("image_cls"))))
-    setup_logging(world, output_dir)
-    with StopFlag() as stop:
-        data = open_data_on_all_ranks(config, world)
-        training = build_training(config, data, world)
-        run, checkpoint = start_run(
-            output_dir, "image_cls", config, resume,
-            identity=identity(training), world=world, broadcast=broadcast_object,
-        )  # fmt: skip
-        if checkpoint is not None:
-            restore(training, checkpoint)
-        with Record.of(training, run, checkpoint and checkpoint.step) as record:
-            evaluation = Evaluation(training)
-            if fit(training, evaluation, record, stop):
-                return stop.exit_code
-            finish(training, evaluation, record)
-    return 0
-
-
-def fit(training: Training, evaluation: Evaluation, record: Record, stop: StopFlag) -> bool:
-    """Make the steps that are left; evaluate, checkpoint and log on the way.
-
-    Returns:
-        Whether a rank was asked to stop before the last step. The checkpoint is written.
-    """
-    eval_every = training.eval_every
-    checkpoint_every = training.config.checkpoint_every or eval_every
-    if training.step == 0:
-        validate(training, evaluation, record)
-    for batch in batches(training):
-        if training.step == training.total_steps or training.out_of_patience():
-            break
-        began = perf_counter()
-        sums = update(training, record, batch, stop)
-        done = training.step == training.total_steps
-        improved = False
-        if done or training.step % eval_every == 0:
-            improved = validate(training, evaluation, record)
-        if done or improved or sums.stop or training.step % checkpoint_every == 0:
-            training.seconds += perf_counter() - began
-            began = perf_counter()
-            write_checkpoint(training, record.run, is_best=improved)
-        training.seconds += perf_counter() - began
-        if sums.stop and not done:
-            return True
-    return False
-
-
-def batches(training: Training) -> Iterator[TrainStep]:
-    """This rank's share of each global batch, from where the run stands, without end."""
-    return train_steps(
-        len(training.train),
-        global_batch_size=training.config.global_batch_size,
-        seed=training.config.seed,
-        rank=training.world.rank,
-        size=training.world.size,
-        start=training.position,
-        tail="short",
+    """Train as configured; see `hvdcore.keras.classifier.train`."""
+    return classifier.train(
+        "image_cls", config, lambda world: open_task(config, world), output_dir, resume
     )
 
 
-def update(training: Training, record: Record, batch: TrainStep, stop: StopFlag) -> StepSums:
-    """One optimizer step on this rank's share of the global batch.
-
-    Losses are summed and divided by the global number of samples, so gradients add up over ranks
-    to those of the mean over the whole global batch, its short last one included.
+def score_run(path: Path, data: str | None, splits: Sequence[str]) -> int:
+    """Score the parts and print one JSON object on rank 0. Every rank must call.
 
     Args:
-        stop: once it is set, the other ranks learn it in the gradients' collective.
+        data: other pictures than the run was trained on, cut into parts alike; None is the run's.
+
+    Raises:
+        UserError: no run, no model in it, no such part, or pictures of other classes.
     """
-    began = perf_counter()
-    beat("data", training.step)
-    samples = training.reader.read(batch.epoch, batch.indices)
-    read = perf_counter()
-    beat(training.steps.phase, training.step)
-    gradients = training.steps.gradients(samples, batch.num_samples, stop.requested)
-    computed = perf_counter()
-    gradients, sums = training.steps.reduce(gradients)
-    reduced = perf_counter()
-    learning_rate = training.learning_rate()
-    beat(training.steps.phase, training.step)
-    training.steps.update(gradients, learning_rate, training.step)
-    training.step, training.position = training.step + 1, batch.position
-    record.step(
-        training,
-        loss=sums.loss / batch.num_samples,
-        accuracy=sums.correct / batch.num_samples,
-        learning_rate=learning_rate,
-        num_images=batch.num_samples,
-        times=StepTimes(read - began, reduced - computed, perf_counter() - began),
-    )
-    return sums
 
+    def open_data(run: RunDir, preprocessing: dict[str, Any], world: World) -> ImageTask:
+        changes = {"image_size": int(preprocessing["image_size"]), "num_train_images": None}
+        if data is not None:
+            changes["data"] = data
+        config = TrainConfig.model_validate(run.read_config()).model_copy(update=changes)
+        return open_task(config, world)
 
-def validate(training: Training, evaluation: Evaluation, record: Record) -> bool:
-    """Score the val part; whether its loss is the best so far."""
-    score = evaluation.score("val")
-    if score is None:
-        return False
-    record.evaluation(training, "val", score)
-    if training.step == 0:
-        return False
-    improved = score.loss < training.best_val_loss
-    training.best_val_loss = min(score.loss, training.best_val_loss)
-    training.evaluations_without_gain = 0 if improved else training.evaluations_without_gain + 1
-    return improved
+    return classifier.score_run(path, splits, open_data)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from hvdcore.atomic import writing
-from hvdcore.errors import UserError
-from hvdcore.json_files import read_json_object
-from hvdcore.report import (
-    Curve,
-    Section,
-    Table,
-    draw_curves,
-    run_labels,
-    series,
-    write_page,
+from hvdcore import run_pages
+from hvdcore.report import Section, write_page
+from hvdcore.run_pages import (
+    Column,
+    Figure,
+    Runs,
+    configurations,
+    draw_figures,
+    run_table,
+    score_table,
+    software,
 )
-from hvdcore.run_dir import RunDir
 
-
-class Figure(NamedTuple):
-    """What one figure shows: curves of (split, value in metrics.jsonl, name in the legend)."""
-
-    title: str
-    file: str
-    unit: str
-    curves: tuple[tuple[str, str, str], ...]
-    from_zero: bool = False
-
+__all__ = ["report_runs", "write_report"]
 
 FIGURES = (
     Figure("Loss", "loss", "nats a token", (("val", "loss", "val"), ("train", "loss", "train"))),
@@ -50,16 +39,20 @@ FIGURES = (
     ),
 )  # fmt: skip
 COLUMNS = (
-    ("parameters", "num_parameters", "{:,}"),
-    ("ranks", "size", "{}"),
-    ("global batch", "global_batch_size", "{}"),
-    ("steps", "steps", "{:,}"),
-    ("seconds", "seconds", "{:,.0f}"),
-    ("tokens/s", "tokens_per_second", "{:,.0f}"),
-    ("seed", "seed", "{}"),
-    ("weights", "weights_sha256", "{:.12}"),
+    Column("parameters", "num_parameters", "{:,}"),
+    Column("ranks", "size", "{}"),
+    Column("global batch", "global_batch_size", "{}"),
+    Column("steps", "steps", "{:,}"),
+    Column("seconds", "seconds", "{:,.0f}"),
+    Column("tokens/s", "tokens_per_second", "{:,.0f}"),
+    Column("seed", "seed", "{}"),
+    Column("weights", "weights_sha256", "{:.12}"),
 )
-SCORES = (("loss", "{:.4f}"), ("perplexity", "{:.2f}"), ("bits_per_byte", "{:.3f}"))
+SCORES = (
+    Column("loss", "loss", "{:.4f}"),
+    Column("perplexity", "perplexity", "{:.2f}"),
+    Column("bits per byte", "bits_per_byte", "{:.3f}"),
+)
 
 
 def write_report(paths: Sequence[Path], page: Path) -> None:
@@ -70,21 +63,16 @@ def write_report(paths: Sequence[Path], page: Path) -> None:
         UserError: one of the paths is no run, its training has not ended yet, or the page cannot
             be written.
     """
-    runs = dict(zip(run_labels(paths), map(RunDir.open, paths), strict=True))
-    reports = {label: run.read_report() for label, run in runs.items()}
-    is_own = len(paths) == 1 and page.parent.resolve() == paths[0].resolve()
-    folder = next(iter(runs.values())).figures if is_own else page.parent / "figures"
+    found = Runs.open(paths, page)
     sections = [
-        Section("Scores", _SCORES_TEXT, table=_score_table(reports)),
-        Section("Runs" if len(runs) > 1 else "Run", table=_run_table(reports)),
-        *_samples(reports),
-        Section("Curves", figures=_draw(runs, folder)),
+        Section("Scores", _SCORES_TEXT, table=score_table(found.reports, SCORES)),
+        Section("Runs" if len(paths) > 1 else "Run", table=run_table(found.reports, COLUMNS)),
+        *_samples(found.reports),
+        Section("Curves", figures=draw_figures(found, FIGURES)),
+        *configurations(found),
     ]
-    for label, run in runs.items():
-        config = json.dumps(run.read_config(), indent=2)
-        sections.append(Section(f"Configuration of {label}", verbatim=config, folded=True))
-    started = ", ".join(dict.fromkeys(_software(run) for run in runs.values()))
-    write_page(page, "textgen: " + ", ".join(reports), sections, subtitle=started)
+    title = "textgen: " + ", ".join(found.reports)
+    write_page(page, title, sections, subtitle=software(found, "horovod", "torch"))
 
 
 _SCORES_TEXT = (
@@ -92,31 +80,6 @@ _SCORES_TEXT = (
     "bits per byte can be compared across tokenizers. Val and test are exact over the whole part; "
     "train is an even sample of it, as large as val. Val chose the weights; test was read once."
 )
-
-
-def _draw(runs: dict[str, RunDir], folder: Path) -> list[Path]:
-    rows = {label: run.read_metrics() for label, run in runs.items()}
-    drawn = []
-    for figure in FIGURES:
-        curves = [
-            Curve(
-                f"{label} {name}" if len(runs) > 1 else name,
-                *points,
-                color=number if len(runs) > 1 else None,
-                dashed=len(runs) > 1 and place > 0,
-            )
-            for number, label in enumerate(runs)
-            for place, (split, value, name) in enumerate(figure.curves)
-            if (points := series(rows[label], split, value))[0]
-        ]
-        if curves:
-            drawn.append(
-                draw_curves(
-                    folder / f"{figure.file}.png", curves, title=figure.title, x_label="step",
-                    y_label=figure.unit, from_zero=figure.from_zero,
-                )
-            )  # fmt: skip
-    return drawn
 
 
 def _samples(reports: dict[str, dict[str, Any]]) -> list[Section]:
@@ -127,47 +90,6 @@ def _samples(reports: dict[str, dict[str, Any]]) -> list[Section]:
     ]
 
 
-def _software(run: RunDir) -> str:
-    """When the run was started and on what, from env.json."""
-    env = read_json_object(run.env) if run.env.is_file() else {}
-    versions = env.get("versions", {})
-    names = [f"{name} {versions[name]}" for name in ("horovod", "torch") if name in versions]
-    return " · ".join([str(env.get("time", ""))[:10], *names]).strip(" ·")
-
-
-def _run_table(reports: dict[str, dict[str, Any]]) -> Table:
-    rows = [
-        [name, str(report["model"]), *(_cell(report.get(key), form) for _, key, form in COLUMNS)]
-        for name, report in reports.items()
-    ]
-    return Table(["run", "model", *(title for title, _, _ in COLUMNS)], rows)
-
-
-def _score_table(reports: dict[str, dict[str, Any]]) -> Table:
-    rows = [
-        [name, split, *(_cell(report[split][key], form) for key, form in SCORES)]
-        for name, report in reports.items()
-        for split in ("train", "val", "test")
-        if split in report
-    ]
-    return Table(["run", "part", "loss", "perplexity", "bits per byte"], rows)
-
-
-def _cell(value: Any, form: str) -> str:
-    return "-" if value is None else form.format(value)
-
-
 def report_runs(paths: Sequence[Path], output_dir: Path | None) -> Path:
-    """``textgen report RUN...``: the page's path, in the run or in ``output_dir``.
-
-    Raises:
-        UserError: several runs and no place for their page, or one that is no finished run.
-    """
-    if len(paths) > 1 and output_dir is None:
-        raise UserError("output_dir: several runs need --output-dir for the page about them")
-    folder = output_dir or paths[0]
-    if output_dir is not None:
-        with writing(output_dir):
-            output_dir.mkdir(parents=True, exist_ok=True)
-    write_report(paths, folder / "report.html")
-    return folder / "report.html"
+    """``textgen report RUN...``; see `hvdcore.run_pages.report_runs`."""
+    return run_pages.report_runs(paths, output_dir, write_report)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hvdcore.horovodrun import clean_environment
+from hvdcore.testing_runs import Run, ranks_environment, run_command
+
+__all__ = ["TINY", "Run", "command", "environment", "train", "write_book"]
 
 TINY = (
     "--model", "char", "--num-layers", "2", "--attention-every", "2", "--num-heads", "2",
@@ -21,31 +18,6 @@ TINY = (
 """A short convolution and an attention, 9,400 parameters: a step takes milliseconds."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished command and its run directory."""
-
-    path: Path
-    returncode: int
-    stdout: str
-    stderr: str
-
-    @property
-    def report(self) -> dict[str, Any]:
-        return json.loads((self.path / "report.json").read_text())
-
-    def losses(self, split: str) -> dict[int, float]:
-        """Loss by step, from metrics.jsonl."""
-        lines = (self.path / "metrics.jsonl").read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
-        return {row["step"]: row["loss"] for row in rows if row["split"] == split}
-
-    def check(self) -> Run:
-        """Itself, when the command ended well; else an error with all that it printed."""
-        assert self.returncode == 0, f"exit {self.returncode}\n{self.stdout}\n{self.stderr}"
-        return self
-
-
 def command(*arguments: str) -> list[str]:
     """``textgen`` with arguments, by this interpreter."""
     return [sys.executable, "-m", "textgen", *arguments]
@@ -53,8 +25,7 @@ def command(*arguments: str) -> list[str]:
 
 def environment(cache: Path) -> dict[str, str]:
     """This process's, as the launcher cleans it, with a cache of the tests' own."""
-    own = {"TEXTGEN_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    return {**clean_environment(os.environ), **own}
+    return ranks_environment({"TEXTGEN_CACHE": str(cache)})
 
 
 def train(
@@ -71,11 +42,7 @@ def train(
         *command("train", "--data", str(data), "--output-dir", str(output_dir), *TINY, *flags),
     ]
     env = environment(cache or output_dir.parent / "cache")
-    ended = subprocess.run(
-        line, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
-        check=False,
-    )  # fmt: skip
-    return Run(output_dir, ended.returncode, ended.stdout, ended.stderr)
+    return run_command(output_dir, line, env, timeout)
 
 
 def write_book(path: Path, num_words: int = 6000, seed: int = 0) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -80,6 +80,7 @@ def train_steps(
     start: Position | None = None,
     drop_last: bool = False,
     tail: Tail = "wrap",
+    order: Callable[[int], Indices] | None = None,
 ) -> Iterator[TrainStep]:
     """Yield the steps of training from a position on, epoch after epoch without end.
 
@@ -92,6 +93,7 @@ def train_steps(
         seed: the run's seed.
         start: where to go on, from a checkpoint, taken with the same n, batch and seed.
         drop_last, tail: what becomes of samples that fill no batch; see `hvdcore.sharding`.
+        order: an epoch's order, int64 [n], in place of `epoch_order`; the same on every rank.
 
     Raises:
         ValueError: when an epoch has no step, or the position lies beyond the epoch.
@@ -101,9 +103,11 @@ def train_steps(
     if at.step >= steps:
         raise ValueError(f"step {at.step} of epoch {at.epoch} is beyond its {steps} steps")
     while True:
-        epoch, order = at.epoch, epoch_order(n, seed, at.epoch)
+        epoch = at.epoch
+        visited = epoch_order(n, seed, epoch) if order is None else order(epoch)
+        assert len(visited) == n, f"an order of {len(visited)} for {n} samples"
         while at.epoch == epoch:
-            part = train_indices(order, at.step, global_batch_size, rank, size, tail=tail)
+            part = train_indices(visited, at.step, global_batch_size, rank, size, tail=tail)
             after = at.after_step(n, global_batch_size, drop_last=drop_last, tail=tail)
             num_samples = after.samples_seen - at.samples_seen
             yield TrainStep(epoch, part, num_samples, after, after.epoch != epoch)

@@ -1,4 +1,4 @@
-"""Which picture belongs to train, val or test: by content and class, never by name or order."""
+"""Which sample belongs to train, val or test: by content and class, never by name or order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Row:
-    """A decoded picture: its place in the spool, label, given part, and hash of its pixels."""
+    """A sample: its place in what was read, label, given part, and hash of its content."""
 
     number: int
     label: int
@@ -26,8 +26,8 @@ class Selection:
     """The rows of each part, in order of the hashes; and how many were left out, and why.
 
     Attributes:
-        left_out: `duplicates` are further copies within a part; `two_classes` are pictures that
-            stand under two classes, all of them; `val_in_train` and `test_in_train` are pictures
+        left_out: `duplicates` are further copies within a part; `two_classes` are samples that
+            stand under two classes, all of them; `val_in_train` and `test_in_train` are samples
             of val and test that stand in an earlier part too.
     """
 
@@ -36,10 +36,10 @@ class Selection:
 
 
 def select(rows: Sequence[Row], *, val_fraction: float, test_fraction: float) -> Selection:
-    """Cut the pictures into parts, stratified: each class gives the same share.
+    """Cut the samples into parts, stratified: each class gives the same share.
 
     Where the data brings parts of its own they stay; val is then cut from train, unless it came
-    along. Otherwise test and val are both cut from all. A class keeps a picture in train.
+    along. Otherwise test and val are both cut from all. A class keeps a sample in train.
 
     Args:
         val_fraction, test_fraction: shares of what they are cut from.
@@ -79,7 +79,7 @@ def _without_copies(rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
 
 
 def _share(rows: Sequence[Row], start: float, stop: float) -> list[Row]:
-    """That stretch of each class, in order of content; the last picture of a class stays out."""
+    """That stretch of each class, in order of content; the last sample of a class stays out."""
     by_class: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         by_class[row.label].append(row)

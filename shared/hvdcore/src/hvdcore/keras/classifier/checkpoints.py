@@ -1,4 +1,4 @@
-"""What a checkpoint of image_cls holds, and taking it up again: everything, to the bit.
+"""What a checkpoint of a classifier holds, and taking it up again: everything, to the bit.
 
 Model, running average and optimizer are the same on every rank, and nothing is drawn from a
 hidden random state, so a checkpoint does not know how many ranks wrote it.
@@ -16,10 +16,10 @@ from safetensors.numpy import load_file, save_file
 
 from hvdcore.checkpoint import Checkpoint, require_same_run, save
 from hvdcore.heartbeat import beat
-from hvdcore.keras import any_rank
+from hvdcore.keras.classifier.training import Training
+from hvdcore.keras.collectives import any_rank
 from hvdcore.run_dir import RunDir
 from hvdcore.sharding import Position
-from image_cls.training import Training
 
 MODEL = "model.safetensors"
 AVERAGED = "averaged.safetensors"
@@ -52,7 +52,7 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
     """Bring the run to where the checkpoint was written, on any number of ranks.
 
     Raises:
-        UserError: it belongs to another model, other pictures or another batch.
+        UserError: it belongs to another model, other data or another batch.
     """
     require_same_run(identity(training), checkpoint.meta)
     _assign(training.model.weights, checkpoint.file(MODEL))
@@ -77,9 +77,7 @@ def identity(training: Training) -> dict[str, Any]:
     return {
         "model": config.model,
         "num_parameters": training.model.count_params(),
-        "image_size": config.image_size,
-        "images": training.data.key,
-        "num_train_images": len(training.train),
+        **training.task.identity(),
         "global_batch_size": config.global_batch_size,
         "seed": config.seed,
     }

@@ -9,47 +9,39 @@ import keras
 import numpy as np
 import pytest
 
-from image_cls.batches import Batch, filled_up
-from image_cls.config import TrainConfig
-from image_cls.image_data import ImageData, Part
-from image_cls.models import build_model
-from image_cls.steps import Steps
-from image_cls.training import Training, build_training
+from hvdcore.keras import init
+from hvdcore.keras.classifier.batch import Batch, smoothed
+from hvdcore.keras.classifier.steps import Steps
+from hvdcore.keras.classifier.testing import LABELS, POINTS, TinyTask, network
+from hvdcore.keras.classifier.training import Training, build_training
 
-RANDOM = np.random.default_rng(0)
-IMAGES = RANDOM.uniform(0, 255, (6, 16, 16, 3)).astype(np.float32)
-TARGETS = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]]
+TARGETS = smoothed(LABELS, 3, 0.0)
 
 
 @pytest.fixture(autouse=True)
 def one_rank() -> None:
-    import hvdcore.keras
-
-    hvdcore.keras.init()
+    init()
 
 
-def steps(model: str = "logreg", *, ema_decay: float = 0.0, xla: bool = False) -> Steps:
-    network, twin = (build_model(TrainConfig(model=model), 16, 3, 0) for _ in range(2))
+def steps(*, ema_decay: float = 0.0, xla: bool = False) -> Steps:
+    model, twin = network(), network()
     optimizer = keras.optimizers.SGD(1.0)
-    optimizer.build(network.trainable_variables)
-    averaged = twin if ema_decay else network
-    return Steps(network, averaged, optimizer, ema_decay=ema_decay, xla=xla)
+    optimizer.build(model.trainable_variables)
+    averaged = twin if ema_decay else model
+    return Steps(model, averaged, optimizer, ema_decay=ema_decay, xla=xla)
 
 
 def batch(rows: slice, fill: int = 6) -> Batch:
-    weights = np.ones(len(IMAGES[rows]), dtype=np.float32)
-    parts = (filled_up(values, fill) for values in (IMAGES[rows], TARGETS[rows], weights))
-    return Batch(*parts)
+    return Batch.of((POINTS[rows],), TARGETS[rows], fill)
 
 
 def gradients(of: Steps, rows: slice, fill: int = 6) -> list[Any]:
     return [g.numpy() for g in of.gradients(batch(rows, fill), 6, stop=False)]
 
 
-@pytest.mark.parametrize("model", ["logreg", "cnn"])
-def test_parts_of_a_batch_add_up_to_the_whole(model: str) -> None:
+def test_parts_of_a_batch_add_up_to_the_whole() -> None:
     """What makes N ranks equal to one, rows that only fill up included."""
-    pieces = steps(model)
+    pieces = steps()
     whole = gradients(pieces, slice(0, 6))
     parts = [gradients(pieces, rows, 4) for rows in (slice(0, 4), slice(4, 6))]
     for full, first, second in zip(whole, *parts, strict=True):
@@ -93,19 +85,11 @@ def test_the_running_average_by_hand() -> None:
 
 
 def training(**fields: object) -> Training:
-    pixels = IMAGES.astype(np.uint8)
-    part = Part(pixels, np.array([0, 1, 2, 0, 1, 2]), list("abcdef"))
-    none = Part(pixels[:0], np.zeros(0, dtype=np.int64), [])
-    parts = {"train": part, "val": none, "test": none}
-    data = ImageData(None, ("x", "y", "z"), 16, parts, {})  # type: ignore[arg-type]
-    values = {"model": "logreg", "image_size": 16, "global_batch_size": 4, **fields}
-    import hvdcore.keras
-
-    return build_training(TrainConfig.model_validate(values), data, hvdcore.keras.init())
+    return build_training(TinyTask(**fields), init())
 
 
 def test_a_run_in_figures_by_hand() -> None:
-    run = training(epochs=90, learning_rate=0.5)
+    run = training(epochs=90)
     assert (run.per_epoch, run.total_steps, run.eval_every) == (2, 180, 6)
     rates = []
     for run.step in (0, 8, 9, 180):
@@ -127,9 +111,16 @@ def test_half_precision_keeps_its_weights_whole() -> None:
     try:
         run = training(dtype="bfloat16", ema_decay=0.0)
         assert str(run.model.trainable_variables[0].dtype) == "float32"
-        assert run.model(IMAGES).dtype == "bfloat16"
-        samples = run.reader.read(0, np.arange(4))
+        assert run.model(POINTS).dtype == "bfloat16"
+        samples = run.task.read(0, np.arange(4))
         _, sums = run.steps.reduce(run.steps.gradients(samples, 4, False))
         assert math.isfinite(sums.loss)
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def test_targets_and_filling_by_hand() -> None:
+    found = Batch.of((POINTS[:1],), smoothed(LABELS[1:2], 3, 0.3), 2)
+    assert found.targets == pytest.approx(np.array([[0.1, 0.8, 0.1], [0, 0, 0]]))
+    assert found.weights.tolist() == [1.0, 0.0]
+    assert found.inputs[0].tolist() == [POINTS[0].tolist(), [0.0, 0.0]]

@@ -13,10 +13,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hvdcore.keras import GradientReduction
-from image_cls.batches import Batch
+from hvdcore.keras.classifier.batch import Batch
+from hvdcore.keras.reduction import GradientReduction
 
-__all__ = ["StepSums", "Steps"]
+__all__ = ["StepSums", "Steps", "call"]
+
+
+def call(model: keras.Model, inputs: Sequence[Any], *, training: bool) -> Any:
+    """The model's logits [B, C]. Keras wants a lone input by itself."""
+    return model(inputs[0] if len(inputs) == 1 else list(inputs), training=training)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Steps:
             stop: this rank wishes to stop.
         """
         gradients, loss, correct = self._gradients(
-            batch.images, batch.targets, batch.weights, tf.constant(num_samples, tf.float32)
+            batch.inputs, batch.targets, batch.weights, tf.constant(num_samples, tf.float32)
         )
         return [*gradients, tf.stack([loss, correct, tf.constant(float(stop))])]
 
@@ -86,9 +91,9 @@ class Steps:
         self._update(list(gradients), tf.constant(decay, tf.float32))
         self.phase = "compute"
 
-    def _compute(self, images: Any, targets: Any, weights: Any, num_samples: Any) -> Any:
+    def _compute(self, inputs: Any, targets: Any, weights: Any, num_samples: Any) -> Any:
         with tf.GradientTape() as tape:
-            logits = tf.cast(self.model(images, training=True), tf.float32)
+            logits = tf.cast(call(self.model, inputs, training=True), tf.float32)
             losses = tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
             loss = tf.reduce_sum(weights * losses)
             mean = loss / num_samples

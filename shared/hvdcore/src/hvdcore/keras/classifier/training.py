@@ -1,4 +1,4 @@
-"""What a training run is made of: pictures, model, optimizer, and where the run stands."""
+"""What a training run is made of: task, model, optimizer, and where the run stands."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from hvdcore.keras import broadcast_model
+from hvdcore.classifier.check import check_schedule_of, total_steps, warmup_steps
+from hvdcore.classifier.config import ClassifierConfig, OptimizerFields
+from hvdcore.keras.classifier.steps import Steps
+from hvdcore.keras.classifier.task import Task
+from hvdcore.keras.weights import broadcast_model
 from hvdcore.schedule import learning_rate_at
 from hvdcore.sharding import Position
 from hvdcore.world import World
-from image_cls.batches import BatchReader
-from image_cls.check import check_run, total_steps, train_part, warmup_steps
-from image_cls.config import TrainConfig
-from image_cls.image_data import ImageData, Part
-from image_cls.models import LEARNING_RATES, build_model
-from image_cls.steps import Steps
+
+__all__ = ["Training", "build_training"]
 
 EVALUATIONS = 30
 """In a run, at most, unless `eval_every` says otherwise."""
@@ -27,16 +27,13 @@ EVALUATIONS = 30
 class Training:
     """A run in memory. ``position`` and ``step`` move; the rest is fixed."""
 
-    config: TrainConfig
+    task: Task
     world: World
-    data: ImageData
-    train: Part
     model: keras.Model
     averaged: keras.Model
     """What is evaluated and saved; `model` itself without a running average."""
     optimizer: keras.optimizers.Optimizer
     steps: Steps
-    reader: BatchReader
     total_steps: int
     position: Position
     step: int = 0
@@ -49,9 +46,18 @@ class Training:
     """Since the best val loss."""
 
     @property
+    def config(self) -> ClassifierConfig:
+        return self.task.config
+
+    @property
+    def num_train(self) -> int:
+        """Samples of an epoch."""
+        return len(self.task.parts["train"])
+
+    @property
     def per_epoch(self) -> int:
         """Steps of an epoch."""
-        return -(-len(self.train) // self.config.global_batch_size)
+        return -(-self.num_train // self.config.global_batch_size)
 
     @property
     def eval_every(self) -> int:
@@ -65,7 +71,7 @@ class Training:
         """For the update that comes next."""
         return learning_rate_at(
             self.step,
-            peak=self.config.learning_rate or LEARNING_RATES[self.config.model],
+            peak=self.task.peak_learning_rate,
             warmup_steps=warmup_steps(self.config, self.total_steps),
             total_steps=self.total_steps,
             final_fraction=self.config.final_learning_rate_fraction,
@@ -78,49 +84,44 @@ class Training:
         return patience is not None and self.evaluations_without_gain >= patience
 
 
-def build_training(config: TrainConfig, data: ImageData, world: World) -> Training:
+def build_training(task: Task, world: World) -> Training:
     """Everything at step 0, the same on every rank. Every rank must call.
 
     Raises:
-        UserError: the batch, the schedule or the weights cannot be.
+        UserError: the batch, the schedule or the model cannot be.
     """
-    check_run(config, data, world.size)
+    config, n = task.config, len(task.parts["train"])
+    check_schedule_of(config, n, world.size, samples=task.words.samples)
     keras.config.set_dtype_policy(_precision(config.dtype))
-    train = train_part(config, data)
-    size, num_classes = data.image_size, len(data.classes)
-    model = build_model(config, size, num_classes, config.seed)
-    optimizer = _optimizer(config, model)
+    model = task.build_model()
+    optimizer = _optimizer(config, task.peak_learning_rate, model)
     model.optimizer = optimizer  # so that the broadcast includes its state
     broadcast_model(model)
     averaged = model
     if config.ema_decay > 0.0:
-        averaged = build_model(config, size, num_classes, config.seed)
+        averaged = task.build_model()
         averaged.set_weights(model.get_weights())
+    steps = Steps(
+        model, averaged, optimizer, ema_decay=config.ema_decay, xla=config.compiler == "xla"
+    )
     return Training(
-        config=config,
+        task=task,
         world=world,
-        data=data,
-        train=train,
         model=model,
         averaged=averaged,
         optimizer=optimizer,
-        steps=Steps(
-            model,
-            averaged,
-            optimizer,
-            ema_decay=config.ema_decay,
-            xla=config.compiler == "xla",
-        ),
-        reader=BatchReader(train, num_classes, config.global_batch_size // world.size, config),
-        total_steps=total_steps(config, len(train)),
+        steps=steps,
+        total_steps=total_steps(config, n),
         position=Position(),
     )
 
 
-def _optimizer(config: TrainConfig, model: keras.Model) -> keras.optimizers.Optimizer:
+def _optimizer(
+    config: OptimizerFields, peak: float, model: keras.Model
+) -> keras.optimizers.Optimizer:
     """AdamW (Loshchilov & Hutter 2019), its state made."""
     optimizer = keras.optimizers.AdamW(
-        config.learning_rate or LEARNING_RATES[config.model],
+        peak,
         weight_decay=config.weight_decay,
         beta_2=0.99,  # runs are short: a longer memory would still hold the first steps
     )

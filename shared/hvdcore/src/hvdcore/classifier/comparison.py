@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hvdcore.classifier.words import Words
 from hvdcore.json_files import write_json_atomically
 from hvdcore.report import Section, Table, write_page
 from hvdcore.run_dir import RunDir
@@ -19,7 +20,7 @@ class Trial:
 
     Attributes:
         seconds: of the whole loop, evaluations and checkpoints included.
-        images_per_second: over all ranks.
+        samples_per_second: over all ranks.
         curve: (seconds, val accuracy) of each evaluation.
     """
 
@@ -28,7 +29,7 @@ class Trial:
     num_parameters: int
     test_accuracy: float
     seconds: float
-    images_per_second: float
+    samples_per_second: float
     curve: tuple[tuple[float, float], ...]
 
     @classmethod
@@ -47,15 +48,15 @@ class Trial:
             num_parameters=report["num_parameters"],
             test_accuracy=scored["accuracy"],
             seconds=report["seconds"],
-            images_per_second=report["samples_per_second"] or 0.0,
+            samples_per_second=report["samples_per_second"] or 0.0,
             curve=tuple((row["seconds"], row["accuracy"]) for row in rows),
         )
 
 
 def speed_up(trial: Trial, trials: Sequence[Trial]) -> float | None:
-    """Images a second against the same model's run on the fewest ranks; None if unknown."""
+    """Samples a second against the same model's run on the fewest ranks; None if unknown."""
     first = min((t for t in trials if t.model == trial.model), key=lambda t: t.size)
-    return trial.images_per_second / first.images_per_second if first.images_per_second else None
+    return trial.samples_per_second / first.samples_per_second if first.samples_per_second else None
 
 
 def efficiency(trial: Trial, trials: Sequence[Trial]) -> float | None:
@@ -65,14 +66,14 @@ def efficiency(trial: Trial, trials: Sequence[Trial]) -> float | None:
     return None if gain is None else gain / (trial.size / first.size)
 
 
-def comparison_table(trials: Sequence[Trial]) -> list[list[str]]:
+def comparison_table(trials: Sequence[Trial], words: Words) -> list[list[str]]:
     """A header, and a row for each run."""
-    header = ["model", "ranks", "parameters", "test accuracy", "seconds", "images/s", "speed-up",
-              "efficiency"]  # fmt: skip
+    header = ["model", "ranks", "parameters", "test accuracy", "seconds", f"{words.unit}/s",
+              "speed-up", "efficiency"]  # fmt: skip
     rows = [
         [
             t.model, str(t.size), f"{t.num_parameters:,}", f"{t.test_accuracy:.4f}",
-            f"{t.seconds:.1f}", f"{t.images_per_second:,.0f}",
+            f"{t.seconds:.1f}", f"{t.samples_per_second:,.0f}",
             _ratio(speed_up(t, trials)), _ratio(efficiency(t, trials)),
         ]
         for t in trials
@@ -84,23 +85,23 @@ def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def write_comparison(folder: Path, trials: Sequence[Trial]) -> Path:
+def write_comparison(folder: Path, trials: Sequence[Trial], words: Words) -> Path:
     """``comparison.json``, ``figures/comparison.png`` and ``report.html``; the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json_atomically(folder / "comparison.json", [asdict(trial) for trial in trials])
     figure = draw_comparison(folder / "figures" / "comparison.png", trials)
-    header, *rows = comparison_table(trials)
+    header, *rows = comparison_table(trials, words)
     sections = [
         Section("What distribution buys", _TEXT, table=Table(header, rows)),
         Section("Accuracy against time", figure=figure),
     ]
-    write_page(folder / "report.html", "image_cls: models and ranks", sections)
+    write_page(folder / "report.html", f"{words.package}: models and ranks", sections)
     return folder / "report.html"
 
 
 _TEXT = (
     "All runs share the global batch, so that one model reaches the same accuracy on any number "
-    "of ranks; what differs is the time. Images/s is over all ranks, by the slowest, without the "
+    "of ranks; what differs is the time. Speed is over all ranks, by the slowest, without the "
     "first five steps; speed-up is against the same model on the fewest ranks, which has all cores "
     "of the machine too. Efficiency divides it by the ranks."
 )

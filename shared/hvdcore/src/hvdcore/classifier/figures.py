@@ -1,0 +1,118 @@
+"""The figures of a classifier, as Matplotlib draws them: matrix, reliability; and its mistakes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hvdcore.calibration import NUM_BINS, reliability
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "Mistake",
+    "blank_figure",
+    "draw_confusion",
+    "draw_reliability",
+    "most_confident_mistakes",
+    "save_figure",
+]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer: the picture's index, both classes, and how sure the model was."""
+
+    index: int
+    label: int
+    predicted: int
+    probability: float
+
+
+def most_confident_mistakes(
+    probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], count: int
+) -> list[Mistake]:
+    """The wrong answers of highest probability, most confident first.
+
+    Args:
+        probabilities: [n, C].
+        labels: true classes [n].
+    """
+    predicted = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    chosen = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    return [
+        Mistake(int(i), int(labels[i]), int(predicted[i]), float(confidence[i])) for i in chosen
+    ]
+
+
+def draw_confusion(
+    path: Path, matrix: npt.NDArray[np.int64], classes: Sequence[str], title: str
+) -> Path:
+    """Counts as numbers, shares of each true class as colour."""
+    size = 2.6 + 0.75 * len(classes)
+    figure = blank_figure(size + 0.6, size)
+    axes = figure.add_subplot()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    for (row, column), count in np.ndenumerate(matrix):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+    bar.set_label("share of the true class")
+    return save_figure(figure, path)
+
+
+def draw_reliability(
+    path: Path,
+    probabilities: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    title: str,
+) -> Path:
+    """Accuracy against confidence, and how many samples each bar stands for."""
+    found = reliability(probabilities, labels)
+    figure = blank_figure(5.2, 5.2)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    width = 1.0 / NUM_BINS
+    middles = (np.arange(NUM_BINS) + 0.5) * width
+    above.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="as confident as right")
+    above.bar(middles, found.accuracy, width=width * 0.92, color="C0", label="this model")
+    above.set(ylabel="share that is right", ylim=(0, 1), xlim=(0, 1))
+    above.set_title(f"{title}; expected calibration error {found.error:.3f}")
+    above.legend(frameon=False, loc="upper left")
+    below.bar(middles, found.count, width=width * 0.92, color="C7")
+    below.set(xlabel="confidence in the answer", ylabel="samples")
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+    return save_figure(figure, path)
+
+
+def blank_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches that needs no screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write the PNG at `path` and return it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        # Class names may be in any script; a box in place of a letter is no reason to fail.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(path, metadata={"Software": None})  # the same bytes for the same figure
+    return path

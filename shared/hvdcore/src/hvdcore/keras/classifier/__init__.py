@@ -1,0 +1,27 @@
+"""Owns the training of Keras classifiers on all ranks: loop, exact scores, checkpoints, results.
+
+A package brings a `Task` (data, model, batches) and calls `train`; `loop` is what then happens.
+"""
+
+from hvdcore.keras.classifier.batch import Batch, Inputs, filled_up, smoothed
+from hvdcore.keras.classifier.evaluation import Answers, Classifier, evaluate, probabilities_of_all
+from hvdcore.keras.classifier.loop import train
+from hvdcore.keras.classifier.saved_model import load_model, save_model
+from hvdcore.keras.classifier.scoring import score_run
+from hvdcore.keras.classifier.task import Task
+
+__all__ = [
+    "Answers",
+    "Batch",
+    "Classifier",
+    "Inputs",
+    "Task",
+    "evaluate",
+    "filled_up",
+    "load_model",
+    "probabilities_of_all",
+    "save_model",
+    "score_run",
+    "smoothed",
+    "train",
+]
