@@ -16,7 +16,7 @@ from hvdcore.classifier.comparison import (
     speed_up,
     write_comparison,
 )
-from hvdcore.classifier.figures import Mistake, draw_confusion
+from hvdcore.classifier.figures import Mistake, draw_confusion, draw_reliability
 from hvdcore.errors import UserError
 from hvdcore.run_dir import RunDir
 from image_cls.figures import draw_mistakes, draw_rows
