@@ -37,7 +37,8 @@ def test_a_run_has_its_scores_text_and_curves(tmp_path: Path) -> None:
     page = report_runs([run], None)
     text = shown(page)
     assert "run val 1.2345 2.00 1.234" in text
-    assert "run 1m 918,912 2 - - - - - abababababab" in text
+    assert "run model 1m parameters 918,912 ranks 2 global batch - steps -" in text
+    assert "seed - weights abababababab" in text
     assert "A &lt;cat&gt; sat." in text
     drawn = {path.name for path in (run / "figures").iterdir()}
     assert drawn == {f"{figure.file}.png" for figure in FIGURES}

@@ -77,12 +77,12 @@ class Runs(NamedTuple):
 
 
 def run_table(reports: Mapping[str, Mapping[str, Any]], columns: Sequence[Column]) -> Table:
-    """A row for each run."""
+    """A column for each run: runs are few, and what is told of each is much."""
     rows = [
-        [name, str(report["model"]), *(column.cell(report) for column in columns)]
-        for name, report in reports.items()
+        [column.title, *(column.cell(report) for report in reports.values())]
+        for column in (Column("model", "model", "{}"), *columns)
     ]
-    return Table(["run", "model", *(column.title for column in columns)], rows)
+    return Table(["", *reports], rows)
 
 
 def score_table(reports: Mapping[str, Mapping[str, Any]], columns: Sequence[Column]) -> Table:
