@@ -1,0 +1,93 @@
+"""Making prepared data: read and clean each row, look for copies, cut into parts, number, write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvdcore.atomic import move_folder_into_place
+from hvdcore.errors import Problems
+from news_cls.clean import Cleaning
+from news_cls.labels import Classes
+from news_cls.row_report import RowReport
+from news_cls.sources import Source
+from news_cls.splits import Selection, select
+from news_cls.spool import Spool, check_spool, read_all
+from news_cls.text_data import SCHEMA, is_complete
+from news_cls.write_data import Written, write
+
+__all__ = ["DataRequest", "Progress", "build"]
+
+Progress = Callable[[int, int], None]
+"""Called as progress(done, total) in texts; the total is 0 as long as it is not known."""
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """What decides the prepared data, beside the texts themselves."""
+
+    val_fraction: float
+    test_fraction: float
+    vocab_size: int
+    max_length: int
+
+    def digest(self, content: object) -> str:
+        """SHA-256 over the parameters and what the texts are."""
+        numbers = [SCHEMA, self.val_fraction, self.test_fraction, self.vocab_size, self.max_length]
+        return hashlib.sha256(json.dumps([numbers, content]).encode()).hexdigest()
+
+
+def build(request: DataRequest, source: Source, cache: Path, work: Path, tell: Progress) -> Path:
+    """Prepare the data in `work` and rename it into the cache; its path.
+
+    Raises:
+        UserError: rows are wrong, or too little is left of them.
+    """
+    report, cleaning = RowReport(), Cleaning()
+    spool = read_all(source, report, cleaning, request.max_length, tell)
+    classes = check_spool(source, spool, report)
+    selection = select(
+        spool.rows(classes), val_fraction=request.val_fraction, test_fraction=request.test_fraction
+    )
+    _check_selection(source, classes, selection)
+    path = cache / "texts" / request.digest(_content(classes, selection, spool))[:32]
+    if not is_complete(path):
+        made = work / "made"
+        made.mkdir()
+        what = Written(
+            source.name, source.files, classes, spool, selection,
+            request.vocab_size, request.max_length,
+        )  # fmt: skip
+        write(made, what, report, cleaning)
+        move_folder_into_place(made, path, is_complete)
+    return path
+
+
+def _content(classes: Classes, selection: Selection, spool: Spool) -> list[object]:
+    """What the texts are, whatever file and row they come from."""
+    rows = {
+        name: [(hashlib.sha256(spool.texts[row.number]).hexdigest(), row.label) for row in part]
+        for name, part in selection.parts.items()
+    }
+    return [classes.names, rows]
+
+
+def _check_selection(source: Source, classes: Classes, selection: Selection) -> None:
+    """Every class needs a text in train, once the copies are gone.
+
+    Raises:
+        UserError: naming each class that has none.
+    """
+    problems = Problems()
+    present = {row.label for row in selection.parts["train"]}
+    for label, name in enumerate(classes.names):
+        if label not in present:
+            problems.add(
+                "data",
+                f"{source.name}: class {name!r} has no text to train on that is not under another "
+                "class too; give some",
+            )
+    problems.raise_if_any()

@@ -1,0 +1,128 @@
+"""Which columns of a table hold the text and the label, in every form seen in the wild."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hvdcore.errors import Problems, UserError
+
+__all__ = ["Columns", "Layout", "layout_of_names", "layout_of_row"]
+
+_TEXTS = (("title", "description"), ("text",))
+_KAGGLE_LABEL = "class index"
+_LABELS = ("label", _KAGGLE_LABEL)
+_OFFICIAL_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that were asked for by name; empty and None where the form is to be found out."""
+
+    text: tuple[str, ...] = ()
+    label: str | None = None
+
+    @property
+    def are_named(self) -> bool:
+        """Whether anything was asked for."""
+        return bool(self.text) or self.label is not None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where text and label stand in a row.
+
+    Attributes:
+        names: the columns, or numbers from 1 where the file names none.
+        text: places of the columns that make the text, joined by a space.
+        label: place of the label.
+        first_label: the least number of AG News's labels in this form (1 official and Kaggle, 0
+            Hugging Face); None where each label is a class of its own.
+        has_header: whether the first row names the columns.
+    """
+
+    names: tuple[str, ...]
+    text: tuple[int, ...]
+    label: int
+    first_label: int | None
+    has_header: bool
+
+
+def layout_of_names(names: Sequence[str], columns: Columns, shown: str) -> Layout:
+    """The layout of a table whose columns have names.
+
+    Raises:
+        UserError: a column that was asked for is not there, or none is known.
+    """
+    found = _known_layout(names, columns)
+    if found is None:
+        raise UserError(
+            f"data: {shown}: its columns are {_listed(names)}; name those to read by --text-column "
+            "and --label-column"
+        )
+    problems = Problems()
+    for name in dict.fromkeys((*found[0], found[1])):
+        if name not in names:
+            field = "label_column" if name == columns.label else "text_column"
+            problems.add(field, f"{shown}: no column {name!r}; it has {_listed(names)}")
+    problems.raise_if_any()
+    texts, label, first_label = found
+    return Layout(
+        tuple(names), tuple(names.index(t) for t in texts), names.index(label), first_label, True
+    )
+
+
+def layout_of_row(row: Sequence[str], columns: Columns, shown: str) -> Layout:
+    """The layout of a CSV file from its first row, which may name the columns or not.
+
+    Raises:
+        UserError: names are missing though columns were asked for, or it is no known form.
+    """
+    names = [name.strip() for name in row]
+    if columns.are_named or _known_layout(names, columns):
+        if columns.are_named and _is_number(names[0]) and not {*columns.text} & {*names}:
+            raise UserError(
+                f"data: {shown}: row 1 names no columns ({_listed(names)}); put a header above it, "
+                "or leave --text-column and --label-column out"
+            )
+        return layout_of_names(names, columns, shown)
+    if len(row) < 2:
+        raise UserError(
+            f"data: {shown}: row 1 has one column ({_listed(names)}); give a label and a text, "
+            "parted by a comma, a tab or a semicolon"
+        )
+    if not _is_number(names[0]):
+        raise UserError(
+            f"data: {shown}: row 1 begins with {_cut(names[0])!r}, which is no label of the "
+            "official form (label, title, description); if it names the columns, give "
+            "--text-column and --label-column"
+        )
+    places = tuple(range(1, len(row)))
+    first_label = 1 if len(row) == _OFFICIAL_COLUMNS else None
+    return Layout(tuple(str(n + 1) for n in range(len(row))), places, 0, first_label, False)
+
+
+def _known_layout(
+    names: Sequence[str], columns: Columns
+) -> tuple[tuple[str, ...], str, int | None] | None:
+    """Text columns, label column and first label; None when they are not to be known."""
+    lowered = {name.lower(): name for name in reversed(names)}
+    known = next((t for t in _TEXTS if all(name in lowered for name in t)), ())
+    text = columns.text or tuple(lowered[name] for name in known)
+    label = columns.label or next((lowered[name] for name in _LABELS if name in lowered), None)
+    if not text or label is None:
+        return None
+    first_label = None if columns.are_named else int(label.lower() == _KAGGLE_LABEL)
+    return text, label, first_label
+
+
+def _is_number(text: str) -> bool:
+    return text.lstrip("+-").isdigit()
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(_cut(name) for name in names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."

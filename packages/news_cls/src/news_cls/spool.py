@@ -1,0 +1,133 @@
+"""All rows of a source in memory, read once: cleaned text, tokens, label and origin of each."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from hvdcore.errors import UserError
+from news_cls.clean import Cleaning
+from news_cls.labels import Classes, LabelPlace, find_classes, label_value
+from news_cls.row_report import RowReport
+from news_cls.sources import RawRow, Source
+from news_cls.splits import Row
+from news_cls.tokens import tokenize
+from news_cls.vocabulary import Lexicon
+
+__all__ = ["Spool", "check_spool", "read_all"]
+
+_TELL_EVERY = 1000
+
+
+@dataclass
+class Spool:
+    """What was read, row by row; the attributes are parallel.
+
+    Attributes:
+        texts: cleaned, UTF-8.
+        digests: SHA-256 of the tokens, by which copies are known.
+        numbers: tokens of all rows, numbered by `lexicon`, the first `max_length` of each.
+        counts: how many of them each row has.
+        cut: whether a text had more tokens than are kept.
+        labels: (value, first label) as in `Classes.index`.
+        origins: file and row.
+        places: the first place of each label, in train before elsewhere.
+    """
+
+    lexicon: Lexicon = field(default_factory=Lexicon)
+    texts: list[bytes] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    numbers: array[int] = field(default_factory=lambda: array("i"))
+    counts: list[int] = field(default_factory=list)
+    cut: list[bool] = field(default_factory=list)
+    labels: list[tuple[int | str, int | None]] = field(default_factory=list)
+    parts: list[str | None] = field(default_factory=list)
+    origins: list[tuple[int, int]] = field(default_factory=list)
+    places: dict[tuple[int | str, int | None, bool], LabelPlace] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def add(self, row: RawRow, text: str, tokens: list[str], max_length: int) -> None:
+        """Take a row in."""
+        kept = self.lexicon.numbers(tokens[:max_length])
+        self.texts.append(text.encode())
+        self.digests.append(hashlib.sha256(" ".join(tokens).encode()).hexdigest())
+        self.numbers.frombytes(kept.tobytes())
+        self.counts.append(len(kept))
+        self.cut.append(len(tokens) > max_length)
+        self.parts.append(row.part)
+        self.origins.append((row.file, row.row))
+
+    def rows(self, classes: Classes) -> list[Row]:
+        """Every row as it is cut into parts."""
+        labels = [classes.index[label] for label in self.labels]
+        columns = zip(range(len(self)), labels, self.parts, self.digests, strict=True)
+        return [Row(*values) for values in columns]
+
+    def tokens(self) -> npt.NDArray[np.int32]:
+        """`numbers` as an array."""
+        return (
+            np.frombuffer(self.numbers, dtype=np.int32) if self.numbers else np.zeros(0, np.int32)
+        )
+
+
+def read_all(
+    source: Source,
+    report: RowReport,
+    cleaning: Cleaning,
+    max_length: int,
+    tell: Callable[[int, int], None],
+) -> Spool:
+    """Read, clean and tokenize every row. What is wrong is put down in `report`."""
+    spool, files = Spool(), source.files
+    for done, row in enumerate(source.rows(report), start=1):
+        if done % _TELL_EVERY == 0:
+            tell(done, 0)
+        value = label_value(row.label)
+        if value is None:
+            report.wrong(files[row.file], row.row, "no label; give one, or take the row out")
+            continue
+        text = cleaning.clean(row.text)
+        tokens = tokenize(text)
+        if not tokens:
+            report.skipped.add("nothing but residue", f"{files[row.file]} row {row.row}")
+            continue
+        spool.add(row, text, tokens, max_length)
+        spool.labels.append((value, row.first_label))
+        in_train = row.part in (None, "train")
+        if (value, row.first_label, in_train) not in spool.places:
+            place = LabelPlace(value, row.first_label, in_train, files[row.file], row.row)
+            spool.places[value, row.first_label, in_train] = place
+    return spool
+
+
+def check_spool(source: Source, spool: Spool, report: RowReport) -> Classes:
+    """The classes; every row that is wrong in any way is told at once.
+
+    Raises:
+        UserError: something is wrong, or most rows could not be used.
+    """
+    skipped = report.skipped.counts
+    with report.catching():
+        if sum(skipped.values()) > len(spool):
+            reasons = ", ".join(
+                f"{count} {reason} ({report.skipped.examples[reason][0]})"
+                for reason, count in skipped.most_common(3)
+            )
+            raise UserError(
+                f"data: {source.name}: most rows cannot be used: {reasons}; mend the file (text in "
+                "another encoding than UTF-8: iconv)"
+            )
+    if not spool:
+        report.raise_if_any()
+        raise UserError(f"data: {source.name}: no rows; give a file that has some")
+    given, origin = source.class_names()
+    classes = find_classes(spool.places.values(), given, origin, report)
+    report.raise_if_any()
+    return classes

@@ -1,0 +1,69 @@
+"""What a token is: by one regular expression that Python's re and TensorFlow's RE2 read alike.
+
+A token is a run of characters that are neither spaces nor singles, or one single: ``[^ S]+|[S]``.
+Singles are the punctuation and the symbols of all scripts, and the characters of scripts that put
+no space between words (Han, Hiragana). Everything else makes words: letters, digits, accents and
+vowel signs of any script. For English that is ``[a-z0-9]+|[^ a-z0-9]`` on lower-cased text.
+
+The characters are listed, because ``\\w`` means ASCII to RE2, and something else in each Python.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["NEVER_LOWERED", "SIGMAS", "SINGLES", "TOKEN", "lower", "tokenize"]
+
+_SINGLE_RANGES = """
+80-a9 ab-b4 b6-b9 bb-bf d7 f7 2c2-2c5 2d2-2df 2e5-2eb 2ed 2ef-2ff 375 37e 384-385 387 3f6 482
+55a-55f 589-58f 5be 5c0 5c3 5c6 5f3-60f 61b-61f 66a-66d 6d4 6dd-6de 6e9 6fd-6fe 700-70f 7f6-7f9
+7fe-7ff 830-83e 85e 888 890-891 8e2 964-965 970 9f2-9f3 9fa-9fb 9fd a76 af0-af1 b70 bf3-bfa c77 c7f
+c84 d4f d79 df4 e3f e4f e5a-e5b f01-f17 f1a-f1f f34 f36 f38 f3a-f3d f85 fbe-fc5 fc7-fda 104a-104f
+109e-109f 10fb 1360-1368 1390-1399 1400 166d-166e 16eb-16ed 1735-1736 17d4-17da 1800-180a 1fbd
+1fbf-1fc1 1fcd-1fcf 1fdd-1fdf 1fed-1fef 1ffd-1ffe 2000-206f 207a-207e 208a-208e 20a0-20cf 2100-2bff
+2ce5-2cea 2cf9-2cfc 2cfe-2cff 2d70 2e00-309f 30a0 30fb 3190-319f 3200-9fff e000-faff fd3e-fd4f
+fdfc-fdff fe10-fe19 fe30-fe6f feff-ff0f ff1a-ff20 ff3b-ff40 ff5b-ff65 ffe0-ffff 1d000-1d1ff
+1f000-3ffff f0000-10ffff
+"""
+"""Code points beyond ASCII, after Unicode 14: marks and symbols, private use, Hiragana and Han."""
+
+
+def _as_class(ranges: str) -> str:
+    """Ranges of code points as the inside of a character class, in characters themselves."""
+    parts = []
+    for item in ranges.split():
+        first, _, last = item.partition("-")
+        parts.append(chr(int(first, 16)) + (f"-{chr(int(last, 16))}" if last else ""))
+    return "".join(parts)
+
+
+SINGLES = r"!-/:-@\[-`{-~" + _as_class(_SINGLE_RANGES)
+"""The characters that are a token each, as the inside of a character class."""
+TOKEN = f"[^ {SINGLES}]+|[{SINGLES}]"
+"""A token, in lower-cased and cleaned text, where the plain space is the only one."""
+NEVER_LOWERED = "\u2c2f\ua7c0\ua7cb-\ua7dc\U00010570-\U000105bf\U00010d50-\U00010d8f"
+"""Capitals of Unicode 14 and later, as the inside of a class: TensorFlow's ICU does not know them,
+and of the Pythons only some."""
+
+SIGMAS = ("\u03c2", "\u03c3")
+"""The Greek letter at the end of a word, which is taken for the same as elsewhere."""
+
+_TOKEN = re.compile(TOKEN)
+_LOWERED = re.compile(f"[^{NEVER_LOWERED}]+")
+
+
+def lower(text: str) -> str:
+    """Lower-cased as TensorFlow does it too; both forms of the Greek sigma become one."""
+    if text.isascii():
+        return text.lower()
+    return _LOWERED.sub(lambda piece: piece.group().lower(), text).replace(*SIGMAS)
+
+
+def tokenize(text: str) -> list[str]:
+    """The tokens of a cleaned text.
+
+    Example:
+        >>> tokenize("AT&T's profit")
+        ['at', '&', 't', "'", 's', 'profit']
+    """
+    return _TOKEN.findall(lower(text))

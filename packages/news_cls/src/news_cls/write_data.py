@@ -1,0 +1,128 @@
+"""Writing prepared data: numbers for tokens, the arrays part after part, and what was found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hvdcore.json_files import write_json_atomically
+from news_cls import text_data as files
+from news_cls.clean import Cleaning
+from news_cls.labels import Classes
+from news_cls.ragged import Ragged, offsets_of
+from news_cls.row_report import RowReport
+from news_cls.splits import PARTS, Row, Selection
+from news_cls.spool import Spool
+from news_cls.vocabulary import UNKNOWN, choose_words
+
+__all__ = ["Written", "write"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is written.
+
+    Attributes:
+        files: names of the files that the rows come from.
+    """
+
+    source: str
+    files: tuple[str, ...]
+    classes: Classes
+    spool: Spool
+    selection: Selection
+    vocab_size: int
+    max_length: int
+
+    def rows(self) -> list[Row]:
+        """All rows that were kept, part after part."""
+        return [row for name in PARTS for row in self.selection.parts[name]]
+
+
+def write(made: Path, what: Written, report: RowReport, cleaning: Cleaning) -> None:
+    """The arrays, and last of all meta.json."""
+    spool, rows = what.spool, what.rows()
+    order = np.array([row.number for row in rows], dtype=np.int64)
+    tokens = Ragged(spool.tokens(), offsets_of(spool.counts)).take(order)
+    words, ids = _numbered(what, tokens)
+    _save_rows(
+        made / files.IDS, made / files.OFFSETS, [ids[row] for row in _each(tokens)], np.int32
+    )
+    texts = [np.frombuffer(spool.texts[number], dtype=np.uint8) for number in order]
+    _save_rows(made / files.TEXTS, made / files.TEXT_OFFSETS, texts, np.uint8)
+    np.save(made / files.LABELS, np.array([row.label for row in rows], dtype=np.int64))
+    np.save(made / files.ORIGINS, np.array([spool.origins[n] for n in order], dtype=np.int64))
+    (made / files.WORDS).write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+    meta = _meta(what, len(words), report, cleaning)
+    write_json_atomically(made / files.META, {**meta, "unknown": _unknown(what, made)})
+
+
+def _numbered(what: Written, tokens: Ragged) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """The vocabulary, and the id of each number of the lexicon; train alone is counted."""
+    names = list(what.spool.lexicon)
+    counts = np.zeros(len(names), dtype=np.int64)
+    num_train = len(what.selection.parts["train"])
+    for number in range(num_train):
+        np.add.at(counts, tokens[number], 1)
+    chosen = choose_words(names, counts, what.vocab_size)
+    ids = np.full(len(names), UNKNOWN, dtype=np.int32)
+    ids[chosen] = np.arange(UNKNOWN + 1, UNKNOWN + 1 + len(chosen))
+    return [names[place] for place in chosen], ids
+
+
+def _each(rows: Ragged) -> list[npt.NDArray[np.int32]]:
+    return [rows[number] for number in range(len(rows))]
+
+
+def _save_rows(
+    path: Path, offsets: Path, rows: Sequence[npt.NDArray[np.generic]], dtype: type[np.generic]
+) -> None:
+    np.save(path, np.concatenate([*rows, np.zeros(0, dtype)]).astype(dtype, copy=False))
+    np.save(offsets, offsets_of([len(row) for row in rows]))
+
+
+def _unknown(what: Written, made: Path) -> dict[str, float]:
+    """Share of each part's tokens that have no id of their own."""
+    ids, offsets = np.load(made / files.IDS), np.load(made / files.OFFSETS)
+    shares, start = {}, 0
+    for name in PARTS:
+        stop = start + len(what.selection.parts[name])
+        part = ids[offsets[start] : offsets[stop]]
+        shares[name] = round(float(np.mean(part == UNKNOWN)), 6) if len(part) else 0.0
+        start = stop
+    return shares
+
+
+def _meta(
+    what: Written, num_words: int, report: RowReport, cleaning: Cleaning
+) -> dict[str, object]:
+    spool, parts = what.spool, what.selection.parts
+    lengths = np.array([spool.counts[row.number] for row in what.rows()], dtype=np.int64)
+    return {
+        "schema": files.SCHEMA,
+        "source": what.source,
+        "files": what.files,
+        "classes": what.classes.names,
+        "classes_from": what.classes.origin,
+        "vocab_size": num_words + UNKNOWN + 1,
+        "max_length": what.max_length,
+        "rows": len(spool) + report.skipped.total,
+        "parts": {name: len(parts[name]) for name in PARTS},
+        "classes_of_parts": {name: _per_class(what, name) for name in PARTS},
+        "cut": {name: sum(spool.cut[row.number] for row in parts[name]) for name in PARTS},
+        "lengths": {f"{q} %": int(np.percentile(lengths, q)) for q in (5, 50, 95)},
+        "skipped": report.skipped.to_json(),
+        "notes": report.notes.to_json(),
+        "left_out": what.selection.left_out,
+        "cleaned": cleaning.to_json(),
+    }
+
+
+def _per_class(what: Written, part: str) -> dict[str, int]:
+    labels = Counter(row.label for row in what.selection.parts[part])
+    return {name: labels[label] for label, name in enumerate(what.classes.names)}
