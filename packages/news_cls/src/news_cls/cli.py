@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import typer
 
 from hvdcore import options as shared
+from hvdcore.classifier import options as classifier
 from hvdcore.errors import exit_on_user_error
 from news_cls import options
+
+if TYPE_CHECKING:
+    from news_cls.config import TrainConfig
 
 app = typer.Typer(
     name="news-cls",
@@ -19,14 +26,100 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def verbs() -> None:
-    """Classify news: an LSTM against a GRU and a 1D CNN, on Horovod."""
-
-
 def main() -> None:
     """The entry point of the ``news-cls`` command."""
     app()
+
+
+@app.command()
+@exit_on_user_error
+def train(
+    data: shared.Data = None,
+    output_dir: shared.OutputDir = None,
+    np: shared.Np = None,
+    hosts: shared.Hosts = None,
+    model: shared.Model = None,
+    epochs: shared.Epochs = None,
+    max_steps: shared.MaxSteps = None,
+    global_batch_size: shared.GlobalBatchSize = None,
+    learning_rate: shared.LearningRate = None,
+    seed: shared.Seed = None,
+    eval_every: shared.EvalEvery = None,
+    checkpoint_every: shared.CheckpointEvery = None,
+    resume: shared.Resume = None,
+    config: shared.ConfigFile = None,
+    stall_timeout: shared.StallTimeout = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    val_fraction: classifier.ValFraction = None,
+    test_fraction: classifier.TestFraction = None,
+    num_train_texts: options.NumTrainTexts = None,
+    vocab_size: options.VocabSize = None,
+    max_length: options.MaxLength = None,
+    vectors: options.Vectors = None,
+    embed_dim: options.EmbedDim = None,
+    hidden_dim: options.HiddenDim = None,
+    ngram_buckets: options.NgramBuckets = None,
+    word_dropout: options.WordDropout = None,
+    embed_dropout: options.EmbedDropout = None,
+    feature_dropout: options.FeatureDropout = None,
+    pretrain_epochs: options.PretrainEpochs = None,
+    label_smoothing: classifier.LabelSmoothing = None,
+    warmup_steps: classifier.WarmupSteps = None,
+    final_learning_rate_fraction: classifier.FinalFraction = None,
+    weight_decay: classifier.WeightDecay = None,
+    ema_decay: classifier.EmaDecay = None,
+    dtype: classifier.Dtype = None,
+    compiler: classifier.Compiler = None,
+    eval_batch_size: classifier.EvalBatchSize = None,
+    patience: classifier.Patience = None,
+    log_every: classifier.LogEvery = None,
+) -> None:
+    """Train a model, on one rank or on many."""
+    flags = {**locals()}
+    for name in ("output_dir", "np", "hosts", "resume", "config", "stall_timeout"):
+        del flags[name]
+
+    def settings() -> TrainConfig:
+        from hvdcore.config import load_config
+        from news_cls.config import TrainConfig
+
+        return load_config(TrainConfig, config, flags)
+
+    def check() -> None:
+        from news_cls.check import check_places
+
+        config = settings()
+        check_places(config, output_dir, resume or "never")
+        if (np or 1) > 1 or hosts is not None:
+            # One rank alone checks as it begins. Here it would load NumPy, and then the process
+            # could no longer start again with the threads and the malloc that it needs.
+            from news_cls.check import check_before_start
+
+            check_before_start(config, np)
+
+    def work() -> int:
+        from news_cls.train import train
+
+        return train(settings(), output_dir, resume or "never")
+
+    run(work, np, hosts, stall_timeout, check=check)
+
+
+def run(
+    work: Callable[[], int],
+    np: int | None = None,
+    hosts: str | None = None,
+    stall_timeout: float | None = None,
+    check: Callable[[], object] | None = None,
+) -> None:
+    """Do a verb's work on one rank or many, and exit with its code."""
+    from hvdcore.entry import run_on_ranks
+
+    code = run_on_ranks(
+        "news_cls", work, np=np, hosts=hosts, stall_timeout=stall_timeout, check=check
+    )
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -36,8 +129,8 @@ def prepare(
     config: shared.ConfigFile = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
-    val_fraction: options.ValFraction = None,
-    test_fraction: options.TestFraction = None,
+    val_fraction: classifier.ValFraction = None,
+    test_fraction: classifier.TestFraction = None,
     vocab_size: options.VocabSize = None,
     max_length: options.MaxLength = None,
 ) -> None:
@@ -50,3 +143,87 @@ def prepare(
     from news_cls.show import prepare_and_show
 
     prepare_and_show(load_config(PrepareConfig, config, flags))
+
+
+@app.command()
+@exit_on_user_error
+def evaluate(
+    run_dir: classifier.RunArgument,
+    data: shared.Data = None,
+    np: shared.Np = None,
+    hosts: shared.Hosts = None,
+    stall_timeout: shared.StallTimeout = None,
+    split: classifier.Splits = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+) -> None:
+    """Score a trained model exactly: loss, accuracy, macro F1, each class."""
+    named = {"data": data, "text_column": text_column, "label_column": label_column}
+    changes = {name: value for name, value in named.items() if value is not None}
+    splits = split or ["val", "test"]
+
+    def check() -> None:
+        from news_cls.check import check_saved_run
+
+        check_saved_run(run_dir, splits)
+
+    def work() -> int:
+        from news_cls.train import score_run
+
+        return score_run(run_dir, changes, splits)
+
+    run(work, np, hosts, stall_timeout, check=check)
+
+
+@app.command()
+@exit_on_user_error
+def predict(
+    run_dir: classifier.RunArgument,
+    inputs: options.Inputs = None,
+    text: options.Texts = None,
+    form: classifier.Format = "jsonl",
+    output: classifier.Output = None,
+) -> None:
+    """Name the class of texts, with the probability of each class."""
+    from news_cls.predict import predict_command
+
+    predict_command(run_dir, inputs or [], text or [], form, output)
+
+
+@app.command()
+@exit_on_user_error
+def report(runs: classifier.Runs, output_dir: shared.OutputDir = None) -> None:
+    """Write one page about a run, or about several side by side."""
+    from news_cls.report import report_runs
+
+    typer.echo(report_runs(runs, output_dir))
+
+
+@app.command()
+@exit_on_user_error
+def compare(
+    models: classifier.Models = "lstm,gru,cnn,tfidf",
+    np: classifier.Sizes = "1,2",
+    data: shared.Data = None,
+    output_dir: shared.OutputDir = None,
+    epochs: shared.Epochs = None,
+    max_steps: shared.MaxSteps = None,
+    global_batch_size: shared.GlobalBatchSize = None,
+    seed: shared.Seed = None,
+    config: shared.ConfigFile = None,
+    num_train_texts: options.NumTrainTexts = None,
+) -> None:
+    """Train several models on several numbers of ranks: what does distribution buy?"""
+    flags = {**locals()}
+    for name in ("models", "np", "output_dir"):
+        del flags[name]
+
+    from hvdcore.classifier.compare import compare_command
+    from news_cls.check import check_before_start
+    from news_cls.config import MODELS, TrainConfig
+    from news_cls.words import WORDS
+
+    code = compare_command(
+        TrainConfig, WORDS, MODELS, check_before_start, models, np, output_dir, flags
+    )
+    raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""The configuration of the data: every field with its meaning, unit and bounds.
+"""The configuration of a training run: every field with its meaning, unit and bounds.
 
 Field names are the flags with underscores (``--vocab-size`` is ``vocab_size``), in TOML and in the
 ``config.json`` that a run writes and that ``--config`` reads back.
@@ -6,13 +6,16 @@ Field names are the flags with underscores (``--vocab-size`` is ``vocab_size``),
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from hvdcore.classifier.config import ClassifierConfig
 from hvdcore.config import Config
 
-__all__ = ["DataFields", "PrepareConfig", "check_fractions"]
+__all__ = ["MODELS", "DataFields", "ModelFields", "PrepareConfig", "TrainConfig", "check_fractions"]
+
+MODELS = ("lstm", "gru", "cnn", "tfidf")
 
 
 class DataFields(BaseModel):
@@ -64,3 +67,58 @@ class PrepareConfig(DataFields, Config):
     def _fields_fit_together(self) -> PrepareConfig:
         check_fractions(self)
         return self
+
+
+class ModelFields(BaseModel):
+    """The model, and what keeps it from learning texts by heart."""
+
+    model: Literal["lstm", "gru", "cnn", "tfidf"] = "lstm"
+    vectors: str = "ppmi"
+    """Where the word vectors start: ``ppmi`` (from the train texts), ``random``, or a text file
+    of GloVe or fastText."""
+    embed_dim: int = Field(128, ge=1)
+    """Numbers of a word vector; a file of vectors brings its own."""
+    hidden_dim: int = Field(96, ge=1)
+    """Units of a recurrent layer in each direction, or filters of each width of ``cnn``."""
+    ngram_buckets: int = Field(2**18, ge=0)
+    """Rows of the table of hashed words and word pairs, a linear model beside the network; 0 is
+    none."""
+    word_dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    """Probability that a word of a train text is made unknown."""
+    embed_dropout: float = Field(0.2, ge=0.0, lt=1.0)
+    """Probability that one number of all word vectors of a train text is left out."""
+    feature_dropout: float = Field(0.4, ge=0.0, lt=1.0)
+    """Probability that a pooled feature of a train text is left out."""
+    pretrain_epochs: int | None = Field(None, ge=0)
+    """Passes over the train texts in which the recurrent layers learn to foretell the next and
+    the previous word; by default 3 for ``lstm`` and ``gru``."""
+
+
+class TrainConfig(DataFields, ModelFields, ClassifierConfig, Config):
+    """All of it, frozen; unknown fields are refused."""
+
+    epochs: int = Field(3, ge=1)
+    """Passes over the train part; ``max_steps`` overrides it."""
+    global_batch_size: int = Field(64, ge=1)
+    """Texts in one update, over all ranks."""
+    eval_batch_size: int = Field(256, ge=1)
+    """Texts that a rank evaluates at once."""
+    weight_decay: float = Field(0.0, ge=0.0)
+    """Decoupled weight decay; biases are left out."""
+    label_smoothing: float = Field(0.05, ge=0.0, lt=1.0)
+    """Probability that the target leaves to all classes alike."""
+    ema_decay: float = Field(0.998, ge=0.0, lt=1.0)
+    """Decay a step of the running average of the weights, which is what is evaluated and saved;
+    0 evaluates the weights themselves."""
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> TrainConfig:
+        check_fractions(self)
+        return self
+
+    @property
+    def num_pretrain_epochs(self) -> int:
+        """As configured, or the model's."""
+        if self.model not in ("lstm", "gru"):
+            return 0
+        return 3 if self.pretrain_epochs is None else self.pretrain_epochs

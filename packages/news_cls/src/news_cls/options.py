@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,11 +16,38 @@ TextColumn = Annotated[
 LabelColumn = Annotated[
     str | None, typer.Option("--label-column", metavar="NAME", help="Column with the class.")
 ]
-ValFraction = Annotated[float | None, typer.Option(**REAL, help="Share of train for val.")]
-TestFraction = Annotated[
-    float | None, typer.Option(**REAL, help="Share for test, where the data brings none.")
-]
 VocabSize = Annotated[
     int | None, typer.Option(**WHOLE, help="Ids: frequent tokens of train, padding, unknown.")
 ]
 MaxLength = Annotated[int | None, typer.Option(**WHOLE, help="Tokens kept of a text.")]
+NumTrainTexts = Annotated[
+    int | None, typer.Option(**WHOLE, help="Train on so many texts only, classes alike.")
+]
+Vectors = Annotated[
+    str | None,
+    typer.Option(metavar="ppmi|random|FILE", help="Where the word vectors start."),
+]
+EmbedDim = Annotated[int | None, typer.Option(**WHOLE, help="Numbers of a word vector.")]
+HiddenDim = Annotated[
+    int | None, typer.Option(**WHOLE, help="Units a direction, or filters of each width.")
+]
+NgramBuckets = Annotated[
+    int | None, typer.Option(**WHOLE, help="Rows of the table of hashed word pairs; 0 is none.")
+]
+WordDropout = Annotated[float | None, typer.Option(**REAL, help="Probability of an unknown word.")]
+EmbedDropout = Annotated[
+    float | None, typer.Option(**REAL, help="Probability of leaving out a number of the vectors.")
+]
+FeatureDropout = Annotated[
+    float | None, typer.Option(**REAL, help="Probability of leaving out a pooled feature.")
+]
+PretrainEpochs = Annotated[
+    int | None, typer.Option(**WHOLE, help="Passes that foretell words, before the classes.")
+]
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[FILE]...", help="Files with a text on each line; - is stdin."),
+]
+Texts = Annotated[
+    list[str] | None, typer.Option("--text", metavar="TEXT", help="A text itself; repeatable.")
+]

@@ -12,7 +12,7 @@ from hvdcore.errors import Problems
 from hvdcore.run_dir import RunDir
 from hvdcore.schedule import check_schedule
 
-__all__ = ["check_evaluation", "check_schedule_of", "total_steps", "warmup_steps"]
+__all__ = ["check_evaluation", "check_schedule_of", "check_splits", "total_steps", "warmup_steps"]
 
 
 def check_evaluation(path: Path, splits: Sequence[str]) -> RunDir:
@@ -22,15 +22,27 @@ def check_evaluation(path: Path, splits: Sequence[str]) -> RunDir:
         UserError: there is none, or no such part.
     """
     problems = Problems()
-    for split in splits:
-        if split not in PARTS:
-            problems.add("split", f"got {split!r}; give one of {', '.join(PARTS)}")
+    with problems.catching():
+        check_splits(splits)
     run = RunDir(path)
     with problems.catching():
         run = RunDir.open(path)
         load_classes(run.model)
     problems.raise_if_any()
     return run
+
+
+def check_splits(splits: Sequence[str]) -> None:
+    """Check the names of parts.
+
+    Raises:
+        UserError: one is no part's.
+    """
+    problems = Problems()
+    for split in splits:
+        if split not in PARTS:
+            problems.add("split", f"got {split!r}; give one of {', '.join(PARTS)}")
+    problems.raise_if_any()
 
 
 def check_schedule_of(config: ClassifierConfig, n: int, size: int, *, samples: str) -> None:

@@ -8,12 +8,13 @@ from hvdcore.keras.classifier.evaluation import Answers, Classifier, evaluate, p
 from hvdcore.keras.classifier.loop import train
 from hvdcore.keras.classifier.saved_model import load_model, save_model
 from hvdcore.keras.classifier.scoring import score_run
-from hvdcore.keras.classifier.task import Task
+from hvdcore.keras.classifier.task import EvalTask, Task
 
 __all__ = [
     "Answers",
     "Batch",
     "Classifier",
+    "EvalTask",
     "Inputs",
     "Task",
     "evaluate",

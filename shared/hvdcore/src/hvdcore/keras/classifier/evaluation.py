@@ -20,7 +20,7 @@ from hvdcore.sharding import Indices, eval_range
 from hvdcore.world import World
 
 if TYPE_CHECKING:
-    from hvdcore.keras.classifier.task import Task
+    from hvdcore.keras.classifier.task import EvalTask
 
 __all__ = ["Answers", "Classifier", "evaluate", "probabilities_of_all"]
 
@@ -31,7 +31,9 @@ class Answers:
     def __init__(self, model: keras.Model) -> None:
         self._phase = "start"  # the first batch compiles, for which the watchdog allows more time
         self._logits = tf.function(
-            lambda inputs: call(model, inputs, training=False), autograph=False
+            lambda inputs: tf.reduce_sum(call(model, inputs, training=False), axis=1),
+            autograph=False,
+            reduce_retracing=True,
         )
 
     def __call__(self, inputs: Inputs) -> npt.NDArray[np.float64]:
@@ -49,7 +51,7 @@ class Answers:
 class Classifier:
     """A model's answers to the samples of a task."""
 
-    def __init__(self, model: keras.Model, task: Task) -> None:
+    def __init__(self, model: keras.Model, task: EvalTask) -> None:
         self.task = task
         self._answers = Answers(model)
 

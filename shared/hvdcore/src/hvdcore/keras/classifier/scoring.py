@@ -14,7 +14,7 @@ from hvdcore.classifier.model_folder import load_preprocessing
 from hvdcore.errors import UserError
 from hvdcore.keras.classifier.evaluation import Classifier, evaluate
 from hvdcore.keras.classifier.saved_model import load_model
-from hvdcore.keras.classifier.task import Task
+from hvdcore.keras.classifier.task import EvalTask
 from hvdcore.keras.startup import init
 from hvdcore.logs import get_logger, setup_logging
 from hvdcore.run_dir import RunDir
@@ -28,7 +28,7 @@ logger = get_logger(__name__)
 def score_run(
     path: Path,
     splits: Sequence[str],
-    open_task: Callable[[RunDir, dict[str, Any], World], Task],
+    open_task: Callable[[RunDir, dict[str, Any], World], EvalTask],
 ) -> int:
     """Score the parts and print one JSON object on rank 0. Every rank must call.
 

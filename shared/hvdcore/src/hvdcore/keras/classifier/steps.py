@@ -20,8 +20,18 @@ __all__ = ["StepSums", "Steps", "call"]
 
 
 def call(model: keras.Model, inputs: Sequence[Any], *, training: bool) -> Any:
-    """The model's logits [B, C]. Keras wants a lone input by itself."""
-    return model(inputs[0] if len(inputs) == 1 else list(inputs), training=training)
+    """The logits of a model's heads, float32 [B, H, C].
+
+    A model gives [B, C], or [B, H, C] for several heads: each is trained by itself, and the sum
+    of their logits is the answer. Keras wants a lone input by itself.
+    """
+    logits = model(inputs[0] if len(inputs) == 1 else list(inputs), training=training)
+    logits = tf.cast(logits, tf.float32)
+    return logits if logits.shape.rank == 3 else logits[:, None, :]
+
+
+def _cross_entropy(targets: Any, logits: Any) -> Any:
+    return -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
 
 
 @dataclass(frozen=True)
@@ -60,10 +70,13 @@ class Steps:
         self.model, self.averaged, self.optimizer = model, averaged, optimizer
         self.ema_decay = ema_decay
         self.phase = "start"
-        reduction = GradientReduction("sum", None)
-        self._gradients = tf.function(self._compute, jit_compile=xla, autograph=False)
-        self._reduce = tf.function(lambda tensors: reduction(tensors), autograph=False)
-        self._update = tf.function(self._apply, autograph=False)
+        self._reduction = GradientReduction("sum", None)
+        self._gradients = tf.function(
+            self._compute, jit_compile=xla, autograph=False, reduce_retracing=True
+        )
+        self._reduce = tf.function(self._sum, autograph=False, reduce_retracing=True)
+        # XLA makes one pass over the weights of some ten: with large tables, half of the step.
+        self._update = tf.function(self._apply, autograph=False, jit_compile=True)
 
     def gradients(self, batch: Batch, num_samples: int, stop: bool) -> list[Any]:
         """This rank's part of the mean loss's gradients, and its sums as the last tensor.
@@ -93,13 +106,19 @@ class Steps:
 
     def _compute(self, inputs: Any, targets: Any, weights: Any, num_samples: Any) -> Any:
         with tf.GradientTape() as tape:
-            logits = tf.cast(call(self.model, inputs, training=True), tf.float32)
-            losses = tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
-            loss = tf.reduce_sum(weights * losses)
-            mean = loss / num_samples
+            heads = call(self.model, inputs, training=True)
+            losses = tf.reduce_sum(_cross_entropy(targets[:, None, :], heads), axis=1)
+            mean = tf.reduce_sum(weights * losses) / num_samples
         gradients = tape.gradient(mean, [v.value for v in self.model.trainable_variables])
+        logits = tf.reduce_sum(heads, axis=1)
+        loss = tf.reduce_sum(weights * _cross_entropy(targets, logits))
         right = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
         return gradients, loss, tf.reduce_sum(weights * tf.cast(right, tf.float32))
+
+    def _sum(self, tensors: Sequence[Any]) -> list[Any]:
+        """Sums over ranks. The rows of embeddings go over the wire as they are, which moves a
+        fraction of the tables; then they become tables, for the update is one pass over those."""
+        return [tf.convert_to_tensor(total) for total in self._reduction(tensors)]
 
     def _apply(self, gradients: Any, decay: Any) -> None:
         self.optimizer.apply(gradients, self.model.trainable_variables)

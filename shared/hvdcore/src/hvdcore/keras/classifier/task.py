@@ -17,24 +17,38 @@ from hvdcore.keras.classifier.batch import Batch, Inputs
 from hvdcore.run_dir import RunDir
 from hvdcore.sharding import Indices
 
-__all__ = ["Task"]
+__all__ = ["EvalTask", "Task"]
 
 
-class Task(Protocol):
+class EvalTask(Protocol):
+    """The data of a run, cut into parts, to be evaluated.
+
+    Attributes:
+        classes: names, in the order of the labels.
+        parts: `train`, `val` and `test`; each may be empty.
+    """
+
+    classes: tuple[str, ...]
+    parts: Mapping[str, Part]
+
+    def eval_batches(self, part: Any, indices: Indices) -> Iterator[tuple[Indices, Inputs]]:
+        """The samples of a part, unchanged, in batches of few shapes: for each batch which of
+        `indices` its first rows hold, as places in `indices`, and the model's inputs. Each place
+        comes once."""
+
+
+class Task(EvalTask, Protocol):
     """The data of a run, cut into parts, and its model. The same on every rank.
 
     Attributes:
         words: what its samples are called.
         config: of the run.
-        classes: names, in the order of the labels.
-        parts: `train` (what is trained on), `val` and `test`; the last two may be empty.
+        parts: `train` is what is trained on, and is not empty.
         peak_learning_rate: of AdamW, at `config.global_batch_size`.
     """
 
     words: Words
     config: ClassifierConfig
-    classes: tuple[str, ...]
-    parts: Mapping[str, Part]
     peak_learning_rate: float
 
     def order(self, epoch: int) -> Indices:
@@ -43,11 +57,6 @@ class Task(Protocol):
 
     def read(self, epoch: int, indices: Indices) -> Batch:
         """The train samples as this epoch shows them, in a batch of this rank's rows."""
-
-    def eval_batches(self, part: Part, indices: Indices) -> Iterator[tuple[Indices, Inputs]]:
-        """The samples of a part, unchanged, in batches of few shapes: for each batch which of
-        `indices` its first rows hold, as places in `indices`, and the model's inputs. Each place
-        comes once."""
 
     def build_model(self) -> keras.Model:
         """A model with fresh weights, the same for the same seed; it gives logits [B, C]."""

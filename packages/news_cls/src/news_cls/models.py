@@ -1,0 +1,116 @@
+"""The networks by name: ids and masks in, the logits of two heads out.
+
+A network reads the words in their order; beside it stands a linear model of hashed words and word
+pairs, which is hard to beat on news. Each head is trained by itself, and the sum of their logits is
+the answer: trained on the sum, the faster of the two would keep the other from learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import layers
+
+from news_cls.config import ModelFields
+from news_cls.layers import (
+    Blanked,
+    HashedNgrams,
+    IsWord,
+    LinearOfNgrams,
+    Ones,
+    PoolOverTime,
+    Reversed,
+    SumOfHeads,
+)
+from news_cls.vectoriser import Vectoriser
+
+__all__ = ["LEARNING_RATES", "build_network", "num_features", "serving_model"]
+
+LEARNING_RATES = {"lstm": 1e-3, "gru": 1e-3, "cnn": 1e-3}
+"""Peak rates of AdamW at 64 texts a step."""
+WIDTHS = (2, 3, 4)
+"""Words that a filter of `cnn` sees (Kim 2014)."""
+
+
+def num_features(config: ModelFields) -> int:
+    """Pooled features of a text, F."""
+    return 3 * config.hidden_dim * (len(WIDTHS) if config.model == "cnn" else 2)
+
+
+def build_network(
+    config: ModelFields, vectors: npt.NDArray[np.float32], num_classes: int, seed: int
+) -> keras.Model:
+    """A network with fresh weights, the same for the same seed.
+
+    Args:
+        vectors: what the word vectors start with, [vocabulary, E]; row 0 is padding.
+
+    Returns:
+        A model of ids int32 [B, T], a mask of word vectors [B, 1, E] and one of features [B, F];
+        its logits are [B, H, C].
+    """
+    keras.utils.set_random_seed(seed)
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    embed_mask = keras.Input((1, vectors.shape[1]), name="embed_mask")
+    feature_mask = keras.Input((num_features(config),), name="feature_mask")
+    is_word = IsWord(name="is_word")(ids)
+    start = keras.initializers.Constant(vectors)
+    embedded = layers.Embedding(*vectors.shape, embeddings_initializer=start, name="words")(ids)
+    embedded = layers.Multiply()([embedded, embed_mask])
+    states = _READERS[config.model](embedded, is_word, config)
+    features = layers.Multiply()([PoolOverTime(name="pool")(states, is_word), feature_mask])
+    heads = [layers.Dense(num_classes, name="logits")(features)]
+    if config.ngram_buckets:
+        ngrams = HashedNgrams(config.ngram_buckets, name="ngrams")(ids)
+        heads.append(LinearOfNgrams(config.ngram_buckets, num_classes, name="linear")(ngrams))
+    stacked = layers.Concatenate(axis=1)(
+        [layers.Reshape((1, num_classes))(logits) for logits in heads]
+    )
+    return keras.Model([ids, embed_mask, feature_mask], stacked, name=config.model)
+
+
+def _recurrent(kind: Callable[..., Any], embedded: Any, is_word: Any, config: ModelFields) -> Any:
+    """States of both directions, [B, T, 2 hidden_dim]."""
+    make = {"return_sequences": True, "use_cudnn": False}
+    forward = kind(config.hidden_dim, name="forward", **make)(embedded, mask=is_word)
+    backward = kind(config.hidden_dim, name="backward", go_backwards=True, **make)
+    turned = Reversed()(backward(embedded, mask=is_word))
+    return layers.Concatenate()([forward, turned])
+
+
+def _lstm(embedded: Any, is_word: Any, config: ModelFields) -> Any:
+    return _recurrent(layers.LSTM, embedded, is_word, config)
+
+
+def _gru(embedded: Any, is_word: Any, config: ModelFields) -> Any:
+    return _recurrent(layers.GRU, embedded, is_word, config)
+
+
+def _cnn(embedded: Any, is_word: Any, config: ModelFields) -> Any:
+    """Filters of several widths over the words, [B, T, 3 hidden_dim]; beyond the text is zero."""
+    words = Blanked(name="blanked")(embedded, is_word)
+    return layers.Concatenate()(
+        [
+            layers.Conv1D(config.hidden_dim, width, padding="same", activation="relu")(words)
+            for width in WIDTHS
+        ]
+    )
+
+
+def serving_model(network: keras.Model, vectoriser: Vectoriser) -> keras.Model:
+    """The network as it is saved: a model of raw strings [n] that gives logits [n, C].
+
+    It shares the network's weights.
+    """
+    texts = keras.Input((), dtype="string", name="texts")
+    ids = vectoriser(texts)
+    masks = [Ones(mask.shape[1:], name=f"no_{mask.name}")(ids) for mask in network.inputs[1:]]
+    answer = SumOfHeads(name="answer")(network([ids, *masks]))
+    return keras.Model(texts, answer, name=network.name)
+
+
+_READERS: dict[str, Callable[..., Any]] = {"lstm": _lstm, "gru": _gru, "cnn": _cnn}
