@@ -172,6 +172,8 @@ def _check_train(
                 place.file, place.row,
                 f"label {name!r}, which train has not; mend it, or put such rows into train",
             )  # fmt: skip
+    if report:
+        return  # rows that could not be read may hold the classes that are missing
     with report.catching():
         if len(names) > _MOST_CLASSES:
             raise UserError(

@@ -93,8 +93,9 @@ class Vectoriser(keras.layers.Layer):
 
 
 def _lookup_table(words: Sequence[str]) -> tf.lookup.StaticHashTable:
-    keys = tf.constant(list(words), dtype=tf.string)
-    ids = tf.range(UNKNOWN + 1, UNKNOWN + 1 + len(words), dtype=tf.int32)
+    # No token is empty; a table of nothing is refused.
+    keys = tf.constant(list(words) or [""], dtype=tf.string)
+    ids = tf.range(UNKNOWN + 1, UNKNOWN + 1 + keys.shape[0], dtype=tf.int32)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), UNKNOWN)
 
 
