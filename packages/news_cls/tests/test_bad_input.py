@@ -14,6 +14,7 @@ import pytest
 
 from hvdcore.errors import UserError
 from news_cls.config import PrepareConfig
+from news_cls.csv_rows import find_delimiter
 from news_cls.prepare import prepare, summary
 from news_cls.testing import news, write_csv, write_hub_csv, write_json_lines, write_official
 
@@ -292,3 +293,25 @@ def test_bad_class_names(tmp_path: Path) -> None:
     found = problems(path)
     assert len(found) == 2
     assert "label '3' is neither one of 1..2 nor one of the names (classes.txt)" in found[0]
+
+
+def test_every_row_of_a_wrong_label_is_counted(tmp_path: Path) -> None:
+    rows = [*GOOD, *((8, "Title", f"text {n}") for n in range(5))]
+    (line,) = problems(write_official(tmp_path / "train.csv", rows))
+    assert "train.csv: rows 25, 26, 27 and 2 more: label '9' is neither" in line
+
+
+@pytest.mark.parametrize(
+    ("first", "delimiter"),
+    [
+        ('"1","a; b; c; d","e"', ","),
+        ("1,a; b; c; d,e", ","),
+        ("1;a, b, c;d", ";"),
+        ("1\ta, b; c\td", "\t"),
+        ("text,label", ","),
+        ('"a ""quoted"", text";1', ";"),
+        ("words", ","),
+    ],
+)
+def test_the_delimiter_is_the_first_outside_of_quotes(first: str, delimiter: str) -> None:
+    assert find_delimiter(first) == delimiter

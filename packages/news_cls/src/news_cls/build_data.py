@@ -13,7 +13,7 @@ from hvdcore.errors import Problems
 from news_cls.clean import Cleaning
 from news_cls.labels import Classes
 from news_cls.row_report import RowReport
-from news_cls.sources import Source
+from news_cls.source import Source
 from news_cls.splits import Selection, select
 from news_cls.spool import Spool, check_spool, read_all
 from news_cls.text_data import SCHEMA, is_complete
