@@ -99,9 +99,22 @@ def pandas_index(path: Path, rows: list[News]) -> Path:
     return write_csv(path, [("", "text", "label"), *table])
 
 
+def official_with_header(path: Path, rows: list[News]) -> Path:
+    return write_official(path, rows, ("label", "title", "description"))
+
+
+def official_json_lines(path: Path, rows: list[News]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = [{"label": n + 1, "title": t, "description": d} for n, t, d in rows]
+    path.write_text("".join(json.dumps(value) + "\n" for value in values))
+    return path
+
+
 FORMS: dict[str, tuple[Callable[[Path, list[News]], Path], str, str]] = {
     "official": (write_official, "csv", ""),
     "kaggle": (kaggle, "csv", ""),
+    "official with a header": (official_with_header, "csv", ""),
+    "official json lines": (official_json_lines, "jsonl", ""),
     "hub csv": (write_hub_csv, "csv", ""),
     "parquet": (parquet, "parquet", ""),
     "json lines": (write_json_lines, "jsonl", ""),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -127,6 +129,28 @@ def test_the_rules_of_the_time_of_saving_stay(tmp_path: Path) -> None:
     again = Vectoriser.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert again(tf.constant(["xxb"])).numpy().tolist() == [[2, 3, 0]]
+
+
+ELSEWHERE = """
+import tensorflow as tf
+from news_cls.tokens import tokenize
+from news_cls.vectoriser import Vectoriser
+text = "TITLE İstanbul DIŞ Ì Í Ĩ Į J́ Į́"
+words = sorted(set(tokenize(text)))
+layer = Vectoriser(words, 40)
+print([words[i - 2] for i in layer.ragged(tf.constant([text])).to_list()[0]] == tokenize(text))
+print(tf.strings.lower("I Ì", encoding="utf-8").numpy().decode() == "i ì")
+"""
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("language", ["tr_TR", "lt_LT"])
+def test_on_a_machine_of_another_language(language: str) -> None:
+    """Control: there, TensorFlow's own lower-casing is another one."""
+    env = os.environ | {"LC_ALL": f"{language}.UTF-8"}
+    line = [sys.executable, "-c", ELSEWHERE]
+    done = subprocess.run(line, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
 
 
 @pytest.mark.data

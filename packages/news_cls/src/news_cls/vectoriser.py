@@ -101,8 +101,10 @@ def _lookup_table(words: Sequence[str]) -> tf.lookup.StaticHashTable:
 
 def _lower(text: tf.Tensor) -> tf.Tensor:
     """As `news_cls.tokens.lower`, whatever the language of the machine is."""
-    # ICU follows the machine's language: in Turkish it would make a dotless i of I.
+    # ICU follows the machine's language: in Turkish it would make a dotless i of I, in Lithuanian
+    # it would put a dot under accents.
     text = tf.strings.lower(text)
-    text = tf.strings.regex_replace(text, "İ", "i̇")
+    for capital in "İÌÍĨĮ":
+        text = tf.strings.regex_replace(text, capital, capital.lower())
     text = tf.strings.lower(text, encoding="utf-8")
     return tf.strings.regex_replace(text, *SIGMAS)
