@@ -40,6 +40,7 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
     "hvdcore": ("shared/hvdcore", [TORCH, TENSORFLOW, "hypothesis", "scikit-learn"]),
     "textgen": ("packages/textgen", ["hypothesis"]),
     "image_cls": ("packages/image_cls", ["scikit-learn", "nbclient", "ipykernel"]),
+    "news_cls": ("packages/news_cls", ["hypothesis", "huggingface_hub"]),
 }
 """What is tested and published: its folder, and what its tests need beside it."""
 

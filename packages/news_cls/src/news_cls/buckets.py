@@ -1,7 +1,7 @@
 """Batches of texts of like length, so that little is spent on padding.
 
-The order of an epoch comes from the lengths, the global batch and (seed, epoch). The number of ranks
-only decides how each global batch is cut, as in `hvdcore.sharding`.
+The order of an epoch comes from the lengths, the global batch and (seed, epoch). The number of
+ranks only decides how each global batch is cut, as in `hvdcore.sharding`.
 """
 
 from __future__ import annotations

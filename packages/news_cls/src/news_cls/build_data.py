@@ -13,7 +13,7 @@ from hvdcore.errors import Problems
 from news_cls.clean import Cleaning
 from news_cls.labels import Classes
 from news_cls.row_report import RowReport
-from news_cls.sources import Source
+from news_cls.source import Source
 from news_cls.splits import Selection, select
 from news_cls.spool import Spool, check_spool, read_all
 from news_cls.text_data import SCHEMA, is_complete
@@ -53,15 +53,16 @@ def build(request: DataRequest, source: Source, cache: Path, work: Path, tell: P
         spool.rows(classes), val_fraction=request.val_fraction, test_fraction=request.test_fraction
     )
     _check_selection(source, classes, selection)
-    path = cache / "texts" / request.digest(_content(classes, selection, spool))[:32]
+    what = Written(
+        source.name, source.files, classes, spool, selection,
+        request.vocab_size, request.max_length, report, cleaning,
+    )  # fmt: skip
+    key = request.digest(_content(classes, selection, spool))[:32]
+    path = cache / "texts" / f"{key}-{what.origin()[:8]}"
     if not is_complete(path):
         made = work / "made"
         made.mkdir()
-        what = Written(
-            source.name, source.files, classes, spool, selection,
-            request.vocab_size, request.max_length,
-        )  # fmt: skip
-        write(made, what, report, cleaning)
+        write(made, what)
         move_folder_into_place(made, path, is_complete)
     return path
 

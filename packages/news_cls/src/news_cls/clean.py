@@ -13,6 +13,9 @@ __all__ = ["Cleaning", "clean"]
 _COMPILED: tuple[tuple[Rule, re.Pattern[str]], ...] = tuple(
     (rule, re.compile(rule.pattern, re.ASCII)) for rule in RULES
 )
+_ALWAYS = tuple((rule, pattern) for rule, pattern in _COMPILED if not rule.signs)
+_ANY_SIGN = re.compile(r"[;<\\]")
+"""One of them is in every replaced piece but odd spaces; most texts hold none."""
 _SPACES = re.compile(" {2,}")
 EXAMPLES = 3
 """Replacements shown for each rule."""
@@ -30,7 +33,7 @@ def clean(text: str) -> tuple[str, dict[str, int]]:
 2, 'tag': 2, 'escaped sign': 1})
     """
     counts: dict[str, int] = {}
-    for rule, pattern in _COMPILED:
+    for rule, pattern in _COMPILED if _ANY_SIGN.search(text) else _ALWAYS:
         if not rule.signs or any(sign in text for sign in rule.signs):
             text, count = pattern.subn(rule.replacement, text)
             if count:

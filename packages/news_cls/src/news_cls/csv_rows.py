@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -12,13 +13,18 @@ __all__ = ["NUL", "csv_rows", "find_delimiter"]
 
 NUL = "\ufffe"
 """Stands for a NUL byte, which the csv module of Python 3.10 refuses."""
+_QUOTED = re.compile('"[^"]*"?')
 _LONGEST_FIELD = 1 << 24
 """Characters; a field beyond it is an unclosed quote."""
 
 
 def find_delimiter(first_line: str) -> str:
-    """Comma, tab or semicolon: the one that stands most often in the first line."""
-    return max(",\t;", key=first_line.count)
+    """Comma, tab or semicolon: the one that comes first in the first line, outside of quotes.
+
+    The first field is a label or the name of a column, which holds none of them.
+    """
+    found = re.search("[,\t;]", _QUOTED.sub("", first_line))
+    return found.group() if found else ","
 
 
 def csv_rows(lines: Iterable[str], shown: str) -> Iterator[tuple[int, list[str]]]:

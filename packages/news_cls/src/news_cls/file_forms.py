@@ -137,4 +137,4 @@ def open_text(path: Path, form: FileForm) -> IO[str]:
     by which the row that holds them is known."""
     raw = gzip.open(path) if form.is_gzip else path.open("rb")  # noqa: SIM115, the wrapper closes it
     errors = "strict" if form.encoding == "utf-16" else "surrogateescape"
-    return io.TextIOWrapper(raw, form.encoding, errors, newline="")  # type: ignore[arg-type]
+    return io.TextIOWrapper(raw, form.encoding, errors, newline="")

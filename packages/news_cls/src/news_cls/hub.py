@@ -8,10 +8,11 @@ from pathlib import Path, PurePosixPath
 
 from hvdcore.errors import UserError
 from hvdcore.hub import HubSet, fetch_files, find_hub_set
+from news_cls.file_source import FileSource
 from news_cls.layouts import Columns
 from news_cls.listing import PART_NAMES
 from news_cls.row_report import RowReport
-from news_cls.sources import FileSource, RawRow, Source
+from news_cls.source import RawRow, Source
 
 __all__ = ["HubSource"]
 

@@ -36,8 +36,8 @@ class Layout:
         names: the columns, or numbers from 1 where the file names none.
         text: places of the columns that make the text, joined by a space.
         label: place of the label.
-        first_label: the least number of AG News's labels in this form (1 official and Kaggle, 0
-            Hugging Face); None where each label is a class of its own.
+        first_label: the least number of AG News's labels in this form (1 with title and
+            description, 0 with text); None where each label is a class of its own.
         has_header: whether the first row names the columns.
     """
 
@@ -112,8 +112,10 @@ def _known_layout(
     label = columns.label or next((lowered[name] for name in _LABELS if name in lowered), None)
     if not text or label is None:
         return None
-    first_label = None if columns.are_named else int(label.lower() == _KAGGLE_LABEL)
-    return text, label, first_label
+    if columns.are_named:
+        return text, label, None
+    # Where title and description stand apart, the numbers are the official ones too.
+    return text, label, int(label.lower() == _KAGGLE_LABEL or len(text) > 1)
 
 
 def _is_number(text: str) -> bool:

@@ -52,15 +52,13 @@ def predict_command(
     problems.raise_if_any()
     answer, classes = load_answer(folder)
     predictions = predict_texts(answer, _texts(inputs, texts))
-    with ExitStack() as stack:
-        to = (
-            sys.stdout
-            if output is None
-            else stack.enter_context(output.open("w", encoding="utf-8"))
-        )
-        for line in FORMS[form](predictions, classes, "text"):
-            to.write(line)
-            to.flush()
+    lines = FORMS[form](predictions, classes, "text")
+    if output is not None:
+        write_bytes_atomically(output, "".join(lines).encode("utf-8", "replace"))
+        return
+    for line in lines:
+        sys.stdout.write(line)
+        sys.stdout.flush()
 
 
 def _texts(inputs: Sequence[Path], texts: Sequence[str]) -> Iterator[str]:

@@ -42,6 +42,10 @@ class RowReport:
         except UserError as error:
             self._problems += error.problems
 
+    def __bool__(self) -> bool:
+        """Whether anything is wrong."""
+        return bool(self._wrong or self._problems)
+
     def raise_if_any(self) -> None:
         """Raise one error with all that is wrong.
 

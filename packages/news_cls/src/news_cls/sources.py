@@ -3,66 +3,23 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from hvdcore.errors import UserError
-from news_cls.labels import read_class_names
+from news_cls.file_source import FileSource
 from news_cls.layouts import Columns
-from news_cls.listing import list_tables, shown_name
-from news_cls.parquet_rows import parquet_classes
 from news_cls.row_report import RowReport
 from news_cls.sample import CLASSES, write_news
-from news_cls.tables import read_table
+from news_cls.source import RawRow, Source
 
-__all__ = ["FileSource", "RawRow", "SampleSource", "Source", "find_source"]
+__all__ = ["SampleSource", "find_source"]
 
 SAMPLE_TRAIN, SAMPLE_TEST = 4000, 800
 """Pieces of news in the sample."""
 SAMPLE_VERSION = 1
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
-
-
-class RawRow(NamedTuple):
-    """A text as it stands in a file, and what the file says of it.
-
-    Attributes:
-        file: number of the file in the source's `files`.
-        row: see `TableRow.row`.
-        part: `train`, `val`, `test`, or None where the data is to be cut by us.
-    """
-
-    file: int
-    row: int
-    part: str | None
-    label: object
-    first_label: int | None
-    text: str
-
-
-class Source(ABC):
-    """Rows in a fixed order."""
-
-    name: str
-    files: tuple[str, ...] = ()
-    """Names for people."""
-
-    @abstractmethod
-    def rows(self, report: RowReport) -> Iterator[RawRow]:
-        """Every row with a usable text; the others are put down in `report`, and so is what is
-        wrong with a file."""
-
-    @abstractmethod
-    def class_names(self) -> tuple[tuple[str, ...], str]:
-        """The classes in order of their numbers where the data names them, and where it does."""
-
-    @abstractmethod
-    def signature(self) -> str:
-        """Changes when the rows may have changed; cheap."""
 
 
 class SampleSource(Source):
@@ -82,61 +39,6 @@ class SampleSource(Source):
 
     def signature(self) -> str:
         return f"sample {SAMPLE_VERSION}"
-
-
-class FileSource(Source):
-    """Tables in a file or a folder.
-
-    Raises:
-        UserError: nothing there that could be read.
-    """
-
-    def __init__(self, root: Path, columns: Columns) -> None:
-        self.root, self.columns = root, columns
-        self.name = str(root)
-        self._files, self._others = list_tables(root)
-        self.files = tuple(shown_name(file.path, root) for file in self._files)
-
-    def rows(self, report: RowReport) -> Iterator[RawRow]:
-        for other in self._others:
-            report.notes.add("file not read, for its name says no part", str(other.name))
-        for number, file in enumerate(self._files):
-            with report.catching():
-                for row in read_table(file.path, self.files[number], self.columns, report):
-                    yield RawRow(number, row.row, file.part, row.label, row.first_label, row.text)
-
-    def class_names(self) -> tuple[tuple[str, ...], str]:
-        for folder in self._folders():
-            names = read_class_names(folder / "classes.txt")
-            if names:
-                return names, "classes.txt"
-        label = self.columns.label or "label"
-        for file in self._files:
-            names = parquet_classes(file.path, label)
-            if names:
-                return names, "the Parquet file"
-        return (), ""
-
-    def _folders(self) -> list[Path]:
-        """Where a classes.txt may lie: beside the files, and in the folder that was given."""
-        beside = [file.path.parent for file in self._files]
-        return list(dict.fromkeys([*beside, *([self.root] if self.root.is_dir() else [])]))
-
-    def signature(self) -> str:
-        digest = hashlib.sha256(repr((self.columns, self.name)).encode())
-        for folder in self._folders():
-            digest.update(repr(_stamp(folder / "classes.txt")).encode())
-        for file in self._files:
-            digest.update(repr((file.part, str(file.path), *_stamp(file.path))).encode())
-        return digest.hexdigest()
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_size, status.st_mtime_ns
 
 
 def find_source(data: str, columns: Columns, cache: Path) -> Source:

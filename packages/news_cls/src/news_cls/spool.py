@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from hvdcore.errors import UserError
 from news_cls.clean import Cleaning
-from news_cls.labels import Classes, LabelPlace, find_classes, label_value
+from news_cls.label_scheme import Label, SeenLabel
+from news_cls.labels import Classes, check_classes, find_classes, label_value
 from news_cls.row_report import RowReport
-from news_cls.sources import RawRow, Source
+from news_cls.source import RawRow, Source
 from news_cls.splits import Row
 from news_cls.tokens import tokenize
 from news_cls.vocabulary import Lexicon
@@ -34,9 +35,8 @@ class Spool:
         numbers: tokens of all rows, numbered by `lexicon`, the first `max_length` of each.
         counts: how many of them each row has.
         cut: whether a text had more tokens than are kept.
-        labels: (value, first label) as in `Classes.index`.
+        labels: as they stand in the files.
         origins: file and row.
-        places: the first place of each label, in train before elsewhere.
     """
 
     lexicon: Lexicon = field(default_factory=Lexicon)
@@ -45,15 +45,14 @@ class Spool:
     numbers: array[int] = field(default_factory=lambda: array("i"))
     counts: list[int] = field(default_factory=list)
     cut: list[bool] = field(default_factory=list)
-    labels: list[tuple[int | str, int | None]] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
     parts: list[str | None] = field(default_factory=list)
     origins: list[tuple[int, int]] = field(default_factory=list)
-    places: dict[tuple[int | str, int | None, bool], LabelPlace] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def add(self, row: RawRow, text: str, tokens: list[str], max_length: int) -> None:
+    def add(self, row: RawRow, label: Label, text: str, tokens: list[str], max_length: int) -> None:
         """Take a row in."""
         kept = self.lexicon.numbers(tokens[:max_length])
         self.texts.append(text.encode())
@@ -61,8 +60,14 @@ class Spool:
         self.numbers.frombytes(kept.tobytes())
         self.counts.append(len(kept))
         self.cut.append(len(tokens) > max_length)
+        self.labels.append(label)
         self.parts.append(row.part)
         self.origins.append((row.file, row.row))
+
+    def seen(self) -> set[SeenLabel]:
+        """Every label that was met."""
+        pairs = zip(self.labels, self.parts, strict=True)
+        return {SeenLabel(label, part in (None, "train")) for label, part in pairs}
 
     def rows(self, classes: Classes) -> list[Row]:
         """Every row as it is cut into parts."""
@@ -98,12 +103,7 @@ def read_all(
         if not tokens:
             report.skipped.add("nothing but residue", f"{files[row.file]} row {row.row}")
             continue
-        spool.add(row, text, tokens, max_length)
-        spool.labels.append((value, row.first_label))
-        in_train = row.part in (None, "train")
-        if (value, row.first_label, in_train) not in spool.places:
-            place = LabelPlace(value, row.first_label, in_train, files[row.file], row.row)
-            spool.places[value, row.first_label, in_train] = place
+        spool.add(row, Label(value, row.first_label), text, tokens, max_length)
     return spool
 
 
@@ -113,21 +113,29 @@ def check_spool(source: Source, spool: Spool, report: RowReport) -> Classes:
     Raises:
         UserError: something is wrong, or most rows could not be used.
     """
-    skipped = report.skipped.counts
     with report.catching():
-        if sum(skipped.values()) > len(spool):
-            reasons = ", ".join(
-                f"{count} {reason} ({report.skipped.examples[reason][0]})"
-                for reason, count in skipped.most_common(3)
-            )
-            raise UserError(
-                f"data: {source.name}: most rows cannot be used: {reasons}; mend the file (text in "
-                "another encoding than UTF-8: iconv)"
-            )
+        _check_skipped(source, spool, report)
     if not spool:
         report.raise_if_any()
         raise UserError(f"data: {source.name}: no rows; give a file that has some")
-    given, origin = source.class_names()
-    classes = find_classes(spool.places.values(), given, origin, report)
+    classes = find_classes(spool.seen(), *source.class_names())
+    for label, (file, row) in zip(spool.labels, spool.origins, strict=True):
+        if label in classes.problems:
+            report.wrong(source.files[file], row, classes.problems[label])
+    # Only now: rows that could not be read may hold the classes that are missing.
     report.raise_if_any()
+    check_classes(classes)
     return classes
+
+
+def _check_skipped(source: Source, spool: Spool, report: RowReport) -> None:
+    skipped = report.skipped
+    if skipped.total > len(spool):
+        reasons = ", ".join(
+            f"{count} {reason} ({skipped.examples[reason][0]})"
+            for reason, count in skipped.counts.most_common(3)
+        )
+        raise UserError(
+            f"data: {source.name}: most rows cannot be used: {reasons}; mend the file (text in "
+            "another encoding than UTF-8: iconv)"
+        )

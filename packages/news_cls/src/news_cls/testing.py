@@ -28,9 +28,9 @@ def write_csv(path: Path, rows: Sequence[Sequence[Any]], **form: Any) -> Path:
     """Any rows, quoted as the official files are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, **{"quoting": csv.QUOTE_ALL, "lineterminator": "\n", **form}).writerows(
-            rows
-        )
+        usual = {"quoting": csv.QUOTE_ALL, "lineterminator": "\n"}
+        usual = {"quoting": csv.QUOTE_ALL, "lineterminator": "\n"}
+        csv.writer(file, **{**usual, **form}).writerows(rows)
     return path
 
 

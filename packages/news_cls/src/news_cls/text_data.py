@@ -43,8 +43,11 @@ class Part:
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
-        """Where each text begins in the ids of all parts, and last where the last one ends,
-        int64 [n + 1]. For a part that was taken by indices, there is none."""
+        """Where each text begins in `ids.flat`, and last where the last one ends: int64 [n + 1].
+
+        Raises:
+            ValueError: the part was taken by indices, and its texts do not follow one another.
+        """
         return self.ids.offsets
 
     @property
@@ -78,8 +81,11 @@ class TextData:
 
     @property
     def key(self) -> str:
-        """Names the content: equal for the same texts, whatever file they come from."""
-        return self.path.name
+        """Names the content: equal for the same texts, whatever file they come from.
+
+        The folder's name says that, and after a hyphen where the texts come from.
+        """
+        return self.path.name.partition("-")[0]
 
     @property
     def vocab_size(self) -> int:

@@ -93,15 +93,18 @@ class Vectoriser(keras.layers.Layer):
 
 
 def _lookup_table(words: Sequence[str]) -> tf.lookup.StaticHashTable:
-    keys = tf.constant(list(words), dtype=tf.string)
-    ids = tf.range(UNKNOWN + 1, UNKNOWN + 1 + len(words), dtype=tf.int32)
+    # No token is empty; a table of nothing is refused.
+    keys = tf.constant(list(words) or [""], dtype=tf.string)
+    ids = tf.range(UNKNOWN + 1, UNKNOWN + 1 + keys.shape[0], dtype=tf.int32)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), UNKNOWN)
 
 
 def _lower(text: tf.Tensor) -> tf.Tensor:
     """As `news_cls.tokens.lower`, whatever the language of the machine is."""
-    # ICU follows the machine's language: in Turkish it would make a dotless i of I.
+    # ICU follows the machine's language: in Turkish it would make a dotless i of I, in Lithuanian
+    # it would put a dot under accents.
     text = tf.strings.lower(text)
-    text = tf.strings.regex_replace(text, "İ", "i̇")
+    for capital in "İÌÍĨĮ":
+        text = tf.strings.regex_replace(text, capital, capital.lower())
     text = tf.strings.lower(text, encoding="utf-8")
     return tf.strings.regex_replace(text, *SIGMAS)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,13 +41,27 @@ class Written:
     selection: Selection
     vocab_size: int
     max_length: int
+    report: RowReport
+    cleaning: Cleaning
+
+    def origin(self) -> str:
+        """SHA-256 of all that is told of where the texts come from and what was met there."""
+        found = [
+            self.source,
+            self.files,
+            self.report.skipped.to_json(),
+            self.report.notes.to_json(),
+        ]
+        places = [self.spool.origins[row.number] for row in self.rows()]
+        told = json.dumps([found, self.cleaning.to_json(), self.selection.left_out, places])
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def rows(self) -> list[Row]:
         """All rows that were kept, part after part."""
         return [row for name in PARTS for row in self.selection.parts[name]]
 
 
-def write(made: Path, what: Written, report: RowReport, cleaning: Cleaning) -> None:
+def write(made: Path, what: Written) -> None:
     """The arrays, and last of all meta.json."""
     spool, rows = what.spool, what.rows()
     order = np.array([row.number for row in rows], dtype=np.int64)
@@ -55,10 +72,10 @@ def write(made: Path, what: Written, report: RowReport, cleaning: Cleaning) -> N
     )
     texts = [np.frombuffer(spool.texts[number], dtype=np.uint8) for number in order]
     _save_rows(made / files.TEXTS, made / files.TEXT_OFFSETS, texts, np.uint8)
-    np.save(made / files.LABELS, np.array([row.label for row in rows], dtype=np.int64))
-    np.save(made / files.ORIGINS, np.array([spool.origins[n] for n in order], dtype=np.int64))
+    _save(made / files.LABELS, np.array([row.label for row in rows], dtype=np.int64))
+    _save(made / files.ORIGINS, np.array([spool.origins[n] for n in order], dtype=np.int64))
     (made / files.WORDS).write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
-    meta = _meta(what, len(words), report, cleaning)
+    meta = _meta(what, len(words))
     write_json_atomically(made / files.META, {**meta, "unknown": _unknown(what, made)})
 
 
@@ -82,8 +99,15 @@ def _each(rows: Ragged) -> list[npt.NDArray[np.int32]]:
 def _save_rows(
     path: Path, offsets: Path, rows: Sequence[npt.NDArray[np.generic]], dtype: type[np.generic]
 ) -> None:
-    np.save(path, np.concatenate([*rows, np.zeros(0, dtype)]).astype(dtype, copy=False))
-    np.save(offsets, offsets_of([len(row) for row in rows]))
+    _save(path, np.concatenate([*rows, np.zeros(0, dtype)]).astype(dtype, copy=False))
+    _save(offsets, offsets_of([len(row) for row in rows]))
+
+
+def _save(path: Path, array: npt.NDArray[Any]) -> None:
+    """As `np.save`, which does not say that a disk is full: it loses the error's number."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)
 
 
 def _unknown(what: Written, made: Path) -> dict[str, float]:
@@ -98,9 +122,8 @@ def _unknown(what: Written, made: Path) -> dict[str, float]:
     return shares
 
 
-def _meta(
-    what: Written, num_words: int, report: RowReport, cleaning: Cleaning
-) -> dict[str, object]:
+def _meta(what: Written, num_words: int) -> dict[str, object]:
+    report = what.report
     spool, parts = what.spool, what.selection.parts
     lengths = np.array([spool.counts[row.number] for row in what.rows()], dtype=np.int64)
     return {
@@ -119,7 +142,7 @@ def _meta(
         "skipped": report.skipped.to_json(),
         "notes": report.notes.to_json(),
         "left_out": what.selection.left_out,
-        "cleaned": cleaning.to_json(),
+        "cleaned": what.cleaning.to_json(),
     }
 
 

@@ -1,0 +1,288 @@
+"""From rows to parts: copies, cuts, ids, the cache; with counts worked out by hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hvdcore.errors import UserError
+from hvdcore.small_disk import NoDisk, small_disk
+from news_cls.build_data import DataRequest
+from news_cls.clean import clean
+from news_cls.config import PrepareConfig
+from news_cls.prepare import default_cache_dir, prepare, summary
+from news_cls.ragged import Ragged, Texts, offsets_of
+from news_cls.sample import write_news
+from news_cls.splits import Row, select
+from news_cls.testing import news, write_official
+from news_cls.text_data import TextData, open_data
+from news_cls.tokens import tokenize
+from news_cls.vocabulary import encode
+
+
+def config(root: Path | str, **fields: object) -> PrepareConfig:
+    return PrepareConfig.model_validate({"data": str(root), **fields})
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextData]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("sample")))
+        yield prepare(PrepareConfig())
+
+
+def test_copies_are_left_out_and_counted(tmp_path: Path) -> None:
+    train, test = news(20), news(8, first=100)
+    train.append((train[0][0], "TITLE 0", "what happened  on day 0 was news ."))  # but for case
+    test.append(train[1])
+    test.append((3, "Title 2", "What happened on day 2 was news."))  # of class 2 in train
+    train += [(0, "Both", "same text"), (1, "Both", "same text")]
+    test.append((test[0][0], "Title #39;100", "What happened on day 100 was news."))
+    test.append(test[0])
+    write_official(tmp_path / "data" / "train.csv", train)
+    write_official(tmp_path / "data" / "test.csv", test)
+    data = prepare(config(tmp_path / "data", val_fraction=0))
+    assert data.meta["left_out"] == {
+        "duplicates": 2,  # one in train, whatever its case and spaces; one in test
+        "two_classes": 4,  # both in train; and the one of train that test puts elsewhere
+        "val_in_train": 0,
+        "test_in_train": 1,
+    }
+    assert len(data.parts["train"]) == 20 - 1
+    assert len(data.parts["test"]) == 8 + 1  # with the one that has an apostrophe more
+    assert "2 duplicates, 4 under two classes, 1 of test that are in train too" in summary(data)
+
+
+def test_no_text_is_in_two_parts() -> None:
+    rows = [Row(i, i % 3, None, f"{(i * 7919) % 997:04d}") for i in range(90)]
+    parts = select(rows, val_fraction=0.2, test_fraction=0.1).parts
+    seen = [row.sha256 for part in parts.values() for row in part]
+    assert len(seen) == len(set(seen)) == 90
+    assert {name: len(part) for name, part in parts.items()} == {
+        "train": 63, "val": 18, "test": 9,
+    }  # fmt: skip
+
+
+def test_a_class_of_one_text_is_trained_on() -> None:
+    rows = [Row(i, 0, None, f"{i}") for i in range(4)] + [Row(4, 1, None, "9")]
+    parts = select(rows, val_fraction=0.4, test_fraction=0.4).parts
+    assert [row.label for row in parts["train"]].count(1) == 1
+
+
+def test_the_parts_do_not_depend_on_the_order(tmp_path: Path) -> None:
+    rows = news(40)
+    before = prepare(config(write_official(tmp_path / "a.csv", rows)))
+    after = prepare(config(write_official(tmp_path / "b.csv", rows[::-1])))
+    assert after.key == before.key
+    assert list(after.parts["test"].texts) == list(before.parts["test"].texts)
+    assert after.parts["test"].names[0] != before.parts["test"].names[0]
+
+
+def test_a_class_that_is_lost_to_copies_is_named(tmp_path: Path) -> None:
+    rows = [*news(8), *((label, "same", "text") for label in (0, 1))]
+    path = write_official(tmp_path / "a.csv", [row for row in rows if row[0] or row[1] == "same"])
+    with pytest.raises(UserError, match="class 'World' has no text to train on that is not under"):
+        prepare(config(path))
+
+
+def test_the_vocabulary_is_of_train_alone(tmp_path: Path) -> None:
+    write_official(tmp_path / "data" / "train.csv", [(0, "b a", "the the"), (1, "a c", "the d")])
+    write_official(tmp_path / "data" / "test.csv", [(0, "secret", "the a"), (1, "c", "b")])
+    data = prepare(config(tmp_path / "data", val_fraction=0))
+    assert data.words == ("the", "a", "b", "c", "d")  # 3, 2, and 1 each by their text
+    assert data.vocab_size == data.meta["vocab_size"] == 7
+    by_text = {t: i.tolist() for p in data.parts.values() for t, i in zip(p.texts, p.ids)}  # noqa: B905
+    assert by_text["b a the the"] == [4, 3, 2, 2]
+    assert by_text["secret the a"] == [1, 2, 3]
+    assert data.meta["unknown"] == {"train": 0.0, "val": 0.0, "test": 0.2}
+    small = prepare(config(tmp_path / "data", val_fraction=0, vocab_size=4))
+    assert small.words == ("the", "a")
+    assert small.meta["unknown"] == {"train": 0.375, "val": 0.0, "test": 0.6}
+    assert small.key != data.key
+
+
+def test_long_texts_are_cut_and_counted(tmp_path: Path) -> None:
+    rows = [(0, "one two", "three"), (1, "one two", "three four"), (0, "five six", "one two three")]
+    path = write_official(tmp_path / "a.csv", rows)
+    data = prepare(config(path, val_fraction=0, test_fraction=0, max_length=3))
+    assert data.meta["cut"] == {"train": 2, "val": 0, "test": 0}
+    assert data.parts["train"].lengths.tolist() == [3, 3, 3]
+    assert "four" not in data.words
+    assert "five six one two three" in list(data.parts["train"].texts)
+
+
+def test_ids_are_those_of_the_texts(sample: TextData) -> None:
+    ids = {word: number for number, word in enumerate(sample.words, start=2)}
+    for part in sample.parts.values():
+        assert part.ids[0].dtype == np.int32
+        for number in range(0, len(part), 7):
+            expected = encode(tokenize(part.texts[number]), ids, sample.max_length)
+            assert part.ids[number].tolist() == expected.tolist()
+
+
+def test_labels_and_names_are_those_of_the_rows(sample: TextData) -> None:
+    for part in sample.parts.values():
+        for text, label, name in list(zip(part.texts, part.labels, part.names, strict=True))[::50]:
+            assert name.startswith("sample row ")
+            expected = write_news(int(name.split()[-1]) - 1)
+            assert (label, text) == (expected[0], clean(expected[1])[0])
+
+
+def test_the_sample(sample: TextData) -> None:
+    assert sample.classes == ("World", "Sports", "Business", "Sci/Tech")
+    assert sample.meta["parts"] == {"train": 3600, "val": 400, "test": 800}
+    assert not any(sample.meta["left_out"].values())
+    assert set(sample.meta["cleaned"]["rules"]) >= {"apostrophe", "tag", "backslash"}
+
+
+def test_fewer_train_texts_are_as_many_of_each_class(sample: TextData) -> None:
+    part = sample.first_of_each_class("train", 13)
+    counts = np.bincount(part.labels)
+    assert (counts.sum(), counts.min(), counts.max()) == (13, 3, 4)
+    assert len(part.texts) == len(part.names) == len(part.ids) == 13
+    assert part.lengths.tolist() == [len(row) for row in part.ids]
+    assert sample.first_of_each_class("train", None) is sample.parts["train"]
+    with pytest.raises(UserError, match="num_train_texts: 3601 of only 3600 texts"):
+        sample.first_of_each_class("train", 3601)
+
+
+def test_ragged_rows() -> None:
+    rows = Ragged(np.arange(6, dtype=np.int32), offsets_of([3, 0, 2, 1]))
+    assert [row.tolist() for row in rows] == [[0, 1, 2], [], [3, 4], [5]]
+    assert rows[-1].tolist() == [5]
+    assert rows.lengths.tolist() == [3, 0, 2, 1]
+    assert rows.padded(np.array([2, 0, 1]), 2).tolist() == [[3, 4], [0, 1], [0, 0]]
+    assert rows.padded(np.array([3]), 4).dtype == np.int32
+    taken = rows.take(np.array([3, 0, 2])).take(np.array([1, 0]))
+    assert [row.tolist() for row in taken] == [[0, 1, 2], [5]]
+    assert taken.lengths.tolist() == [3, 1]
+    assert taken.padded(np.array([1, 0]), 3).tolist() == [[5, 0, 0], [0, 1, 2]]
+    with pytest.raises(IndexError, match="row 4 of 4"):
+        rows[4]
+    with pytest.raises(ValueError, match="chosen rows have no offsets"):
+        _ = taken.offsets
+    none = Ragged(np.zeros(0, np.int32), offsets_of([0, 0]))
+    assert none.padded(np.array([0, 1]), 2).tolist() == [[0, 0], [0, 0]]
+
+
+def test_texts_are_decoded_when_asked_for() -> None:
+    raw = ["naïve", "", "日本"]
+    flat = np.frombuffer("".join(raw).encode(), dtype=np.uint8)
+    texts = Texts(Ragged(flat, offsets_of([len(text.encode()) for text in raw])))
+    assert list(texts) == raw
+    assert texts[1:] == ["", "日本"]
+
+
+def test_two_at_once_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = write_official(tmp_path / "a.csv", news(400))
+    found: list[TextData] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(prepare(config(path)))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({data.path for data in found}) == 1
+    assert len(found) == 4
+    assert len(list((default_cache_dir() / "texts").iterdir())) == 1
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from news_cls import build_data
+from news_cls.config import PrepareConfig
+from news_cls.prepare import prepare
+write = build_data.write
+def slowly(made, what):
+    write(made, what)
+    Path(sys.argv[2]).touch()
+    time.sleep(600)
+build_data.write = slowly
+prepare(PrepareConfig(data=sys.argv[1]))
+"""
+
+
+def test_after_a_kill_it_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = write_official(tmp_path / "a.csv", news(40))
+    line = [sys.executable, "-c", SLOW, str(path), str(tmp_path / "written")]
+    killed = subprocess.Popen(line)
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "written").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.wait()
+    assert (tmp_path / "written").exists()
+    assert not (default_cache_dir() / "texts").exists()
+    data = prepare(config(path))
+    assert data.meta["rows"] == 40
+    left = [p for p in (default_cache_dir() / "work").iterdir() if p.suffix != ".lock"]
+    assert left == []
+
+
+def test_a_changed_row_is_another_data_set(tmp_path: Path) -> None:
+    before = prepare(config(write_official(tmp_path / "a.csv", news(40))))
+    after = prepare(config(write_official(tmp_path / "a.csv", news(41))))
+    assert after.key != before.key
+
+
+def test_what_was_met_is_told_of_the_file_itself(tmp_path: Path) -> None:
+    """The same texts in another file, with other rows left out: the same key, other counts."""
+    before = prepare(config(write_official(tmp_path / "a.csv", news(40))))
+    after = prepare(config(write_official(tmp_path / "b.csv", [*news(40), (0, "", "")])))
+    assert after.key == before.key
+    assert before.meta["skipped"] == {}
+    assert after.meta["skipped"]["empty text"]["examples"] == [f"{tmp_path / 'b.csv'} row 41"]
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
+    path = write_official(tmp_path / "a.csv", news(40))
+    data = prepare(config(path))
+    (data.path / "meta.json").unlink()
+    again = prepare(config(path))
+    assert again.path == data.path
+    assert len(open_data(again.path).parts["train"]) == len(data.parts["train"])
+
+
+def test_the_second_time_nothing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_official(tmp_path / "a.csv", news(40))
+    data = prepare(config(path))
+    monkeypatch.setattr("news_cls.prepare.build", None)
+    assert prepare(config(path)).path == data.path
+
+
+def test_another_version_is_told(sample: TextData, tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text('{"schema": 0}')
+    with pytest.raises(UserError, match="prepared by another version"):
+        open_data(tmp_path)
+
+
+def test_every_parameter_is_part_of_the_key() -> None:
+    base = (0.1, 0.2, 100, 10)
+    others = [(0.2, 0.2, 100, 10), (0.1, 0.1, 100, 10), (0.1, 0.2, 99, 10), (0.1, 0.2, 100, 9)]
+    assert len({DataRequest(*numbers).digest("same") for numbers in (base, *others)}) == 5
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_official(tmp_path / "a.csv", news(4000))
+    try:
+        with small_disk(tmp_path / "small", kilobytes=64) as folder:
+            monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+            with pytest.raises(UserError, match="disk is full; free some space or point XDG_CACHE"):
+                prepare(config(path))
+    except NoDisk as reason:
+        pytest.skip(str(reason))
