@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,10 @@ class ImageTask:
     def build_model(self) -> keras.Model:
         """Fresh weights, by the seed."""
         return build_model(self.config, self.data.image_size, len(self.classes), self.config.seed)
+
+    def pretrain(self, model: keras.Model, world: World, stop: Callable[[], bool]) -> bool:
+        """There is none."""
+        return True
 
     def identity(self) -> dict[str, Any]:
         """The pictures, their size and number."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from news_cls.dropout import drop_words, kept, uniforms
 from news_cls.mistakes import write_mistakes
 from news_cls.models import LEARNING_RATES, build_network, num_features, serving_model
 from news_cls.open_data import open_data_on_all_ranks
+from news_cls.pretrain import pretrain
 from news_cls.report import texts_values
 from news_cls.start_vectors import start_vectors
 from news_cls.text_data import Part, TextData
@@ -95,12 +96,17 @@ class TextTask:
         """Fresh weights, by the seed."""
         return build_network(self.config, self.vectors, len(self.classes), self.config.seed)
 
+    def pretrain(self, model: keras.Model, world: World, stop: Callable[[], bool]) -> bool:
+        """Recurrent layers learn to foretell words first."""
+        return not self.config.num_pretrain_epochs or pretrain(self, model, world, stop)
+
     def identity(self) -> dict[str, Any]:
         """The texts, their number and how they become ids."""
         return {
             "texts": self.data.key,
             "num_train_texts": len(self.parts["train"]),
             "vectors": self.config.vectors,
+            "pretrain_epochs": self.config.num_pretrain_epochs,
         }
 
     def report(self) -> dict[str, Any]:

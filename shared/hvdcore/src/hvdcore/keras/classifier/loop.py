@@ -65,12 +65,27 @@ def train(
         )  # fmt: skip
         if checkpoint is not None:
             restore(training, checkpoint)
+        elif not pretrain(training, stop):
+            return stop.exit_code
         with Record.of(training, run, None if checkpoint is None else checkpoint.step) as record:
             evaluation = Evaluation(training)
             if fit(training, evaluation, record, stop):
                 return stop.exit_code
             finish(training, evaluation, record)
     return 0
+
+
+def pretrain(training: Training, stop: StopFlag) -> bool:
+    """What the task does with a fresh model; whether it came to its end.
+
+    It is not resumed: a run that stops here begins anew.
+    """
+    began = perf_counter()
+    done = training.task.pretrain(training.model, training.world, lambda: stop.requested)
+    if training.averaged is not training.model:
+        training.averaged.set_weights(training.model.get_weights())
+    training.seconds += perf_counter() - began
+    return done
 
 
 def fit(training: Training, evaluation: Evaluation, record: Record, stop: StopFlag) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from hvdcore.classifier.words import Words
 from hvdcore.keras.classifier.batch import Batch, Inputs
 from hvdcore.run_dir import RunDir
 from hvdcore.sharding import Indices
+from hvdcore.world import World
 
 __all__ = ["EvalTask", "Task"]
 
@@ -60,6 +61,16 @@ class Task(EvalTask, Protocol):
 
     def build_model(self) -> keras.Model:
         """A model with fresh weights, the same for the same seed; it gives logits [B, C]."""
+
+    def pretrain(self, model: keras.Model, world: World, stop: Callable[[], bool]) -> bool:
+        """Whatever a fresh model learns before its classes. Every rank must call.
+
+        Args:
+            stop: whether this rank is asked to stop.
+
+        Returns:
+            Whether it came to its end, alike on every rank.
+        """
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be taken up, as JSON."""

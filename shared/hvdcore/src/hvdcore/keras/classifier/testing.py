@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hvdcore.classifier.words import Words
 from hvdcore.keras.classifier import Batch, Inputs, filled_up, smoothed
 from hvdcore.run_dir import RunDir
 from hvdcore.sharding import Indices, epoch_order
+from hvdcore.world import World
 
 POINTS = np.random.default_rng(0).uniform(-1, 1, (6, 2)).astype(np.float32)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -68,6 +69,9 @@ class TinyTask:
 
     def build_model(self) -> keras.Model:
         return network(len(self.classes))
+
+    def pretrain(self, model: keras.Model, world: World, stop: Callable[[], bool]) -> bool:
+        return True
 
     def identity(self) -> dict[str, Any]:
         return {}
