@@ -1,0 +1,96 @@
+"""Owns one trial while it runs: its process, the val points that it has written, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from hvdcore.run_dir import RunDir
+from hvdcore.tune.objective import Objective
+
+__all__ = ["TrialRun", "console_log", "why_it_ended"]
+
+
+def console_log(run: Path) -> Path:
+    """What the trial's launcher and its rank 0 printed."""
+    return run / "logs" / "console.log"
+
+
+class TrialRun:
+    """A started trial.
+
+    Args:
+        number: Optuna's.
+        path: its run directory.
+        command: what is started there, in a session of its own: Ctrl-C is for the tuner, which
+            passes it on in good order.
+    """
+
+    def __init__(self, number: int, path: Path, command: list[str], env: Mapping[str, str]) -> None:
+        self.number = number
+        self.path = path
+        self.is_pruned = False
+        self.is_interrupted = False
+        self._num_seen = 0
+        self._num_bytes = -1
+        log = console_log(path)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._started_at = time.monotonic()
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def seconds(self) -> float:
+        """Since its start."""
+        return time.monotonic() - self._started_at
+
+    def exit_code(self) -> int | None:
+        """As `hvdcore.launch.launch` gives it; None while it runs."""
+        code = self._process.poll()
+        # Before the launcher has set its handlers a signal ends it at once.
+        return code if code is None or code >= 0 else 128 - code
+
+    def new_values(self, objective: Objective) -> list[tuple[int, float]]:
+        """(number of the val point from 1, value) of each that was written since the last call."""
+        with contextlib.suppress(FileNotFoundError):
+            num_bytes = RunDir(self.path).metrics.stat().st_size
+            if num_bytes != self._num_bytes:
+                self._num_bytes = num_bytes
+                values = objective.values(RunDir(self.path).read_metrics())
+                new = list(enumerate(values, start=1))[self._num_seen :]
+                self._num_seen = len(values)
+                return new
+        return []
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Ask the launcher to end: the first time the ranks save, the second ends them at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL the launcher; its ranks' supervisors notice and end them."""
+        self._process.kill()
+        self._process.wait()
+
+
+def why_it_ended(run: Path) -> str:
+    """The line that names the failure: the launcher's own, else the last that was printed."""
+    try:
+        text = console_log(run).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "it printed nothing"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith(("error: ", "rank "))]
+    return (named or lines or ["it printed nothing"])[-1][:500]
