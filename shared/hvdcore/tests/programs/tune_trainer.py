@@ -45,6 +45,8 @@ class TrainerConfig(Config):
     """From one val point to the next."""
     fail_above: float = 9.0
     """Learning rate from which a run fails."""
+    stubborn: bool = False
+    """Takes no notice of a first signal."""
 
 
 TUNABLE = Tunable(
@@ -98,6 +100,8 @@ def train(config: ConfigFile, output_dir: OutputDir) -> None:
             deadline = time.monotonic() + values["seconds"]
             while time.monotonic() < deadline and not stop.requested:
                 time.sleep(0.01)
+            if stop.requested and values["stubborn"]:
+                time.sleep(600)
             if stop.requested:
                 (run.checkpoints / f"step-{point}").mkdir()
                 raise typer.Exit(stop.exit_code)

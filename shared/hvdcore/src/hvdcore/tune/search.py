@@ -131,7 +131,8 @@ class Search:
             if error is not None:
                 self.user_error = self.user_error or error
                 self._interrupt_all()
-            self.on_end(trial.number)
+            if self.user_error is None:  # else the one line is all that there is to say
+                self.on_end(trial.number)
 
     def _kill_what_runs(self) -> None:
         if self.running:

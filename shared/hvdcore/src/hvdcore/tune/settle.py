@@ -32,6 +32,9 @@ def settle(study: Study, objective: Objective, trial: TrialRun, code: int) -> Us
     elif code == EXIT_USER_ERROR and not study.has_finished():
         study.interrupt(number, seconds)
         return UserError(why_it_ended(trial.path).removeprefix("error: "))
+    elif code == 0 and not study.values(number) and not study.has_finished():
+        study.interrupt(number, seconds)
+        return UserError(f"tune: {trial.path} has no val point; give the data a val part")
     else:
         reason = _reason(trial, code, objective)
         study.fail(number, seconds, reason, str(console_log(trial.path)))

@@ -6,7 +6,9 @@ one torn last line makes a journal unreadable and its lock file outlives the kil
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -50,7 +52,8 @@ class Study:
         self._seed = seed
         self._asked: dict[int, Trial] = {}
         self._distributions = {name: make_distribution(space[name]) for name in sorted(space)}
-        self._storage = RDBStorage(f"sqlite:///{path.resolve()}", skip_compatibility_check=False)
+        connect = {"creator": partial(_connect, path.resolve())}
+        self._storage = RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs=connect)
         self.optuna = optuna.create_study(
             storage=self._storage,
             study_name=_NAME,
@@ -154,6 +157,15 @@ class Study:
     ) -> None:
         self._storage.remove_session()
         self._storage.engine.dispose()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A write-ahead log waits for the disk once in a while, in place of twenty times a trial: a
+    kill loses nothing, and a power cut the last moments at most, never the file."""
+    connection = sqlite3.connect(path, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
 
 
 def reported(trial: FrozenTrial) -> list[float]:
