@@ -37,9 +37,15 @@ TENSORFLOW = "tensorflow>=2.21,<2.22"
 
 PACKAGES: dict[str, tuple[str, list[str]]] = {
     "horovod": ("infra/horovod", [TORCH, "pip>=26.3", "setuptools<81", "wheel"]),
-    "hvdcore": ("shared/hvdcore", [TORCH, TENSORFLOW, "hypothesis", "scikit-learn"]),
-    "textgen": ("packages/textgen", ["hypothesis"]),
-    "image_cls": ("packages/image_cls", ["scikit-learn", "nbclient", "ipykernel"]),
+    "hvdcore": (
+        "shared/hvdcore",
+        ["./shared/hvdcore[tune]", TORCH, TENSORFLOW, "hypothesis", "scikit-learn"],
+    ),
+    "textgen": ("packages/textgen", ["./packages/textgen[tune]", "hypothesis"]),
+    "image_cls": (
+        "packages/image_cls",
+        ["./packages/image_cls[tune]", "scikit-learn", "nbclient", "ipykernel"],
+    ),
 }
 """What is tested and published: its folder, and what its tests need beside it."""
 
@@ -96,7 +102,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """The strict type checker on hvdcore."""
-    session.install("./shared/hvdcore", TORCH, *TYPE_TOOLS)
+    session.install("./shared/hvdcore[tune]", TORCH, *TYPE_TOOLS)
     session.run("mypy", "shared/hvdcore/src/hvdcore")
 
 

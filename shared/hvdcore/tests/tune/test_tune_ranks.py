@@ -113,7 +113,11 @@ def check_refusals(out: Path, file: list[str]) -> None:
         (["--objective", "speed"], "objective: got 'speed'; give one of loss, accuracy"),
         (["--max-steps", "0"], "max_steps: got 0 from --max-steps; give 1 or more"),
         (["--data", "nowhere"], "data: nowhere: no such place; give another"),
-        (["--data", "odd", "--trials", "3"], "data: odd: not for this model"),
+        pytest.param(
+            ["--data", "odd"],
+            "data: odd: not for this model",
+            marks=[pytest.mark.ranks, pytest.mark.proof],
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, flags: list[str], line: str) -> None:
@@ -200,7 +204,7 @@ def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
     stubborn = "seconds = 0.3\nmax_steps = 400\nstubborn = true\n"
     process = start(out, marker, *config(tmp_path, stubborn), "--parallel-trials", "2")
     process.send_signal(signal.SIGTERM)
-    time.sleep(2)
+    time.sleep(1)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)

@@ -6,7 +6,7 @@ from hvdcore.errors import EXIT_USER_ERROR, UserError
 from hvdcore.outcome import EXIT_FAILED, STOP_CODES
 from hvdcore.tune.objective import Objective
 from hvdcore.tune.study import Study
-from hvdcore.tune.trial_run import TrialRun, console_log, why_it_ended
+from hvdcore.tune.trial_run import TrialRun, console_log, user_errors, why_it_ended
 
 __all__ = ["settle"]
 
@@ -31,7 +31,7 @@ def settle(study: Study, objective: Objective, trial: TrialRun, code: int) -> Us
         study.interrupt(number, seconds)
     elif code == EXIT_USER_ERROR and not study.has_finished():
         study.interrupt(number, seconds)
-        return UserError(why_it_ended(trial.path).removeprefix("error: "))
+        return user_errors(trial.path)
     elif code == 0 and not study.values(number) and not study.has_finished():
         study.interrupt(number, seconds)
         return UserError(f"tune: {trial.path} has no val point; give the data a val part")

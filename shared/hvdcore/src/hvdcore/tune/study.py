@@ -1,24 +1,18 @@
-"""Owns the study: Optuna's record of all trials on disk, what is tried next, and how each ended.
-
-SQLite and not Optuna's journal: both come with Optuna, but a transaction survives any kill, while
-one torn last line makes a journal unreadable and its lock file outlives the killed holder.
-"""
+"""Owns the study: Optuna's record of all trials on disk, what is tried next, and how each ended."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hvdcore.tune.sampling import make_distribution, make_pruner, make_sampler
 from hvdcore.tune.space import Space
+from hvdcore.tune.storage import open_storage
 
 __all__ = ["INTERRUPTED", "REPEATS", "Study", "reported"]
 
@@ -52,8 +46,7 @@ class Study:
         self._seed = seed
         self._asked: dict[int, Trial] = {}
         self._distributions = {name: make_distribution(space[name]) for name in sorted(space)}
-        connect = {"creator": partial(_connect, path.resolve())}
-        self._storage = RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs=connect)
+        self._storage = open_storage(path)
         self.optuna = optuna.create_study(
             storage=self._storage,
             study_name=_NAME,
@@ -157,15 +150,6 @@ class Study:
     ) -> None:
         self._storage.remove_session()
         self._storage.engine.dispose()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """A write-ahead log waits for the disk once in a while, in place of twenty times a trial: a
-    kill loses nothing, and a power cut the last moments at most, never the file."""
-    connection = sqlite3.connect(path, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    return connection
 
 
 def reported(trial: FrozenTrial) -> list[float]:

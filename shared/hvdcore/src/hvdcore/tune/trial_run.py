@@ -10,10 +10,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from hvdcore.errors import UserError
 from hvdcore.run_dir import RunDir
 from hvdcore.tune.objective import Objective
 
-__all__ = ["TrialRun", "console_log", "why_it_ended"]
+__all__ = ["TrialRun", "console_log", "user_errors", "why_it_ended"]
 
 
 def console_log(run: Path) -> Path:
@@ -87,10 +88,20 @@ class TrialRun:
 
 def why_it_ended(run: Path) -> str:
     """The line that names the failure: the launcher's own, else the last that was printed."""
+    lines = _printed(run)
+    named = [line for line in lines if line.startswith(("error: ", "rank "))]
+    return (named or lines or ["it printed nothing"])[-1][:500]
+
+
+def user_errors(run: Path) -> UserError:
+    """All that the run found wrong with what the user gave."""
+    found = [line for line in _printed(run) if line.startswith("error: ")]
+    return UserError(*(line.removeprefix("error: ") for line in found or [why_it_ended(run)]))
+
+
+def _printed(run: Path) -> list[str]:
     try:
         text = console_log(run).read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return "it printed nothing"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    named = [line for line in lines if line.startswith(("error: ", "rank "))]
-    return (named or lines or ["it printed nothing"])[-1][:500]
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()]
