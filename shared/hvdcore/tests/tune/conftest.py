@@ -62,7 +62,8 @@ def trial_values(params: dict[str, Any]) -> list[float]:
 
 @dataclass
 class FakeRun:
-    """A trial that gives one value at each look, and then ends with `code`."""
+    """A trial that gives one value at each look, and then ends with `code`; in a `burst` it gives
+    all at once, and has ended before a stop reaches it."""
 
     number: int
     path: Path
@@ -71,7 +72,9 @@ class FakeRun:
     on_look: Callable[[FakeRun], None] = lambda run: None
     stops: int = 0
     is_pruned: bool = False
+    went_on: bool = False
     is_interrupted: bool = False
+    burst: bool = False
     seconds: float = 2.0
     seen: int = 0
 
@@ -82,11 +85,13 @@ class FakeRun:
     def new_values(self, objective: Objective) -> list[tuple[int, float]]:
         if not self.left or self.stops:
             return []
-        self.seen += 1
-        return [(self.seen, self.left.pop(0))]
+        num_new = len(self.left) if self.burst else 1
+        new, self.left = self.left[:num_new], self.left[num_new:]
+        self.seen += num_new
+        return list(enumerate(new, start=self.seen - num_new + 1))
 
-    def stop(self, number: int = 15) -> None:
-        self.stops += 1
+    def stop(self) -> None:
+        self.stops += not self.burst
 
     def kill(self) -> None:
         self.stops += 1
@@ -102,6 +107,7 @@ class Laboratory:
     on_look: Callable[[FakeRun], None] = lambda run: None
     started: list[dict[str, Any]] = field(default_factory=list)
     most_at_once: int = 0
+    burst: bool = False
 
     def run(self, plan: Plan) -> tuple[int | None, list[Any]]:
         """(signal, rows of all trials)."""
@@ -128,7 +134,7 @@ class Laboratory:
             raise UserError("rate: does not fit")
         path = StudyFolder(self.path).trial(number)
         values = list(self.values(params))
-        return FakeRun(number, path, values, self.code(params), self.on_look)
+        return FakeRun(number, path, values, self.code(params), self.on_look, burst=self.burst)
 
     def _tick(self, num_running: int) -> None:
         self.most_at_once = max(self.most_at_once, num_running)
@@ -148,6 +154,12 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Laboratory:
 def _plan_of() -> Callable[..., Plan]:
     """`plan_of`, for the tests."""
     return plan_of
+
+
+@pytest.fixture
+def tunable() -> Tunable:
+    """The trainer of these tests."""
+    return TUNABLE
 
 
 @pytest.fixture

@@ -108,6 +108,18 @@ def test_what_is_not_promising_is_stopped(laboratory: Laboratory, plan_of: Any) 
     assert all(row.value == min(row.points) for row in pruned)
 
 
+def test_trials_that_run_ahead_are_judged_by_their_values_alike(
+    laboratory: Laboratory, plan_of: Any
+) -> None:
+    _, rows = laboratory.run(plan_of(trials=14))
+    laboratory.path, laboratory.burst = laboratory.path.with_name("burst"), True
+    _, burst = laboratory.run(plan_of(trials=14))
+    assert "pruned" in states(rows)
+    assert states(burst) == states(rows)
+    assert params_of(burst) == params_of(rows)
+    assert [row.points for row in burst] == [row.points for row in rows]
+
+
 def test_control_without_a_pruner_all_run_to_the_end(laboratory: Laboratory, plan_of: Any) -> None:
     _, rows = laboratory.run(plan_of(trials=8, pruner="none"))
     assert states(rows) == ["complete"] * 8

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import secrets
 import signal
 import subprocess
@@ -210,3 +212,34 @@ def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 143, stderr
     assert not find_leftovers(TEST_MARKER, marker) or not orphans(marker, within=5)
+
+
+@pytest.mark.ranks
+@pytest.mark.proof
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_any_moment_nothing_is_lost_or_run_twice(tmp_path: Path, seed: int) -> None:
+    """Five kills at random moments of a study of ten trials, two at a time."""
+    out, marker, draw = tmp_path / "study", secrets.token_hex(8), random.Random(seed)
+    flags = [*config(tmp_path, "seconds = 0.1\n"), "--trials", "10", "--parallel-trials", "2"]
+    for _ in range(5):
+        process = subprocess.Popen(
+            tune_line(out, *flags), env=environment(marker), stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0.5, 6.0))
+        process.kill()
+        process.wait()
+    done = tune(out, *flags)
+    assert done.returncode == 0, done.stderr
+    assert not orphans(marker, within=30)
+    rows = results(out)["trials"]
+    kept = [row for row in rows if row["state"] != "interrupted"]
+    assert len(kept) == 10
+    assert {row["state"] for row in kept} <= {"complete", "pruned"}
+    again = sorted(row["repeats"] for row in rows if row["repeats"] is not None)
+    assert again == [row["number"] for row in rows if row["state"] == "interrupted"]
+    for row in rows:
+        if row["repeats"] is not None:
+            assert row["params"] == rows[row["repeats"]]["params"]
+    assert len({row["params"]["learning_rate"] for row in kept}) == 10

@@ -1,8 +1,7 @@
-"""Owns the figures of a study: how it went, what mattered, where the good values are."""
+"""Owns the figures of a study: how it went and what mattered."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,15 @@ from typing import Any
 from hvdcore.atomic import writing
 from hvdcore.tune.objective import Objective
 from hvdcore.tune.results import TrialRow
-from hvdcore.tune.space import Choice, Space
 
-__all__ = ["draw_history", "draw_importance", "draw_slices"]
-
-_COLUMNS = 3
+__all__ = ["draw_history", "draw_importance", "limit_values", "new_figure", "save_figure", "valued"]
 
 
 def draw_history(path: Path, rows: Sequence[TrialRow], objective: Objective) -> Path:
     """Each trial's best value by its number, and the best of all up to there."""
-    figure, ((axes,),) = _figure(1, 1, 7.2, 3.8)
-    done = _valued(rows, "complete")
-    pruned = _valued(rows, "pruned")
+    figure, ((axes,),) = new_figure(1, 1, 7.2, 3.8)
+    done = valued(rows, "complete")
+    pruned = valued(rows, "pruned")
     axes.plot(*_steps(done, objective), color="C0", linewidth=1.5, label="best so far")
     _dots(axes, done, "C0", "complete")
     _dots(axes, pruned, "none", "pruned")
@@ -29,11 +25,11 @@ def draw_history(path: Path, rows: Sequence[TrialRow], objective: Objective) -> 
     if failed:
         low, _ = axes.get_ylim()
         axes.plot(failed, [low] * len(failed), "x", color="C3", markersize=6, label="failed")
-    _limit(axes, done, pruned)
+    limit_values(axes, done, pruned)
     axes.set(title="Trials", xlabel="trial", ylabel=objective.label)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, fontsize=9)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _dots(axes: Any, rows: Sequence[TrialRow], face: str, label: str) -> None:
@@ -55,7 +51,7 @@ def _steps(done: Sequence[TrialRow], objective: Objective) -> tuple[list[int], l
     return x, y
 
 
-def _limit(axes: Any, done: Sequence[TrialRow], pruned: Sequence[TrialRow]) -> None:
+def limit_values(axes: Any, done: Sequence[TrialRow], pruned: Sequence[TrialRow]) -> None:
     """One trial that diverged must not press all others into a line."""
     values = sorted(row.value for row in [*done, *pruned] if row.value is not None)
     if len(values) < 5:
@@ -71,65 +67,22 @@ def _limit(axes: Any, done: Sequence[TrialRow], pruned: Sequence[TrialRow]) -> N
 
 def draw_importance(path: Path, importances: Mapping[str, float]) -> Path:
     """Each parameter's share in what made trials good, the largest on top."""
-    figure, ((axes,),) = _figure(1, 1, 7.2, 1.2 + 0.4 * len(importances))
+    figure, ((axes,),) = new_figure(1, 1, 7.2, 1.2 + 0.4 * len(importances))
     pairs = sorted(importances.items(), key=lambda pair: pair[1])
     bars = axes.barh([name for name, _ in pairs], [share for _, share in pairs], color="C0")
     axes.bar_label(bars, fmt="{:.2f}", padding=4, fontsize=9)
-    axes.set(title="Importance of the parameters", xlabel="share", xlim=(0, 1.1))
+    axes.set(title="Importance of the parameters", xlabel="share", xlim=(0, 1.15 * pairs[-1][1]))
     axes.grid(visible=False, axis="y")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
-def draw_slices(path: Path, rows: Sequence[TrialRow], space: Space, objective: Objective) -> Path:
-    """The value over each parameter, a panel each; later trials are darker."""
-    num_rows = math.ceil(len(space) / _COLUMNS)
-    num_columns = min(len(space), _COLUMNS)
-    figure, axes = _figure(num_rows, num_columns, 3.0 * num_columns + 0.8, 2.8 * num_rows)
-    done, pruned = _valued(rows, "complete"), _valued(rows, "pruned")
-    panels = [panel for line in axes for panel in line]
-    drawn = None
-    for panel, name in zip(panels, sorted(space), strict=False):
-        drawn = _slice(panel, name, space, done, pruned) or drawn
-        _limit(panel, done, pruned)
-    for panel in panels[len(space) :]:
-        panel.set_axis_off()
-    for line in axes:
-        line[0].set_ylabel(objective.label)
-    if drawn is not None:
-        figure.colorbar(drawn, ax=panels, label="trial", shrink=0.9, pad=0.02)
-    return _save(figure, path)
-
-
-def _slice(
-    panel: Any, name: str, space: Space, done: Sequence[TrialRow], pruned: Sequence[TrialRow]
-) -> Any:
-    dimension = space[name]
-    panel.set_xlabel(name)
-    if isinstance(dimension, Choice):
-        labels = [str(choice) for choice in dimension.choices]
-        panel.set_xticks(range(len(labels)), labels)
-        panel.set_xlim(-0.5, len(labels) - 0.5)
-    elif dimension.log:
-        panel.set_xscale("log")
-
-    def x(rows: Sequence[TrialRow]) -> list[float]:
-        values = [row.params[name] for row in rows]
-        if isinstance(dimension, Choice):
-            return [float(dimension.choices.index(value)) for value in values]
-        return values
-
-    panel.scatter(
-        x(pruned), [row.value for row in pruned], s=16, facecolors="none", edgecolors="0.6"
-    )
-    numbers = [row.number for row in done]
-    return panel.scatter(x(done), [row.value for row in done], s=20, c=numbers, cmap="viridis_r")
-
-
-def _valued(rows: Sequence[TrialRow], state: str) -> list[TrialRow]:
+def valued(rows: Sequence[TrialRow], state: str) -> list[TrialRow]:
+    """The trials in this state that have a value."""
     return [row for row in rows if row.state == state and row.value is not None]
 
 
-def _figure(num_rows: int, num_columns: int, width: float, height: float) -> tuple[Any, Any]:
+def new_figure(num_rows: int, num_columns: int, width: float, height: float) -> tuple[Any, Any]:
+    """A matplotlib figure of so many inches, and its axes [num_rows, num_columns]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -142,7 +95,12 @@ def _figure(num_rows: int, num_columns: int, width: float, height: float) -> tup
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a PNG.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Software": None})  # the same bytes for the same trials

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hvdcore.report import Section, Table, write_page
-from hvdcore.tune.figures import draw_history, draw_importance, draw_slices
+from hvdcore.tune.figures import draw_history, draw_importance
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.results import TrialRow, shown
+from hvdcore.tune.slices import draw_slices
 
 __all__ = ["write_study_page"]
 

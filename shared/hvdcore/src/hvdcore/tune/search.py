@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from hvdcore.errors import UserError
 from hvdcore.signal_inbox import SignalInbox
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Plan
-from hvdcore.tune.settle import settle
+from hvdcore.tune.settle import hear, settle
 from hvdcore.tune.study import Study
 from hvdcore.tune.trial_run import TrialRun, console_log
 
@@ -118,13 +117,8 @@ class Search:
 
     def _look(self, trial: TrialRun) -> None:
         code = trial.exit_code()  # before reading: what it wrote last is then read too
-        record = self.study.record(trial.number)
-        for point, value in trial.new_values(self.plan.objective):
-            record.report(value, point)
-            if code is None and not (trial.is_pruned or trial.is_interrupted or self._is_ending):
-                trial.is_pruned = record.should_prune()
-                if trial.is_pruned:
-                    trial.stop(signal.SIGTERM)
+        if hear(self.study, self.plan.objective, trial) and code is None:
+            trial.stop()
         if code is not None:
             self.running.remove(trial)
             error = settle(self.study, self.plan.objective, trial, code)

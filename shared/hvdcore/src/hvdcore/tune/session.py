@@ -14,9 +14,10 @@ from hvdcore.tune.page import write_study_page
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.results import TrialRow, best_row, params_text, shown, trial_rows, write_results
 from hvdcore.tune.search import Search
+from hvdcore.tune.settle import hear, settle
 from hvdcore.tune.show import SearchProgress
 from hvdcore.tune.study import Study
-from hvdcore.tune.trial_run import TrialRun
+from hvdcore.tune.trial_run import Run, TrialRun
 
 __all__ = ["Session"]
 
@@ -62,11 +63,12 @@ class Session:
         if self.study.running():
             self.folder.end_former_trials(progress.say)
         for trial in self.study.running():
-            run = RunDir(self.folder.trial(trial.number))
-            values = self.plan.objective.values(run.read_metrics())
-            best = self.plan.objective.best(values)
-            if run.report.is_file() and best is not None:
-                self.study.complete(trial.number, best, None)
+            path = self.folder.trial(trial.number)
+            if RunDir(path).report.is_file():
+                run = Run(trial.number, path, num_seen=len(trial.intermediate_values))
+                self.study.adopt(trial.number)
+                hear(self.study, self.plan.objective, run)
+                settle(self.study, self.plan.objective, run, 0)
             else:
                 self.study.interrupt(trial.number)
         self.study.queue_interrupted()

@@ -1,4 +1,4 @@
-"""Owns how a trial's end is read: complete, pruned, interrupted, failed, or the user's error."""
+"""Owns how a trial is judged, and how its end is read: complete, pruned, interrupted, failed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,29 @@ from hvdcore.errors import EXIT_USER_ERROR, UserError
 from hvdcore.outcome import EXIT_FAILED, STOP_CODES
 from hvdcore.tune.objective import Objective
 from hvdcore.tune.study import Study
-from hvdcore.tune.trial_run import TrialRun, console_log, user_errors, why_it_ended
+from hvdcore.tune.trial_run import Run, console_log, user_errors, why_it_ended
 
-__all__ = ["settle"]
+__all__ = ["hear", "settle"]
 
 
-def settle(study: Study, objective: Objective, trial: TrialRun, code: int) -> UserError | None:
+def hear(study: Study, objective: Objective, trial: Run) -> bool:
+    """Take in the val points that a trial has written since; whether it just turned out poor.
+
+    A trial is judged by its values alone, up to the first point at which it is not promising, and
+    not by how fast it ran on from there: else one seed would not give one sequence.
+    """
+    record = study.record(trial.number)
+    was_pruned = trial.is_pruned
+    for point, value in trial.new_values(objective):
+        if trial.is_pruned:
+            trial.went_on = True
+            break
+        record.report(value, point)
+        trial.is_pruned = not trial.is_interrupted and record.should_prune()
+    return trial.is_pruned and not was_pruned
+
+
+def settle(study: Study, objective: Objective, trial: Run, code: int) -> UserError | None:
     """Record how the trial ended.
 
     Args:
@@ -23,10 +40,10 @@ def settle(study: Study, objective: Objective, trial: TrialRun, code: int) -> Us
     """
     number, seconds = trial.number, trial.seconds
     value = objective.best(study.values(number))
-    if code == 0 and value is not None:
-        study.complete(number, value, seconds)
-    elif code in STOP_CODES and trial.is_pruned:
+    if trial.is_pruned and (code in STOP_CODES or (code == 0 and trial.went_on)):
         study.prune(number, seconds)
+    elif code == 0 and value is not None:
+        study.complete(number, value, seconds)
     elif trial.is_interrupted and code != EXIT_USER_ERROR:
         study.interrupt(number, seconds)
     elif code == EXIT_USER_ERROR and not study.has_finished():
@@ -41,7 +58,7 @@ def settle(study: Study, objective: Objective, trial: TrialRun, code: int) -> Us
     return None
 
 
-def _reason(trial: TrialRun, code: int, objective: Objective) -> str:
+def _reason(trial: Run, code: int, objective: Objective) -> str:
     if code == 0:
         return f"no val point with a finite {objective.metric}"
     reason = why_it_ended(trial.path)

@@ -77,6 +77,10 @@ class Study:
         """A trial that was asked for here: report to it, and ask whether it is promising."""
         return self._asked[number]
 
+    def adopt(self, number: int) -> None:
+        """Take up a running trial that another process asked for."""
+        self._asked[number] = Trial(self.optuna, self._id(number))
+
     def values(self, number: int) -> list[float]:
         """The values of a trial's val points, in order."""
         return reported(self._storage.get_trial(self._id(number)))
@@ -91,12 +95,12 @@ class Study:
         self._note(number, seconds=seconds)
         self.optuna.tell(number, value)
 
-    def prune(self, number: int, seconds: float) -> None:
+    def prune(self, number: int, seconds: float | None) -> None:
         """The trial was stopped for it was not promising; its last value is kept."""
         self._note(number, seconds=seconds)
         self.optuna.tell(number, state=TrialState.PRUNED)
 
-    def fail(self, number: int, seconds: float, reason: str, log: str) -> None:
+    def fail(self, number: int, seconds: float | None, reason: str, log: str) -> None:
         """The trial's run failed."""
         self._note(number, seconds=seconds, reason=reason, log=log)
         self.optuna.tell(number, state=TrialState.FAIL)

@@ -1,4 +1,4 @@
-"""Owns one trial while it runs: its process, the val points that it has written, its end."""
+"""Owns one trial's run: the val points that it has written, its process, why it ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hvdcore.errors import UserError
 from hvdcore.run_dir import RunDir
 from hvdcore.tune.objective import Objective
 
-__all__ = ["TrialRun", "console_log", "user_errors", "why_it_ended"]
+__all__ = ["Run", "TrialRun", "console_log", "user_errors", "why_it_ended"]
 
 
 def console_log(run: Path) -> Path:
@@ -22,46 +22,28 @@ def console_log(run: Path) -> Path:
     return run / "logs" / "console.log"
 
 
-class TrialRun:
-    """A started trial.
+class Run:
+    """A trial's run directory, as a tuner reads it while it grows.
 
     Args:
         number: Optuna's.
-        path: its run directory.
-        command: what is started there, in a session of its own: Ctrl-C is for the tuner, which
-            passes it on in good order.
+        path: the run directory.
+        num_seen: val points that were read before.
     """
 
-    def __init__(self, number: int, path: Path, command: list[str], env: Mapping[str, str]) -> None:
+    seconds: float | None = None
+    """From its launch on; None where its tuner was killed."""
+
+    def __init__(self, number: int, path: Path, num_seen: int = 0) -> None:
         self.number = number
         self.path = path
         self.is_pruned = False
+        """Judged not promising."""
+        self.went_on = False
+        """Wrote a val point after the one by which it was judged so."""
         self.is_interrupted = False
-        self._num_seen = 0
+        self._num_seen = num_seen
         self._num_bytes = -1
-        log = console_log(path)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._started_at = time.monotonic()
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def seconds(self) -> float:
-        """Since its start."""
-        return time.monotonic() - self._started_at
-
-    def exit_code(self) -> int | None:
-        """As `hvdcore.launch.launch` gives it; None while it runs."""
-        code = self._process.poll()
-        # Before the launcher has set its handlers a signal ends it at once.
-        return code if code is None or code >= 0 else 128 - code
 
     def new_values(self, objective: Objective) -> list[tuple[int, float]]:
         """(number of the val point from 1, value) of each that was written since the last call."""
@@ -75,10 +57,45 @@ class TrialRun:
                 return new
         return []
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Ask the launcher to end: the first time the ranks save, the second ends them at once."""
+
+class TrialRun(Run):
+    """A started trial.
+
+    Args:
+        number, path: of `Run`.
+        command: what is started there, in a session of its own: Ctrl-C is for the tuner, which
+            passes it on in good order.
+        env: its whole environment.
+    """
+
+    def __init__(self, number: int, path: Path, command: list[str], env: Mapping[str, str]) -> None:
+        super().__init__(number, path)
+        log = console_log(path)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._started_at = time.monotonic()
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def exit_code(self) -> int | None:
+        """As `hvdcore.launch.launch` gives it; None while it runs."""
+        code = self._process.poll()
+        # Before the launcher has set its handlers a signal ends it at once.
+        code = code if code is None or code >= 0 else 128 - code
+        if code is not None and self.seconds is None:
+            self.seconds = time.monotonic() - self._started_at
+        return code
+
+    def stop(self) -> None:
+        """SIGTERM to the launcher: the first time the ranks save, the second ends them at once."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, number)
+            os.kill(self._process.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL the launcher; its ranks' supervisors notice and end them."""
