@@ -108,6 +108,7 @@ class Laboratory:
     started: list[dict[str, Any]] = field(default_factory=list)
     most_at_once: int = 0
     burst: bool = False
+    refuse: str = ""
 
     def run(self, plan: Plan) -> tuple[int | None, list[Any]]:
         """(signal, rows of all trials)."""
@@ -130,8 +131,8 @@ class Laboratory:
 
     def _start(self, number: int, params: dict[str, Any]) -> Any:
         self.started.append(params)
-        if params["rate"] < 0:
-            raise UserError("rate: does not fit")
+        if self.refuse:
+            raise UserError(self.refuse)
         path = StudyFolder(self.path).trial(number)
         values = list(self.values(params))
         return FakeRun(number, path, values, self.code(params), self.on_look, burst=self.burst)

@@ -49,11 +49,24 @@ def test_every_problem_at_once(plan_of: PlanOf) -> None:
     ],
 )
 def test_cores_are_shared_out_among_trials_and_ranks(
-    plan_of: PlanOf, cores: int, np: int, asked: int | None, parallel: int, threads: int | None
+    plan_of: PlanOf,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    np: int,
+    asked: int | None,
+    parallel: int,
+    threads: int | None,
 ) -> None:
+    monkeypatch.setattr("hvdcore.tune.plan.has_gpu", lambda: False)
     plan = plan_of(np=np, parallel_trials=asked, trials=8)
     assert plan.num_parallel(cores) == parallel
     assert plan.threads(cores) == threads
+
+
+def test_trials_do_not_crowd_onto_a_gpu(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hvdcore.tune.plan.has_gpu", lambda: True)
+    assert plan_of(parallel_trials=None).num_parallel(8) == 1
+    assert plan_of(parallel_trials=4).num_parallel(8) == 4
 
 
 def test_threads_that_the_user_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_the_page_has_every_trial_and_escapes(plan_of: PlanOf, tmp_path: Path) -
         StudyFolder(tmp_path), plan_of(), ROWS, best, {"rate": 0.8, "kind": 0.2}
     )
     page = path.read_text(encoding="utf-8")
-    assert "&lt;b&gt;no&lt;/b&gt; (log: x/console.log)" in page
+    assert "&lt;b&gt;no&lt;/b&gt;; log: x/console.log" in page
     assert "<b>no" not in page
     assert "again what trial 4 tried" in page
     assert "4 complete, 1 failed, 1 interrupted, 1 pruned" in page

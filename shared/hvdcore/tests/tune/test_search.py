@@ -146,9 +146,26 @@ def test_a_loss_that_is_never_finite_is_a_failure(
     laboratory: Laboratory, plan_of: Any, nan: float
 ) -> None:
     laboratory.values = lambda params: [nan, nan]
-    _, rows = laboratory.run(plan_of(trials=2))
+    _, rows = laboratory.run(plan_of(trials=2, pruner="none"))
     assert states(rows) == ["failed", "failed"]
     assert rows[0].reason == "no val point with a finite loss"
+
+
+def test_a_trial_that_diverges_is_stopped(laboratory: Laboratory, plan_of: Any, nan: float) -> None:
+    laboratory.values = lambda params: [1.0, 1.0, 1.0] if len(laboratory.started) < 6 else [nan] * 9
+    _, rows = laboratory.run(plan_of(trials=8))
+    assert states(rows) == [*["complete"] * 5, *["pruned"] * 3]
+    assert [row.value for row in rows[5:]] == [None] * 3
+
+
+def test_values_that_do_not_fit_together_are_that_trials_failure(
+    laboratory: Laboratory, plan_of: Any
+) -> None:
+    laboratory.refuse = "rate: does not fit"
+    _, rows = laboratory.run(plan_of(trials=2))
+    assert [(row.state, row.reason, row.log) for row in rows] == [
+        ("failed", "rate: does not fit", None)
+    ] * 2
 
 
 def test_a_user_error_in_the_first_trial_ends_the_search(

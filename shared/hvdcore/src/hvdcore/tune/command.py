@@ -88,6 +88,7 @@ def _prepare(plan: Plan, inbox: SignalInbox) -> int:
 
 
 def _search(plan: Plan, folder: StudyFolder, inbox: SignalInbox) -> int:
+    from hvdcore.tune.results import failure_text
     from hvdcore.tune.session import Session
 
     with Session(plan, folder) as session:
@@ -98,7 +99,7 @@ def _search(plan: Plan, folder: StudyFolder, inbox: SignalInbox) -> int:
         if best is None:
             failed = next((row for row in session.rows() if row.reason), None)
             if failed is not None:
-                line = f"no trial came to its end; trial {failed.number}: {failed.reason}"
-                print(f"{line} (log: {failed.log})", file=sys.stderr)
+                line = f"no trial came to its end; trial {failed.number}: {failure_text(failed)}"
+                print(line, file=sys.stderr)
                 return EXIT_FAILED
         return 0

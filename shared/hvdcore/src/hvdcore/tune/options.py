@@ -29,7 +29,7 @@ ParallelTrials = Annotated[
     int | None,
     typer.Option(
         "--parallel-trials", **WHOLE,
-        help="Trials at a time, which share the cores. Default: cores / --np, at least 1.",
+        help="Trials at a time, which share the cores. Default: cores / --np; 1 on a GPU.",
     ),
 ]  # fmt: skip
 ObjectiveName = Annotated[

@@ -10,7 +10,7 @@ from hvdcore.report import Section, Table, write_page
 from hvdcore.tune.figures import draw_history, draw_importance
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Plan
-from hvdcore.tune.results import TrialRow, shown
+from hvdcore.tune.results import TrialRow, failure_text, shown
 from hvdcore.tune.slices import draw_slices
 
 __all__ = ["write_study_page"]
@@ -88,5 +88,5 @@ def _trials_section(plan: Plan, rows: Sequence[TrialRow]) -> Section:
 
 def _note(row: TrialRow) -> str:
     if row.reason is not None:
-        return f"{row.reason} (log: {row.log})"
+        return failure_text(row)
     return "" if row.repeats is None else f"again what trial {row.repeats} tried"

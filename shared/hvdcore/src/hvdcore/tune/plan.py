@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,10 +78,11 @@ class Plan:
         return int(getattr(self.base, "seed", 0))
 
     def num_parallel(self, cores: int | None = None) -> int:
-        """Trials at a time: as asked, else as many as have a core for each rank, at least 1."""
+        """Trials at a time: as asked, else as many as have a core for each rank, at least 1; one
+        where there is a GPU, for ranks of several trials would crowd onto the same."""
         if self.limits.parallel_trials is not None:
             return self.limits.parallel_trials
-        if self.limits.hosts is not None:  # how many cores they have is not known here
+        if self.limits.hosts is not None or has_gpu():  # other hosts' cores are not known here
             return 1
         return max(1, min(self.limits.trials, (cores or cores_available()) // self.limits.np))
 
@@ -105,6 +107,12 @@ class Plan:
             "config": shared,
         }
         return dict(json.loads(json.dumps(values)))
+
+
+def has_gpu() -> bool:
+    """Whether this host shows an NVIDIA GPU to its programs. Loads no framework."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
+    return not hidden and any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def make_plan(

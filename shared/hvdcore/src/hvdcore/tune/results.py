@@ -16,7 +16,7 @@ from hvdcore.tune.objective import Objective
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.study import INTERRUPTED, REPEATS, reported
 
-__all__ = ["TrialRow", "best_row", "params_text", "trial_rows", "write_results"]
+__all__ = ["TrialRow", "best_row", "failure_text", "params_text", "trial_rows", "write_results"]
 
 _STATES = {
     TrialState.COMPLETE: "complete",
@@ -75,6 +75,13 @@ def _row(trial: FrozenTrial, folder: StudyFolder, objective: Objective) -> Trial
         reason=told.get("reason"),
         log=told.get("log"),
     )
+
+
+def failure_text(row: TrialRow) -> str:
+    """Why a trial failed and where its log is; empty where it did not."""
+    if row.reason is None:
+        return ""
+    return f"{row.reason}; log: {row.log}" if row.log else row.reason
 
 
 def best_row(rows: Sequence[TrialRow], objective: Objective) -> TrialRow | None:

@@ -13,7 +13,7 @@ from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.settle import hear, settle
 from hvdcore.tune.study import Study
-from hvdcore.tune.trial_run import TrialRun, console_log
+from hvdcore.tune.trial_run import TrialRun
 
 __all__ = ["Search"]
 
@@ -90,8 +90,7 @@ class Search:
             try:
                 self.running.append(self.start(trial.number, dict(trial.params)))
             except UserError as error:
-                log = str(console_log(self.folder.trial(trial.number)))
-                self.study.fail(trial.number, 0.0, "; ".join(error.problems), log)
+                self.study.fail(trial.number, 0.0, "; ".join(error.problems), None)
                 self.on_end(trial.number)
 
     def _take_signal(self) -> None:

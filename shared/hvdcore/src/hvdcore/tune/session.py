@@ -65,7 +65,7 @@ class Session:
         for trial in self.study.running():
             path = self.folder.trial(trial.number)
             if RunDir(path).report.is_file():
-                run = Run(trial.number, path, num_seen=len(trial.intermediate_values))
+                run = Run(trial.number, path, seen=max(trial.intermediate_values, default=0))
                 self.study.adopt(trial.number)
                 hear(self.study, self.plan.objective, run)
                 settle(self.study, self.plan.objective, run, 0)

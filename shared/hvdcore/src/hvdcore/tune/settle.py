@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hvdcore.errors import EXIT_USER_ERROR, UserError
 from hvdcore.outcome import EXIT_FAILED, STOP_CODES
 from hvdcore.tune.objective import Objective
@@ -15,7 +17,8 @@ def hear(study: Study, objective: Objective, trial: Run) -> bool:
     """Take in the val points that a trial has written since; whether it just turned out poor.
 
     A trial is judged by its values alone, up to the first point at which it is not promising, and
-    not by how fast it ran on from there: else one seed would not give one sequence.
+    not by how fast it ran on from there: else one seed would not give one sequence. A trial that
+    diverged is not promising.
     """
     record = study.record(trial.number)
     was_pruned = trial.is_pruned
@@ -23,8 +26,10 @@ def hear(study: Study, objective: Objective, trial: Run) -> bool:
         if trial.is_pruned:
             trial.went_on = True
             break
-        record.report(value, point)
-        trial.is_pruned = not trial.is_interrupted and record.should_prune()
+        if math.isfinite(value):
+            record.report(value, point)
+        is_poor = record.should_prune() if math.isfinite(value) else study.prunes
+        trial.is_pruned = is_poor and not trial.is_interrupted
     return trial.is_pruned and not was_pruned
 
 
@@ -49,7 +54,7 @@ def settle(study: Study, objective: Objective, trial: Run, code: int) -> UserErr
     elif code == EXIT_USER_ERROR and not study.has_finished():
         study.interrupt(number, seconds)
         return user_errors(trial.path)
-    elif code == 0 and not study.values(number) and not study.has_finished():
+    elif code == 0 and not trial.seen and not study.has_finished():
         study.interrupt(number, seconds)
         return UserError(f"tune: {trial.path} has no val point; give the data a val part")
     else:

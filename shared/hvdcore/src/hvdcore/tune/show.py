@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from hvdcore.rate import duration_text
-from hvdcore.tune.results import TrialRow, params_text, shown
+from hvdcore.tune.results import TrialRow, failure_text, params_text, shown
 
 __all__ = ["SearchProgress", "seconds_left", "trial_line"]
 
@@ -24,7 +24,7 @@ def trial_line(row: TrialRow, metric: str, best: TrialRow | None) -> str:
         head = f"{value}{note and ', ' + note}"
     else:
         head = row.state + (f" at {value}" if row.state == "pruned" else "")
-        head += f" ({row.reason}; log: {row.log})" if row.reason else ""
+        head += f" ({failure_text(row)})" if row.reason else ""
     seconds = "" if row.seconds is None else f", {row.seconds:.1f} s"
     return f"trial {row.number}: {head}{seconds}; {params_text(row.params)}"
 

@@ -44,6 +44,8 @@ class Study:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._seed = seed
+        self.prunes = pruner != "none"
+        """Whether trials are to be stopped early at all."""
         self._asked: dict[int, Trial] = {}
         self._distributions = {name: make_distribution(space[name]) for name in sorted(space)}
         self._storage = open_storage(path)
@@ -100,8 +102,8 @@ class Study:
         self._note(number, seconds=seconds)
         self.optuna.tell(number, state=TrialState.PRUNED)
 
-    def fail(self, number: int, seconds: float | None, reason: str, log: str) -> None:
-        """The trial's run failed."""
+    def fail(self, number: int, seconds: float | None, reason: str, log: str | None) -> None:
+        """The trial failed; `log` None where it was never started."""
         self._note(number, seconds=seconds, reason=reason, log=log)
         self.optuna.tell(number, state=TrialState.FAIL)
 

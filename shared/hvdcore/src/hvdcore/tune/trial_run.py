@@ -28,13 +28,13 @@ class Run:
     Args:
         number: Optuna's.
         path: the run directory.
-        num_seen: val points that were read before.
+        seen: val points that were read before; it grows with each that is read.
     """
 
     seconds: float | None = None
     """From its launch on; None where its tuner was killed."""
 
-    def __init__(self, number: int, path: Path, num_seen: int = 0) -> None:
+    def __init__(self, number: int, path: Path, seen: int = 0) -> None:
         self.number = number
         self.path = path
         self.is_pruned = False
@@ -42,7 +42,7 @@ class Run:
         self.went_on = False
         """Wrote a val point after the one by which it was judged so."""
         self.is_interrupted = False
-        self._num_seen = num_seen
+        self.seen = seen
         self._num_bytes = -1
 
     def new_values(self, objective: Objective) -> list[tuple[int, float]]:
@@ -52,8 +52,8 @@ class Run:
             if num_bytes != self._num_bytes:
                 self._num_bytes = num_bytes
                 values = objective.values(RunDir(self.path).read_metrics())
-                new = list(enumerate(values, start=1))[self._num_seen :]
-                self._num_seen = len(values)
+                new = list(enumerate(values, start=1))[self.seen :]
+                self.seen = len(values)
                 return new
         return []
 
