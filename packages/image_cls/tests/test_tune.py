@@ -1,4 +1,4 @@
-"""`image-cls tune`: real trials on two ranks, the best one's file, and a tuner that is ended."""
+"""`image-cls tune`: real trials, the best one's file, and a tuner that is ended."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ def line(folder: Path, scenes: Path, *flags: str) -> list[str]:
     file = folder / "tiny.json"
     file.write_text(json.dumps(config.model_dump()), encoding="utf-8")
     shared = ["--config", str(file), "--data", str(scenes), "--output-dir", str(folder / "study")]
-    return command("tune", *shared, "--np", "2", "--parallel-trials", "1", *flags)
+    return command("tune", *shared, *flags)
 
 
 @pytest.mark.ranks
-def test_two_trials_on_two_ranks(tmp_path: Path, scenes: Path) -> None:
+def test_two_trials_at_a_time(tmp_path: Path, scenes: Path) -> None:
     flags = ("--max-steps", "4", "--eval-every", "2", "--trials", "2", "--objective", "accuracy")
+    flags += ("--parallel-trials", "2")
     ended = subprocess.run(
         line(tmp_path, scenes, *flags), env=environment(tmp_path / "cache"),
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False,
@@ -51,7 +52,7 @@ def test_two_trials_on_two_ranks(tmp_path: Path, scenes: Path) -> None:
         metrics = (out / row["run"] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         points = [v for v in map(json.loads, metrics) if v["split"] == "val" and v["step"]]
         assert row["value"] == max(v["accuracy"] for v in points)
-        assert json.loads((out / row["run"] / "report.json").read_text())["size"] == 2
+        assert json.loads((out / row["run"] / "report.json").read_text())["size"] == 1
     best = found["trials"][found["best"]]
     trained = json.loads((out / best["run"] / "config.json").read_text(encoding="utf-8"))
     assert load_config(TrainConfig, out / "best.toml").model_dump() == trained
@@ -64,7 +65,7 @@ def test_a_tuner_that_is_ended_leaves_checkpoints_and_no_process(
     tmp_path: Path, scenes: Path, number: int
 ) -> None:
     marker = secrets.token_hex(8)
-    flags = ("--max-steps", "100000", "--eval-every", "50", "--trials", "2")
+    flags = ("--max-steps", "100000", "--eval-every", "50", "--trials", "2", "--np", "2")
     process = subprocess.Popen(
         line(tmp_path, scenes, *flags),
         env={**environment(tmp_path / "cache"), TEST_MARKER: marker},
