@@ -79,6 +79,7 @@ def test_a_study_of_launched_trials(tmp_path: Path) -> None:
     assert failed["params"]["learning_rate"] > 0.97
     assert "RuntimeError: rate 0.98" in failed["reason"]
     assert Path(failed["log"]).is_file()
+    assert "Traceback" in (out / failed["run"] / "logs" / "rank-0.log").read_text(encoding="utf-8")
     assert f"log: {failed['log']}" in done.stderr
     best = found["trials"][found["best"]]
     rate = best["params"]["learning_rate"]

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hvdcore.errors import user_errors_exit
@@ -24,10 +25,14 @@ __all__ = ["job_command"]
 _PR_SET_PDEATHSIG = 1
 
 
-def job_command(command: list[str], limits: Limits) -> list[str]:
-    """The command line that launches `command` on ranks as a child of this process."""
+def job_command(command: list[str], limits: Limits, log_dir: Path) -> list[str]:
+    """The command line that launches `command` on ranks as a child of this process.
+
+    Args:
+        log_dir: for the logs of ranks, also of those that fail before they know their run.
+    """
     settings = limits.model_dump(include={"np", "hosts", "stall_timeout"})
-    text = json.dumps({**settings, "parent": os.getpid()})
+    text = json.dumps({**settings, "log_dir": str(log_dir), "parent": os.getpid()})
     return [sys.executable, "-m", "hvdcore.tune.job", text, *command]
 
 
@@ -48,6 +53,7 @@ def main(argv: list[str]) -> int:
             settings["np"],
             settings["hosts"],
             stall_timeout_seconds=settings["stall_timeout"],
+            log_dir=Path(settings["log_dir"]),
         )
 
 

@@ -82,7 +82,7 @@ class Session:
         write_json_atomically(file, config.model_dump(mode="json"))
         plan = self.plan
         command = plan.tunable.command("train", file, "--output-dir", str(path))
-        launched = job_command(command, plan.limits)
+        launched = job_command(command, plan.limits, RunDir(path).logs)
         return TrialRun(number, path, launched, self.folder.environment(plan.threads()))
 
     def rows(self) -> list[TrialRow]:
