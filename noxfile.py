@@ -37,10 +37,19 @@ TENSORFLOW = "tensorflow>=2.21,<2.22"
 
 PACKAGES: dict[str, tuple[str, list[str]]] = {
     "horovod": ("infra/horovod", [TORCH, "pip>=26.3", "setuptools<81", "wheel"]),
-    "hvdcore": ("shared/hvdcore", [TORCH, TENSORFLOW, "hypothesis", "scikit-learn"]),
-    "textgen": ("packages/textgen", ["hypothesis"]),
-    "image_cls": ("packages/image_cls", ["scikit-learn", "nbclient", "ipykernel"]),
-    "news_cls": ("packages/news_cls", ["hypothesis", "huggingface_hub"]),
+    "hvdcore": (
+        "shared/hvdcore",
+        ["./shared/hvdcore[tune]", TORCH, TENSORFLOW, "hypothesis", "scikit-learn"],
+    ),
+    "textgen": ("packages/textgen", ["./packages/textgen[tune]", "hypothesis"]),
+    "image_cls": (
+        "packages/image_cls",
+        ["./packages/image_cls[tune]", "scikit-learn", "nbclient", "ipykernel"],
+    ),
+    "news_cls": (
+        "packages/news_cls",
+        ["./packages/news_cls[tune]", "hypothesis", "huggingface_hub"],
+    ),
 }
 """What is tested and published: its folder, and what its tests need beside it."""
 
@@ -68,7 +77,7 @@ def pytest(session: nox.Session, *where: str) -> None:
 def tests(session: nox.Session, package: str) -> None:
     """The tests of one package, in an environment of its own; and of what crosses packages."""
     if package == "across":
-        for name in ("textgen", "image_cls"):
+        for name in ("textgen", "image_cls", "news_cls"):
             install(session, name)
         session.install("nox", "build", "packaging", "hatchling")
         pytest(session, *ACROSS)
@@ -80,7 +89,7 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session
 def proofs(session: nox.Session) -> None:
     """The long form of every proof: twenty kills, real corpora, the README's own figures."""
-    for name in ("hvdcore", "textgen", "image_cls"):
+    for name in ("hvdcore", "textgen", "image_cls", "news_cls"):
         install(session, name)
     where = [f"{folder}/tests" for folder, _ in PACKAGES.values()]
     session.run("python", "-m", "pytest", "tests", *where, "-m", "proof or data", *session.posargs)
@@ -97,7 +106,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """The strict type checker on hvdcore."""
-    session.install("./shared/hvdcore", TORCH, *TYPE_TOOLS)
+    session.install("./shared/hvdcore[tune]", TORCH, *TYPE_TOOLS)
     session.run("mypy", "shared/hvdcore/src/hvdcore")
 
 
@@ -111,7 +120,7 @@ def wheels(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Speed against peers, as ratios in one run."""
-    for name in ("textgen", "image_cls"):
+    for name in ("textgen", "image_cls", "news_cls"):
         install(session, name)
     session.run("python", "infra/bench/run.py", *session.posargs)
 

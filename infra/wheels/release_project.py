@@ -81,7 +81,8 @@ def release_text(text: str, project: Project, projects: dict[str, Project]) -> s
     for dependency, name in project.neighbours.items():
         if name not in projects:
             raise ValueError(f"{project.name} needs {name}, which is no project here")
-        pin = f"{name}=={projects[name].release_version}"
+        extras = _NEIGHBOUR.match(dependency)[2] or ""
+        pin = f"{name}{extras}=={projects[name].release_version}"
         text = text.replace(f'"{dependency}"', f'"{pin}"')
     return text
 

@@ -64,6 +64,7 @@ def problems(words: list[str]) -> list[str]:
 
 def paths(words: list[str]) -> list[str]:
     """Words that name a file of the checkout. Capitals stand for the reader's own."""
+    words = [re.sub(r"\[[\w,-]+\]$", "", w) for w in words]  # a package's extras
     named = [w for w in words if w.startswith("./") or re.search(r"\.(py|toml|txt|sh)$", w)]
     own = ("-", "/", "~", "$", "runs/", "wheels/", ".venv", "./runs/", "./.venv")
     return [w for w in named if not w.startswith(own) and not w.isupper()]
@@ -126,6 +127,8 @@ def test_shell_blocks_parse(path: Path) -> None:
         ("python3 noxfile.py -s tests", []),
         ("python3 noxfile.py -s 'tests(hvdcore)' -s nothing", ["no nox session nothing"]),
         ("pip install ./packages/textgen ./packages/gone", ["no file ./packages/gone"]),
+        ("pip install './packages/gone[tune]'", ["no file ./packages/gone"]),
+        ("pip install './packages/textgen[tune]'", []),
         ("textgen train --np 2 --epochs 3", []),
         (
             "HVD_DATA=x horovodrun -np 2 textgen train --speed 9",

@@ -43,6 +43,13 @@ def test_the_checkout_installs_ours(resolve: Resolve) -> None:
     assert all(url.startswith(ROOT.as_uri()) for _, url in found.values())
 
 
+def test_an_extra_brings_what_it_names(resolve: Resolve, wheel_folder: Path) -> None:
+    wheels = ["--find-links", str(wheel_folder), "textgen[tune]==0.1.0+hvd1"]
+    for found in (resolve(f"{ROOT / 'packages' / 'textgen'}[tune]"), resolve(*wheels)):
+        assert set(only_ours(found)) == set(OURS)
+        assert "optuna" in found
+
+
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_control_a_range_takes_the_impostor(
     resolve: Resolve, wheel_folder: Path, public_index: str, name: str

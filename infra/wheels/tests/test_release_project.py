@@ -23,6 +23,11 @@ def test_paths_become_pins_and_ranges_stay() -> None:
     assert "{root" not in released
 
 
+def test_an_extra_of_a_neighbour_stays() -> None:
+    text = 'version = "0.3.0"\nfast = ["core[fast] @ {root:parent:uri}/core"]\n'
+    assert '"core[fast]==0.2.0+hvd1"' in release_text(text, APP, PROJECTS)
+
+
 def test_neighbours_of_neighbours_are_installed_with_it() -> None:
     assert [p.name for p in installed_with(APP, PROJECTS)] == ["app", "core", "horovod"]
 

@@ -10,6 +10,7 @@ import typer
 from hvdcore import options as shared
 from hvdcore.classifier import options as classifier
 from hvdcore.errors import exit_on_user_error
+from hvdcore.tune import options as tuning
 from news_cls import options
 
 if TYPE_CHECKING:
@@ -227,3 +228,36 @@ def compare(
         TrainConfig, WORDS, MODELS, check_before_start, models, np, output_dir, flags
     )
     raise typer.Exit(code)
+
+
+@app.command()
+@exit_on_user_error
+def tune(
+    data: shared.Data = None,
+    output_dir: shared.OutputDir = None,
+    np: shared.Np = None,
+    hosts: shared.Hosts = None,
+    model: shared.Model = None,
+    epochs: shared.Epochs = None,
+    max_steps: shared.MaxSteps = None,
+    global_batch_size: shared.GlobalBatchSize = None,
+    learning_rate: shared.LearningRate = None,
+    seed: shared.Seed = None,
+    eval_every: shared.EvalEvery = None,
+    checkpoint_every: shared.CheckpointEvery = None,
+    config: shared.ConfigFile = None,
+    stall_timeout: shared.StallTimeout = None,
+    trials: tuning.Trials = None,
+    timeout: tuning.Timeout = None,
+    parallel_trials: tuning.ParallelTrials = None,
+    objective: tuning.ObjectiveName = None,
+    pruner: tuning.Pruner = None,
+    space: tuning.SpaceFile = None,
+) -> None:
+    """Search for good settings: many trainings, the poor ones stopped early."""
+    flags = {**locals()}
+
+    from hvdcore.tune.command import tune_command
+    from news_cls.search_space import TUNABLE
+
+    raise typer.Exit(tune_command(TUNABLE, flags))

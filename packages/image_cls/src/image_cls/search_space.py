@@ -1,0 +1,44 @@
+"""What ``image-cls tune`` searches, and what a trial is judged by. Loads no framework."""
+
+from __future__ import annotations
+
+from hvdcore.tune.objective import Objective
+from hvdcore.tune.space import Dimension, Real
+from hvdcore.tune.tunable import Tunable
+from image_cls.check import check_before_start
+from image_cls.config import TrainConfig
+
+__all__ = ["TUNABLE", "search_space"]
+
+_LEARNING_RATES = {
+    "logreg": Real(3e-5, 3e-3, log=True),
+    "mlp": Real(3e-5, 3e-3, log=True),
+    "cnn": Real(2e-4, 2e-2, log=True),
+    "mobilenet": Real(1e-4, 1e-2, log=True),
+}
+"""A decade to either side of each model's own default."""
+
+
+def search_space(config: TrainConfig) -> dict[str, Dimension]:
+    """The optimizer and the targets; and the augmentation where the model has one."""
+    space: dict[str, Dimension] = {
+        "learning_rate": _LEARNING_RATES[config.model],
+        "weight_decay": Real(0.005, 0.5, log=True),
+        "label_smoothing": Real(0.0, 0.2),
+    }
+    if config.augments:
+        space |= {"crop_area": Real(0.2, 0.9), "mixup": Real(0.0, 1.0), "erase": Real(0.0, 0.5)}
+    return space
+
+
+TUNABLE = Tunable(
+    package="image_cls",
+    config=TrainConfig,
+    space=search_space,
+    objectives={
+        "loss": Objective("loss", "minimize", "val loss, nats"),
+        "accuracy": Objective("accuracy", "maximize", "val accuracy"),
+        "macro_f1": Objective("macro_f1", "maximize", "val macro F1"),
+    },
+    check=check_before_start,
+)

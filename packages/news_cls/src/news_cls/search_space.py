@@ -1,0 +1,35 @@
+"""What ``news-cls tune`` searches, and what a trial is judged by. Loads no framework."""
+
+from __future__ import annotations
+
+from hvdcore.tune.objective import Objective
+from hvdcore.tune.space import Dimension, Real
+from hvdcore.tune.tunable import Tunable
+from news_cls.check import check_before_start
+from news_cls.config import TrainConfig
+
+__all__ = ["TUNABLE", "search_space"]
+
+
+def search_space(config: TrainConfig) -> dict[str, Dimension]:
+    """The optimizer, and all that is left out of train texts."""
+    return {
+        "learning_rate": Real(2e-4, 5e-3, log=True),
+        "label_smoothing": Real(0.0, 0.2),
+        "word_dropout": Real(0.0, 0.3),
+        "embed_dropout": Real(0.0, 0.5),
+        "feature_dropout": Real(0.0, 0.7),
+    }
+
+
+TUNABLE = Tunable(
+    package="news_cls",
+    config=TrainConfig,
+    space=search_space,
+    objectives={
+        "loss": Objective("loss", "minimize", "val loss, nats"),
+        "accuracy": Objective("accuracy", "maximize", "val accuracy"),
+        "macro_f1": Objective("macro_f1", "maximize", "val macro F1"),
+    },
+    check=check_before_start,
+)

@@ -1,0 +1,124 @@
+"""Owns the folder of a study: where its files are, whose it is, and that one tuner works in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hvdcore.atomic import writing
+from hvdcore.errors import UserError
+from hvdcore.json_files import read_json_object, write_json_atomically
+from hvdcore.leftovers import end_leftovers, find_leftovers
+
+__all__ = ["STUDY", "StudyFolder"]
+
+STUDY = "HVDCORE_STUDY"
+"""Variable that marks every process of a study's trials."""
+
+_POLL_SECONDS = 0.2
+# A launcher gives its ranks 30 s to reach a step boundary before it ends them.
+_FORMER_TRIALS_SECONDS = 60.0
+
+
+class StudyFolder:
+    """Paths below `--output-dir` of `tune`. Making one touches no disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.identity = path / "study.json"
+        self.storage = path / "study.db"
+        self.trials = path / "trials"
+        self.figures = path / "figures"
+        self.results = path / "tuning.json"
+        self.best = path / "best.toml"
+        self.report_html = path / "report.html"
+        self.key = ""
+
+    def trial(self, number: int) -> Path:
+        """The run directory of a trial."""
+        return self.trials / f"{number:04d}"
+
+    @contextlib.contextmanager
+    def taken(self, identity: Mapping[str, Any]) -> Iterator[None]:
+        """Make the folder or take it up; inside, no other tuner works in it.
+
+        Raises:
+            UserError: it holds a run or something else, another study, or a tuner is at work.
+        """
+        self.check(identity)
+        with writing(self.path):
+            self.trials.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / "lock").open("ab")
+        with lock:  # the kernel gives it back, whatever ends us
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = f"output_dir: {self.path}: a tune is at work there; wait for its end"
+                raise UserError(f"{text}, or give another --output-dir") from None
+            if not self.identity.exists():
+                made = {"schema": 1, "key": secrets.token_hex(8), **identity}
+                write_json_atomically(self.identity, made)
+            self.key = str(read_json_object(self.identity)["key"])
+            yield
+
+    def check(self, identity: Mapping[str, Any]) -> None:
+        """Check that a study of this identity may be made or gone on with; nothing is written.
+
+        Raises:
+            UserError: it may not; one line.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"output_dir: {self.path} is a file; give a directory")
+        if self.identity.exists():
+            self._check_same(identity)
+            return
+        entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        if not any(self.trials.glob("*")):  # a tuner that was killed at its very start
+            entries = {e for e in entries if e not in ("lock", "trials") and ".study" not in e}
+        if entries:
+            what = "a run" if "config.json" in entries else f"{min(entries)} and no study"
+            raise UserError(f"output_dir: {self.path} holds {what}; give another --output-dir")
+
+    def _check_same(self, identity: Mapping[str, Any]) -> None:
+        theirs = read_json_object(self.identity)
+        changed = [key for key in ("package", "objective") if theirs.get(key) != identity[key]]
+        for key, prefix in (("space", "space of "), ("config", "")):
+            before, now = theirs.get(key, {}), identity[key]
+            names = sorted({*before, *now})
+            changed += [prefix + name for name in names if before.get(name) != now.get(name)]
+        if changed:
+            raise UserError(
+                f"output_dir: {self.path} holds a study with another {', '.join(changed)};"
+                " give its settings, or another --output-dir"
+            )
+
+    def end_former_trials(self, tell: Callable[[str], None]) -> None:
+        """Let the trials of a tuner that was killed come to their end; SIGKILL what does not."""
+        deadline = time.monotonic() + _FORMER_TRIALS_SECONDS
+        told = False
+        while self._running() and time.monotonic() < deadline:
+            if not told:
+                tell("waiting for trials of a tuner that was killed to end")
+            told = True
+            time.sleep(_POLL_SECONDS)
+        end_leftovers(STUDY, self.key)
+
+    def _running(self) -> list[int]:
+        return find_leftovers(STUDY, self.key)
+
+    def end_all(self) -> None:
+        """SIGKILL every process of the study's trials on this host."""
+        end_leftovers(STUDY, self.key)
+
+    def environment(self, threads: int | None) -> dict[str, str]:
+        """The environment of a trial's processes; `threads` for each rank, if not the user's."""
+        env = {**os.environ, STUDY: self.key}
+        if threads is not None:
+            env.setdefault("OMP_NUM_THREADS", str(threads))
+        return env

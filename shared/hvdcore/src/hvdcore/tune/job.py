@@ -1,0 +1,61 @@
+"""Owns the process of a trial: the launcher, bound to the life of the tuner that started it.
+
+`python -m hvdcore.tune.job SETTINGS COMMAND ...` does what `hvdcore launch` does. When the tuner
+dies by a signal that it cannot catch, the kernel sends SIGTERM here: the ranks save and end.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hvdcore.errors import user_errors_exit
+from hvdcore.launch import launch
+
+if TYPE_CHECKING:
+    from hvdcore.tune.plan import Limits
+
+__all__ = ["job_command"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def job_command(command: list[str], limits: Limits, log_dir: Path) -> list[str]:
+    """The command line that launches `command` on ranks as a child of this process.
+
+    Args:
+        log_dir: for the logs of ranks, also of those that fail before they know their run.
+    """
+    settings = limits.model_dump(include={"np", "hosts", "stall_timeout"})
+    text = json.dumps({**settings, "log_dir": str(log_dir), "parent": os.getpid()})
+    return [sys.executable, "-m", "hvdcore.tune.job", text, *command]
+
+
+def _end_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before we could ask
+        sys.exit(128 + signal.SIGTERM)
+
+
+def main(argv: list[str]) -> int:
+    """Launch the command; the exit code is `launch`'s."""
+    settings = json.loads(argv[0])
+    _end_with(settings["parent"])
+    with user_errors_exit():
+        return launch(
+            argv[1:],
+            settings["np"],
+            settings["hosts"],
+            stall_timeout_seconds=settings["stall_timeout"],
+            log_dir=Path(settings["log_dir"]),
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

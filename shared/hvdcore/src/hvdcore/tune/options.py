@@ -1,0 +1,52 @@
+"""Owns the command-line options of `tune`; those it shares are in `hvdcore.options`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvdcore.options import REAL, WHOLE
+
+__all__ = ["ObjectiveName", "ParallelTrials", "Pruner", "SpaceFile", "Timeout", "Trials"]
+
+Trials = Annotated[
+    int | None,
+    typer.Option(
+        "--trials", **WHOLE,
+        help="Trials in all, those of earlier calls included. Default: 20.",
+    ),
+]  # fmt: skip
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", **REAL,
+        help="Seconds until trials are stopped; the same command goes on. Default: none.",
+    ),
+]  # fmt: skip
+ParallelTrials = Annotated[
+    int | None,
+    typer.Option(
+        "--parallel-trials", **WHOLE,
+        help="Trials at a time, which share the cores. Default: cores / --np; 1 on a GPU.",
+    ),
+]  # fmt: skip
+ObjectiveName = Annotated[
+    str | None,
+    typer.Option("--objective", metavar="NAME", help="What is searched for on val. Default: loss."),
+]
+Pruner = Annotated[
+    str | None,
+    typer.Option(
+        "--pruner", metavar="median|halving|none",
+        help="How trials that are not promising are stopped early. Default: median.",
+    ),
+]  # fmt: skip
+SpaceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--space", metavar="FILE",
+        help="A TOML file with what is searched, in place of the package's own space.",
+    ),
+]  # fmt: skip

@@ -1,0 +1,139 @@
+"""A trainer without a framework whose best settings are known, with the verbs that `tune` needs.
+
+Its val loss is (x - 0.3)^2 + 0.1 for kind b + 1 / point: the best is x = 0.3 with kind a.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from pydantic import Field
+
+from hvdcore import options as shared
+from hvdcore.config import Config
+from hvdcore.errors import exit_on_user_error
+from hvdcore.run_dir import RunDir
+from hvdcore.stop import StopFlag
+from hvdcore.tune import options as tuning
+from hvdcore.tune.command import tune_command
+from hvdcore.tune.objective import Objective
+from hvdcore.tune.space import Choice, Real
+from hvdcore.tune.tunable import Tunable
+from hvdcore.world import world_from_environment
+
+BEST_X = 0.3
+
+
+class TrainerConfig(Config):
+    data: str = "sample"
+    seed: int = 0
+    learning_rate: float = Field(0.5, ge=0, le=1)
+    model: Literal["a", "b"] = "a"
+    max_steps: int = Field(4, ge=1)
+    """Val points."""
+    epochs: int = 1
+    eval_every: int | None = None
+    checkpoint_every: int | None = None
+    global_batch_size: int = 8
+    seconds: float = 0.0
+    """From one val point to the next."""
+    fail_above: float = 9.0
+    """Learning rate from which a run fails."""
+    stubborn: bool = False
+    """Takes no notice of a first signal."""
+
+
+TUNABLE = Tunable(
+    package="tune_trainer",
+    config=TrainerConfig,
+    space=lambda config: {"learning_rate": Real(0.0, 1.0), "model": Choice(("a", "b"))},
+    objectives={
+        "loss": Objective("loss", "minimize", "val loss"),
+        "accuracy": Objective("accuracy", "maximize", "val accuracy"),
+    },
+    program=(sys.executable, __file__),
+)
+
+ConfigFile = Annotated[Path, typer.Option("--config")]
+OutputDir = Annotated[Path, typer.Option("--output-dir")]
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def loss_at(rate: float, model: str, point: int) -> float:
+    return (rate - BEST_X) ** 2 + (0.1 if model == "b" else 0.0) + 1 / point
+
+
+@app.command()
+def prepare(config: ConfigFile) -> None:
+    data = json.loads(config.read_text(encoding="utf-8"))["data"]
+    if data == "nowhere":
+        sys.stderr.write("error: data: nowhere: no such place; give another\n")
+        raise typer.Exit(2)
+
+
+@app.command()
+def train(config: ConfigFile, output_dir: OutputDir) -> None:
+    values = json.loads(config.read_text(encoding="utf-8"))
+    rate, model = values["learning_rate"], values["model"]
+    if values["data"] == "odd":
+        sys.stderr.write("error: data: odd: not for this model\n")
+        raise typer.Exit(2)
+    if rate > values["fail_above"]:
+        raise RuntimeError(f"rate {rate:.3f} is too much")
+    if world_from_environment().rank > 0:
+        return
+    with StopFlag() as stop:
+        run = RunDir.create(output_dir, "hvdcore", values)
+        run.write_json("threads.json", os.environ.get("OMP_NUM_THREADS"))
+        run.append_metrics({"step": 0, "epoch": 0, "split": "val", "loss": -1.0, "accuracy": 2.0})
+        for point in range(1, values["max_steps"] + 1):
+            loss = loss_at(rate, model, point)
+            scores = {"loss": loss, "accuracy": 1 - loss / 3}
+            run.append_metrics({"step": point, "epoch": 0, "split": "val", **scores})
+            deadline = time.monotonic() + values["seconds"]
+            while time.monotonic() < deadline and not stop.requested:
+                time.sleep(0.01)
+            if stop.requested and values["stubborn"]:
+                time.sleep(600)
+            if stop.requested:
+                (run.checkpoints / f"step-{point}").mkdir()
+                raise typer.Exit(stop.exit_code)
+        run.write_json("report.json", {"loss": loss})
+
+
+@app.command()
+@exit_on_user_error
+def tune(
+    data: shared.Data = None,
+    output_dir: shared.OutputDir = None,
+    np: shared.Np = None,
+    hosts: shared.Hosts = None,
+    model: shared.Model = None,
+    epochs: shared.Epochs = None,
+    max_steps: shared.MaxSteps = None,
+    global_batch_size: shared.GlobalBatchSize = None,
+    learning_rate: shared.LearningRate = None,
+    seed: shared.Seed = None,
+    eval_every: shared.EvalEvery = None,
+    checkpoint_every: shared.CheckpointEvery = None,
+    config: shared.ConfigFile = None,
+    stall_timeout: shared.StallTimeout = None,
+    trials: tuning.Trials = None,
+    timeout: tuning.Timeout = None,
+    parallel_trials: tuning.ParallelTrials = None,
+    objective: tuning.ObjectiveName = None,
+    pruner: tuning.Pruner = None,
+    space: tuning.SpaceFile = None,
+) -> None:
+    raise typer.Exit(tune_command(TUNABLE, {**locals()}))
+
+
+if __name__ == "__main__":
+    app()
