@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from hvdcore.controllers import mpi_problem
-from hvdcore.testing import RanksResult, run_ranks
+from hvdcore.testing import RanksResult
+from hvdcore.testing_faults import Fault, check_named, run_with_fault
 from image_cls.testing import TINY, environment
 
 pytestmark = pytest.mark.ranks
 
-FAULTY = Path(__file__).parent / "programs" / "faulty.py"
-# Only the silent fault needs the watchdog; a busy machine is silent for long as it starts.
-STALL_SECONDS = 20.0
-LINES = {
-    "exception": "rank 1 failed: ValueError: this batch is broken",
-    "SIGKILL": "rank 1 was killed by SIGKILL",
-    "SIGSTOP": "rank 1 stopped by a signal for more than 20 s",
-}
 NO_MPI = pytest.mark.skipif(mpi_problem() is not None, reason=str(mpi_problem()))
 # The whole table takes minutes; each fault once, and each controller, does not.
 TABLE = [
@@ -36,14 +28,9 @@ TABLE = [
 
 @pytest.mark.parametrize(("fault", "controller"), TABLE)
 def test_the_rank_is_named_and_all_end(
-    tmp_path: Path, scenes: Path, fault: str, controller: Literal["mpi", "gloo"]
+    tmp_path: Path, scenes: Path, fault: Fault, controller: Literal["mpi", "gloo"]
 ) -> None:
-    ended = start(tmp_path, scenes, fault, controller)
-    assert ended.returncode == 1, ended
-    log = tmp_path / "logs" / "rank-1.log"
-    lines = [line for line in ended.stderr.splitlines() if line.startswith("rank ")]
-    assert lines == [f"{LINES[fault]} (log: {log})"], ended
-    assert ended.orphans == ()
+    check_named(start(tmp_path, scenes, fault, controller), tmp_path, fault)
 
 
 @pytest.mark.parametrize(
@@ -59,15 +46,10 @@ def test_sigterm_to_one_rank_saves_and_ends_all(
 
 
 def start(
-    folder: Path, scenes: Path, fault: str, controller: Literal["mpi", "gloo"]
+    folder: Path, scenes: Path, fault: Fault, controller: Literal["mpi", "gloo"]
 ) -> RanksResult:
-    """The fault in step 3 of rank 1, of 8 steps on 2 ranks."""
-    command = [
-        sys.executable, str(FAULTY), fault, "1", "3", "train", "--data", str(scenes),
-        "--output-dir", str(folder / "run"), *TINY, "--max-steps", "8",
-    ]  # fmt: skip
-    stall = STALL_SECONDS if fault == "SIGSTOP" else 600.0
-    return run_ranks(
-        command, 2, folder=folder, controller=controller, timeout=900, stall_timeout=stall,
-        env=environment(folder / "cache"),
+    arguments = ["train", "--data", str(scenes), "--output-dir", str(folder / "run")]
+    return run_with_fault(
+        "image_cls", "image_cls.batches:BatchReader.read", [*arguments, *TINY, "--max-steps", "8"],
+        fault=fault, folder=folder, controller=controller, env=environment(folder / "cache"),
     )  # fmt: skip

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from news_cls.testing import write_sample
 
 # TensorFlow reads them when it is loaded, which no module has done yet.
 for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
@@ -26,3 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keras 3.15 saves weights in a way that NumPy 2 will stop to offer."""
     ignored = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
     config.addinivalue_line("filterwarnings", ignored)
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """66 pieces of the sample in train and 25 in test, in the official form."""
+    return write_sample(tmp_path_factory.mktemp("texts"))

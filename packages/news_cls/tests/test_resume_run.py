@@ -1,0 +1,74 @@
+"""Stopping and going on equals never having stopped, to the bit."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from hvdcore.testing_resume import StoppedRun
+from news_cls.testing import TINY, Run, command, environment, train
+
+pytestmark = pytest.mark.ranks
+
+# An epoch is 5 steps, so most checkpoints lie within one.
+FLAGS = ("--max-steps", "24", "--eval-every", "12", "--checkpoint-every", "1")
+SIZE = ("--np", "2")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("resume")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path, texts: Path) -> Run:
+    return train(folder / "undisturbed", texts, *FLAGS, *SIZE).check()
+
+
+def stopped(folder: Path, name: str, texts: Path) -> StoppedRun:
+    line = ["train", "--data", str(texts), "--output-dir", str(folder / name), "--resume", "auto"]
+    line = command(*line, *TINY, *FLAGS)
+    return StoppedRun(folder / name, line, environment(folder / "cache"), pause=0.1)
+
+
+def test_a_kill_changes_nothing(folder: Path, texts: Path, undisturbed: Run) -> None:
+    run = stopped(folder, "one", texts)
+    run.kill_at_random(random.Random(1), *SIZE)
+    run.finish_as(undisturbed, *SIZE)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("seed", range(4))
+def test_twenty_kills_change_nothing(
+    folder: Path, texts: Path, undisturbed: Run, seed: int
+) -> None:
+    draw, run = random.Random(100 + seed), stopped(folder, f"twenty{seed}", texts)
+    kills = [run.kill_at_random(draw, *SIZE) for _ in range(5)]
+    assert sum(kills) >= 2  # a quick machine may come to the end before a kill does
+    run.finish_as(undisturbed, *SIZE)
+
+
+def test_sigterm_saves_and_another_number_of_ranks_goes_on(
+    folder: Path, texts: Path, undisturbed: Run
+) -> None:
+    run = stopped(folder, "sizes", texts)
+    run.terminate_after_a_checkpoint(*SIZE)
+    assert max(run.checkpoints()) < "step-00000024"
+    resumed = run.finish("--np", "3")
+    assert resumed.report["size"] == 3
+    # Equal losses at every step, within rounding: the batches were the same.
+    assert resumed.losses("train") == pytest.approx(undisturbed.losses("train"), rel=1e-3)
+    assert resumed.losses("val") == pytest.approx(undisturbed.losses("val"), rel=1e-3)
+
+
+def test_a_checkpoint_of_another_model_is_refused(
+    folder: Path, texts: Path, undisturbed: Run
+) -> None:
+    run = train(
+        folder / "other", texts, *FLAGS, "--model", "cnn", "--resume", str(undisturbed.path)
+    )
+    assert run.returncode == 2, run.stderr
+    assert run.stderr.startswith("error: model: the checkpoint was written with 'gru'")
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,88 @@
+"""A run does not depend on how many ranks make it, or on who starts them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hvdcore.controllers import find_program
+from news_cls.testing import Run, train
+
+pytestmark = pytest.mark.ranks
+
+# 54 train texts in steps of 12 leave a tail of 6, which 4 ranks share.
+FLAGS = ("--max-steps", "12", "--eval-every", "6", "--num-train-texts", "54")
+# Sums in another order differ in the last digits, and Adam divides by small numbers.
+CLOSE = {"rel": 5e-4}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def one_rank(folder: Path, texts: Path) -> Run:
+    return train(folder / "np1", texts, *FLAGS).check()
+
+
+@pytest.fixture(scope="module")
+def two_ranks(folder: Path, texts: Path) -> Run:
+    return train(folder / "np2", texts, *FLAGS, "--np", "2").check()
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_any_number_of_ranks_trains_the_same_model(
+    folder: Path, texts: Path, one_rank: Run, two_ranks: Run, size: int
+) -> None:
+    flags = ("--np", str(size))
+    run = two_ranks if size == 2 else train(folder / f"np{size}", texts, *FLAGS, *flags).check()
+    assert run.report["size"] == size
+    assert len(run.losses("train")) == 12
+    assert run.losses("train") == pytest.approx(one_rank.losses("train"), **CLOSE)
+    assert run.losses("val") == pytest.approx(one_rank.losses("val"), **CLOSE)
+    for split in ("train", "val", "test"):
+        there, here = one_rank.report[split], run.report[split]
+        assert here["loss"] == pytest.approx(there["loss"], **CLOSE)
+        assert here["num_samples"] == there["num_samples"]
+
+
+@pytest.mark.parametrize("model", ["lstm", "cnn"])
+def test_the_other_models_too(folder: Path, texts: Path, model: str) -> None:
+    flags = (*FLAGS, "--model", model)
+    first, second = (
+        train(folder / f"{model}{size}", texts, *flags, "--np", size).check() for size in "13"
+    )
+    assert second.losses("val") == pytest.approx(first.losses("val"), **CLOSE)
+
+
+def test_another_seed_is_told_apart(folder: Path, texts: Path, one_rank: Run) -> None:
+    """The control: the comparison above sees a difference where there is one."""
+    other = train(folder / "seed1", texts, *FLAGS, "--seed", "1").check()
+    assert other.losses("val") != pytest.approx(one_rank.losses("val"), **CLOSE)
+
+
+@pytest.mark.parametrize("controller", ["--mpi", "--gloo"])
+def test_plain_horovodrun_is_the_same_run(
+    folder: Path, texts: Path, two_ranks: Run, controller: str
+) -> None:
+    launcher = (str(find_program("horovodrun")), "-np", "2", controller)
+    run = train(folder / f"horovodrun{controller}", texts, *FLAGS, launcher=launcher).check()
+    assert run.report["size"] == 2
+    assert run.report["weights_sha256"] == two_ranks.report["weights_sha256"]
+    assert run.losses("val") == two_ranks.losses("val")
+
+
+def test_a_run_leaves_what_it_should(two_ranks: Run) -> None:
+    names = {str(p.relative_to(two_ranks.path)) for p in two_ranks.path.rglob("*")}
+    wanted = {"config.json", "env.json", "metrics.jsonl", "report.json", "report.html"}
+    wanted |= {"logs/rank-0.log", "logs/rank-1.log", "model/model.keras", "mistakes.md"}
+    wanted |= {f"figures/{name}.png" for name in ("confusion", "reliability", "loss", "accuracy")}
+    assert wanted <= names
+    report = two_ranks.report
+    keys = "schema package model num_parameters size global_batch_size seed epochs steps seconds"
+    assert set(keys.split()) | {"samples_per_second", "weights_sha256"} <= set(report)
+    for split in ("train", "val", "test"):
+        assert {"loss", "accuracy", "macro_f1"} <= set(report[split])
+    assert sum(map(sum, report["test"]["confusion_matrix"])) == 25
