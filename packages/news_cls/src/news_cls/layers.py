@@ -44,6 +44,8 @@ class IsWord(keras.layers.Layer):
 class Blanked(keras.layers.Layer):
     """[B, T, E] with zeros where bool [B, T] says that there is no word."""
 
+    supports_masking = True
+
     def call(self, embedded: Any, is_word: Any) -> Any:
         return embedded * ops.expand_dims(ops.cast(is_word, embedded.dtype), -1)
 
@@ -81,6 +83,8 @@ class SumOfHeads(keras.layers.Layer):
 class Reversed(keras.layers.Layer):
     """[B, T, H] with time turned round."""
 
+    supports_masking = True
+
     def call(self, states: Any) -> Any:
         return ops.flip(states, axis=1)
 
@@ -89,12 +93,17 @@ class Reversed(keras.layers.Layer):
 class PoolOverTime(keras.layers.Layer):
     """[B, T, H] and bool [B, T] to [B, 3 H]: maximum, mean, and mean of the first words."""
 
+    supports_masking = True
+
     def call(self, states: Any, is_word: Any) -> Any:
         weights = ops.expand_dims(ops.cast(is_word, states.dtype), -1)
         places = ops.expand_dims(ops.arange(ops.shape(states)[1]), -1)
         head = weights * ops.cast(places < HEAD, states.dtype)
         largest = ops.max(states - 1e4 * (1.0 - weights), axis=1)
         return ops.concatenate([largest, _mean(states, weights), _mean(states, head)], axis=-1)
+
+    def compute_mask(self, *_: Any) -> None:
+        """There is no time any more."""
 
     def compute_output_spec(self, states: Any, is_word: Any) -> keras.KerasTensor:
         return keras.KerasTensor((states.shape[0], 3 * states.shape[2]), dtype=states.dtype)

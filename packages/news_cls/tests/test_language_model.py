@@ -1,0 +1,69 @@
+"""Foretelling words: the softmax over a sample by hand, and parts of a batch that add up."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from hvdcore.keras import init
+from news_cls.config import TrainConfig
+from news_cls.language_model import LanguageBatch, LanguageModel, sampling_shares
+from news_cls.models import build_network
+from news_cls.vectors import random_vectors
+
+IDS = np.array([[2, 3, 4, 0], [5, 2, 0, 0], [3, 0, 0, 0]], dtype=np.int32)
+
+
+def model(vocab_size: int = 8) -> LanguageModel:
+    init()
+    config = TrainConfig(model="gru", hidden_dim=3, ngram_buckets=0)
+    network = build_network(config, random_vectors(vocab_size, 4, 0), 2, 0)
+    shares = sampling_shares(IDS[IDS > 0], vocab_size)
+    return LanguageModel(network, shares, sample_size=5)
+
+
+def batch(rows: slice = slice(0, 3)) -> LanguageBatch:
+    mask = np.ones((len(IDS[rows]), 1, 6), dtype=np.float32)
+    return LanguageBatch(IDS[rows], IDS[rows], mask, np.array([2, 3, 4, 6, 7], dtype=np.int32))
+
+
+def test_shares_by_hand() -> None:
+    found = sampling_shares(np.array([2, 2, 2, 3], dtype=np.int32), 4)
+    powers = np.array([0.0, 1.0, 4.0, 2.0]) ** 0.75
+    assert found == pytest.approx(powers / powers.sum())
+
+
+def test_nats_of_a_model_that_knows_nothing_by_hand() -> None:
+    """With vectors of zero a word's score is its bias less the logarithm of what is expected."""
+    foretelling = model()
+    foretelling.table.assign(np.zeros((8, 4), dtype=np.float32))
+    *_, sums = foretelling._compute(*vars(batch()).values())
+    expected = np.exp(-foretelling.expected.numpy().astype(float))
+    sample, nats = [2, 3, 4, 6, 7], 0.0
+    # Neighbours: 2 3, 3 4 and 5 2; each is foretold forwards and backwards.
+    for left, right in ((2, 3), (3, 4), (5, 2)):
+        for word in (left, right):
+            others = sum(expected[other] for other in sample if other != word)
+            nats += 0.5 * math.log((expected[word] + others) / expected[word])
+    assert sums.numpy() == pytest.approx([nats, 3.0], rel=1e-5)
+
+
+def test_parts_of_a_batch_add_up() -> None:
+    foretelling = model()
+    whole, first, second = (
+        foretelling._sum(foretelling._compute(*vars(batch(rows)).values()))
+        for rows in (slice(0, 3), slice(0, 2), slice(2, 3))
+    )
+    for full, one, other in zip(whole, first, second, strict=True):
+        assert one.numpy() + other.numpy() == pytest.approx(full.numpy(), abs=1e-5)
+
+
+def test_it_learns() -> None:
+    foretelling = model()
+    sums = [foretelling.step(batch(), 0.05, stop=False) for _ in range(30)]
+    assert sums[0].num_words == 3
+    assert sums[-1].loss < 0.5 * sums[0].loss
+    assert not sums[-1].stop
+    assert foretelling.step(batch(), 0.05, stop=True).stop

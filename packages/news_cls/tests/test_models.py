@@ -1,0 +1,136 @@
+"""The networks: no text knows of the others in its batch, or of the padding beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from hvdcore.keras import init
+from hvdcore.keras.classifier import Batch, load_model, save_model
+from hvdcore.keras.classifier.steps import Steps, call
+from news_cls.config import TrainConfig
+from news_cls.layers import HashedNgrams, LinearOfNgrams, PoolOverTime
+from news_cls.models import build_network, num_features, serving_model
+from news_cls.vectoriser import Vectoriser
+from news_cls.vectors import random_vectors
+
+MODELS = ("lstm", "gru", "cnn")
+WORDS = tuple("abcdefghij")
+IDS = np.random.default_rng(0).integers(2, 12, (4, 7)).astype(np.int32)
+IDS[1, 3:] = 0
+IDS[2, 1:] = 0
+
+
+def config(model: str, **fields: object) -> TrainConfig:
+    values = {"model": model, "hidden_dim": 5, "ngram_buckets": 32, **fields}
+    return TrainConfig.model_validate(values)
+
+
+def network(model: str, seed: int = 0, **fields: object) -> keras.Model:
+    return build_network(config(model, **fields), random_vectors(12, 6, 0), 3, seed)
+
+
+def inputs(model: str, ids: np.ndarray = IDS) -> tuple[np.ndarray, ...]:
+    masks = np.ones((len(ids), 1, 6), np.float32), np.ones((len(ids), num_features(config(model))))
+    return ids, masks[0], masks[1].astype(np.float32)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_padding_and_neighbours_change_nothing(model: str) -> None:
+    of = network(model)
+    together = call(of, inputs(model), training=True).numpy()
+    assert together.shape == (4, 2, 3)
+    wider = np.pad(IDS, [(0, 0), (0, 9)])
+    assert call(of, inputs(model, wider), training=True).numpy() == pytest.approx(
+        together, abs=1e-5
+    )
+    for i in range(4):
+        alone = IDS[i : i + 1, : max(1, int((IDS[i] > 0).sum()))]
+        found = call(of, inputs(model, alone), training=True).numpy()
+        assert found[0] == pytest.approx(together[i], abs=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_gradients_of_a_batch_are_the_sum_of_its_parts(model: str) -> None:
+    """What makes N ranks equal to one, rows that only fill up included."""
+    init()
+    of = network(model)
+    steps = Steps(of, of, keras.optimizers.SGD(1.0), ema_decay=0.0, xla=False)
+    targets = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
+
+    def gradients(rows: slice, fill: int) -> list[np.ndarray]:
+        batch = Batch.of(tuple(x[rows] for x in inputs(model)), targets[rows], fill)
+        totals, _ = steps.reduce(steps.gradients(batch, 4, stop=False))
+        return [g.numpy() for g in totals]
+
+    whole, first, second = (
+        gradients(slice(*rows), fill) for *rows, fill in ((0, 4, 4), (0, 3, 3), (3, 4, 3))
+    )
+    for full, one, other in zip(whole, first, second, strict=True):
+        assert one + other == pytest.approx(full, abs=1e-5)
+
+
+def test_heads_learn_each_for_itself() -> None:
+    """The gradients of the linear head are the same whatever the network beside it says."""
+    init()
+    totals = []
+    for seed in (0, 1):
+        of = network("cnn", seed)
+        steps = Steps(of, of, keras.optimizers.SGD(1.0), ema_decay=0.0, xla=False)
+        targets = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
+        batch = Batch.of(inputs("cnn"), targets, 4)
+        gradients, _ = steps.reduce(steps.gradients(batch, 4, stop=False))
+        names = [v.path for v in of.trainable_variables]
+        totals.append(gradients[next(i for i, n in enumerate(names) if "table" in n)].numpy())
+    assert totals[0] == pytest.approx(totals[1], abs=1e-6)
+    assert np.abs(totals[0]).max() > 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_seed_decides_the_weights(model: str) -> None:
+    first, again, other = (network(model, seed).get_weights() for seed in (1, 1, 2))
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert any((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+def test_without_ngrams_there_is_one_head() -> None:
+    found = call(network("gru", ngram_buckets=0), inputs("gru"), training=False)
+    assert found.shape == (4, 1, 3)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_saved_model_takes_raw_strings(tmp_path: Path, model: str) -> None:
+    of = network(model)
+    served = serving_model(of, Vectoriser(WORDS, 7))
+    save_model(tmp_path, served, ("x", "y", "z"), {})
+    loaded = load_model(tmp_path)
+    texts = np.array([" ".join(WORDS[i - 2] for i in row if i) for row in IDS], dtype=object)
+    expected = call(of, inputs(model), training=False).numpy().sum(axis=1)
+    assert loaded(texts).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_pooling_by_hand() -> None:
+    states = np.array([[[1.0, -2.0], [3.0, -4.0], [9.0, 9.0]]], dtype=np.float32)
+    found = PoolOverTime()(states, np.array([[True, True, False]])).numpy()
+    assert found[0] == pytest.approx([3.0, -2.0, 2.0, -3.0, 2.0, -3.0], abs=1e-4)
+
+
+def test_ngrams_know_the_order_and_no_padding() -> None:
+    layer = HashedNgrams(2**16)
+    found = layer(np.array([[5, 6, 0], [6, 5, 0]], dtype=np.int32)).numpy()
+    assert (found[:, [2, 4, 5, 8]] == 0).all()  # padding, and pairs with it
+    assert sorted(found[0, :2]) == sorted(found[1, :2])  # the same words
+    assert found[0, 3] != found[1, 3]  # another pair
+    assert ((found > 0).sum(axis=1) == 5).all()  # 2 words, 1 pair, 2 words of the beginning
+    assert found.max() < 2**16
+
+
+def test_the_linear_head_by_hand() -> None:
+    layer = LinearOfNgrams(4, 2, scale=10.0)
+    layer.build((None, None))
+    layer.table.assign([[9.0, 9.0], [1.0, 0.0], [0.0, 2.0], [5.0, 5.0]])
+    found = layer(np.array([[1, 2, 2, 0]])).numpy()
+    assert found[0] == pytest.approx([10 * 1 / 2, 10 * 4 / 2])  # over the root of 1 + 3

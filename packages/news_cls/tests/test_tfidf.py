@@ -1,0 +1,71 @@
+"""TF-IDF and logistic regression are scikit-learn's, and come back from disk as they were."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from hvdcore.errors import UserError
+from news_cls.sample import write_news
+from news_cls.tfidf import fit_tfidf, load_tfidf, save_tfidf
+from news_cls.tokens import tokenize
+from news_cls.train_tfidf import score_of
+
+NEWS = [write_news(i) for i in range(240)]
+TEXTS = [text for _, text in NEWS]
+LABELS = np.array([label for label, _ in NEWS])
+
+
+def test_it_is_the_pipeline_of_scikit_learn() -> None:
+    ours = fit_tfidf(TEXTS[:200], LABELS[:200], 4)
+    theirs = TfidfVectorizer(
+        tokenizer=tokenize, token_pattern=None, lowercase=False, ngram_range=(1, 2),
+        sublinear_tf=True, min_df=2,
+    )  # fmt: skip
+    regression = LogisticRegression(C=10.0, max_iter=1000)
+    regression.fit(theirs.fit_transform(TEXTS[:200]), LABELS[:200])
+    expected = regression.predict_proba(theirs.transform(TEXTS[200:]))
+    assert np.exp(ours.log_probabilities(TEXTS[200:])) == pytest.approx(expected, abs=1e-9)
+    assert ours.num_parameters == regression.coef_.size + 4
+
+
+@pytest.mark.parametrize("classes", [(0, 1), (0, 2, 3)])
+def test_a_class_without_texts_is_ruled_out(classes: tuple[int, ...]) -> None:
+    chosen = np.flatnonzero(np.isin(LABELS, classes))
+    found = fit_tfidf([TEXTS[i] for i in chosen], LABELS[chosen], 4).log_probabilities(TEXTS[:9])
+    assert set(found.argmax(axis=1)) <= set(classes)
+    assert np.exp(found).sum(axis=1) == pytest.approx(1.0)
+
+
+def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
+    model = fit_tfidf(TEXTS, LABELS, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_tfidf(tmp_path, model, tuple("abcd"))
+        loaded, classes = load_tfidf(tmp_path)
+    assert classes == tuple("abcd")
+    assert loaded.sha256 == model.sha256
+    assert (loaded.log_probabilities(TEXTS) == model.log_probabilities(TEXTS)).all()
+    assert model.log_probabilities([]).shape == (0, 4)
+
+
+def test_a_damaged_one_is_one_line(tmp_path: Path) -> None:
+    save_tfidf(tmp_path, fit_tfidf(TEXTS, LABELS, 4), tuple("abcd"))
+    whole = (tmp_path / "tfidf.safetensors").read_bytes()
+    (tmp_path / "tfidf.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="damaged or not whole"):
+        load_tfidf(tmp_path)
+
+
+def test_an_empty_part_has_no_score() -> None:
+    from news_cls.ragged import Names, Ragged, Texts, offsets_of
+    from news_cls.text_data import Part
+
+    nothing = Ragged(np.zeros(0, np.int32), offsets_of([]))
+    part = Part(nothing, np.zeros(0, np.int64), Texts(nothing), Names((), np.zeros((0, 2), int)))
+    assert score_of(fit_tfidf(TEXTS, LABELS, 4), part) is None
