@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
 from hvdcore.small_disk import NoDisk, small_disk
 from news_cls.build_data import DataRequest
@@ -22,7 +23,6 @@ from news_cls.config import PrepareConfig
 from news_cls.prepare import default_cache_dir, prepare, summary
 from news_cls.ragged import Ragged, Texts, offsets_of
 from news_cls.sample import write_news
-from news_cls.splits import Row, select
 from news_cls.testing import news, write_official
 from news_cls.text_data import TextData, open_data
 from news_cls.tokens import tokenize

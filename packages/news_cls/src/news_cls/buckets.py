@@ -16,9 +16,8 @@ from hvdcore.sharding import (
     Tail,
     TrainStep,
     epoch_order,
-    num_steps,
     seeded_order,
-    train_indices,
+    train_steps,
 )
 
 __all__ = ["bucketed_order", "bucketed_steps", "padded_length", "padding_share"]
@@ -65,27 +64,18 @@ def bucketed_steps(
     rank: int = 0,
     size: int = 1,
     start: Position | None = None,
-    drop_last: bool = False,
     tail: Tail = "wrap",
-    chunk: int = CHUNK_BATCHES,
 ) -> Iterator[TrainStep]:
     """`hvdcore.sharding.train_steps` in the order of `bucketed_order`; the caller stops.
 
     Raises:
         ValueError: when an epoch has no step, or the position lies beyond the epoch.
     """
-    at, n = start or Position(), len(lengths)
-    steps = num_steps(n, global_batch_size, drop_last)
-    if at.step >= steps:
-        raise ValueError(f"step {at.step} of epoch {at.epoch} is beyond its {steps} steps")
-    while True:
-        epoch, order = at.epoch, bucketed_order(lengths, global_batch_size, seed, at.epoch, chunk)
-        while at.epoch == epoch:
-            part = train_indices(order, at.step, global_batch_size, rank, size, tail=tail)
-            after = at.after_step(n, global_batch_size, drop_last=drop_last, tail=tail)
-            num_samples = after.samples_seen - at.samples_seen
-            yield TrainStep(epoch, part, num_samples, after, after.epoch != epoch)
-            at = after
+    return train_steps(
+        len(lengths), global_batch_size=global_batch_size, seed=seed, rank=rank, size=size,
+        start=start, tail=tail,
+        order=lambda epoch: bucketed_order(lengths, global_batch_size, seed, epoch),
+    )  # fmt: skip
 
 
 def padded_length(lengths: Indices, multiple: int = 8) -> int:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvdcore.atomic import move_folder_into_place
+from hvdcore.classifier.splits import Selection, select
 from hvdcore.errors import Problems
 from news_cls.clean import Cleaning
 from news_cls.labels import Classes
 from news_cls.row_report import RowReport
 from news_cls.source import Source
-from news_cls.splits import Selection, select
 from news_cls.spool import Spool, check_spool, read_all
 from news_cls.text_data import SCHEMA, is_complete
 from news_cls.write_data import Written, write

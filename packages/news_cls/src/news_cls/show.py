@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Column, Table
 
+from hvdcore.classifier.splits import PARTS
 from news_cls.config import DataFields
 from news_cls.prepare import prepare, summary
-from news_cls.splits import PARTS
 from news_cls.text_data import TextData
 
 

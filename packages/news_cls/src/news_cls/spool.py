@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from hvdcore.classifier.splits import Row
 from hvdcore.errors import UserError
 from news_cls.clean import Cleaning
 from news_cls.label_scheme import Label, SeenLabel
 from news_cls.labels import Classes, check_classes, find_classes, label_value
 from news_cls.row_report import RowReport
 from news_cls.source import RawRow, Source
-from news_cls.splits import Row
 from news_cls.tokens import tokenize
 from news_cls.vocabulary import Lexicon
 

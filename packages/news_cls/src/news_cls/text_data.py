@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hvdcore.classifier.parts import first_of_each_class
+from hvdcore.classifier.splits import PARTS
 from hvdcore.errors import UserError
 from hvdcore.json_files import read_json_object
 from news_cls.ragged import Names, Ragged, Texts
-from news_cls.splits import PARTS
 
 __all__ = ["SCHEMA", "Part", "TextData", "is_complete", "open_data"]
 
@@ -101,17 +102,9 @@ class TextData:
         part = self.parts[split]
         if count is None or count == len(part):
             return part
-        if count > len(part):
-            raise UserError(
-                f"num_train_texts: {count} of only {len(part)} texts; give {len(part)} or less"
-            )
-        # By their place within the class, so that classes take turns.
-        turn = np.empty(len(part), dtype=np.int64)
-        for label in range(len(self.classes)):
-            members = np.flatnonzero(part.labels == label)
-            turn[members] = np.arange(len(members))
-        chosen = np.argsort(turn, kind="stable")[:count]
-        return part.take(np.sort(chosen))
+        return part.take(
+            first_of_each_class(part.labels, count, field="num_train_texts", samples="texts")
+        )
 
 
 def is_complete(path: Path) -> bool:

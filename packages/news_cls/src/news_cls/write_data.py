@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hvdcore.classifier.splits import PARTS, Row, Selection
 from hvdcore.json_files import write_json_atomically
 from news_cls import text_data as files
 from news_cls.clean import Cleaning
 from news_cls.labels import Classes
 from news_cls.ragged import Ragged, offsets_of
 from news_cls.row_report import RowReport
-from news_cls.splits import PARTS, Row, Selection
 from news_cls.spool import Spool
 from news_cls.vocabulary import UNKNOWN, choose_words
 
