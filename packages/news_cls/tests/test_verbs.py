@@ -111,5 +111,10 @@ def test_report_puts_runs_side_by_side(folder: Path, trained: Run, linear: Run) 
     line = command("report", str(trained.path), str(linear.path), "--output-dir", str(folder / "r"))
     run(folder, line).check()
     page = (folder / "r" / "report.html").read_text(encoding="utf-8")
-    for text in ("Classes on test of run", "Classes on test of linear", "Reliability of run"):
+    for text in (
+        "Classes on test of run",
+        "Classes on test of linear",
+        "Reliability of run",
+        ", is ",
+    ):
         assert text in page

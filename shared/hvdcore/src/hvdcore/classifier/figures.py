@@ -59,7 +59,8 @@ def draw_confusion(
 ) -> Path:
     """Counts as numbers, shares of each true class as colour."""
     size = 2.6 + 0.75 * len(classes)
-    figure = blank_figure(size + 0.6, size)
+    figure = blank_figure(size + 1.2, size)
+    figure.set_layout_engine("compressed")  # the squares stay squares, and the names beside them
     axes = figure.add_subplot()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)

@@ -141,9 +141,9 @@ def drawn_sections(found: Runs) -> list[Section]:
 
 
 def text_sections(found: Runs) -> list[Section]:
-    """Most confident mistakes where they are text."""
+    """Most confident mistakes where they are text, as training left them in ``mistakes.md``."""
     return [
-        Section(f"Most confident mistakes{found.suffix(label)}", verbatim=report["mistakes"])
-        for label, report in found.reports.items()
-        if report.get("mistakes")
+        Section(f"Most confident mistakes{found.suffix(label)}", verbatim=path.read_text("utf-8"))
+        for label, run in found.runs.items()
+        if (path := run.path / "mistakes.md").is_file()
     ]
