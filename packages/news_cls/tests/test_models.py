@@ -134,3 +134,25 @@ def test_the_linear_head_by_hand() -> None:
     layer.table.assign([[9.0, 9.0], [1.0, 0.0], [0.0, 2.0], [5.0, 5.0]])
     found = layer(np.array([[1, 2, 2, 0]])).numpy()
     assert found[0] == pytest.approx([10 * 1 / 2, 10 * 4 / 2])  # over the root of 1 + 3
+
+
+@pytest.mark.parametrize("most", [1, 10])
+def test_a_length_that_is_no_multiple_of_eight(most: int) -> None:
+    """Masks are drawn for the words that are kept, and batches are no longer than that."""
+    from news_cls.prepare import prepare
+    from news_cls.pretrain import pretrain
+    from news_cls.task import TextTask
+
+    world = init()
+    settings = config("gru", max_length=most, num_train_texts=24, global_batch_size=12,
+                      pretrain_epochs=1, vocab_size=50)  # fmt: skip
+    data = prepare(settings)
+    task = TextTask(settings, data, 1, random_vectors(data.vocab_size, 6, 0))
+    batch = task.read(0, np.arange(12))
+    assert batch.inputs[0].shape == (12, most)
+    assert pretrain(task, task.build_model(), world, lambda: False)
+
+
+def test_one_bucket_is_refused() -> None:
+    with pytest.raises(ValueError, match="ngram_buckets: got 1"):
+        config("gru", ngram_buckets=1)

@@ -10,15 +10,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from hvdcore.classifier.config import ClassifierConfig
+from hvdcore.classifier.config import ClassifierConfig, SplitFields
 from hvdcore.config import Config
 
-__all__ = ["MODELS", "DataFields", "ModelFields", "PrepareConfig", "TrainConfig", "check_fractions"]
+__all__ = ["MODELS", "DataFields", "ModelFields", "PrepareConfig", "TrainConfig"]
 
 MODELS = ("lstm", "gru", "cnn", "tfidf")
 
 
-class DataFields(BaseModel):
+class DataFields(SplitFields):
     """What is read, how it is cut, and how it becomes tokens."""
 
     data: str = "sample"
@@ -28,8 +28,6 @@ class DataFields(BaseModel):
     of AG News's forms."""
     label_column: str | None = None
     """Column with the class, a number or a text. Default: that of AG News's forms."""
-    val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of each class's train texts that goes to val, where the data brings none."""
     test_fraction: float = Field(0.1, ge=0.0, lt=1.0)
     """Share of each class that goes to test, where the data brings no test part of its own."""
     num_train_texts: int | None = Field(None, ge=1)
@@ -47,25 +45,13 @@ class DataFields(BaseModel):
         return value
 
 
-def check_fractions(config: DataFields) -> None:
-    """Check that something is left to train on.
-
-    Raises:
-        ValueError: val and test together take all.
-    """
-    if config.val_fraction + config.test_fraction >= 1.0:
-        raise ValueError(
-            f"val_fraction: {config.val_fraction} and test_fraction {config.test_fraction} leave "
-            "nothing to train on; their sum must be below 1"
-        )
-
-
 class PrepareConfig(DataFields, Config):
     """What `prepare` needs, frozen; unknown fields are refused."""
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> PrepareConfig:
-        check_fractions(self)
+        if problem := self.share_problem():
+            raise ValueError(problem)
         return self
 
 
@@ -113,7 +99,10 @@ class TrainConfig(DataFields, ModelFields, ClassifierConfig, Config):
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> TrainConfig:
-        check_fractions(self)
+        if problem := self.share_problem():
+            raise ValueError(problem)
+        if self.ngram_buckets == 1:
+            raise ValueError("ngram_buckets: got 1, which padding takes; give 0 or 2 and more")
         return self
 
     @property

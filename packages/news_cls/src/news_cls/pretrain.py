@@ -80,7 +80,7 @@ def _read(
     cumulated: npt.NDArray[np.float64],
 ) -> LanguageBatch:
     lengths, most = task.lengths["train"][indices], task.data.max_length
-    targets = task.parts["train"].ids.padded(indices, max(2, padded_length(lengths)))
+    targets = task.parts["train"].ids.padded(indices, min(padded_length(lengths), most))
     draws = uniforms(task.config.seed, _FIRST_EPOCH + epoch, indices, most + 2 * units)
     ids = drop_words(targets, draws[:, :most], WORD_DROPOUT)
     mask = kept(draws[:, None, most:], STATE_DROPOUT)

@@ -68,10 +68,10 @@ class TextTask:
     def read(self, epoch: int, indices: Indices) -> Batch:
         """Some words made unknown, and masks for the rest of the dropout."""
         part, config = self.parts["train"], self.config
-        length = padded_length(self.lengths["train"][indices])
-        ids = part.ids.padded(indices, length)
         dim, features = self.vectors.shape[1], num_features(config)
         most = self.data.max_length
+        length = min(padded_length(self.lengths["train"][indices]), most)
+        ids = part.ids.padded(indices, length)
         draws = uniforms(config.seed, epoch, indices, most + dim + features)
         ids = drop_words(ids, draws[:, :most], config.word_dropout)
         embed_mask = kept(draws[:, None, most : most + dim], config.embed_dropout)

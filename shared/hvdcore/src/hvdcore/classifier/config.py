@@ -20,6 +20,15 @@ class SplitFields(BaseModel):
     test_fraction: float = Field(0.15, ge=0.0, lt=1.0)
     """Share of each class that goes to test, where the data brings no test part of its own."""
 
+    def share_problem(self) -> str | None:
+        """What is wrong with the shares of val and test together, if anything."""
+        if self.val_fraction + self.test_fraction < 1.0:
+            return None
+        return (
+            f"val_fraction: {self.val_fraction} and test_fraction {self.test_fraction} leave "
+            "nothing to train on; their sum must be below 1"
+        )
+
 
 class OptimizerFields(BaseModel):
     """How the weights are updated: AdamW, warm-up and cosine."""
@@ -69,12 +78,3 @@ class ClassifierConfig(SplitFields, OptimizerFields, RunFields):
 
     data: str = "sample"
     model: str
-
-    def share_problem(self) -> str | None:
-        """What is wrong with the shares of val and test together, if anything."""
-        if self.val_fraction + self.test_fraction < 1.0:
-            return None
-        return (
-            f"val_fraction: {self.val_fraction} and test_fraction {self.test_fraction} leave "
-            "nothing to train on; their sum must be below 1"
-        )
