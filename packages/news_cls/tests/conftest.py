@@ -35,3 +35,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """66 pieces of the sample in train and 25 in test, in the official form."""
     return write_sample(tmp_path_factory.mktemp("texts"))
+
+
+@pytest.fixture(scope="session")
+def ag_news() -> Path:
+    """The real set for measuring, below HVD_DATA or beside the checkout; skips without it."""
+    given = os.environ.get("HVD_DATA")
+    data = Path(given) if given else Path(__file__).parents[4] / "shared" / "data"
+    if not (data / "ag_news").is_dir():
+        pytest.skip(f"no AG News at {data}; name the folder above ag_news in HVD_DATA")
+    return data / "ag_news"

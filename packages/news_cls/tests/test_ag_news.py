@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,22 +16,14 @@ from news_cls.prepare import prepare
 pytestmark = pytest.mark.data
 
 
-@pytest.fixture(scope="module")
-def folder() -> Path:
-    path = Path(os.environ.get("HVD_DATA", "")) / "ag_news"
-    if "HVD_DATA" not in os.environ or not path.is_dir():
-        pytest.skip("no AG News; name the folder above ag_news in HVD_DATA")
-    return path
-
-
 def rows_of(path: Path) -> list[list[str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
 
 
-def test_every_row_is_in_a_part_or_counted(folder: Path) -> None:
-    data = prepare(PrepareConfig(data=str(folder)))
-    num_rows = sum(len(rows_of(folder / name)) for name in ("train.csv", "test.csv"))
+def test_every_row_is_in_a_part_or_counted(ag_news: Path) -> None:
+    data = prepare(PrepareConfig(data=str(ag_news)))
+    num_rows = sum(len(rows_of(ag_news / name)) for name in ("train.csv", "test.csv"))
     meta = data.meta
     assert data.classes == ("World", "Sports", "Business", "Sci/Tech")
     assert meta["rows"] == num_rows
@@ -44,19 +35,19 @@ def test_every_row_is_in_a_part_or_counted(folder: Path) -> None:
     assert not [text for text in texts if any(piece in text for piece in residue)]
 
 
-def test_the_forms_of_the_hub_are_the_same_data(folder: Path, tmp_path: Path) -> None:
+def test_the_forms_of_the_hub_are_the_same_data(ag_news: Path, tmp_path: Path) -> None:
     for name in ("train", "test"):
-        rows = rows_of(folder / f"{name}.csv")
+        rows = rows_of(ag_news / f"{name}.csv")
         texts = [f"{title} {text}" for _, title, text in rows]
         labels = [int(label) - 1 for label, _, _ in rows]
         table = pa.table({"text": texts, "label": labels})
         pq.write_table(table, tmp_path / f"{name}-00000-of-00001.parquet")
-    official = prepare(PrepareConfig(data=str(folder)))
+    official = prepare(PrepareConfig(data=str(ag_news)))
     assert prepare(PrepareConfig(data=str(tmp_path))).key == official.key
 
 
-def test_buckets_save_padding(folder: Path) -> None:
-    lengths = prepare(PrepareConfig(data=str(folder))).parts["train"].lengths
+def test_buckets_save_padding(ag_news: Path) -> None:
+    lengths = prepare(PrepareConfig(data=str(ag_news))).parts["train"].lengths
     order = bucketed_order(lengths, 64, seed=0, epoch=0)
     assert padding_share(lengths, order, 64) < 0.1
     assert padding_share(lengths, order[order.argsort()], 64) > 0.3

@@ -39,6 +39,15 @@ def test_a_fault_in_pretraining_is_named_too(tmp_path: Path, texts: Path) -> Non
     check_named(start(tmp_path, texts, "exception", "gloo", step), tmp_path, "exception")
 
 
+def test_sigterm_in_pretraining_ends_all(tmp_path: Path, texts: Path) -> None:
+    """There is nothing to save yet: the run begins anew."""
+    step = "news_cls.language_model:LanguageModel.step"
+    ended = start(tmp_path, texts, "SIGTERM", "gloo", step)
+    assert ended.returncode == 143, ended
+    assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
+    assert ended.orphans == ()
+
+
 def test_sigterm_to_one_rank_saves_and_ends_all(tmp_path: Path, texts: Path) -> None:
     ended = start(tmp_path, texts, "SIGTERM", "gloo")
     assert ended.returncode == 143, ended

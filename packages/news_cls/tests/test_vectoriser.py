@@ -154,13 +154,10 @@ def test_on_a_machine_of_another_language(language: str) -> None:
 
 
 @pytest.mark.data
-def test_on_ag_news() -> None:
-    folder = Path(os.environ.get("HVD_DATA", "")) / "ag_news"
-    if "HVD_DATA" not in os.environ or not folder.is_dir():
-        pytest.skip("no AG News; name the folder above ag_news in HVD_DATA")
+def test_on_ag_news(ag_news: Path) -> None:
     texts = []
     for name in ("train.csv", "test.csv"):
-        with (folder / name).open(encoding="utf-8", newline="") as file:
+        with (ag_news / name).open(encoding="utf-8", newline="") as file:
             texts += [f"{title} {text}" for _, title, text in csv.reader(file)]
     assert check(texts) > 1_000_000
     cleaned = [clean(text)[0] for text in texts]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hvdcore.errors import UserError
+from hvdcore.classifier.check import check_classes
 from hvdcore.keras import any_rank, classifier, init
 from hvdcore.logs import get_logger, setup_logging
 from hvdcore.run_dir import RunDir
@@ -19,7 +19,6 @@ from news_cls.task import TextTask, open_task
 from news_cls.text_data import TextData
 from news_cls.tfidf import is_tfidf, load_tfidf
 from news_cls.train_tfidf import score_of, train_tfidf
-from news_cls.vectoriser import Vectoriser  # noqa: F401  (Keras finds it by its name)
 
 __all__ = ["score_run", "train"]
 
@@ -67,14 +66,12 @@ def score_run(path: Path, changes: dict[str, Any], splits: Sequence[str]) -> int
 
 def _score_tfidf(run: RunDir, data: TextData, splits: Sequence[str], world: World) -> int:
     model, classes = load_tfidf(run.model)
-    if classes != data.classes:
-        raise UserError(
-            f"data: its classes are {', '.join(data.classes)}, but the model knows "
-            f"{', '.join(classes)}; name the classes alike"
-        )
+    check_classes(data.classes, classes)
     if world.is_root:
         found = {split: score_of(model, data.parts[split]) for split in splits}
         scores = {s: score.with_classes(classes) for s, score in found.items() if score}
+        for split in found.keys() - scores.keys():
+            logger.warning("the %s part of this data is empty; it is not scored", split)
         print(json.dumps(scores, indent=2, ensure_ascii=False), flush=True)
     any_rank(False)
     return 0

@@ -17,12 +17,12 @@ from hvdcore.classifier.results import draw_results, report_values
 from hvdcore.classifier.score import Score
 from hvdcore.classifier.splits import PARTS
 from hvdcore.confusion import confusion_matrix
-from hvdcore.errors import Problems
 from hvdcore.heartbeat import beat
-from hvdcore.keras import any_rank, broadcast_object, init
-from hvdcore.logs import get_logger, setup_logging
-from hvdcore.run_dir import RunDir, default_run_dir
-from hvdcore.start_run import look_at_places, start_run
+from hvdcore.keras import any_rank, broadcast_object
+from hvdcore.keras.classifier import begin
+from hvdcore.logs import get_logger
+from hvdcore.run_dir import RunDir
+from hvdcore.start_run import start_run
 from hvdcore.world import World
 from news_cls.check import train_part
 from news_cls.config import TrainConfig
@@ -44,15 +44,7 @@ def train_tfidf(config: TrainConfig, output_dir: Path | None, resume: str) -> in
     Returns:
         The exit code, 0.
     """
-    world = init()
-    setup_logging(world, None)
-    output_dir = output_dir or default_run_dir("news_cls")
-    if world.is_root:
-        problems = Problems()
-        look_at_places(output_dir, resume, problems)
-        problems.raise_if_any()
-    output_dir = Path(broadcast_object(str(output_dir)))
-    setup_logging(world, output_dir)
+    world, output_dir = begin("news_cls", output_dir, resume)
     data = open_data_on_all_ranks(config, world)
     identity = {"model": config.model, "texts": data.key}
     run, _ = start_run(

@@ -8,11 +8,18 @@ from pathlib import Path
 from hvdcore.classifier.config import ClassifierConfig
 from hvdcore.classifier.model_folder import load_classes
 from hvdcore.classifier.splits import PARTS
-from hvdcore.errors import Problems
+from hvdcore.errors import Problems, UserError
 from hvdcore.run_dir import RunDir
 from hvdcore.schedule import check_schedule
 
-__all__ = ["check_evaluation", "check_schedule_of", "check_splits", "total_steps", "warmup_steps"]
+__all__ = [
+    "check_classes",
+    "check_evaluation",
+    "check_schedule_of",
+    "check_splits",
+    "total_steps",
+    "warmup_steps",
+]
 
 
 def check_evaluation(path: Path, splits: Sequence[str]) -> RunDir:
@@ -43,6 +50,19 @@ def check_splits(splits: Sequence[str]) -> None:
         if split not in PARTS:
             problems.add("split", f"got {split!r}; give one of {', '.join(PARTS)}")
     problems.raise_if_any()
+
+
+def check_classes(found: Sequence[str], known: Sequence[str]) -> None:
+    """Check that data has the classes of a model.
+
+    Raises:
+        UserError: it has others.
+    """
+    if tuple(found) != tuple(known):
+        raise UserError(
+            f"data: its classes are {', '.join(found)}, but the model knows "
+            f"{', '.join(known)}; name the classes alike"
+        )
 
 
 def check_schedule_of(config: ClassifierConfig, n: int, size: int, *, samples: str) -> None:

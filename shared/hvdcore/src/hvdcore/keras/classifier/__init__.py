@@ -5,7 +5,7 @@ A package brings a `Task` (data, model, batches) and calls `train`; `loop` is wh
 
 from hvdcore.keras.classifier.batch import Batch, Inputs, filled_up, smoothed
 from hvdcore.keras.classifier.evaluation import Answers, Classifier, evaluate, probabilities_of_all
-from hvdcore.keras.classifier.loop import train
+from hvdcore.keras.classifier.loop import begin, train
 from hvdcore.keras.classifier.saved_model import load_model, save_model
 from hvdcore.keras.classifier.scoring import score_run
 from hvdcore.keras.classifier.task import EvalTask, Task
@@ -17,6 +17,7 @@ __all__ = [
     "EvalTask",
     "Inputs",
     "Task",
+    "begin",
     "evaluate",
     "filled_up",
     "load_model",

@@ -25,7 +25,7 @@ from hvdcore.start_run import look_at_places, start_run
 from hvdcore.stop import StopFlag
 from hvdcore.world import World
 
-__all__ = ["train"]
+__all__ = ["begin", "train"]
 
 
 def train(
@@ -46,16 +46,7 @@ def train(
     Returns:
         The exit code: 0, or 128 + the signal that asked to stop, after saving a checkpoint.
     """
-    world = init()
-    setup_logging(world, None)
-    output_dir = output_dir or default_run_dir(package)
-    if world.is_root:
-        problems = Problems()
-        look_at_places(output_dir, resume, problems)
-        problems.raise_if_any()  # before a log is put into somebody's folder
-    # Each rank's clock would name another default.
-    output_dir = Path(broadcast_object(str(output_dir)))
-    setup_logging(world, output_dir)
+    world, output_dir = begin(package, output_dir, resume)
     training = build_training(open_task(world), world)
     # Not before: until here a signal may end the process at once, and hours of reading with it.
     with StopFlag() as stop:
@@ -73,6 +64,29 @@ def train(
                 return stop.exit_code
             finish(training, evaluation, record)
     return 0
+
+
+def begin(package: str, output_dir: Path | None, resume: str) -> tuple[World, Path]:
+    """Start Horovod and the logs, once the folders that the flags name have been looked at. Every
+    rank must call.
+
+    Args:
+        output_dir: the run directory; None takes ``runs/<package>/<time>``.
+
+    Raises:
+        UserError: the run's directory is in use, or nothing is where `resume` says.
+    """
+    world = init()
+    setup_logging(world, None)
+    output_dir = output_dir or default_run_dir(package)
+    if world.is_root:
+        problems = Problems()
+        look_at_places(output_dir, resume, problems)
+        problems.raise_if_any()  # before a log is put into somebody's folder
+    # Each rank's clock would name another default.
+    output_dir = Path(broadcast_object(str(output_dir)))
+    setup_logging(world, output_dir)
+    return world, output_dir
 
 
 def pretrain(training: Training, stop: StopFlag) -> bool:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hvdcore.classifier.check import check_evaluation
+from hvdcore.classifier.check import check_classes, check_evaluation
 from hvdcore.classifier.model_folder import load_preprocessing
-from hvdcore.errors import UserError
 from hvdcore.keras.classifier.evaluation import Classifier, evaluate
 from hvdcore.keras.classifier.saved_model import load_model
 from hvdcore.keras.classifier.task import EvalTask
@@ -48,11 +47,7 @@ def score_run(
     preprocessing = load_preprocessing(run.model)
     task = open_task(run, preprocessing, world)
     classes = tuple(map(str, preprocessing["classes"]))
-    if task.classes != classes:
-        raise UserError(
-            f"data: its classes are {', '.join(task.classes)}, but the model knows "
-            f"{', '.join(classes)}; name the classes alike"
-        )
+    check_classes(task.classes, classes)
     scores = score_parts(Classifier(load_model(run.model), task), splits, world)
     if world.is_root:
         print(json.dumps(scores, indent=2, ensure_ascii=False), flush=True)
