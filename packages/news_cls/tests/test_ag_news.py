@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from news_cls.buckets import bucketed_order, padding_share
-from news_cls.config import PrepareConfig
+from news_cls.config import TrainConfig
 from news_cls.prepare import prepare
 
 pytestmark = pytest.mark.data
@@ -22,7 +22,7 @@ def rows_of(path: Path) -> list[list[str]]:
 
 
 def test_every_row_is_in_a_part_or_counted(ag_news: Path) -> None:
-    data = prepare(PrepareConfig(data=str(ag_news)))
+    data = prepare(TrainConfig(data=str(ag_news)))
     num_rows = sum(len(rows_of(ag_news / name)) for name in ("train.csv", "test.csv"))
     meta = data.meta
     assert data.classes == ("World", "Sports", "Business", "Sci/Tech")
@@ -42,12 +42,12 @@ def test_the_forms_of_the_hub_are_the_same_data(ag_news: Path, tmp_path: Path) -
         labels = [int(label) - 1 for label, _, _ in rows]
         table = pa.table({"text": texts, "label": labels})
         pq.write_table(table, tmp_path / f"{name}-00000-of-00001.parquet")
-    official = prepare(PrepareConfig(data=str(ag_news)))
-    assert prepare(PrepareConfig(data=str(tmp_path))).key == official.key
+    official = prepare(TrainConfig(data=str(ag_news)))
+    assert prepare(TrainConfig(data=str(tmp_path))).key == official.key
 
 
 def test_buckets_save_padding(ag_news: Path) -> None:
-    lengths = prepare(PrepareConfig(data=str(ag_news))).parts["train"].lengths
+    lengths = prepare(TrainConfig(data=str(ag_news))).parts["train"].lengths
     order = bucketed_order(lengths, 64, seed=0, epoch=0)
     assert padding_share(lengths, order, 64) < 0.1
     assert padding_share(lengths, order[order.argsort()], 64) > 0.3

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvdcore.errors import UserError
-from news_cls.config import PrepareConfig
+from news_cls.config import TrainConfig
 from news_cls.csv_rows import find_delimiter
 from news_cls.prepare import prepare, summary
 from news_cls.testing import news, write_csv, write_hub_csv, write_json_lines, write_official
@@ -21,8 +21,8 @@ from news_cls.testing import news, write_csv, write_hub_csv, write_json_lines, w
 GOOD = news(24)
 
 
-def config(root: Path | str, **fields: object) -> PrepareConfig:
-    return PrepareConfig.model_validate({"data": str(root), **fields})
+def config(root: Path | str, **fields: object) -> TrainConfig:
+    return TrainConfig.model_validate({"data": str(root), **fields})
 
 
 def problems(root: Path, **fields: object) -> list[str]:

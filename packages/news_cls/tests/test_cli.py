@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from hvdcore.options import SHARED_OPTIONS
 from news_cls.cli import app
-from news_cls.config import DataFields
+from news_cls.config import DataFields, TrainConfig
 from news_cls.testing import news, write_official
 
 
@@ -32,6 +33,35 @@ def test_every_field_has_a_flag() -> None:
     flags = set(re.findall(r"(?<![\w-])--[a-z-]+", text))
     fields = set(DataFields.model_fields) - {"num_train_texts"}  # which prepares nothing else
     assert flags == {"--" + name.replace("_", "-") for name in fields} | {"--config", "--help"}
+
+
+def test_every_field_of_the_configuration_has_a_flag() -> None:
+    code, text = invoke("train", "--help")
+    assert code == 0
+    flags = set(re.findall(r"(?<![\w-])--[a-z-]+", text))
+    wanted = {"--" + name.replace("_", "-") for name in TrainConfig.model_fields}
+    assert wanted | set(SHARED_OPTIONS) | {"--help"} == flags
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--model", "huge"], "model: got 'huge'"),
+        (["--max-steps", "0"], "max_steps"),
+        (["--epochs", "many"], "epochs: got 'many'"),
+        (["--feature-dropout", "1"], "feature_dropout"),
+        (["--val-fraction", "0.9", "--test-fraction", "0.2"], "leave nothing to train on"),
+        (["--global-batch-size", "7", "--np", "2"], "global_batch_size: 7 cannot be cut"),
+        (["--num-train-texts", "9999", "--np", "2"], "num_train_texts: 9999 of only 3600 texts"),
+        (["--ngram-buckets", "1"], "ngram_buckets: got 1"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(flags: list[str], expected: str) -> None:
+    code, text = invoke("train", *flags)
+    assert code == 2, text
+    (line,) = text.strip().splitlines()
+    assert line.startswith("error: ")
+    assert expected in line
 
 
 def test_prepare_says_what_was_found(tmp_path: Path) -> None:

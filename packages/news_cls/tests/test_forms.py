@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvdcore.errors import UserError
-from news_cls.config import PrepareConfig
+from news_cls.config import TrainConfig
 from news_cls.prepare import prepare, summary
 from news_cls.testing import (
     News,
@@ -28,8 +28,8 @@ AG = ("World", "Sports", "Business", "Sci/Tech")
 TRAIN, TEST = news(24), news(8, first=100)
 
 
-def config(root: Path | str, **fields: object) -> PrepareConfig:
-    return PrepareConfig.model_validate({"data": str(root), "val_fraction": 0.25, **fields})
+def config(root: Path | str, **fields: object) -> TrainConfig:
+    return TrainConfig.model_validate({"data": str(root), "val_fraction": 0.25, **fields})
 
 
 def labels(data: TextData) -> dict[str, str]:

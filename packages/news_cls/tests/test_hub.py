@@ -130,11 +130,11 @@ def write_parquet(folder: Path) -> None:
 SCRIPT = """
 import json, sys
 from hvdcore.errors import UserError
-from news_cls.config import PrepareConfig
+from news_cls.config import TrainConfig
 from news_cls.prepare import prepare
 for changes in json.loads(sys.argv[1]):
     try:
-        data = prepare(PrepareConfig(**changes))
+        data = prepare(TrainConfig(**changes))
         print(json.dumps({"key": data.key, **data.meta}))
     except UserError as error:
         print(json.dumps({"error": error.problems}))
@@ -199,11 +199,11 @@ def test_a_hub_that_misbehaves(hub: tuple[str, Counter[str]], tmp_path: Path) ->
 
 def test_without_the_client_the_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from hvdcore.errors import UserError
-    from news_cls.config import PrepareConfig
+    from news_cls.config import TrainConfig
     from news_cls.prepare import prepare
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(
         UserError, match=r"needs huggingface_hub; pip install '\./packages/news_cls"
     ):
-        prepare(PrepareConfig(data="nobody/nothing"))
+        prepare(TrainConfig(data="nobody/nothing"))

@@ -19,7 +19,7 @@ from hvdcore.errors import UserError
 from hvdcore.small_disk import NoDisk, small_disk
 from news_cls.build_data import DataRequest
 from news_cls.clean import clean
-from news_cls.config import PrepareConfig
+from news_cls.config import TrainConfig
 from news_cls.prepare import default_cache_dir, prepare, summary
 from news_cls.ragged import Ragged, Texts, offsets_of
 from news_cls.sample import write_news
@@ -29,15 +29,15 @@ from news_cls.tokens import tokenize
 from news_cls.vocabulary import encode
 
 
-def config(root: Path | str, **fields: object) -> PrepareConfig:
-    return PrepareConfig.model_validate({"data": str(root), **fields})
+def config(root: Path | str, **fields: object) -> TrainConfig:
+    return TrainConfig.model_validate({"data": str(root), **fields})
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextData]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("sample")))
-        yield prepare(PrepareConfig())
+        yield prepare(TrainConfig())
 
 
 def test_copies_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from news_cls import build_data
-from news_cls.config import PrepareConfig
+from news_cls.config import TrainConfig
 from news_cls.prepare import prepare
 write = build_data.write
 def slowly(made, what):
@@ -210,7 +210,7 @@ def slowly(made, what):
     Path(sys.argv[2]).touch()
     time.sleep(600)
 build_data.write = slowly
-prepare(PrepareConfig(data=sys.argv[1]))
+prepare(TrainConfig(data=sys.argv[1]))
 """
 
 

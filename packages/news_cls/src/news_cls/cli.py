@@ -140,10 +140,10 @@ def prepare(
     del flags["config"]
 
     from hvdcore.config import load_config
-    from news_cls.config import PrepareConfig
+    from news_cls.config import TrainConfig
     from news_cls.show import prepare_and_show
 
-    prepare_and_show(load_config(PrepareConfig, config, flags))
+    prepare_and_show(load_config(TrainConfig, config, flags))
 
 
 @app.command()

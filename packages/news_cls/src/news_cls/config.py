@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from hvdcore.classifier.config import ClassifierConfig, SplitFields
 from hvdcore.config import Config
 
-__all__ = ["MODELS", "DataFields", "ModelFields", "PrepareConfig", "TrainConfig"]
+__all__ = ["MODELS", "DataFields", "ModelFields", "TrainConfig"]
 
 MODELS = ("lstm", "gru", "cnn", "tfidf")
 
@@ -43,16 +43,6 @@ class DataFields(SplitFields):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
-
-
-class PrepareConfig(DataFields, Config):
-    """What `prepare` needs, frozen; unknown fields are refused."""
-
-    @model_validator(mode="after")
-    def _fields_fit_together(self) -> PrepareConfig:
-        if problem := self.share_problem():
-            raise ValueError(problem)
-        return self
 
 
 class ModelFields(BaseModel):
