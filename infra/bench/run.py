@@ -13,19 +13,20 @@ import signal
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import allreduce
 import generation
-import images
+import keras_jobs
 import training
 from table import table
 
 from hvdcore.environment import cores_available
 
-ROUNDS = {"allreduce": 9, "training": 11, "generation": 5, "images": 9}
-QUICK_ROUNDS = {"allreduce": 3, "training": 3, "generation": 2, "images": 3}
+ROUNDS = {"allreduce": 9, "training": 11, "generation": 5, "images": 9, "news": 9}
+QUICK_ROUNDS = {"allreduce": 3, "training": 3, "generation": 2, "images": 3, "news": 3}
 
 
 def generate(rounds: int) -> list[dict[str, Any]]:
@@ -37,7 +38,8 @@ PARTS = {
     "allreduce": allreduce.measure,
     "training": training.measure,
     "generation": generate,
-    "images": images.measure,
+    "images": partial(keras_jobs.measure, "images"),
+    "news": partial(keras_jobs.measure, "news"),
 }
 
 

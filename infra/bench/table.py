@@ -14,7 +14,7 @@ TRAINING_AT_LEAST = {
     "speed_against_one_process": 1.0,
     "weak_scaling_efficiency": 0.95,
 }
-IMAGES_AT_LEAST = {
+KERAS_AT_LEAST = {
     "speed_against_mwms": ("mwms", 1.2),
     "speed_against_one_process": ("one_process", 1.2),
     "weak_scaling_efficiency": ("one_rank", 0.95),
@@ -51,7 +51,7 @@ def table(results: dict[str, Any]) -> tuple[list[str], bool]:
         *_allreduce(results.get("allreduce", {})),
         *_training(results.get("training", {})),
         *_generation(results.get("generation", [])),
-        *_images(results.get("images", {})),
+        *(row for work in ("images", "news") for row in _keras(work, results.get(work, {}))),
     ]
     return [str(row) for row in rows], all(row.met for row in rows)
 
@@ -85,11 +85,11 @@ def _generation(found: list[dict[str, Any]]) -> Iterator[Row]:
         yield Row(title, figures["ratio"], remark, at_least=GENERATION_AT_LEAST)
 
 
-def _images(found: dict[str, Any]) -> Iterator[Row]:
+def _keras(work: str, found: dict[str, Any]) -> Iterator[Row]:
     if not found:
         return
     milliseconds = found["ms_a_step"]
-    for name, (job, at_least) in IMAGES_AT_LEAST.items():
+    for name, (job, at_least) in KERAS_AT_LEAST.items():
         remark = f"two ranks {milliseconds['two_ranks']:.1f} ms a step, "
         remark += f"{job.replace('_', ' ')} {milliseconds[job]:.1f} ms"
-        yield Row(f"images: {name.replace('_', ' ')}", found[name], remark, at_least=at_least)
+        yield Row(f"{work}: {name.replace('_', ' ')}", found[name], remark, at_least=at_least)

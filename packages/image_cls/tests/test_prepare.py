@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hvdcore.classifier.prepared import default_cache_dir
 from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
 from image_cls.build_data import DataRequest
 from image_cls.config import TrainConfig
 from image_cls.image_data import ImageData
 from image_cls.listing import list_scenes
-from image_cls.prepare import default_cache_dir, prepare, summary
+from image_cls.prepare import prepare, summary
 from image_cls.testing import write_scenes
 
 
@@ -142,7 +143,7 @@ def test_two_at_once_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         thread.join()
     assert len({data.key for data in found}) == 1
     assert len(found) == 4
-    assert len(list((default_cache_dir() / "images").iterdir())) == 1
+    assert len(list((default_cache_dir("image_cls") / "images").iterdir())) == 1
 
 
 def test_a_changed_picture_is_another_data_set(tmp_path: Path) -> None:

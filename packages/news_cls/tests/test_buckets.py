@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvdcore.sharding import Position, seeded_order
-from news_cls.buckets import bucketed_order, bucketed_steps, padded_length, padding_share
+from hvdcore.sharding import Position, TrainStep, seeded_order, train_steps
+from news_cls.buckets import bucketed_order, padded_length, padding_share
 from news_cls.clean import clean
 from news_cls.sample import write_news
 from news_cls.tokens import tokenize
@@ -18,6 +20,16 @@ from news_cls.tokens import tokenize
 numbers = st.lists(st.integers(0, 80), min_size=0, max_size=200).map(
     lambda values: np.array(values, dtype=np.int64)
 )
+
+
+def bucketed_steps(
+    lengths: np.ndarray, *, global_batch_size: int, seed: int, **share: Any
+) -> Iterator[TrainStep]:
+    return train_steps(
+        len(lengths), global_batch_size=global_batch_size, seed=seed, tail="wrap",
+        order=lambda epoch: bucketed_order(lengths, global_batch_size, seed, epoch),
+        **{"rank": 0, "size": 1, **share},
+    )  # fmt: skip
 
 
 def test_a_small_case_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,13 +17,13 @@ import os
 import hvdcore.keras
 from hvdcore.testing import save_result
 from news_cls.config import TrainConfig
-from news_cls import open_data, prepare
+from news_cls import open_texts
 
 world = hvdcore.keras.init()
 calls = []
-prepare_here = open_data.prepare
-open_data.prepare = lambda *arguments: calls.append(1) or prepare_here(*arguments)
-data = open_data.open_data_on_all_ranks(TrainConfig(data=os.environ["NEWS"]), world)
+prepare_here = open_texts.prepare
+open_texts.prepare = lambda *arguments: calls.append(1) or prepare_here(*arguments)
+data = open_texts.open_texts(TrainConfig(data=os.environ["NEWS"]), world)
 part = data.parts["train"]
 save_result([len(calls), str(data.path), part.texts[0], part.ids[0].tolist(), len(part)])
 """

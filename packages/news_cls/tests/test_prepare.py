@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hvdcore.classifier.prepared import default_cache_dir
 from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
 from hvdcore.small_disk import NoDisk, small_disk
 from news_cls.build_data import DataRequest
 from news_cls.clean import clean
 from news_cls.config import TrainConfig
-from news_cls.prepare import default_cache_dir, prepare, summary
+from news_cls.prepare import prepare, summary
 from news_cls.ragged import Ragged, Texts, offsets_of
 from news_cls.sample import write_news
 from news_cls.testing import news, write_official
@@ -195,7 +196,7 @@ def test_two_at_once_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         thread.join()
     assert len({data.path for data in found}) == 1
     assert len(found) == 4
-    assert len(list((default_cache_dir() / "texts").iterdir())) == 1
+    assert len(list((default_cache_dir("news_cls") / "texts").iterdir())) == 1
 
 
 SLOW = """
@@ -227,10 +228,10 @@ def test_after_a_kill_it_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monkey
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait()
     assert (tmp_path / "written").exists()
-    assert not (default_cache_dir() / "texts").exists()
+    assert not (default_cache_dir("news_cls") / "texts").exists()
     data = prepare(config(path))
     assert data.meta["rows"] == 40
-    left = [p for p in (default_cache_dir() / "work").iterdir() if p.suffix != ".lock"]
+    left = [p for p in (default_cache_dir("news_cls") / "work").iterdir() if p.suffix != ".lock"]
     assert left == []
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.atomic import move_folder_into_place
+from hvdcore.classifier.prepared import Progress
 from hvdcore.classifier.splits import PARTS, Row, Selection, select
 from hvdcore.environment import cores_available
 from hvdcore.errors import Problems
@@ -22,10 +23,8 @@ from image_cls.decode import Skip, resize
 from image_cls.image_data import LABELS, META, PIXELS, SCHEMA, is_complete
 from image_cls.sources import Source
 
-__all__ = ["DataRequest", "Found", "Progress", "build"]
+__all__ = ["DataRequest", "Found", "build"]
 
-Progress = Callable[[int, int], None]
-"""Called as progress(done, total) in pictures."""
 EXAMPLES = 5
 """Files named for each reason why some were left out."""
 

@@ -10,17 +10,17 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.keras.classifier import Batch, Inputs, filled_up, save_model
+from hvdcore.keras.classifier import Batch, Inputs, filled_up, open_on_all_ranks, save_model
 from hvdcore.run_dir import RunDir
 from hvdcore.sharding import Indices, epoch_order
 from hvdcore.world import World
 from image_cls.batches import BatchReader
 from image_cls.check import train_part
 from image_cls.config import TrainConfig
-from image_cls.image_data import ImageData, Part
+from image_cls.image_data import ImageData, Part, open_data
 from image_cls.models import LEARNING_RATES, build_model
-from image_cls.open_data import open_data_on_all_ranks
 from image_cls.pictures import draw_run_pictures
+from image_cls.prepare import prepare, summary
 from image_cls.words import WORDS
 
 __all__ = ["ImageTask", "open_task"]
@@ -32,7 +32,8 @@ def open_task(config: TrainConfig, world: World) -> ImageTask:
     Raises:
         UserError: the data is not what it should be.
     """
-    return ImageTask(config, open_data_on_all_ranks(config, world), world.size)
+    data = open_on_all_ranks(lambda tell: prepare(config, tell), open_data, summary, world)
+    return ImageTask(config, data, world.size)
 
 
 class ImageTask:

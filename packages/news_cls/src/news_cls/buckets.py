@@ -6,21 +6,11 @@ ranks only decides how each global batch is cut, as in `hvdcore.sharding`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from hvdcore.sharding import (
-    Indices,
-    Position,
-    Tail,
-    TrainStep,
-    epoch_order,
-    seeded_order,
-    train_steps,
-)
+from hvdcore.sharding import Indices, epoch_order, seeded_order
 
-__all__ = ["bucketed_order", "bucketed_steps", "padded_length", "padding_share"]
+__all__ = ["bucketed_order", "padded_length", "padding_share"]
 
 _STREAM = 3
 """Tells the order of the batches from the other orders of the same seed."""
@@ -54,28 +44,6 @@ def bucketed_order(
     batches = batches[seeded_order(num_full, seed, _STREAM, epoch)]
     tail = tail[np.argsort(lengths[tail], kind="stable")]
     return np.concatenate([batches.ravel(), tail])
-
-
-def bucketed_steps(
-    lengths: Indices,
-    *,
-    global_batch_size: int,
-    seed: int,
-    rank: int = 0,
-    size: int = 1,
-    start: Position | None = None,
-    tail: Tail = "wrap",
-) -> Iterator[TrainStep]:
-    """`hvdcore.sharding.train_steps` in the order of `bucketed_order`; the caller stops.
-
-    Raises:
-        ValueError: when an epoch has no step, or the position lies beyond the epoch.
-    """
-    return train_steps(
-        len(lengths), global_batch_size=global_batch_size, seed=seed, rank=rank, size=size,
-        start=start, tail=tail,
-        order=lambda epoch: bucketed_order(lengths, global_batch_size, seed, epoch),
-    )  # fmt: skip
 
 
 def padded_length(lengths: Indices, multiple: int = 8) -> int:

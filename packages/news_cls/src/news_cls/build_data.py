@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hvdcore.atomic import move_folder_into_place
+from hvdcore.classifier.prepared import Progress
 from hvdcore.classifier.splits import Selection, select
 from hvdcore.errors import Problems
 from news_cls.clean import Cleaning
@@ -19,10 +19,7 @@ from news_cls.spool import Spool, check_spool, read_all
 from news_cls.text_data import SCHEMA, is_complete
 from news_cls.write_data import Written, write
 
-__all__ = ["DataRequest", "Progress", "build"]
-
-Progress = Callable[[int, int], None]
-"""Called as progress(done, total) in texts; the total is 0 as long as it is not known."""
+__all__ = ["DataRequest", "build"]
 
 
 @dataclass(frozen=True)

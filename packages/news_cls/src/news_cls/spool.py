@@ -17,7 +17,7 @@ from news_cls.label_scheme import Label, SeenLabel
 from news_cls.labels import Classes, check_classes, find_classes, label_value
 from news_cls.row_report import RowReport
 from news_cls.source import RawRow, Source
-from news_cls.tokens import tokenize
+from news_cls.tokens import lower, tokenize
 from news_cls.vocabulary import Lexicon
 
 __all__ = ["Spool", "check_spool", "read_all"]
@@ -31,7 +31,7 @@ class Spool:
 
     Attributes:
         texts: cleaned, UTF-8.
-        digests: SHA-256 of the tokens, by which copies are known.
+        digests: SHA-256 of the tokens in small letters, by which copies are known.
         numbers: tokens of all rows, numbered by `lexicon`, the first `max_length` of each.
         counts: how many of them each row has.
         cut: whether a text had more tokens than are kept.
@@ -56,7 +56,7 @@ class Spool:
         """Take a row in."""
         kept = self.lexicon.numbers(tokens[:max_length])
         self.texts.append(text.encode())
-        self.digests.append(hashlib.sha256(" ".join(tokens).encode()).hexdigest())
+        self.digests.append(hashlib.sha256(lower(" ".join(tokens)).encode()).hexdigest())
         self.numbers.frombytes(kept.tobytes())
         self.counts.append(len(kept))
         self.cut.append(len(tokens) > max_length)

@@ -20,7 +20,7 @@ from news_cls.config import TrainConfig
 from news_cls.dropout import drop_words, kept, uniforms
 from news_cls.mistakes import write_mistakes
 from news_cls.models import LEARNING_RATES, build_network, num_features, serving_model
-from news_cls.open_data import open_data_on_all_ranks
+from news_cls.open_texts import open_texts
 from news_cls.pretrain import pretrain
 from news_cls.report import texts_values
 from news_cls.start_vectors import start_vectors
@@ -37,7 +37,7 @@ def open_task(config: TrainConfig, world: World) -> TextTask:
     Raises:
         UserError: the data is not what it should be.
     """
-    data = open_data_on_all_ranks(config, world)
+    data = open_texts(config, world)
     return TextTask(config, data, world.size, start_vectors(config, data, world))
 
 

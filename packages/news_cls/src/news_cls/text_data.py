@@ -17,7 +17,7 @@ from news_cls.ragged import Names, Ragged, Texts
 
 __all__ = ["SCHEMA", "Part", "TextData", "is_complete", "open_data"]
 
-SCHEMA = 1
+SCHEMA = 2
 META, WORDS = "meta.json", "words.txt"
 IDS, OFFSETS, LABELS = "ids.npy", "offsets.npy", "labels.npy"
 TEXTS, TEXT_OFFSETS, ORIGINS = "texts.npy", "text_offsets.npy", "origins.npy"

@@ -3,7 +3,9 @@
 A token is a run of characters that are neither spaces nor singles, or one single: ``[^ S]+|[S]``.
 Singles are the punctuation and the symbols of all scripts, and the characters of scripts that put
 no space between words (Han, Hiragana). Everything else makes words: letters, digits, accents and
-vowel signs of any script. For English that is ``[a-z0-9]+|[^ a-z0-9]`` on lower-cased text.
+vowel signs of any script. For English that is ``[A-Za-z0-9]+|[^ A-Za-z0-9]``.
+
+Tokens are lower-cased, but for acronyms: in news, US is not us and IT is not it.
 
 The characters are listed, because ``\\w`` means ASCII to RE2, and something else in each Python.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["NEVER_LOWERED", "SIGMAS", "SINGLES", "TOKEN", "lower", "tokenize"]
+__all__ = ["ACRONYM", "NEVER_LOWERED", "SIGMAS", "SINGLES", "TOKEN", "lower", "tokenize"]
 
 _SINGLE_RANGES = """
 80-a9 ab-b4 b6-b9 bb-bf d7 f7 2c2-2c5 2d2-2df 2e5-2eb 2ed 2ef-2ff 375 37e 384-385 387 3f6 482
@@ -40,7 +42,9 @@ def _as_class(ranges: str) -> str:
 SINGLES = r"!-/:-@\[-`{-~" + _as_class(_SINGLE_RANGES)
 """The characters that are a token each, as the inside of a character class."""
 TOKEN = f"[^ {SINGLES}]+|[{SINGLES}]"
-"""A token, in lower-cased and cleaned text, where the plain space is the only one."""
+"""A token, in cleaned text, where the plain space is the only one."""
+ACRONYM = "[A-Z]{2,}"
+"""A token that keeps its capitals."""
 NEVER_LOWERED = "\u2c2f\ua7c0\ua7cb-\ua7dc\U00010570-\U000105bf\U00010d50-\U00010d8f"
 """Capitals of Unicode 14 and later, as the inside of a class: TensorFlow's ICU does not know them,
 and of the Pythons only some."""
@@ -49,6 +53,7 @@ SIGMAS = ("\u03c2", "\u03c3")
 """The Greek letter at the end of a word, which is taken for the same as elsewhere."""
 
 _TOKEN = re.compile(TOKEN)
+_ACRONYM = re.compile(ACRONYM)
 _LOWERED = re.compile(f"[^{NEVER_LOWERED}]+")
 
 
@@ -63,7 +68,8 @@ def tokenize(text: str) -> list[str]:
     """The tokens of a cleaned text.
 
     Example:
-        >>> tokenize("AT&T's profit")
-        ['at', '&', 't', "'", 's', 'profit']
+        >>> tokenize("The US cut AT&T's profit")
+        ['the', 'US', 'cut', 'AT', '&', 't', "'", 's', 'profit']
     """
-    return _TOKEN.findall(lower(text))
+    tokens = _TOKEN.findall(text)
+    return [token if _ACRONYM.fullmatch(token) else lower(token) for token in tokens]

@@ -13,7 +13,7 @@ from hvdcore.logs import get_logger, setup_logging
 from hvdcore.run_dir import RunDir
 from hvdcore.world import World
 from news_cls.config import TrainConfig
-from news_cls.open_data import open_data_on_all_ranks
+from news_cls.open_texts import open_texts
 from news_cls.raw_texts import RawTexts
 from news_cls.task import TextTask, open_task
 from news_cls.text_data import TextData
@@ -46,19 +46,19 @@ def score_run(path: Path, changes: dict[str, Any], splits: Sequence[str]) -> int
         UserError: no run, no model in it, no such part, or texts of other classes.
     """
 
-    def open_texts(run: RunDir, world: World) -> tuple[TrainConfig, TextData]:
+    def open_other(run: RunDir, world: World) -> tuple[TrainConfig, TextData]:
         config = TrainConfig.model_validate({**run.read_config(), **changes})
-        return config, open_data_on_all_ranks(config, world)
+        return config, open_texts(config, world)
 
     if is_tfidf(RunDir(path).model):
         world = init()
         setup_logging(world, None)
         run = RunDir.open(path)
-        _, data = open_texts(run, world)
+        _, data = open_other(run, world)
         return _score_tfidf(run, data, splits, world)
 
     def open_raw(run: RunDir, preprocessing: dict[str, Any], world: World) -> RawTexts:
-        config, data = open_texts(run, world)
+        config, data = open_other(run, world)
         return RawTexts(data, config.eval_batch_size)
 
     return classifier.score_run(path, splits, open_raw)

@@ -27,7 +27,7 @@ from hvdcore.world import World
 from news_cls.check import train_part
 from news_cls.config import TrainConfig
 from news_cls.mistakes import write_mistakes
-from news_cls.open_data import open_data_on_all_ranks
+from news_cls.open_texts import open_texts
 from news_cls.report import texts_values
 from news_cls.text_data import Part, TextData
 from news_cls.tfidf import TfidfModel, fit_tfidf, save_tfidf
@@ -45,7 +45,7 @@ def train_tfidf(config: TrainConfig, output_dir: Path | None, resume: str) -> in
         The exit code, 0.
     """
     world, output_dir = begin("news_cls", output_dir, resume)
-    data = open_data_on_all_ranks(config, world)
+    data = open_texts(config, world)
     identity = {"model": config.model, "texts": data.key}
     run, _ = start_run(
         output_dir, "news_cls", config, resume,

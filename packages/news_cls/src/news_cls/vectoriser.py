@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from news_cls.residue import RULES
-from news_cls.tokens import SIGMAS, SINGLES
+from news_cls.tokens import ACRONYM, SIGMAS, SINGLES
 from news_cls.vocabulary import UNKNOWN
 
 __all__ = ["Vectoriser"]
@@ -17,7 +17,7 @@ __all__ = ["Vectoriser"]
 
 @keras.saving.register_keras_serializable(package="news_cls")
 class Vectoriser(keras.layers.Layer):
-    """Raw strings to ids: cleaned, lower-cased, cut into tokens and looked up, all in TensorFlow.
+    """Raw strings to ids: cleaned, cut into tokens, lower-cased and looked up, all in TensorFlow.
 
     Gives what `clean`, `tokenize` and `encode` give, id by id. Loading a model that holds it needs
     this package; the rules are written into its configuration, so that a model saved by one version
@@ -28,6 +28,7 @@ class Vectoriser(keras.layers.Layer):
         max_length: tokens that are kept of a text.
         rules: (pattern, replacement) of the cleaning; by default today's.
         singles: the characters that are a token each; by default today's.
+        acronym: pattern of the tokens that keep their capitals; by default today's.
 
     Raises:
         ValueError: `max_length` is below 1, or a word comes twice.
@@ -40,6 +41,7 @@ class Vectoriser(keras.layers.Layer):
         *,
         rules: Sequence[Sequence[str]] | None = None,
         singles: str = SINGLES,
+        acronym: str = ACRONYM,
         **kwargs: Any,
     ) -> None:
         super().__init__(trainable=False, dtype="int32", **kwargs)
@@ -47,7 +49,8 @@ class Vectoriser(keras.layers.Layer):
             raise ValueError(f"max_length: got {max_length}; give 1 or more")
         if len(set(words)) != len(words):
             raise ValueError("words: a word comes twice; give each once")
-        self.words, self.max_length, self.singles = list(words), max_length, singles
+        self.words, self.max_length = list(words), max_length
+        self.singles, self.acronym = singles, acronym
         pairs = [(rule.pattern, rule.replacement) for rule in RULES] if rules is None else rules
         self.rules = [(str(pattern), str(replacement)) for pattern, replacement in pairs]
         self._table = _lookup_table(self.words)
@@ -64,8 +67,16 @@ class Vectoriser(keras.layers.Layer):
         text = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         for pattern, replacement in self.rules:
             text = tf.strings.regex_replace(text, pattern, replacement)
-        spaced = tf.strings.regex_replace(_lower(text), f"([{self.singles}])", r" \1 ")
-        return self._table.lookup(tf.strings.split(spaced)[:, : self.max_length])
+        spaced = tf.strings.regex_replace(text, f"([{self.singles}])", r" \1 ")
+        tokens = tf.strings.split(spaced)[:, : self.max_length]
+        return tokens.with_flat_values(self._ids(tokens.flat_values))
+
+    def _ids(self, tokens: tf.Tensor) -> tf.Tensor:
+        """int32 [n] of tokens [n]; an acronym without an id is read in small letters."""
+        lowered = _lower(tokens)
+        acronyms = self._table.lookup(tokens)
+        is_acronym = tf.strings.regex_full_match(tokens, self.acronym) & (acronyms != UNKNOWN)
+        return tf.where(is_acronym, acronyms, self._table.lookup(lowered))
 
     def call(self, texts: Any) -> tf.Tensor:
         """Ids filled up with 0.
@@ -88,7 +99,7 @@ class Vectoriser(keras.layers.Layer):
         config: dict[str, Any] = super().get_config()
         for name in ("trainable", "dtype"):
             config.pop(name, None)
-        own = {"words": self.words, "max_length": self.max_length, "singles": self.singles}
+        own = {name: getattr(self, name) for name in ("words", "max_length", "singles", "acronym")}
         return {**config, **own, "rules": [list(pair) for pair in self.rules]}
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from news_cls.tokens import lower
+
 __all__ = ["PADDING", "UNKNOWN", "Lexicon", "choose_words", "encode"]
 
 Ids = npt.NDArray[np.int32]
@@ -45,7 +47,11 @@ def choose_words(tokens: Sequence[str], counts: npt.NDArray[np.int64], vocab_siz
 def encode(tokens: Sequence[str], ids: dict[str, int], max_length: int) -> Ids:
     """Ids of the first `max_length` tokens of a text, int32.
 
+    An acronym without an id is read as the word in small letters.
+
     Args:
         ids: the vocabulary's words with their ids.
     """
-    return np.array([ids.get(token, UNKNOWN) for token in tokens[:max_length]], dtype=np.int32)
+    kept = tokens[:max_length]
+    found = (ids.get(token) or ids.get(lower(token), UNKNOWN) for token in kept)
+    return np.fromiter(found, dtype=np.int32, count=len(kept))

@@ -21,6 +21,7 @@ from news_cls.labels import Classes
 from news_cls.ragged import Ragged, offsets_of
 from news_cls.row_report import RowReport
 from news_cls.spool import Spool
+from news_cls.tokens import lower
 from news_cls.vocabulary import UNKNOWN, choose_words
 
 __all__ = ["Written", "write"]
@@ -89,6 +90,10 @@ def _numbered(what: Written, tokens: Ragged) -> tuple[list[str], npt.NDArray[np.
     chosen = choose_words(names, counts, what.vocab_size)
     ids = np.full(len(names), UNKNOWN, dtype=np.int32)
     ids[chosen] = np.arange(UNKNOWN + 1, UNKNOWN + 1 + len(chosen))
+    for place in np.flatnonzero(ids == UNKNOWN):  # as `encode` has it
+        in_small_letters = what.spool.lexicon.get(lower(names[place]))
+        if in_small_letters is not None:
+            ids[place] = ids[in_small_letters]
     return [names[place] for place in chosen], ids
 
 

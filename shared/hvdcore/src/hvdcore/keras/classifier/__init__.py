@@ -6,6 +6,7 @@ A package brings a `Task` (data, model, batches) and calls `train`; `loop` is wh
 from hvdcore.keras.classifier.batch import Batch, Inputs, filled_up, smoothed
 from hvdcore.keras.classifier.evaluation import Answers, Classifier, evaluate, probabilities_of_all
 from hvdcore.keras.classifier.loop import begin, train
+from hvdcore.keras.classifier.open_data import open_on_all_ranks
 from hvdcore.keras.classifier.saved_model import load_model, save_model
 from hvdcore.keras.classifier.scoring import score_run
 from hvdcore.keras.classifier.task import EvalTask, Task
@@ -21,6 +22,7 @@ __all__ = [
     "evaluate",
     "filled_up",
     "load_model",
+    "open_on_all_ranks",
     "probabilities_of_all",
     "save_model",
     "score_run",

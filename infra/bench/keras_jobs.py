@@ -1,6 +1,6 @@
-"""Image training: two ranks of ours against TensorFlow's own strategy, one process, one rank.
+"""Keras training: two ranks of ours against TensorFlow's own strategy, one process, one rank.
 
-The same network, optimizer and pictures in all; jobs take turns within each round.
+The same network, optimizer and samples in all; jobs take turns within each round.
 """
 
 from __future__ import annotations
@@ -19,31 +19,36 @@ from jobs import Job, Jobs, ranks
 from hvdcore.environment import prepare_environment
 from hvdcore.world import World
 
-RANK = Path(__file__).with_name("images_rank.py")
-PICTURES = 32
-"""In a step over all ranks; what `image-cls train` takes by default."""
+RANK = Path(__file__).with_name("keras_rank.py")
+SAMPLES = {"images": 32, "news": 64}
+"""In a step over all ranks; what the trainers take by default."""
 BURST_SECONDS = 3.0
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 SHARES = {"two_ranks": 2, "mwms": 2, "one_process": 1, "one_rank": 2, "input": 2}
-"""By how many a step's pictures are divided."""
+"""By how many a step's samples are divided."""
 
 
-def measure(rounds: int) -> dict[str, Any]:
-    """Milliseconds a step of each job, and our ratios."""
-    with Jobs(_jobs()) as jobs:
-        steps = {name: _num_steps(jobs[name], PICTURES // share) for name, share in SHARES.items()}
+def measure(work: str, rounds: int) -> dict[str, Any]:
+    """Milliseconds a step of each job, and our ratios.
+
+    Args:
+        work: what is trained, a name of `keras_rank.WORKS`.
+    """
+    samples = SAMPLES[work]
+    with Jobs(_jobs(work)) as jobs:
+        steps = {name: _num_steps(jobs[name], samples // share) for name, share in SHARES.items()}
         seconds: dict[str, list[float]] = {name: [] for name in SHARES}
         names = list(SHARES)
         for number in range(rounds):
-            print(f"images: round {number + 1} of {rounds}", file=sys.stderr)
+            print(f"{work}: round {number + 1} of {rounds}", file=sys.stderr)
             for name in names[number % len(names) :] + names[: number % len(names)]:
-                answers = jobs[name].run(pictures=PICTURES // SHARES[name], steps=steps[name])
+                answers = jobs[name].run(samples=samples // SHARES[name], steps=steps[name])
                 seconds[name].append(max(a["seconds"] for a in answers) / steps[name])
     milliseconds = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
     return {"ms_a_step": milliseconds, **ratios(seconds)}
 
 
-def _jobs() -> list[Job]:
+def _jobs(work: str) -> list[Job]:
     plain = {
         name: value
         for name, value in os.environ.items()
@@ -55,10 +60,10 @@ def _jobs() -> list[Job]:
     # The peers get what their users have: no malloc settings, and TensorFlow's own threads; the
     # strategy's two workers share the cores as our ranks do.
     worker = {**plain, **dict.fromkeys(THREADS, "1"), "HVD_BENCH_PORTS": json.dumps(_free_ports())}
-    both = [sys.executable, str(RANK.with_name("images_workers.py"))]
-    alone = [sys.executable, str(RANK)]
+    both = [sys.executable, str(RANK.with_name("keras_workers.py")), work]
+    alone = [sys.executable, str(RANK), work]
     return [
-        Job("two_ranks", ranks(RANK, 2, "ours"), 2, plain),
+        Job("two_ranks", ranks(RANK, 2, work, "ours"), 2, plain),
         Job("mwms", both, 2, worker),
         Job("one_process", [*alone, "keras"], 1, plain),
         Job("one_rank", [*alone, "ours"], 1, one_thread),
@@ -76,7 +81,7 @@ def _free_ports() -> list[int]:
 
 def _num_steps(job: Job, share: int) -> int:
     """Steps of a burst, by a first burst that also warms up."""
-    answers = job.run(pictures=share, steps=4)
+    answers = job.run(samples=share, steps=4)
     return max(3, round(BURST_SECONDS / (max(a["seconds"] for a in answers) / 4)))
 
 
@@ -84,7 +89,7 @@ def ratios(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     """How many times as fast: medians of the rounds' ratios.
 
     Args:
-        seconds: a step of each job, by round. `one_rank` and `input` do half a step's pictures.
+        seconds: a step of each job, by round. `one_rank` and `input` do half a step's samples.
     """
 
     def times(other: str, ours: str = "two_ranks") -> float:
@@ -94,8 +99,8 @@ def ratios(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     return {
         "speed_against_mwms": times("mwms"),
         "speed_against_one_process": times("one_process"),
-        # Twice the pictures in the same time is 1.
+        # Twice the samples in the same time is 1.
         "weak_scaling_efficiency": times("one_rank"),
-        # Both on one thread, for the same pictures.
+        # Both on one thread, for the same samples.
         "input_against_model": times("one_rank", "input"),
     }

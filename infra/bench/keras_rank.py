@@ -1,0 +1,135 @@
+"""A process that trains in bursts: `keras_rank.py images|news ours|keras|mwms|input [INDEX]`.
+
+The same network, optimizer and samples in all; `input` bursts time the input pipeline alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jobs import serve
+from keras_work import Work
+
+Step = Callable[[npt.NDArray[np.int64]], None]
+"""One step on these samples."""
+
+
+def our_step(work: Work) -> Step:
+    """A step as our trainers make it, without its running average."""
+    import hvdcore.keras
+    from hvdcore.keras.classifier import Batch
+    from hvdcore.keras.classifier.steps import Steps
+
+    world = hvdcore.keras.init()
+    model, optimizer = work.new_model(), work.new_optimizer()
+    optimizer.build(model.trainable_variables)
+    steps = Steps(model, model, optimizer, ema_decay=0.0, xla=False)
+
+    def step(samples: npt.NDArray[np.int64]) -> None:
+        inputs, targets = work.batch(samples)
+        batch = Batch.of(inputs, targets, len(samples))
+        gradients, _ = steps.reduce(steps.gradients(batch, len(samples) * world.size, False))
+        steps.update(gradients, work.learning_rate, 0)
+
+    return step
+
+
+def keras_step(work: Work) -> Step:
+    """A step of one process as Keras's users make it."""
+    model, optimizer = work.new_model(), work.new_optimizer()
+    model.compile(optimizer=optimizer, loss=work.loss, jit_compile=False)
+
+    def step(samples: npt.NDArray[np.int64]) -> None:
+        inputs, targets = work.batch(samples)
+        model.train_on_batch(list(inputs) if len(inputs) > 1 else inputs[0], targets)
+
+    return step
+
+
+def mwms_step(work: Work) -> Step:
+    """A step under `MultiWorkerMirroredStrategy`, in a loop of one's own.
+
+    `fit` fails there: Keras 3.15 hands its `PerReplica` batches to the model as they are.
+    """
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with strategy.scope():
+        model, optimizer = work.new_model(), work.new_optimizer()
+        optimizer.build(model.trainable_variables)
+
+    def replica(inputs: Any, targets: Any) -> None:
+        with tf.GradientTape() as tape:
+            logits = model(inputs[0] if len(inputs) == 1 else list(inputs), training=True)
+            loss = work.loss(targets, logits) / strategy.num_replicas_in_sync
+        gradients = tape.gradient(loss, model.trainable_weights)
+        optimizer.apply(gradients, model.trainable_variables)  # adds up over the replicas
+
+    compiled = tf.function(
+        lambda inputs, targets: strategy.run(replica, args=(inputs, targets)),
+        autograph=False, reduce_retracing=True,
+    )  # fmt: skip
+
+    def step(samples: npt.NDArray[np.int64]) -> None:
+        inputs, targets = work.batch(samples)
+        compiled(tuple(tf.constant(part) for part in inputs), tf.constant(targets))
+
+    return step
+
+
+def input_step(work: Work) -> Step:
+    """Reading and changing a batch, and no training."""
+    return work.read
+
+
+KINDS = {"ours": our_step, "keras": keras_step, "mwms": mwms_step, "input": input_step}
+
+
+def find_work(name: str) -> Work:
+    """What is trained, by name."""
+    if name == "images":
+        from image_work import ImageWork
+
+        return ImageWork()
+    from news_work import NewsWork
+
+    return NewsWork()
+
+
+def main(name: str, kind: str, index: int) -> None:
+    """Serve bursts. `index` is the worker's place, for the strategy that wants to be told."""
+    if kind == "mwms":
+        workers = [f"127.0.0.1:{port}" for port in json.loads(os.environ["HVD_BENCH_PORTS"])]
+        task = {"type": "worker", "index": index}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
+    work = find_work(name)
+    step = KINDS[kind](work)
+
+    def burst(samples: int, steps: int) -> dict[str, Any]:
+        def run(number: int) -> None:
+            for place in range(number):
+                step(np.arange(samples) + 7 * place % (work.num_samples - samples))
+
+        run(2)
+        faults, started = page_faults(), time.perf_counter()
+        run(steps)
+        seconds = time.perf_counter() - started
+        return {"seconds": seconds, "page_faults": page_faults() - faults}
+
+    serve(burst)
+
+
+def page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 0)

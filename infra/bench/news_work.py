@@ -1,0 +1,74 @@
+"""The default network of `news_cls` on made-up ids: as many words a text as AG News has, and as
+frequent (Zipf's law, which decides how many rows of the tables a step touches)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from hvdcore.keras.classifier import smoothed
+from news_cls.config import TrainConfig
+from news_cls.labels import AG_NEWS
+from news_cls.models import LEARNING_RATES, build_network, num_features
+from news_cls.ragged import Names, Ragged, Texts, offsets_of
+from news_cls.task import TextTask
+from news_cls.text_data import Part, TextData
+
+LENGTH = 48
+"""Tokens of each text; AG News has 45 in the mean."""
+RANKS = 2
+
+
+class NewsWork:
+    """See `keras_work.Work`."""
+
+    num_samples = 512
+
+    def __init__(self) -> None:
+        self.config = TrainConfig()
+        self.learning_rate = LEARNING_RATES[self.config.model]
+        draw = np.random.default_rng(0)
+        vocabulary = self.config.vocab_size
+        ranks = vocabulary ** draw.random((self.num_samples, LENGTH))
+        self.ids = np.clip(ranks.astype(np.int32) + 1, 2, vocabulary - 1)
+        self.labels = draw.integers(0, len(AG_NEWS), self.num_samples)
+        shape = (vocabulary, self.config.embed_dim)
+        self.vectors = draw.normal(0, 0.1, shape).astype(np.float32)
+        self.task = self._task()
+
+    def _task(self) -> TextTask:
+        rows = Ragged(self.ids.ravel(), offsets_of([LENGTH] * self.num_samples))
+        nothing = Texts(Ragged(np.zeros(0, np.uint8), offsets_of([0] * self.num_samples)))
+        names = Names(("made up",), np.zeros((self.num_samples, 2), np.int64))
+        parts = {"train": Part(rows, self.labels, nothing, names)}
+        words = ("",) * (self.config.vocab_size - 2)
+        data = TextData(Path("made up"), AG_NEWS, words, self.config.max_length, parts, {})
+        return TextTask(self.config, data, RANKS, self.vectors)
+
+    def new_model(self) -> keras.Model:
+        return build_network(self.config, self.vectors, len(AG_NEWS), 0)
+
+    def new_optimizer(self) -> keras.optimizers.Optimizer:
+        return keras.optimizers.AdamW(self.learning_rate, weight_decay=0.0, beta_2=0.99)
+
+    def loss(self, targets: Any, logits: Any) -> Any:
+        """Each head is trained by itself: logits are [n, H, C]."""
+        losses = -tf.reduce_sum(targets[:, None] * tf.nn.log_softmax(logits), axis=-1)
+        return tf.reduce_mean(tf.reduce_sum(losses, axis=1))
+
+    def batch(self, samples: npt.NDArray[np.int64]) -> tuple[tuple[Any, ...], Any]:
+        """Without dropout, whose masks are inputs: they cost the model nothing."""
+        masks = (
+            np.ones((len(samples), 1, self.config.embed_dim), np.float32),
+            np.ones((len(samples), num_features(self.config)), np.float32),
+        )
+        targets = smoothed(self.labels[samples], len(AG_NEWS), self.config.label_smoothing)
+        return (self.ids[samples], *masks), targets
+
+    def read(self, samples: npt.NDArray[np.int64]) -> Any:
+        return self.task.read(0, samples)
