@@ -25,7 +25,7 @@ IDS[2, 1:] = 0
 
 
 def config(model: str, **fields: object) -> TrainConfig:
-    values = {"model": model, "hidden_dim": 5, "ngram_buckets": 32, **fields}
+    values = {"model": model, "hidden_dim": 5, "conv_dim": 4, "ngram_buckets": 32, **fields}
     return TrainConfig.model_validate(values)
 
 
@@ -42,7 +42,7 @@ def inputs(model: str, ids: np.ndarray = IDS) -> tuple[np.ndarray, ...]:
 def test_padding_and_neighbours_change_nothing(model: str) -> None:
     of = network(model)
     together = call(of, inputs(model), training=True).numpy()
-    assert together.shape == (4, 2, 3)
+    assert together.shape == (4, 2 if model == "cnn" else 3, 3)
     wider = np.pad(IDS, [(0, 0), (0, 9)])
     assert call(of, inputs(model, wider), training=True).numpy() == pytest.approx(
         together, abs=1e-5
@@ -96,9 +96,21 @@ def test_the_seed_decides_the_weights(model: str) -> None:
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
 
 
-def test_without_ngrams_there_is_one_head() -> None:
-    found = call(network("gru", ngram_buckets=0), inputs("gru"), training=False)
-    assert found.shape == (4, 1, 3)
+def test_what_stands_beside_the_network_can_be_left_out() -> None:
+    alone = network("gru", ngram_buckets=0, conv_dim=0)
+    masks = np.ones((4, 1, 6), np.float32), np.ones((4, 3 * 2 * 5), np.float32)
+    assert call(alone, (IDS, *masks), training=False).shape == (4, 1, 3)
+
+
+def test_each_network_has_its_own_part_of_the_mask() -> None:
+    """A mask that blots out the recurrent layer's features leaves the filters' head as it was."""
+    of, (ids, embed_mask, feature_mask) = network("gru"), inputs("gru")
+    blotted = feature_mask.copy()
+    blotted[:, : 3 * 2 * 5] = 0.0
+    before = call(of, (ids, embed_mask, feature_mask), training=True).numpy()
+    after = call(of, (ids, embed_mask, blotted), training=True).numpy()
+    assert (after[:, 0] == 0.0).all()  # its bias, which starts at zero
+    assert (after[:, 1:] == before[:, 1:]).all()
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -108,7 +120,7 @@ def test_a_saved_model_takes_raw_strings(tmp_path: Path, model: str) -> None:
     save_model(tmp_path, served, ("x", "y", "z"), {})
     loaded = load_model(tmp_path)
     texts = np.array([" ".join(WORDS[i - 2] for i in row if i) for row in IDS], dtype=object)
-    expected = call(of, inputs(model), training=False).numpy().sum(axis=1)
+    expected = call(of, inputs(model), training=False).numpy().mean(axis=1)
     assert loaded(texts).numpy() == pytest.approx(expected, abs=1e-5)
 
 

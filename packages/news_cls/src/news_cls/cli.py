@@ -60,6 +60,7 @@ def train(
     vectors: options.Vectors = None,
     embed_dim: options.EmbedDim = None,
     hidden_dim: options.HiddenDim = None,
+    conv_dim: options.ConvDim = None,
     ngram_buckets: options.NgramBuckets = None,
     word_dropout: options.WordDropout = None,
     embed_dropout: options.EmbedDropout = None,

@@ -55,19 +55,21 @@ class ModelFields(BaseModel):
     embed_dim: int = Field(128, ge=1)
     """Numbers of a word vector; a file of vectors brings its own."""
     hidden_dim: int = Field(96, ge=1)
-    """Units of a recurrent layer in each direction, or filters of each width of ``cnn``."""
+    """Units of a recurrent layer in each direction."""
+    conv_dim: int = Field(96, ge=0)
+    """Filters of each width, of ``cnn`` and beside a recurrent network; there, 0 is none."""
     ngram_buckets: int = Field(2**18, ge=0)
     """Rows of the table of hashed words and word pairs, a linear model beside the network; 0 is
     none."""
-    word_dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    word_dropout: float = Field(0.15, ge=0.0, lt=1.0)
     """Probability that a word of a train text is made unknown."""
     embed_dropout: float = Field(0.2, ge=0.0, lt=1.0)
     """Probability that one number of all word vectors of a train text is left out."""
-    feature_dropout: float = Field(0.4, ge=0.0, lt=1.0)
+    feature_dropout: float = Field(0.5, ge=0.0, lt=1.0)
     """Probability that a pooled feature of a train text is left out."""
     pretrain_epochs: int | None = Field(None, ge=0)
     """Passes over the train texts in which the recurrent layers learn to foretell the next and
-    the previous word; by default 3 for ``lstm`` and ``gru``."""
+    the previous word; by default 6 for ``lstm`` and ``gru``."""
 
 
 class TrainConfig(DataFields, ModelFields, ClassifierConfig, Config):
@@ -91,6 +93,8 @@ class TrainConfig(DataFields, ModelFields, ClassifierConfig, Config):
     def _fields_fit_together(self) -> TrainConfig:
         if problem := self.share_problem():
             raise ValueError(problem)
+        if self.model == "cnn" and not self.conv_dim:
+            raise ValueError("conv_dim: got 0, which leaves nothing of cnn; give 1 or more")
         if self.ngram_buckets == 1:
             raise ValueError("ngram_buckets: got 1, which padding takes; give 0 or 2 and more")
         return self
@@ -100,4 +104,4 @@ class TrainConfig(DataFields, ModelFields, ClassifierConfig, Config):
         """As configured, or the model's."""
         if self.model not in ("lstm", "gru"):
             return 0
-        return 3 if self.pretrain_epochs is None else self.pretrain_epochs
+        return 6 if self.pretrain_epochs is None else self.pretrain_epochs

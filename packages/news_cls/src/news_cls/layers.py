@@ -15,10 +15,10 @@ __all__ = [
     "HashedNgrams",
     "IsWord",
     "LinearOfNgrams",
+    "MeanOfHeads",
     "Ones",
     "PoolOverTime",
     "Reversed",
-    "SumOfHeads",
 ]
 
 register = keras.saving.register_keras_serializable(package="news_cls")
@@ -72,11 +72,11 @@ class Ones(keras.layers.Layer):
 
 
 @register
-class SumOfHeads(keras.layers.Layer):
+class MeanOfHeads(keras.layers.Layer):
     """Logits [B, H, C] to [B, C]."""
 
     def call(self, heads: Any) -> Any:
-        return ops.sum(ops.cast(heads, "float32"), axis=1)
+        return ops.mean(ops.cast(heads, "float32"), axis=1)
 
 
 @register

@@ -1,8 +1,9 @@
-"""The networks by name: ids and masks in, the logits of two heads out.
+"""The networks by name: ids and masks in, the logits of several heads out.
 
-A network reads the words in their order; beside it stands a linear model of hashed words and word
-pairs, which is hard to beat on news. Each head is trained by itself, and the sum of their logits is
-the answer: trained on the sum, the faster of the two would keep the other from learning.
+Recurrent layers read the words in their order. Beside them stand filters over a few words, and a
+linear model of hashed words and word pairs, which is hard to beat on news. Each head is trained by
+itself, and the mean of their logits is the answer: trained on the mean, the fastest of them would
+keep the others from learning.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from news_cls.layers import (
     HashedNgrams,
     IsWord,
     LinearOfNgrams,
+    MeanOfHeads,
     Ones,
     PoolOverTime,
     Reversed,
-    SumOfHeads,
 )
 from news_cls.vectoriser import Vectoriser
 
@@ -36,9 +37,15 @@ WIDTHS = (2, 3, 4)
 """Words that a filter of `cnn` sees (Kim 2014)."""
 
 
+def _readers(config: ModelFields) -> dict[str, int]:
+    """The networks that read the words, each with the numbers that it makes of a word."""
+    found = {} if config.model == "cnn" else {config.model: 2 * config.hidden_dim}
+    return {**found, "cnn": len(WIDTHS) * config.conv_dim} if config.conv_dim else found
+
+
 def num_features(config: ModelFields) -> int:
     """Pooled features of a text, F."""
-    return 3 * config.hidden_dim * (len(WIDTHS) if config.model == "cnn" else 2)
+    return 3 * sum(_readers(config).values())
 
 
 def build_network(
@@ -58,12 +65,18 @@ def build_network(
     embed_mask = keras.Input((1, vectors.shape[1]), name="embed_mask")
     feature_mask = keras.Input((num_features(config),), name="feature_mask")
     is_word = IsWord(name="is_word")(ids)
-    start = keras.initializers.Constant(vectors)
-    embedded = layers.Embedding(*vectors.shape, embeddings_initializer=start, name="words")(ids)
+    known = keras.initializers.Constant(vectors)
+    embedded = layers.Embedding(*vectors.shape, embeddings_initializer=known, name="words")(ids)
     embedded = layers.Multiply()([embedded, embed_mask])
-    states = _READERS[config.model](embedded, is_word, config)
-    features = layers.Multiply()([PoolOverTime(name="pool")(states, is_word), feature_mask])
-    heads = [layers.Dense(num_classes, name="logits")(features)]
+    heads, start = [], 0
+    for name, width in _readers(config).items():
+        pooled = PoolOverTime(name=f"{name}_pool")(
+            _READERS[name](embedded, is_word, config), is_word
+        )
+        mask = feature_mask[:, start : start + 3 * width]
+        start += 3 * width
+        features = layers.Multiply()([pooled, mask])
+        heads.append(layers.Dense(num_classes, name=f"{name}_logits")(features))
     if config.ngram_buckets:
         ngrams = HashedNgrams(config.ngram_buckets, name="ngrams")(ids)
         heads.append(LinearOfNgrams(config.ngram_buckets, num_classes, name="linear")(ngrams))
@@ -91,11 +104,11 @@ def _gru(embedded: Any, is_word: Any, config: ModelFields) -> Any:
 
 
 def _cnn(embedded: Any, is_word: Any, config: ModelFields) -> Any:
-    """Filters of several widths over the words, [B, T, 3 hidden_dim]; beyond the text is zero."""
+    """Filters of several widths over the words, [B, T, 3 conv_dim]; beyond the text is zero."""
     words = Blanked(name="blanked")(embedded, is_word)
     return layers.Concatenate()(
         [
-            layers.Conv1D(config.hidden_dim, width, padding="same", activation="relu")(words)
+            layers.Conv1D(config.conv_dim, width, padding="same", activation="relu")(words)
             for width in WIDTHS
         ]
     )
@@ -109,7 +122,7 @@ def serving_model(network: keras.Model, vectoriser: Vectoriser) -> keras.Model:
     texts = keras.Input((), dtype="string", name="texts")
     ids = vectoriser(texts)
     masks = [Ones(mask.shape[1:], name=f"no_{mask.name}")(ids) for mask in network.inputs[1:]]
-    answer = SumOfHeads(name="answer")(network([ids, *masks]))
+    answer = MeanOfHeads(name="answer")(network([ids, *masks]))
     return keras.Model(texts, answer, name=network.name)
 
 

@@ -29,7 +29,10 @@ Vectors = Annotated[
 ]
 EmbedDim = Annotated[int | None, typer.Option(**WHOLE, help="Numbers of a word vector.")]
 HiddenDim = Annotated[
-    int | None, typer.Option(**WHOLE, help="Units a direction, or filters of each width.")
+    int | None, typer.Option(**WHOLE, help="Units of a recurrent layer in each direction.")
+]
+ConvDim = Annotated[
+    int | None, typer.Option(**WHOLE, help="Filters of each width; beside lstm and gru, 0 is none.")
 ]
 NgramBuckets = Annotated[
     int | None, typer.Option(**WHOLE, help="Rows of the table of hashed word pairs; 0 is none.")

@@ -22,7 +22,7 @@ __all__ = ["StepSums", "Steps", "call"]
 def call(model: keras.Model, inputs: Sequence[Any], *, training: bool) -> Any:
     """The logits of a model's heads, float32 [B, H, C].
 
-    A model gives [B, C], or [B, H, C] for several heads: each is trained by itself, and the sum
+    A model gives [B, C], or [B, H, C] for several heads: each is trained by itself, and the mean
     of their logits is the answer. Keras wants a lone input by itself.
     """
     logits = model(inputs[0] if len(inputs) == 1 else list(inputs), training=training)
@@ -110,7 +110,7 @@ class Steps:
             losses = tf.reduce_sum(_cross_entropy(targets[:, None, :], heads), axis=1)
             mean = tf.reduce_sum(weights * losses) / num_samples
         gradients = tape.gradient(mean, [v.value for v in self.model.trainable_variables])
-        logits = tf.reduce_sum(heads, axis=1)
+        logits = tf.reduce_mean(heads, axis=1)
         loss = tf.reduce_sum(weights * _cross_entropy(targets, logits))
         right = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
         return gradients, loss, tf.reduce_sum(weights * tf.cast(right, tf.float32))
