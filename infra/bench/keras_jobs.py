@@ -11,6 +11,7 @@ import socket
 import statistics
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,31 @@ SAMPLES = {"images": 32, "news": 64}
 """In a step over all ranks; what the trainers take by default."""
 BURST_SECONDS = 3.0
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
-SHARES = {"two_ranks": 2, "mwms": 2, "one_process": 1, "one_rank": 2, "input": 2}
-"""By how many a step's samples are divided."""
+LARGE = 4
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What a job is told: by how many a step's samples are divided, and how many times as many."""
+
+    job: str
+    ranks: int
+    times: int = 1
+
+    def samples(self, work: str) -> int:
+        """Samples a step in each process."""
+        return self.times * SAMPLES[work] // self.ranks
+
+
+BURSTS = {
+    "two_ranks": Burst("two_ranks", 2),
+    "mwms": Burst("mwms", 2),
+    "one_process": Burst("one_process", 1),
+    "one_rank": Burst("one_rank", 2),
+    "input": Burst("input", 2),
+    "two_ranks_large": Burst("two_ranks", 2, LARGE),
+    "one_rank_large": Burst("one_rank", 2, LARGE),
+}
 
 
 def measure(work: str, rounds: int) -> dict[str, Any]:
@@ -34,15 +58,17 @@ def measure(work: str, rounds: int) -> dict[str, Any]:
     Args:
         work: what is trained, a name of `keras_rank.WORKS`.
     """
-    samples = SAMPLES[work]
     with Jobs(_jobs(work)) as jobs:
-        steps = {name: _num_steps(jobs[name], samples // share) for name, share in SHARES.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in SHARES}
-        names = list(SHARES)
+        steps = {
+            name: _num_steps(jobs[burst.job], burst.samples(work)) for name, burst in BURSTS.items()
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in BURSTS}
+        names = list(BURSTS)
         for number in range(rounds):
             print(f"{work}: round {number + 1} of {rounds}", file=sys.stderr)
             for name in names[number % len(names) :] + names[: number % len(names)]:
-                answers = jobs[name].run(samples=samples // SHARES[name], steps=steps[name])
+                burst = BURSTS[name]
+                answers = jobs[burst.job].run(samples=burst.samples(work), steps=steps[name])
                 seconds[name].append(max(a["seconds"] for a in answers) / steps[name])
     milliseconds = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
     return {"ms_a_step": milliseconds, **ratios(seconds)}
@@ -89,7 +115,8 @@ def ratios(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     """How many times as fast: medians of the rounds' ratios.
 
     Args:
-        seconds: a step of each job, by round. `one_rank` and `input` do half a step's samples.
+        seconds: a step of each burst, by round. `one_rank` and `input` do half a step's samples,
+            and the large ones several times as many.
     """
 
     def times(other: str, ours: str = "two_ranks") -> float:
@@ -101,6 +128,7 @@ def ratios(seconds: Mapping[str, list[float]]) -> dict[str, float]:
         "speed_against_one_process": times("one_process"),
         # Twice the samples in the same time is 1.
         "weak_scaling_efficiency": times("one_rank"),
+        "weak_scaling_efficiency_large": times("one_rank_large", "two_ranks_large"),
         # Both on one thread, for the same samples.
         "input_against_model": times("one_rank", "input"),
     }
