@@ -14,6 +14,7 @@ from textgen import options
 
 if TYPE_CHECKING:
     from textgen.config import TrainConfig
+    from textgen.judge.config import JudgeConfig
 
 app = typer.Typer(
     name="textgen",
@@ -145,15 +146,28 @@ def evaluate(
     stall_timeout: shared.StallTimeout = None,
     split: options.Splits = None,
     text_column: options.TextColumn = None,
+    generation: options.Generation = False,
+    num_prompts: options.NumPrompts = 64,
+    prompt_words: options.PromptWords = 32,
+    continuation_words: options.ContinuationWords = 64,
+    decoding: options.Decodings = None,
+    scorer: options.Scorer = None,
+    seed: options.JudgeSeed = 0,
 ) -> None:
-    """Score a trained model exactly: loss, perplexity, bits per byte."""
+    """Score a trained model exactly: loss, perplexity, bits per byte; and judge what it writes."""
+
+    def judging() -> JudgeConfig | None:
+        from textgen.judge.config import JudgeConfig
+
+        asked = (num_prompts, prompt_words, continuation_words, decoding, seed)
+        return JudgeConfig.of(*asked) if generation else None
 
     def work() -> int:
         from textgen.score import score_run
 
-        return score_run(run_dir, data, text_column, split or ["val", "test"])
+        return score_run(run_dir, data, text_column, split or ["val", "test"], judging(), scorer)
 
-    run(work, np, hosts, stall_timeout)
+    run(work, np, hosts, stall_timeout, check=judging)
 
 
 @app.command()

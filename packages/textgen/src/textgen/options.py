@@ -112,3 +112,30 @@ RepetitionPenalty = Annotated[
 Greedy = Annotated[bool, typer.Option("--greedy", help="Always the most probable token.")]
 SamplingSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the sampling.")]
 To = Annotated[str, typer.Option(metavar="hf", help="Form: hf, for plain transformers.")]
+
+Generation = Annotated[
+    bool, typer.Option("--generation", help="Also judge what the model writes from prompts.")
+]
+NumPrompts = Annotated[
+    int, typer.Option(help="Prompts cut from the held-out books, two or more.", metavar="N")
+]
+PromptWords = Annotated[int, typer.Option(help="Words of each prompt.", metavar="N")]
+ContinuationWords = Annotated[
+    int, typer.Option(help="Words that are judged of each text.", metavar="N")
+]
+Decodings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--decoding",
+        metavar="greedy|temperature=T|top-k=K|top-p=P",
+        help="How text is written; repeatable. Default: greedy, temperature=0.8, top-k=50, "
+        "top-p=0.95.",
+    ),
+]
+Scorer = Annotated[
+    str | None,
+    typer.Option(metavar="RUN|MODEL", help="Model that judges. Default: the model itself."),
+]
+JudgeSeed = Annotated[
+    int, typer.Option("--seed", min=0, help="Seed of prompts, sampling and intervals.")
+]

@@ -1,0 +1,74 @@
+"""Owns the figures of several sets of texts after the same prompts, the human one among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any
+
+from textgen.judge.figures import HUMAN, figures_of
+from textgen.judge.prompts import Prompt
+from textgen.judge.scorer import Scored, score_text
+from textgen.judge.shared_work import BATCH, num_batches, shared_work
+
+if TYPE_CHECKING:
+    from hvdcore.world import World
+    from textgen.model import Transformer
+    from textgen.tokenizer import Tokenizer
+
+__all__ = ["judge_texts"]
+
+
+def judge_texts(
+    scorer: Transformer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Prompt],
+    texts: Mapping[str, Sequence[str]],
+    *,
+    seed: int,
+    world: World,
+) -> dict[str, dict[str, Any]]:
+    """The figures of each set of texts, the human one first, on rank 0; elsewhere none.
+
+    Every rank must call, with all texts.
+
+    Args:
+        scorer, tokenizer: the fixed model that judges.
+        texts: [num_prompts] of each set, by name.
+    """
+    sets = {HUMAN: [prompt.human for prompt in prompts], **texts}
+    scored = _score(scorer, tokenizer, prompts, sets, world)
+    if not world.is_root:
+        return {}
+    return {
+        name: {
+            figure: value.to_json()
+            for figure, value in figures_of(
+                part, sets[HUMAN], scored[name], scored[HUMAN], seed
+            ).items()
+        }
+        for name, part in sets.items()
+    }
+
+
+def _score(
+    scorer: Transformer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Prompt],
+    sets: Mapping[str, Sequence[str]],
+    world: World,
+) -> dict[str, list[Scored]]:
+    """Each text under the scorer, on all ranks."""
+    pairs = [
+        (prompt.text, text)
+        for part in sets.values()
+        for prompt, text in zip(prompts, part, strict=True)
+    ]
+
+    def work(piece: int) -> list[tuple[Any, ...]]:
+        some = pairs[piece * BATCH : (piece + 1) * BATCH]
+        return [astuple(score_text(scorer, tokenizer, prompt, text)) for prompt, text in some]
+
+    scored = [Scored(*one) for one in shared_work(world, num_batches(len(pairs)), work, "judge")]
+    size = len(prompts)
+    return {name: scored[i * size : (i + 1) * size] for i, name in enumerate(sets)}
