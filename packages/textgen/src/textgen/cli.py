@@ -139,13 +139,18 @@ def prepare(
 @app.command()
 @exit_on_user_error
 def evaluate(
-    run_dir: options.RunArgument,
+    model: options.ModelArgument,
     data: shared.Data = None,
     np: shared.Np = None,
     hosts: shared.Hosts = None,
     stall_timeout: shared.StallTimeout = None,
     split: options.Splits = None,
+    context_length: options.WindowLength = None,
+    stride: options.Stride = None,
+    val_fraction: options.ValFraction = None,
+    test_fraction: options.TestFraction = None,
     text_column: options.TextColumn = None,
+    eval_batch_size: options.EvalBatchSize = None,
     generation: options.Generation = False,
     num_prompts: options.NumPrompts = 64,
     prompt_words: options.PromptWords = 32,
@@ -154,7 +159,12 @@ def evaluate(
     scorer: options.Scorer = None,
     seed: options.JudgeSeed = 0,
 ) -> None:
-    """Score a trained model exactly: loss, perplexity, bits per byte; and judge what it writes."""
+    """Score a model exactly: loss, perplexity by token and by word, bits per byte. With
+    --generation, judge what it writes."""
+    fields = ("data", "context_length", "val_fraction", "test_fraction", "text_column",
+              "eval_batch_size")  # fmt: skip
+    given = {**locals()}
+    flags = {name: given[name] for name in fields}
 
     def judging() -> JudgeConfig | None:
         from textgen.judge.config import JudgeConfig
@@ -163,9 +173,9 @@ def evaluate(
         return JudgeConfig.of(*asked) if generation else None
 
     def work() -> int:
-        from textgen.score import score_run
+        from textgen.score import score_model
 
-        return score_run(run_dir, data, text_column, split or ["val", "test"], judging(), scorer)
+        return score_model(model, split or ["val", "test"], stride, flags, judging(), scorer)
 
     run(work, np, hosts, stall_timeout, check=judging)
 
@@ -173,7 +183,7 @@ def evaluate(
 @app.command()
 @exit_on_user_error
 def generate(
-    run_dir: options.RunArgument,
+    model: options.ModelArgument,
     np: shared.Np = None,
     hosts: shared.Hosts = None,
     stall_timeout: shared.StallTimeout = None,
@@ -188,15 +198,15 @@ def generate(
     greedy: options.Greedy = False,
     seed: options.SamplingSeed = 0,
 ) -> None:
-    """Let a trained model go on from a prompt, or write from an empty page."""
+    """Let a model go on from a prompt, or write from an empty page."""
     settings = {**locals()}
-    for name in ("run_dir", "np", "hosts", "stall_timeout"):
+    for name in ("model", "np", "hosts", "stall_timeout"):
         del settings[name]
 
     def work() -> int:
         from textgen.generate import generate_command
 
-        return generate_command(run_dir, **settings)
+        return generate_command(model, **settings)
 
     run(work, np, hosts, stall_timeout)
 

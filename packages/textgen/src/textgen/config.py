@@ -21,8 +21,9 @@ class DataFields(BaseModel):
     """``sample``, a file or folder of books, or a hub id."""
     text_column: str = "text"
     """Column that holds the text, for Parquet, JSONL and hub data sets."""
-    tokenizer: str = "bpe"
-    """``byte``, ``bpe`` (trained on the train part), a path, or a hub id."""
+    tokenizer: str | None = None
+    """``byte``, ``bpe`` (trained on the train part), a path, or a hub id. By default the one of
+    ``init_from``, or ``bpe``."""
     vocab_size: int = Field(1024, ge=257, le=1_000_000)
     """Number of tokens that ``bpe`` learns; the other tokenizers bring their own."""
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0)

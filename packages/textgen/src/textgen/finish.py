@@ -77,18 +77,20 @@ def score_part(training: Training, split: str) -> Score | None:
     None where the part is empty. Every rank must call.
     """
     part: TokenBlocks | Sampled | None = training.corpus.part(split)
-    num_bytes = training.corpus.num_bytes[split]
+    num_bytes, num_words = training.corpus.num_bytes[split], training.corpus.num_words[split]
     if part is None:
         return None
     if split == "train":
         part = Sampled.of(part, max(len(training.corpus.val), 1))
-        num_bytes = round(num_bytes * len(part) / len(part.blocks))
+        share = len(part) / len(part.blocks)
+        num_bytes, num_words = round(num_bytes * share), round(num_words * share)
     return evaluate(
         training.model,
         part,
         training.world,
         batch_size=training.config.eval_batch_size,
         num_bytes=num_bytes,
+        num_words=num_words,
         device=training.device,
     )
 
@@ -105,6 +107,10 @@ class Sampled:
         """``count`` of the blocks, or all if there are no more."""
         count = min(count, len(blocks))
         return cls(blocks, np.arange(count, dtype=np.int64) * len(blocks) // count)
+
+    @property
+    def context_length(self) -> int:
+        return self.blocks.context_length
 
     def __len__(self) -> int:
         return len(self.chosen)

@@ -10,6 +10,12 @@ import typer
 from hvdcore.options import REAL, WHOLE
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="A run directory, a folder with a model, or a hub id such as gpt2."
+    ),
+]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run directory or more.")]
 
 TextColumn = Annotated[
@@ -92,6 +98,22 @@ Prompt = Annotated[
 ]
 PromptFile = Annotated[
     Path | None, typer.Option(help="File with one prompt a line.", metavar="FILE")
+]
+WindowLength = Annotated[
+    int | None,
+    typer.Option(
+        "--context-length",
+        **WHOLE,
+        help="Tokens in a window. Default: as trained; for other models, up to 1024.",
+    ),
+]
+Stride = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Tokens that a window moves by; only what is new in it is scored. Default: its "
+        "length, so that windows do not overlap.",
+    ),
 ]
 Splits = Annotated[
     list[str] | None,

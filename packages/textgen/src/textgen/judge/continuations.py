@@ -13,15 +13,13 @@ from textgen.judge.words import first_words
 
 if TYPE_CHECKING:
     from hvdcore.world import World
-    from textgen.model import Transformer
-    from textgen.tokenizer import Tokenizer
+    from textgen.open_model import OpenedModel
 
 __all__ = ["write_continuations"]
 
 
 def write_continuations(
-    model: Transformer,
-    tokenizer: Tokenizer,
+    writer: OpenedModel,
     prompts: Sequence[Prompt],
     decodings: Sequence[Decoding],
     *,
@@ -36,13 +34,14 @@ def write_continuations(
     and the text is cut after `num_words` words. It is shorter where the model ends it, or where
     its words take more tokens.
     """
-    budget = max(len(tokenizer.encode(prompt.human)) for prompt in prompts)
+    budget = max(len(writer.tokenizer.encode(prompt.human)) for prompt in prompts)
     batches = num_batches(len(prompts))
+    starts = [prompt.text for prompt in prompts]
 
     def work(piece: int) -> list[str]:
         decoding, batch = divmod(piece, batches)
         texts = generate(
-            model, tokenizer, [prompt.text for prompt in prompts], max_new_tokens=budget,
+            writer.model, writer.tokenizer, starts, max_new_tokens=budget,
             seed=seed, batch_size=BATCH, share=(batch, batches), **decodings[decoding].options,
         )  # fmt: skip
         return [first_words(text, num_words) for text in texts]

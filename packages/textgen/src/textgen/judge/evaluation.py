@@ -3,57 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hvdcore.errors import UserError
 from hvdcore.logs import get_logger
+from hvdcore.run_dir import RunDir
 from textgen.judge.continuations import write_continuations
 from textgen.judge.figures import HUMAN, has_mauve, settings
 from textgen.judge.held_out import held_out_prompts
 from textgen.judge.judgement import judge_texts
+from textgen.judge.page import FILE
 from textgen.judge.prompts import Prompt
+from textgen.open_model import open_model_on_all_ranks
+from textgen.report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import torch
 
     from hvdcore.world import World
     from textgen.judge.config import JudgeConfig
-    from textgen.model import Transformer
+    from textgen.open_model import OpenedModel
     from textgen.prepare import DataConfig
-    from textgen.tokenizer import Tokenizer
 
-__all__ = ["Named", "judge_model", "judgement_json", "open_scorer"]
+__all__ = ["judge_model", "judgement_json", "keep_judgement", "open_scorer"]
 
 logger = get_logger(__name__)
 
 
-class Named(NamedTuple):
-    """A model under the name that results give it."""
-
-    name: str
-    model: Transformer
-    tokenizer: Tokenizer
-
-
-def open_scorer(path: str, device: torch.device) -> Named:
-    """The fixed model that judges.
+def open_scorer(name: str, world: World, device: torch.device) -> OpenedModel:
+    """The fixed model that judges. Every rank must call.
 
     Raises:
         UserError: no model there.
     """
-    from textgen.saved_model import load_model, model_folder
-
     try:
-        return Named(path, *load_model(model_folder(path), device))
+        return open_model_on_all_ranks(name, world, device)
     except UserError as error:
         raise UserError(*(f"scorer: {problem}" for problem in error.problems)) from error
 
 
 def judge_model(
-    writer: Named,
-    scorer: Named,
+    writer: OpenedModel,
+    scorer: OpenedModel,
     data: DataConfig,
     splits: Sequence[str],
     config: JudgeConfig,
@@ -67,13 +61,12 @@ def judge_model(
     warn_of_mauve(world)
     split, prompts = held_out_prompts(data, splits, config, world)
     texts = write_continuations(
-        writer.model, writer.tokenizer, prompts, config.decodings,
+        writer, prompts, config.decodings,
         num_words=config.continuation_words, seed=config.seed, world=world,
     )  # fmt: skip
-    figures = judge_texts(
-        scorer.model, scorer.tokenizer, prompts, texts, seed=config.seed, world=world
-    )
-    return judgement_json(config, split, scorer.name, prompts, texts, figures)
+    figures = judge_texts(scorer, prompts, texts, seed=config.seed, world=world)
+    judge = "the model itself" if scorer is writer else scorer.place.name
+    return judgement_json(config, split, judge, prompts, texts, figures)
 
 
 def judgement_json(
@@ -107,6 +100,14 @@ def judgement_json(
             for number, prompt in enumerate(prompts)
         ],
     }
+
+
+def keep_judgement(judgement: Mapping[str, Any], run: Path | None) -> None:
+    """Put it into the run and on its page, where the model is a run's. Rank 0 only."""
+    if run is not None:
+        found = RunDir(run)
+        found.write_json(FILE, judgement)
+        write_report([found.path], found.report_html)
 
 
 def warn_of_mauve(world: World) -> None:

@@ -13,15 +13,13 @@ from textgen.judge.shared_work import BATCH, num_batches, shared_work
 
 if TYPE_CHECKING:
     from hvdcore.world import World
-    from textgen.model import Transformer
-    from textgen.tokenizer import Tokenizer
+    from textgen.open_model import OpenedModel
 
 __all__ = ["judge_texts"]
 
 
 def judge_texts(
-    scorer: Transformer,
-    tokenizer: Tokenizer,
+    scorer: OpenedModel,
     prompts: Sequence[Prompt],
     texts: Mapping[str, Sequence[str]],
     *,
@@ -33,11 +31,11 @@ def judge_texts(
     Every rank must call, with all texts.
 
     Args:
-        scorer, tokenizer: the fixed model that judges.
+        scorer: the fixed model that judges.
         texts: [num_prompts] of each set, by name.
     """
     sets = {HUMAN: [prompt.human for prompt in prompts], **texts}
-    scored = _score(scorer, tokenizer, prompts, sets, world)
+    scored = _score(scorer, prompts, sets, world)
     if not world.is_root:
         return {}
     return {
@@ -52,8 +50,7 @@ def judge_texts(
 
 
 def _score(
-    scorer: Transformer,
-    tokenizer: Tokenizer,
+    scorer: OpenedModel,
     prompts: Sequence[Prompt],
     sets: Mapping[str, Sequence[str]],
     world: World,
@@ -67,7 +64,7 @@ def _score(
 
     def work(piece: int) -> list[tuple[Any, ...]]:
         some = pairs[piece * BATCH : (piece + 1) * BATCH]
-        return [astuple(score_text(scorer, tokenizer, prompt, text)) for prompt, text in some]
+        return [astuple(score_text(scorer, prompt, text)) for prompt, text in some]
 
     scored = [Scored(*one) for one in shared_work(world, num_batches(len(pairs)), work, "judge")]
     size = len(prompts)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from textgen.blocks import IGNORE
-from textgen.model import Transformer
-from textgen.tokenizer import Tokenizer
+from textgen.causal_lm import device_of
+from textgen.language_model import LanguageModel
+from textgen.open_model import OpenedModel
 
 __all__ = ["Scored", "score_text", "windows"]
 
@@ -32,14 +33,14 @@ class Scored:
 
 
 @torch.inference_mode()
-def score_text(model: Transformer, tokenizer: Tokenizer, prompt: str, text: str) -> Scored:
+def score_text(scorer: OpenedModel, prompt: str, text: str) -> Scored:
     """The score of a text after its prompt, which stands at the beginning of a document.
 
     Prompt and text are tokenized apart. What is longer than the context is read in windows that
     give each token at least half a context before it.
     """
-    model.eval()
-    context_length, device = model.config.context_length, model.model.cos.device
+    model, tokenizer = scorer.model.eval(), scorer.tokenizer
+    context_length, device = model.config.context_length, device_of(model)
     head = [tokenizer.eot_id, *tokenizer.encode(prompt).tolist()]
     ids = [*head, *tokenizer.encode(text).tolist()]
     nll = 0.0
@@ -51,10 +52,11 @@ def score_text(model: Transformer, tokenizer: Tokenizer, prompt: str, text: str)
     return Scored(nll, len(ids) - len(head), len(text.encode()), feature)
 
 
-def _last_state(model: Transformer, tokens: torch.Tensor) -> list[float]:
+def _last_state(model: LanguageModel, tokens: torch.Tensor) -> list[float]:
     """What the output projection is given at the last of tokens [1, T]."""
     states: list[torch.Tensor] = []
-    hook = model.lm_head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
+    *_, projection = model.tables()
+    hook = projection.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
     try:
         model(tokens)
     finally:
