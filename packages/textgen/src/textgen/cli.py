@@ -27,6 +27,12 @@ app = typer.Typer(
 )
 
 
+SCORE_FIELDS = (
+    "data", "context_length", "val_fraction", "test_fraction", "text_column", "eval_batch_size",
+)  # fmt: skip
+"""Fields of the configuration that a model is scored by."""
+
+
 def main() -> None:
     """The entry point of the ``textgen`` command."""
     app()
@@ -161,10 +167,8 @@ def evaluate(
 ) -> None:
     """Score a model exactly: loss, perplexity by token and by word, bits per byte. With
     --generation, judge what it writes."""
-    fields = ("data", "context_length", "val_fraction", "test_fraction", "text_column",
-              "eval_batch_size")  # fmt: skip
     given = {**locals()}
-    flags = {name: given[name] for name in fields}
+    flags = {name: given[name] for name in SCORE_FIELDS}
 
     def judging() -> JudgeConfig | None:
         from textgen.judge.config import JudgeConfig
@@ -209,6 +213,46 @@ def generate(
         return generate_command(model, **settings)
 
     run(work, np, hosts, stall_timeout)
+
+
+@app.command()
+@exit_on_user_error
+def compare(
+    models: options.Models,
+    data: shared.Data = None,
+    output_dir: shared.OutputDir = None,
+    np: shared.Np = None,
+    hosts: shared.Hosts = None,
+    stall_timeout: shared.StallTimeout = None,
+    split: options.HeldOut = "test",
+    context_length: options.WindowLength = None,
+    stride: options.Stride = None,
+    val_fraction: options.ValFraction = None,
+    test_fraction: options.TestFraction = None,
+    text_column: options.TextColumn = None,
+    eval_batch_size: options.EvalBatchSize = None,
+    num_prompts: options.NumPrompts = 64,
+    prompt_words: options.PromptWords = 32,
+    continuation_words: options.ContinuationWords = 64,
+    decoding: options.Decodings = None,
+    scorer: options.Scorer = None,
+    seed: options.JudgeSeed = 0,
+) -> None:
+    """Put several models side by side on the same held-out books, trained here or elsewhere."""
+    given = {**locals()}
+    flags = {name: given[name] for name in SCORE_FIELDS}
+
+    def judging() -> JudgeConfig:
+        from textgen.judge.config import JudgeConfig
+
+        return JudgeConfig.of(num_prompts, prompt_words, continuation_words, decoding, seed)
+
+    def work() -> int:
+        from textgen.compare.command import compare_models
+
+        return compare_models(models, output_dir, split, stride, flags, judging(), scorer)
+
+    run(work, np, hosts, stall_timeout, check=judging)
 
 
 @app.command()

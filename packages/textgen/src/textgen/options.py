@@ -161,3 +161,10 @@ Scorer = Annotated[
 JudgeSeed = Annotated[
     int, typer.Option("--seed", min=0, help="Seed of prompts, sampling and intervals.")
 ]
+Models = Annotated[
+    list[str],
+    typer.Argument(metavar="MODEL...", help="Runs, folders with a model, or hub ids."),
+]
+HeldOut = Annotated[
+    str, typer.Option("--split", metavar="val|test", help="Part that models are compared on.")
+]

@@ -14,10 +14,10 @@ from hvdcore.errors import Problems, UserError
 from hvdcore.json_files import json_safe
 from hvdcore.logs import get_logger, setup_logging
 from hvdcore.run_dir import RunDir
-from textgen.causal_lm import device_of
 from textgen.config import TrainConfig
 from textgen.evaluate import evaluate
 from textgen.judge.evaluation import judge_model, keep_judgement, open_scorer
+from textgen.language_model import device_of
 from textgen.open_corpus import data_config, open_corpus_on_all_ranks
 from textgen.open_model import ModelPlace, OpenedModel, load_place, place_on_all_ranks
 from textgen.splits import PARTS
@@ -119,7 +119,7 @@ def score_model(
     """
     world = hvdcore.torch.init()
     setup_logging(world, None)
-    _check_splits(splits)
+    check_splits(splits)
     device = pick_device(world)
     scoring = Scoring.of(place_on_all_ranks(name, world), stride, flags, device)
     judge = scoring.opened if scorer is None else open_scorer(scorer, world, device)
@@ -155,7 +155,7 @@ def _check_stride(stride: int | None, context_length: int) -> int:
     return stride
 
 
-def _check_splits(splits: Sequence[str]) -> None:
+def check_splits(splits: Sequence[str]) -> None:
     problems = Problems()
     for split in splits:
         if split not in PARTS:

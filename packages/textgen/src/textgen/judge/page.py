@@ -29,21 +29,26 @@ def judgement_sections(judgement: Mapping[str, Any], suffix: str = "") -> list[S
             judgement_text(judgement),
             table=judgement_table(judgement["figures"]),
         ),
-        Section(f"Continuations{suffix}", texts=side_by_side(judgement), folded=False),
+        Section(
+            f"Continuations{suffix}",
+            texts=side_by_side(judgement, {name: name for name in judgement["figures"]}),
+        ),
     ]
 
 
-def side_by_side(judgement: Mapping[str, Any]) -> SideBySide:
-    """The true continuation and the models', below each prompt."""
-    prompts = judgement["prompts"][:_SHOWN]
-    names = list(judgement["figures"])
+def side_by_side(judgement: Mapping[str, Any], names: Mapping[str, str]) -> SideBySide:
+    """Texts below each prompt, in columns.
+
+    Args:
+        names: the set of texts that each column shows, by the column's title.
+    """
     return SideBySide(
-        names,
+        list(names),
         [
-            (one["prompt"], [one["texts"][name].strip("\n") for name in names])
-            for one in prompts
+            (one["prompt"], [one["texts"][name].strip("\n") for name in names.values()])
+            for one in judgement["prompts"][:_SHOWN]
         ],
-    )  # fmt: skip
+    )
 
 
 def judgement_text(judgement: Mapping[str, Any]) -> str:

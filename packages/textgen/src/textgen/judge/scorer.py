@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from textgen.blocks import IGNORE
-from textgen.causal_lm import device_of
-from textgen.language_model import LanguageModel
+from textgen.language_model import LanguageModel, device_of
 from textgen.open_model import OpenedModel
 
 __all__ = ["Scored", "score_text", "windows"]

@@ -7,15 +7,23 @@ from typing import Any, NamedTuple
 
 from hvdcore.report import Table
 
-__all__ = ["FIGURES", "judgement_table"]
+__all__ = ["FIGURES", "Shown", "judgement_table"]
 
 
 class Shown(NamedTuple):
-    """How one figure is told: its title, its number form, and where a reader wants it."""
+    """How one figure is told: its title and its number form."""
 
     name: str
     title: str
     form: str
+
+    def cell(self, figures: Mapping[str, Mapping[str, Any]], *, interval: bool = False) -> str:
+        """The figure as text, - where there is none."""
+        figure = figures.get(self.name)
+        if figure is None or figure["value"] is None:
+            return "-"
+        value, low, high = (self.form.format(figure[end]) for end in ("value", "low", "high"))
+        return f"{value} [{low}, {high}]" if interval else value
 
 
 FIGURES = (
@@ -46,16 +54,9 @@ def judgement_table(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Tabl
         [
             [
                 shown.title,
-                *(_cell(figures.get(shown.name), shown.form) for figures in rows.values()),
+                *(shown.cell(figures, interval=True) for figures in rows.values()),
             ]
             for shown in FIGURES
             if any(shown.name in figures for figures in rows.values())
         ],
     )
-
-
-def _cell(figure: Mapping[str, Any] | None, form: str) -> str:
-    if figure is None or figure["value"] is None:
-        return "-"
-    value, *ends = (form.format(figure[name]) for name in ("value", "low", "high"))
-    return f"{value} [{ends[0]}, {ends[1]}]"
