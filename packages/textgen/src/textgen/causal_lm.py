@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from textgen.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from textgen.lora import LoraAdapter
 
 __all__ = ["CausalLM", "CausalLMConfig", "new_cache"]
 
@@ -28,6 +31,10 @@ class CausalLMConfig:
     context_length: int
     """The most tokens that it can attend to."""
     num_parameters: int
+    lora: dict[str, Any] | None = None
+    """Rank, alpha and targets of its adapters, if it has some."""
+    frozen_sha256: str | None = None
+    """Hash of the weights beside the adapters, which a checkpoint does not hold."""
 
 
 class CausalLM(LanguageModel):
@@ -37,9 +44,13 @@ class CausalLM(LanguageModel):
 
     Args:
         hf: a `PreTrainedModel` with a language modelling head, its weights in place.
+
+    Attributes:
+        adapter: its LoRA adapters, if `add_lora` gave it some; the rest is then frozen.
     """
 
     config: CausalLMConfig
+    adapter: LoraAdapter | None = None
 
     def __init__(self, hf: Any) -> None:
         super().__init__()

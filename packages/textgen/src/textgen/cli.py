@@ -70,6 +70,9 @@ def train(
     test_fraction: options.TestFraction = None,
     text_column: options.TextColumn = None,
     init_from: options.InitFrom = None,
+    lora_rank: options.LoraRank = None,
+    lora_alpha: options.LoraAlpha = None,
+    lora_targets: options.LoraTargets = None,
     optimizer: options.Optimizer = None,
     learning_rate_schedule: options.Schedule = None,
     warmup_steps: options.WarmupSteps = None,
@@ -257,11 +260,11 @@ def compare(
 
 @app.command()
 @exit_on_user_error
-def export(run_dir: options.RunArgument, to: options.To, output_dir: shared.OutputDir) -> None:
+def export(model: options.ModelArgument, to: options.To, output_dir: shared.OutputDir) -> None:
     """Write the model in a form that other software loads."""
     from textgen.export import export as write
 
-    typer.echo(write(run_dir, to, output_dir))
+    typer.echo(write(model, to, output_dir))
 
 
 @app.command()

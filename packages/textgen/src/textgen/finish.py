@@ -11,14 +11,18 @@ import numpy.typing as npt
 from hvdcore.checkpoint import best, load
 from hvdcore.logs import get_logger
 from hvdcore.metrics import max_over_ranks
+from hvdcore.run_dir import RunDir
 from hvdcore.torch import allreduce_sum, any_rank, broadcast_object, check_same_weights
 from textgen.blocks import TokenBlocks
+from textgen.causal_lm import CausalLM
 from textgen.checkpoints import restore_weights
 from textgen.evaluate import Score, evaluate
 from textgen.generate import generate
+from textgen.model import Transformer
 from textgen.record import Record
 from textgen.report import write_report
-from textgen.saved_model import save_model
+from textgen.save_causal_lm import save_causal_lm
+from textgen.saved_model import replace_folder, save_model
 from textgen.training import Training
 
 logger = get_logger(__name__)
@@ -34,12 +38,13 @@ def finish(training: Training, record: Record) -> None:
     if training.world.is_root:
         if scores["test"] is not None:
             record.evaluation(training, "test", scores["test"])
-        save_model(run.model, training.model, training.corpus.tokenizer)
+        save(training, run)
         report = {
             "schema": 1,
             "package": "textgen",
-            "model": training.config.model,
+            "model": training.model_name,
             "num_parameters": training.model.num_parameters,
+            "num_trainable_parameters": training.model.num_trainable_parameters,
             "size": training.world.size,
             "global_batch_size": training.config.global_batch_size,
             "seed": training.config.seed,
@@ -56,6 +61,18 @@ def finish(training: Training, record: Record) -> None:
         write_report([run.path], run.report_html)
         logger.info("report: %s", run.report_html)
     any_rank(False)
+
+
+def save(training: Training, run: RunDir) -> None:
+    """Write the run's ``model/``, and the LoRA adapters by themselves into ``adapter/``."""
+    model, tokenizer = training.model, training.corpus.tokenizer
+    if isinstance(model, Transformer):
+        save_model(run.model, model, tokenizer)
+        return
+    assert isinstance(model, CausalLM)
+    save_causal_lm(run.model, model, tokenizer)
+    if model.adapter is not None:
+        replace_folder(run.path / "adapter", model.adapter.save)
 
 
 def take_best_weights(training: Training, record: Record) -> int:

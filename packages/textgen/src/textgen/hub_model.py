@@ -75,24 +75,24 @@ def find_model(hub_id: str, cache: Path) -> HubModel:
         about = HfApi().model_info(hub_id, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except GatedRepoError as error:
         raise UserError(
-            f"model: {hub_id}: the hub asks for a login ({first_line(error)}); run hf auth login, "
+            f"{hub_id}: the hub asks for a login ({first_line(error)}); run hf auth login, "
             "or give a path"
         ) from error
     except RepositoryNotFoundError as error:
         raise UserError(
-            f"model: no run or folder {hub_id!r}, and no public model of that name on the hub; "
+            f"{hub_id}: no run or folder of that name, and no public model on the hub; "
             "give a run, a folder with a model, or a hub id"
         ) from error
     except Exception as error:  # every layer of the client has its own
         fetched = _fetched_before(hub_id, cache)
         if fetched is None:
             raise UserError(
-                f"model: no run or folder {hub_id!r}, and the hub cannot be reached "
+                f"{hub_id}: no run or folder of that name, and the hub cannot be reached "
                 f"({first_line(error)}); try again, or give a path"
             ) from error
         return fetched
     names = {sibling.rfilename for sibling in about.siblings or ()}
-    check_files(iter(names), f"model: {hub_id} on the hub")
+    check_files(iter(names), f"{hub_id} on the hub")
     weights = (
         {WEIGHTS}
         if WEIGHTS in names
@@ -166,7 +166,7 @@ def _fetch_file(model: HubModel, name: str) -> None:
 
 def _no_file(model: HubModel, name: str, reason: str) -> UserError:
     return UserError(
-        f"model: {model.hub_id}: the hub did not give {name} ({reason}); try again, or fetch it by "
+        f"{model.hub_id}: the hub did not give {name} ({reason}); try again, or fetch it by "
         "other means and give its path"
     )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from hvdcore.errors import UserError
 from hvdcore.hub import first_line
 from hvdcore.json_files import read_json_object
 from textgen.causal_lm import CausalLM
+from textgen.quiet import quiet_transformers
 
 __all__ = ["check_files", "load_causal_lm"]
 
@@ -94,7 +93,7 @@ def _from_pretrained(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with quiet_transformers(), torch.random.fork_rng(devices=[]):
             model, info = AutoModelForCausalLM.from_pretrained(
                 folder,
                 trust_remote_code=False,
@@ -115,17 +114,3 @@ def _from_pretrained(folder: Path) -> Any:
             "of one model"
         )
     return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' bars and warnings: what they tell is checked and said in one line."""
-    from transformers.utils import logging as theirs
-
-    before = theirs.get_verbosity()
-    theirs.set_verbosity(logging.CRITICAL)
-    theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        theirs.set_verbosity(before)

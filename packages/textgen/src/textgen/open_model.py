@@ -29,6 +29,7 @@ __all__ = [
     "OpenedModel",
     "find_place",
     "load_place",
+    "look_for_model",
     "open_model",
     "open_model_on_all_ranks",
     "place_on_all_ranks",
@@ -90,6 +91,16 @@ def find_place(name: str | Path) -> ModelPlace:
     return found if isinstance(found, ModelPlace) else _fetch(found)
 
 
+def look_for_model(name: str | Path) -> None:
+    """Look whether `name` may be a model, without asking the hub.
+
+    Raises:
+        UserError: it is a path, and no run or model is there.
+    """
+    if _is_path(name):
+        _on_disk(Path(name))
+
+
 def place_on_all_ranks(name: str | Path, world: World) -> ModelPlace:
     """As `find_place`: rank 0 asks the hub, one rank of each host fetches. Every rank must call."""
     from hvdcore.torch import any_rank, broadcast_object
@@ -132,11 +143,13 @@ def load_place(
 
 
 def _look_for(name: str | Path) -> ModelPlace | HubModel:
+    return _on_disk(Path(name)) if _is_path(name) else find_model(str(name), default_cache_dir())
+
+
+def _is_path(name: str | Path) -> bool:
     text, path = str(name), Path(name).expanduser()
-    looks_like_path = path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1
-    if path.exists() or looks_like_path:
-        return _on_disk(path)
-    return find_model(text, default_cache_dir())
+    looks_like_one = path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1
+    return looks_like_one or path.exists()
 
 
 def _on_disk(path: Path) -> ModelPlace:
