@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hvdcore.report import Section, Table, write_page
+from hvdcore.report import Section, SideBySide, Table, write_page
 from hvdcore.run_pages import Column
 from textgen.judge.figures import HUMAN
 from textgen.judge.page import judgement_text, side_by_side
@@ -32,12 +32,13 @@ def set_name(label: str, decoding: str) -> str:
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> Table:
-    """A row for each model and one for the human text; the text judged is of the last decoding."""
-    figures, decoding = comparison["figures"], comparison["decodings"][-1]
+    """What each model scores and costs, and its text judged, written by the last decoding, below
+    the human text."""
+    models, decoding = comparison["models"], comparison["decodings"][-1]
     judged = [shown for shown in FIGURES if shown.name in JUDGED]
-    rows = {HUMAN: ({}, figures[HUMAN])} | {
-        label: (model, figures[set_name(label, decoding)])
-        for label, model in comparison["models"].items()
+    rows = {
+        label: (models.get(label, {}), figures)
+        for label, figures in _columns(comparison, decoding).items()
     }
     return Table(
         ["model", *(column.title for column in COLUMNS), *(shown.title for shown in judged)],
@@ -45,9 +46,9 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
             [
                 label,
                 *(column.cell(model) for column in COLUMNS),
-                *(shown.cell(found) for shown in judged),
+                *(shown.cell(figures) for shown in judged),
             ]
-            for label, (model, found) in rows.items()
+            for label, (model, figures) in rows.items()
         ],
     )
 
@@ -60,17 +61,17 @@ def write_comparison_page(path: Path, comparison: Mapping[str, Any], figure: Pat
     """
     *others, main = comparison["decodings"]
     sections = [
-        Section("Models", _text(comparison), table=comparison_table(comparison)),
+        Section("Models", _text(comparison), table=_model_table(comparison)),
         Section("Quality against cost", figure=figure),
         Section(
             f"Judgement of the text, {main}",
             judgement_text(comparison),
-            table=judgement_table(_columns(comparison, main, comparison["figures"])),
+            table=judgement_table(_columns(comparison, main)),
         ),
         Section(f"Continuations, {main}", texts=_texts(comparison, main)),
     ]
     for decoding in others:
-        table = judgement_table(_columns(comparison, decoding, comparison["figures"]))
+        table = judgement_table(_columns(comparison, decoding))
         texts = _texts(comparison, decoding)
         sections.append(Section(f"The same by {decoding}", table=table, texts=texts, folded=True))
     title = "textgen: " + " against ".join(comparison["models"])
@@ -79,14 +80,24 @@ def write_comparison_page(path: Path, comparison: Mapping[str, Any], figure: Pat
     )
 
 
-def _texts(comparison: Mapping[str, Any], decoding: str) -> Any:
-    names = {HUMAN: HUMAN} | {label: set_name(label, decoding) for label in comparison["models"]}
-    return side_by_side(comparison, names)
+def _model_table(comparison: Mapping[str, Any]) -> Table:
+    return Table(
+        ["model", *(column.title for column in COLUMNS)],
+        [
+            [label, *(column.cell(model) for column in COLUMNS)]
+            for label, model in comparison["models"].items()
+        ],
+    )
 
 
-def _columns(
-    comparison: Mapping[str, Any], decoding: str, figures: Mapping[str, Any]
-) -> dict[str, Any]:
+def _texts(comparison: Mapping[str, Any], decoding: str) -> SideBySide:
+    names = {label: set_name(label, decoding) for label in comparison["models"]}
+    return side_by_side(comparison, {HUMAN: HUMAN} | names)
+
+
+def _columns(comparison: Mapping[str, Any], decoding: str) -> dict[str, Any]:
+    """The figures of the human text, and of each model's by its label."""
+    figures = comparison["figures"]
     return {HUMAN: figures[HUMAN]} | {
         label: figures[set_name(label, decoding)] for label in comparison["models"]
     }
@@ -98,6 +109,5 @@ def _text(comparison: Mapping[str, Any]) -> str:
         "word (ppl) can be compared across tokenizers, perplexity by token only between models of "
         "one tokenizer; lower is better. Each model has its own context, in its own tokens. "
         "Seconds and tokens a second are of a run's own training, on the ranks it had; what came "
-        "before a fine-tuning, and the training of others' models, is not in them. "
-        f"The text judged in the last columns is written by {comparison['decodings'][-1]}."
+        "before a fine-tuning, and the training of others' models, is not in them."
     )

@@ -49,13 +49,19 @@ def estimate(
     value. For a mean that changes nothing; what counts different things (distinct-n, MAUVE) is
     lower in a resample because the same text stands in it twice, and the shift takes that out.
 
+    Resamples for which there is no such figure (not a number) are left out.
+
     Args:
         samples: from `resamples`.
         bounds: what the figure can be at all; the interval is cut there.
     """
     value = statistic(np.arange(samples.shape[1]))
     found = np.array([statistic(sample) for sample in samples])
+    found = found[~np.isnan(found)]
+    if np.isnan(value) or not len(found):
+        return Figure(np.nan, np.nan, np.nan)
     tail = (1 - _LEVEL) / 2
     low, high = np.quantile(found, [tail, 1 - tail]) + (value - found.mean())
-    # Sums of floats may miss a bound by a rounding.
-    return Figure(*np.clip([value, low, high], *bounds).tolist())
+    # A few prompts may leave the value outside, sums of floats miss a bound by a rounding.
+    ends = [value, min(low, value), max(high, value)]
+    return Figure(*np.clip(ends, *bounds).tolist())

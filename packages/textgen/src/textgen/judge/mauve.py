@@ -55,17 +55,18 @@ def mauve_of_histograms(p: Array, q: Array) -> float:
 def divergence_curve(p: Array, q: Array) -> Array:
     """exp(-c KL(q, r)), exp(-c KL(p, r)) for mixtures r = w p + (1 - w) q: [points, 2], the first
     column increasing from 0 to 1 and the second falling to 0 (paper, equation 1)."""
-    weights = np.linspace(1e-6, 1 - 1e-6, _POINTS)
-    mixtures = [w * p + (1 - w) * q for w in weights]
-    points = [(_kl(q, r), _kl(p, r)) for r in mixtures]
-    curve = np.exp(-SCALING * np.array([(np.inf, 0.0), *points[::-1], (0.0, np.inf)]))
+    weights = np.linspace(1 - 1e-6, 1e-6, _POINTS)[:, None]
+    mixtures = weights * p + (1 - weights) * q
+    divergences = np.stack([_kl(q, mixtures), _kl(p, mixtures)], axis=1)
+    curve = np.exp(-SCALING * np.array([(np.inf, 0.0), *divergences, (0.0, np.inf)]))
     return curve[np.argsort(curve[:, 0], kind="stable")]
 
 
-def _kl(p: Array, q: Array) -> float:
-    """Divergence in nats; q is positive wherever p is."""
+def _kl(p: Array, mixtures: Array) -> Array:
+    """Divergence of p [clusters] from each mixture [points, clusters], in nats."""
     inside = p > 0
-    return float((p[inside] * np.log(p[inside] / q[inside])).sum())
+    found: Array = (p[inside] * np.log(p[inside] / mixtures[:, inside])).sum(axis=1)
+    return found
 
 
 def _clusters(features: Array, num_prompts: int, seed: int) -> tuple[npt.NDArray[np.int64], int]:
@@ -78,6 +79,8 @@ def _clusters(features: Array, num_prompts: int, seed: int) -> tuple[npt.NDArray
     unit = normalize(features)
     wanted = max(2, round(num_prompts / _TEXTS_A_CLUSTER))
     count = min(wanted, len(np.unique(unit, axis=0)))
+    if count == 1:
+        return np.zeros(len(features), dtype=np.int64), 1
     reduced = PCA(n_components=_KEPT_VARIANCE, svd_solver="full").fit_transform(unit)
     labels = KMeans(count, n_init=5, random_state=seed % 2**32).fit_predict(reduced)
     return labels.astype(np.int64), count

@@ -42,7 +42,9 @@ class Bleu:
     def __call__(self, chosen: Chosen) -> float:
         """0 to 100."""
         counts = [int(count) for count in self._counts[chosen].sum(axis=0)]
-        score = self._metric.compute_bleu(counts[:4], counts[4:8], counts[8], counts[9])
+        score = self._metric.compute_bleu(
+            counts[:4], counts[4:8], counts[8], counts[9], smooth_method=self._metric.smooth_method
+        )
         return float(score.score)
 
 

@@ -45,7 +45,7 @@ def side_by_side(judgement: Mapping[str, Any], names: Mapping[str, str]) -> Side
     return SideBySide(
         list(names),
         [
-            (one["prompt"], [one["texts"][name].strip("\n") for name in names.values()])
+            (one["prompt"], [one["texts"][name].strip() for name in names.values()])
             for one in judgement["prompts"][:_SHOWN]
         ],
     )
