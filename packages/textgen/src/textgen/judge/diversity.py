@@ -54,7 +54,10 @@ def repetition(texts: Sequence[str], n: int = 4) -> npt.NDArray[np.float64]:
 
 def self_bleu(texts: Sequence[str]) -> npt.NDArray[np.float64]:
     """Self-BLEU of each text, [num_prompts], 0 to 100: its sentence BLEU with all the others as
-    references (Zhu et al. 2018), so high means that the texts are alike. Needs two texts."""
+    references (Zhu et al. 2018). High means that the texts are alike.
+
+    Needs two texts; the time grows with the square of their number.
+    """
     from sacrebleu.metrics import BLEU
 
     metric = BLEU(effective_order=True)

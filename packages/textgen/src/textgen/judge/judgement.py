@@ -26,27 +26,23 @@ def judge_texts(
     seed: int,
     world: World,
 ) -> dict[str, dict[str, Any]]:
-    """The figures of each set of texts, the human one first, on rank 0; elsewhere none.
-
-    Every rank must call, with all texts.
+    """The figures of each set of texts, the human one first. Every rank must call, with all
+    texts; all get the same.
 
     Args:
         scorer: the fixed model that judges.
         texts: [num_prompts] of each set, by name.
     """
     sets = {HUMAN: [prompt.human for prompt in prompts], **texts}
+    names = list(sets)
     scored = _score(scorer, prompts, sets, world)
-    if not world.is_root:
-        return {}
-    return {
-        name: {
-            figure: value.to_json()
-            for figure, value in figures_of(
-                part, sets[HUMAN], scored[name], scored[HUMAN], seed
-            ).items()
-        }
-        for name, part in sets.items()
-    }
+
+    def work(piece: int) -> list[dict[str, Any]]:
+        name = names[piece]
+        figures = figures_of(sets[name], sets[HUMAN], scored[name], scored[HUMAN], seed)
+        return [{figure: value.to_json() for figure, value in figures.items()}]
+
+    return dict(zip(names, shared_work(world, len(names), work, "figures"), strict=True))
 
 
 def _score(

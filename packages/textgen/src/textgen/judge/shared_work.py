@@ -33,7 +33,7 @@ def shared_work(
     """
     own = eval_range(count, world.rank, world.size)
     done: list[T] = []
-    with Progress(len(own), "batches", world.is_root, description=description) as progress:
+    with Progress(len(own), "pieces", world.is_root, description=description) as progress:
         for piece in own:
             beat("evaluate")
             done += work(piece)
