@@ -11,7 +11,7 @@ from textgen.cli import app
 from textgen.config import TrainConfig
 from textgen.testing import train, write_book
 
-VERBS = ("train", "prepare", "evaluate", "generate", "export", "report", "models")
+VERBS = ("train", "prepare", "evaluate", "generate", "compare", "export", "report", "models")
 LAUNCH_FLAGS = {"--output-dir", "--np", "--hosts", "--resume", "--config", "--stall-timeout"}
 
 

@@ -14,6 +14,7 @@ from textgen import options
 
 if TYPE_CHECKING:
     from textgen.config import TrainConfig
+    from textgen.judge.config import JudgeConfig
 
 app = typer.Typer(
     name="textgen",
@@ -24,6 +25,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+SCORE_FIELDS = (
+    "data", "context_length", "val_fraction", "test_fraction", "text_column", "eval_batch_size",
+)  # fmt: skip
+"""Fields of the configuration that a model is scored by."""
 
 
 def main() -> None:
@@ -63,6 +70,9 @@ def train(
     test_fraction: options.TestFraction = None,
     text_column: options.TextColumn = None,
     init_from: options.InitFrom = None,
+    lora_rank: options.LoraRank = None,
+    lora_alpha: options.LoraAlpha = None,
+    lora_targets: options.LoraTargets = None,
     optimizer: options.Optimizer = None,
     learning_rate_schedule: options.Schedule = None,
     warmup_steps: options.WarmupSteps = None,
@@ -138,28 +148,49 @@ def prepare(
 @app.command()
 @exit_on_user_error
 def evaluate(
-    run_dir: options.RunArgument,
+    model: options.ModelArgument,
     data: shared.Data = None,
     np: shared.Np = None,
     hosts: shared.Hosts = None,
     stall_timeout: shared.StallTimeout = None,
     split: options.Splits = None,
+    context_length: options.WindowLength = None,
+    stride: options.Stride = None,
+    val_fraction: options.ValFraction = None,
+    test_fraction: options.TestFraction = None,
     text_column: options.TextColumn = None,
+    eval_batch_size: options.EvalBatchSize = None,
+    generation: options.Generation = False,
+    num_prompts: options.NumPrompts = 64,
+    prompt_words: options.PromptWords = 32,
+    continuation_words: options.ContinuationWords = 64,
+    decoding: options.Decodings = None,
+    scorer: options.Scorer = None,
+    seed: options.JudgeSeed = 0,
 ) -> None:
-    """Score a trained model exactly: loss, perplexity, bits per byte."""
+    """Score a model exactly: loss, perplexity by token and by word, bits per byte. With
+    --generation, judge what it writes."""
+    given = {**locals()}
+    flags = {name: given[name] for name in SCORE_FIELDS}
+
+    def judging() -> JudgeConfig | None:
+        from textgen.judge.config import JudgeConfig
+
+        asked = (num_prompts, prompt_words, continuation_words, decoding, seed)
+        return JudgeConfig.of(*asked) if generation else None
 
     def work() -> int:
-        from textgen.score import score_run
+        from textgen.score import score_model
 
-        return score_run(run_dir, data, text_column, split or ["val", "test"])
+        return score_model(model, split or ["val", "test"], stride, flags, judging(), scorer)
 
-    run(work, np, hosts, stall_timeout)
+    run(work, np, hosts, stall_timeout, check=judging)
 
 
 @app.command()
 @exit_on_user_error
 def generate(
-    run_dir: options.RunArgument,
+    model: options.ModelArgument,
     np: shared.Np = None,
     hosts: shared.Hosts = None,
     stall_timeout: shared.StallTimeout = None,
@@ -174,26 +205,66 @@ def generate(
     greedy: options.Greedy = False,
     seed: options.SamplingSeed = 0,
 ) -> None:
-    """Let a trained model go on from a prompt, or write from an empty page."""
+    """Let a model go on from a prompt, or write from an empty page."""
     settings = {**locals()}
-    for name in ("run_dir", "np", "hosts", "stall_timeout"):
+    for name in ("model", "np", "hosts", "stall_timeout"):
         del settings[name]
 
     def work() -> int:
         from textgen.generate import generate_command
 
-        return generate_command(run_dir, **settings)
+        return generate_command(model, **settings)
 
     run(work, np, hosts, stall_timeout)
 
 
 @app.command()
 @exit_on_user_error
-def export(run_dir: options.RunArgument, to: options.To, output_dir: shared.OutputDir) -> None:
+def compare(
+    models: options.Models,
+    data: shared.Data = None,
+    output_dir: shared.OutputDir = None,
+    np: shared.Np = None,
+    hosts: shared.Hosts = None,
+    stall_timeout: shared.StallTimeout = None,
+    split: options.HeldOut = "test",
+    context_length: options.WindowLength = None,
+    stride: options.Stride = None,
+    val_fraction: options.ValFraction = None,
+    test_fraction: options.TestFraction = None,
+    text_column: options.TextColumn = None,
+    eval_batch_size: options.EvalBatchSize = None,
+    num_prompts: options.NumPrompts = 64,
+    prompt_words: options.PromptWords = 32,
+    continuation_words: options.ContinuationWords = 64,
+    decoding: options.Decodings = None,
+    scorer: options.Scorer = None,
+    seed: options.JudgeSeed = 0,
+) -> None:
+    """Put several models side by side on the same held-out books, trained here or elsewhere."""
+    given = {**locals()}
+    flags = {name: given[name] for name in SCORE_FIELDS}
+
+    def judging() -> JudgeConfig:
+        from textgen.judge.config import JudgeConfig
+
+        return JudgeConfig.of(num_prompts, prompt_words, continuation_words, decoding, seed)
+
+    def work() -> int:
+        from textgen.compare.command import compare_models
+
+        return compare_models(models, output_dir, split, stride, flags, judging(), scorer)
+
+    run(work, np, hosts, stall_timeout, check=judging)
+
+
+@app.command()
+@exit_on_user_error
+def export(model: options.ModelArgument, to: options.To, output_dir: shared.OutputDir) -> None:
     """Write the model in a form that other software loads."""
     from textgen.export import export as write
 
-    typer.echo(write(run_dir, to, output_dir))
+    typer.echo(write(model, to, output_dir))
 
 
 @app.command()

@@ -9,7 +9,12 @@ import typer
 
 from hvdcore.options import REAL, WHOLE
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="A run directory, a folder with a model, or a hub id such as gpt2."
+    ),
+]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run directory or more.")]
 
 TextColumn = Annotated[
@@ -40,10 +45,29 @@ ValFraction = Annotated[float | None, typer.Option(**REAL, help="Share of the te
 TestFraction = Annotated[float | None, typer.Option(**REAL, help="Share of the text in test.")]
 InitFrom = Annotated[
     str | None,
-    typer.Option(metavar="RUN|PATH", help="Start from the weights of a run or a saved model."),
+    typer.Option(
+        metavar="RUN|PATH|HUB_ID",
+        help="Start from the weights and the tokenizer of a run, a saved model or the hub's.",
+    ),
+]
+LoraRank = Annotated[
+    int | None,
+    typer.Option(**WHOLE, help="Train adapters of this rank (LoRA) in place of all weights."),
+]
+LoraAlpha = Annotated[
+    float | None, typer.Option(**REAL, help="Scale of the adapters. Default: twice the rank.")
+]
+LoraTargets = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,...", help="Linear maps that get adapters. Default: all."),
 ]
 Optimizer = Annotated[
-    str | None, typer.Option(metavar="muon|adamw", help="How the weights are updated.")
+    str | None,
+    typer.Option(
+        metavar="muon|adamw",
+        help="How the weights are updated. Default: muon; to fine-tune a model of transformers "
+        "adamw, at a rate of 5e-5 (2e-4 with LoRA).",
+    ),
 ]
 Schedule = Annotated[
     str | None,
@@ -93,6 +117,22 @@ Prompt = Annotated[
 PromptFile = Annotated[
     Path | None, typer.Option(help="File with one prompt a line.", metavar="FILE")
 ]
+WindowLength = Annotated[
+    int | None,
+    typer.Option(
+        "--context-length",
+        **WHOLE,
+        help="Tokens in a window. Default: as trained; for other models, up to 1024.",
+    ),
+]
+Stride = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Tokens that a window moves by; only what is new in it is scored. Default: its "
+        "length, so that windows do not overlap.",
+    ),
+]
 Splits = Annotated[
     list[str] | None,
     typer.Option(
@@ -112,3 +152,37 @@ RepetitionPenalty = Annotated[
 Greedy = Annotated[bool, typer.Option("--greedy", help="Always the most probable token.")]
 SamplingSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the sampling.")]
 To = Annotated[str, typer.Option(metavar="hf", help="Form: hf, for plain transformers.")]
+
+Generation = Annotated[
+    bool, typer.Option("--generation", help="Also judge what the model writes from prompts.")
+]
+NumPrompts = Annotated[
+    int, typer.Option(help="Prompts cut from the held-out books, two or more.", metavar="N")
+]
+PromptWords = Annotated[int, typer.Option(help="Words of each prompt.", metavar="N")]
+ContinuationWords = Annotated[
+    int, typer.Option(help="Words that are judged of each text.", metavar="N")
+]
+Decodings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--decoding",
+        metavar="greedy|temperature=T|top-k=K|top-p=P",
+        help="How text is written; repeatable. Default: greedy, temperature=0.8, top-k=50, "
+        "top-p=0.95.",
+    ),
+]
+Scorer = Annotated[
+    str | None,
+    typer.Option(metavar="RUN|MODEL", help="Model that judges. Default: the model itself."),
+]
+JudgeSeed = Annotated[
+    int, typer.Option("--seed", min=0, help="Seed of prompts, sampling and intervals.")
+]
+Models = Annotated[
+    list[str],
+    typer.Argument(metavar="MODEL...", help="Runs, folders with a model, or hub ids."),
+]
+HeldOut = Annotated[
+    str, typer.Option("--split", metavar="val|test", help="Part that models are compared on.")
+]

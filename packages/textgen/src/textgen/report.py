@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore import run_pages
+from hvdcore.json_files import read_json_object
 from hvdcore.report import Section, write_page
 from hvdcore.run_pages import (
     Column,
@@ -18,6 +19,7 @@ from hvdcore.run_pages import (
     score_table,
     software,
 )
+from textgen.judge.page import FILE, judgement_sections
 
 __all__ = ["report_runs", "write_report"]
 
@@ -68,6 +70,7 @@ def write_report(paths: Sequence[Path], page: Path) -> None:
         Section("Scores", _SCORES_TEXT, table=score_table(found.reports, SCORES)),
         Section("Runs" if len(paths) > 1 else "Run", table=run_table(found.reports, COLUMNS)),
         *_samples(found.reports),
+        *_judgements(found),
         Section("Curves", figures=draw_figures(found, FIGURES)),
         *configurations(found),
     ]
@@ -87,6 +90,17 @@ def _samples(reports: dict[str, dict[str, Any]]) -> list[Section]:
     return [
         Section(f"What {label} writes" if len(reports) > 1 else "What it writes", verbatim=text)
         for label, text in told.items()
+    ]
+
+
+def _judgements(runs: Runs) -> list[Section]:
+    """Of the runs that `textgen evaluate --generation` was called for."""
+    found = {label: run.path / FILE for label, run in runs.runs.items()}
+    return [
+        section
+        for label, path in found.items()
+        if path.is_file()
+        for section in judgement_sections(read_json_object(path), runs.suffix(label))
     ]
 
 

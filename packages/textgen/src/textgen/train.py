@@ -21,9 +21,11 @@ from hvdcore.torch import broadcast_object
 from textgen.checkpoints import identity, restore, write_checkpoint
 from textgen.config import TrainConfig
 from textgen.finish import finish, sample_text, score_part
+from textgen.language_model import rows_at_once
 from textgen.open_corpus import data_config, open_corpus_on_all_ranks, summary
 from textgen.places import check_places
 from textgen.record import Record
+from textgen.starting_model import starting_place, starting_tokenizer
 from textgen.training import Training, build_training, num_train_blocks, train_blocks
 
 logger = get_logger(__name__)
@@ -47,9 +49,11 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
     # Each rank's clock would name another default.
     output_dir = Path(broadcast_object(str(output_dir)))
     setup_logging(world, output_dir)
-    corpus = open_corpus_on_all_ranks(data_config(config, config.context_length), world)
+    place = starting_place(config, world)
+    tokenizer = starting_tokenizer(config, place)
+    corpus = open_corpus_on_all_ranks(data_config(config, config.context_length, tokenizer), world)
     logger.info("%s", summary(corpus))
-    training = build_training(config, corpus, world)
+    training = build_training(config, corpus, world, place)
     # Not before: until here a signal may end the process at once, and hours of reading with it.
     with StopFlag() as stop:
         run, checkpoint = start_run(
@@ -148,7 +152,8 @@ def update(
     """
     config, optimizer = training.config, training.optimizer
     num_tokens = num_samples * config.context_length
-    micro = config.per_rank_batch_size or max(1, len(tokens))
+    wanted = config.per_rank_batch_size or max(1, len(tokens))
+    micro = rows_at_once(training.model, config.context_length, wanted)
     waited = hvdcore.torch.communication_seconds()
     optimizer.scale_learning_rate(training.learning_rate_fraction())
     optimizer.zero_grad()

@@ -37,8 +37,20 @@ class Table:
 
 
 @dataclass(frozen=True)
+class SideBySide:
+    """Texts in columns, to be read beside each other.
+
+    ``passages`` are (lead, texts): what stands above the texts, and one text for each of
+    ``header``. Line breaks in them are kept.
+    """
+
+    header: Sequence[str]
+    passages: Sequence[tuple[str, Sequence[str]]]
+
+
+@dataclass(frozen=True)
 class Section:
-    """A part of the page, in the order: table, text, figures, verbatim text.
+    """A part of the page, in the order: table, text, figures, verbatim text, texts side by side.
 
     ``figure`` and the first of ``figures`` take the page's width, the others stand two in a row.
     ``folded`` shows the title alone until it is clicked.
@@ -51,6 +63,7 @@ class Section:
     verbatim: str = ""
     figures: Sequence[Path] = ()
     folded: bool = False
+    texts: SideBySide | None = None
 
     @property
     def all_figures(self) -> list[Path]:

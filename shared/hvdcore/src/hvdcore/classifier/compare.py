@@ -13,7 +13,9 @@ from hvdcore.classifier.words import Words
 from hvdcore.config import dump_json, load_config
 from hvdcore.errors import Problems
 from hvdcore.launch import launch
+from hvdcore.report import Table
 from hvdcore.run_dir import RunDir, default_run_dir
+from hvdcore.show_table import print_table
 
 __all__ = ["compare_command"]
 
@@ -61,7 +63,8 @@ def compare_command(
         if code:
             return code
         trials.append(Trial.of(RunDir.open(path)))
-    print("\n".join(" ".join(row) for row in _aligned(comparison_table(trials, words))))
+    header, *rows = comparison_table(trials, words)
+    print_table(Table(header, rows))
     print(write_comparison(folder, trials, words))
     return 0
 
@@ -89,12 +92,3 @@ def _parsed(models: str, sizes: str, known: Sequence[str]) -> tuple[list[str], l
         problems.add("models", f"nothing to compare; give --models {','.join(known[:2])} --np 1,2")
     problems.raise_if_any()
     return list(dict.fromkeys(names)), list(dict.fromkeys(map(int, numbers)))
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Names to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        [cell.rjust(width + 1) if i else cell.ljust(width) for i, (cell, width) in enumerate(pairs)]
-        for pairs in (zip(row, widths, strict=True) for row in rows)
-    ]

@@ -1,0 +1,1 @@
+"""Judging what a model writes: prompts from held-out books, continuations, and their figures."""

@@ -1,0 +1,36 @@
+"""Tables in a pipe are whole, however wide; texts on a page are escaped and beside each other."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+from hvdcore.report import Section, SideBySide, Table, write_page
+from hvdcore.show_table import print_table
+
+
+def test_a_table_in_a_pipe_is_whole() -> None:
+    stream = io.StringIO()
+    names = [f"column {number}" for number in range(30)]
+    print_table(Table(["name", *names], [["[b]a[/b]", *map(str, range(30))]]), stream=stream)
+    header, row = stream.getvalue().splitlines()
+    assert header.split("  ")[0].strip() == "name"
+    assert "column 29" in header
+    assert row.split() == ["[b]a[/b]", *map(str, range(30))]  # no markup is read
+
+
+def test_numbers_stand_right_and_names_left() -> None:
+    stream = io.StringIO()
+    print_table(Table(["name", "n"], [["a", "5"], ["long", "123"]]), title="Two", stream=stream)
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    assert lines == ["Two", "name    n", "a       5", "long  123"]
+
+
+def test_texts_stand_side_by_side(tmp_path: Path) -> None:
+    texts = SideBySide(["human", "model"], [("Once <upon>", ["a time", "a <b>\ncat"])])
+    write_page(tmp_path / "page.html", "Texts", [Section("Continuations", texts=texts)])
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    cells = re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", page, re.DOTALL)
+    assert cells == ["human", "model", "Once &lt;upon&gt;", "a time", "a &lt;b&gt;\ncat"]
+    assert 'class="lead" colspan="2"' in page
