@@ -12,15 +12,15 @@ import torch
 import hvdcore.torch
 from hvdcore.heartbeat import beat
 from hvdcore.logs import get_logger, setup_logging
-from hvdcore.record import StepTimes
 from hvdcore.run_dir import default_run_dir
 from hvdcore.sharding import Indices, TrainStep, train_steps
 from hvdcore.start_run import start_run
 from hvdcore.stop import StopFlag
-from hvdcore.torch import broadcast_object
+from hvdcore.torch import StepClock, broadcast_object, peak_flops
 from textgen.checkpoints import identity, restore, write_checkpoint
 from textgen.config import TrainConfig
 from textgen.finish import finish, sample_text, score_part
+from textgen.flops import Utilization, train_flops_per_token
 from textgen.open_corpus import data_config, open_corpus_on_all_ranks, summary
 from textgen.places import check_places
 from textgen.record import Record
@@ -58,7 +58,8 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
         )  # fmt: skip
         if checkpoint is not None:
             restore(training, checkpoint)
-        with Record.of(training, run, checkpoint and checkpoint.step) as record:
+        step = checkpoint and checkpoint.step
+        with Record.of(training, run, step, utilization(training)) as record:
             if fit(training, record, stop):
                 return stop.exit_code
             finish(training, record)
@@ -80,10 +81,11 @@ def fit(training: Training, record: Record, stop: StopFlag) -> bool:
         if training.step == training.total_steps:
             break
         began, learning_rate = perf_counter(), training.learning_rate()
+        clock = StepClock(training.optimizer)
         tokens, targets = fetch(training, batch.epoch, batch.indices)
-        fetched = perf_counter()
-        outcome, waited = update(training, tokens, targets, batch.num_samples, stop.requested)
-        times = StepTimes(fetched - began, waited, perf_counter() - began)
+        clock.fetched()
+        outcome = update(training, tokens, targets, batch.num_samples, stop.requested)
+        times = clock.times()
         num_tokens = batch.num_samples * config.context_length
         training.step, training.position = training.step + 1, batch.position
         record.step(
@@ -133,7 +135,7 @@ def validate(training: Training, record: Record) -> bool:
 
 def update(
     training: Training, tokens: torch.Tensor, targets: torch.Tensor, num_samples: int, stop: bool
-) -> tuple[hvdcore.torch.StepOutcome, float]:
+) -> hvdcore.torch.StepOutcome:
     """One optimizer step on this rank's share of the global batch.
 
     Losses are summed and divided by the global number of tokens, so gradients add up over ranks
@@ -144,12 +146,11 @@ def update(
         num_samples: sequences of the global batch, over all ranks.
 
     Returns:
-        What all ranks agreed on, and the seconds this one waited for the others.
+        What all ranks agreed on.
     """
     config, optimizer = training.config, training.optimizer
     num_tokens = num_samples * config.context_length
     micro = config.per_rank_batch_size or max(1, len(tokens))
-    waited = hvdcore.torch.communication_seconds()
     optimizer.scale_learning_rate(training.learning_rate_fraction())
     optimizer.zero_grad()
     loss_sum = 0.0
@@ -163,8 +164,7 @@ def update(
             )
         (loss / num_tokens).backward()
         loss_sum += loss.item()
-    outcome = optimizer.step(sums=(loss_sum,), stop=stop)
-    return outcome, hvdcore.torch.communication_seconds() - waited
+    return optimizer.step(sums=(loss_sum,), stop=stop)
 
 
 def fetch(training: Training, epoch: int, indices: Indices) -> tuple[torch.Tensor, torch.Tensor]:
@@ -177,11 +177,22 @@ def fetch(training: Training, epoch: int, indices: Indices) -> tuple[torch.Tenso
 
 
 def precision(training: Training) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 matrix products where asked for or where the GPU has them; float32 elsewhere."""
+    """The matrix products within it are of ``product_dtype``."""
+    if product_dtype(training) == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(training.device.type, dtype=torch.bfloat16)
+
+
+def product_dtype(training: Training) -> torch.dtype:
+    """bfloat16 where asked for or where the GPU has it; float32 elsewhere."""
     wanted = training.config.dtype
     if wanted == "auto":
         cuda = training.device.type == "cuda" and torch.cuda.is_bf16_supported()
         wanted = "bfloat16" if cuda else "float32"
-    if wanted == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(training.device.type, dtype=torch.bfloat16)
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def utilization(training: Training) -> Utilization:
+    """What the speed is measured against. Every rank must call."""
+    flops = train_flops_per_token(training.model.config, training.config.context_length)
+    return Utilization(flops, peak_flops(training.device, product_dtype(training)))

@@ -16,12 +16,16 @@ from hvdcore.torch.collectives import (
 from hvdcore.torch.cost import elementwise_cost, newton_schulz_cost
 from hvdcore.torch.engine import init, shutdown
 from hvdcore.torch.gather import gather_objects
+from hvdcore.torch.hardware import PeakFlops, peak_flops, peak_memory_bytes
 from hvdcore.torch.optimizer_state import SavedState
 from hvdcore.torch.sharded import ShardedOptimizer, StepOutcome
+from hvdcore.torch.step_clock import StepClock
 
 __all__ = [
+    "PeakFlops",
     "SavedState",
     "ShardedOptimizer",
+    "StepClock",
     "StepOutcome",
     "allreduce_sum",
     "any_rank",
@@ -33,6 +37,8 @@ __all__ = [
     "gather_objects",
     "init",
     "newton_schulz_cost",
+    "peak_flops",
+    "peak_memory_bytes",
     "shutdown",
     "weights_sha256",
 ]
