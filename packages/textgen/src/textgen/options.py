@@ -86,6 +86,9 @@ LogEvery = Annotated[
 SampleTokens = Annotated[
     int | None, typer.Option(**WHOLE, help="Tokens of sample text at each evaluation.")
 ]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Trace a few steps of each rank into the run's profile/.")
+]
 Prompt = Annotated[
     list[str] | None,
     typer.Option("--prompt", help="Text to go on from; repeatable. '-' reads standard input."),

@@ -16,7 +16,7 @@ from hvdcore.run_dir import default_run_dir
 from hvdcore.sharding import Indices, TrainStep, train_steps
 from hvdcore.start_run import start_run
 from hvdcore.stop import StopFlag
-from hvdcore.torch import StepClock, broadcast_object, peak_flops
+from hvdcore.torch import StepClock, StepProfile, broadcast_object, peak_flops
 from textgen.checkpoints import identity, restore, write_checkpoint
 from textgen.config import TrainConfig
 from textgen.finish import finish, sample_text, score_part
@@ -29,17 +29,18 @@ from textgen.training import Training, build_training, num_train_blocks, train_b
 logger = get_logger(__name__)
 
 
-def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
+def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bool = False) -> int:
     """Train as configured; every rank calls this, under any launcher or none.
 
     Args:
         output_dir: the run directory; None takes ``runs/textgen/<time>``.
         resume: ``never``, ``auto`` or the path of a checkpoint or a run.
+        profile: trace a few steps into the run's ``profile/``.
 
     Returns:
         The exit code: 0, or 128 + the signal that asked to stop, after saving a checkpoint.
     """
-    world = hvdcore.torch.init()
+    world = hvdcore.torch.init(timeline=profile)
     setup_logging(world, None)
     output_dir = output_dir or default_run_dir("textgen")
     if world.is_root:
@@ -60,13 +61,17 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
             restore(training, checkpoint)
         step = checkpoint and checkpoint.step
         with Record.of(training, run, step, utilization(training)) as record:
-            if fit(training, record, stop):
+            with StepProfile(
+                run.profile if profile else None, world, training.total_steps - training.step
+            ) as steps:
+                stopped = fit(training, record, stop, steps)
+            if stopped:
                 return stop.exit_code
             finish(training, record)
     return 0
 
 
-def fit(training: Training, record: Record, stop: StopFlag) -> bool:
+def fit(training: Training, record: Record, stop: StopFlag, profile: StepProfile) -> bool:
     """Make the steps that are left; evaluate, checkpoint and log on the way.
 
     Returns:
@@ -96,6 +101,7 @@ def fit(training: Training, record: Record, stop: StopFlag) -> bool:
             num_tokens=num_tokens,
             times=times,
         )
+        profile.step()
         done = training.step == training.total_steps
         improved = False
         if done or training.step % eval_every == 0:

@@ -18,6 +18,7 @@ from hvdcore.torch.engine import init, shutdown
 from hvdcore.torch.gather import gather_objects
 from hvdcore.torch.hardware import PeakFlops, peak_flops, peak_memory_bytes
 from hvdcore.torch.optimizer_state import SavedState
+from hvdcore.torch.profile import StepProfile
 from hvdcore.torch.sharded import ShardedOptimizer, StepOutcome
 from hvdcore.torch.step_clock import StepClock
 
@@ -27,6 +28,7 @@ __all__ = [
     "ShardedOptimizer",
     "StepClock",
     "StepOutcome",
+    "StepProfile",
     "allreduce_sum",
     "any_rank",
     "broadcast_object",
