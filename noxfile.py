@@ -41,7 +41,7 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
         "shared/hvdcore",
         ["./shared/hvdcore[tune]", TORCH, TENSORFLOW, "hypothesis", "scikit-learn"],
     ),
-    "textgen": ("packages/textgen", ["./packages/textgen[tune]", "hypothesis"]),
+    "textgen": ("packages/textgen", ["./packages/textgen[tune,lora]", "hypothesis"]),
     "image_cls": (
         "packages/image_cls",
         ["./packages/image_cls[tune]", "scikit-learn", "nbclient", "ipykernel"],

@@ -10,6 +10,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hvdcore.torch import PeakFlops
+from textgen.causal_lm import CausalLM
+from textgen.count_flops import counted_flops_per_token, train_flops
 from textgen.flops import Utilization, forward_flops_per_token, train_flops_per_token
 from textgen.model import ModelConfig, Transformer
 
@@ -49,6 +51,26 @@ def test_flops_are_those_that_run(config: ModelConfig) -> None:
     assert forward.get_total_flops() == 3 * 8 * products
     assert backward.get_total_flops() == 2 * 3 * 8 * products
     assert train_flops_per_token(config, 8) == 3 * (products + taps)
+
+
+def test_the_counted_flops_are_those_of_the_closed_form() -> None:
+    assert counted_flops_per_token(Transformer(ATTENTION), 8) == 30912
+    longer = replace(ATTENTION, context_length=300)
+    assert counted_flops_per_token(Transformer(longer), 300) == train_flops_per_token(longer, 300)
+
+
+def test_the_flops_of_gpt2_by_hand() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=50, n_positions=64, n_embd=16, n_layer=2, n_head=4)
+    model = CausalLM(GPT2LMHeadModel(config))
+    layer = 2 * (4 * 16 * 16 + 2 * 4 * 16 * 16) + 2 * 2 * 64 * 16
+    assert train_flops(model, 64) == 3 * (2 * layer + 2 * 16 * 50)
+    # Frozen weights need no gradients of their own: a third of their products is spared, and with
+    # all but the last norm frozen there is nothing on the way back but the logits.
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("ln_f" in name)
+    assert train_flops(model, 64) == 2 * layer + 2 * 2 * 16 * 50
 
 
 def test_utilization_by_hand() -> None:

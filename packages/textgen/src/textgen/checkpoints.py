@@ -20,6 +20,7 @@ from hvdcore.sharding import Position
 from hvdcore.torch import any_rank
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from hvdcore.run_dir import RunDir
@@ -75,7 +76,7 @@ def restore_weights(training: Training, checkpoint: Checkpoint) -> None:
     """The model's weights alone."""
     weights = load_file(checkpoint.file(MODEL))
     with torch.no_grad():
-        for name, parameter in training.model.named_parameters():
+        for name, parameter in _trained(training):
             parameter.copy_(weights[name])
 
 
@@ -87,13 +88,15 @@ def identity(training: Training) -> dict[str, Any]:
         "corpus": training.corpus.path.name,
         "global_batch_size": config.global_batch_size,
         "seed": config.seed,
-        "optimizer": config.optimizer,
+        "optimizer": training.settings.name,
     }
 
 
 def _weights(training: Training) -> dict[str, torch.Tensor]:
     # Each on its own: parameters are views of one buffer, and tied ones are one tensor.
-    return {
-        name: parameter.detach().cpu().clone()
-        for name, parameter in training.model.named_parameters()
-    }
+    return {name: parameter.detach().cpu().clone() for name, parameter in _trained(training)}
+
+
+def _trained(training: Training) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """What training changes: frozen weights come from where the run started."""
+    return (pair for pair in training.model.named_parameters() if pair[1].requires_grad)

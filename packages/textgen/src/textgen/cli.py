@@ -63,6 +63,9 @@ def train(
     test_fraction: options.TestFraction = None,
     text_column: options.TextColumn = None,
     init_from: options.InitFrom = None,
+    lora_rank: options.LoraRank = None,
+    lora_alpha: options.LoraAlpha = None,
+    lora_targets: options.LoraTargets = None,
     optimizer: options.Optimizer = None,
     learning_rate_schedule: options.Schedule = None,
     warmup_steps: options.WarmupSteps = None,
@@ -139,20 +142,28 @@ def prepare(
 @app.command()
 @exit_on_user_error
 def evaluate(
-    run_dir: options.RunArgument,
+    model: options.ModelArgument,
     data: shared.Data = None,
     np: shared.Np = None,
     hosts: shared.Hosts = None,
     stall_timeout: shared.StallTimeout = None,
     split: options.Splits = None,
+    context_length: options.WindowLength = None,
+    stride: options.Stride = None,
+    val_fraction: options.ValFraction = None,
+    test_fraction: options.TestFraction = None,
     text_column: options.TextColumn = None,
+    eval_batch_size: options.EvalBatchSize = None,
 ) -> None:
-    """Score a trained model exactly: loss, perplexity, bits per byte."""
+    """Score a model exactly: loss, perplexity by token and by word, bits per byte."""
+    flags = {**locals()}
+    for name in ("model", "np", "hosts", "stall_timeout", "split", "stride"):
+        del flags[name]
 
     def work() -> int:
-        from textgen.score import score_run
+        from textgen.score import score_model
 
-        return score_run(run_dir, data, text_column, split or ["val", "test"])
+        return score_model(model, split or ["val", "test"], stride, flags)
 
     run(work, np, hosts, stall_timeout)
 
@@ -160,7 +171,7 @@ def evaluate(
 @app.command()
 @exit_on_user_error
 def generate(
-    run_dir: options.RunArgument,
+    model: options.ModelArgument,
     np: shared.Np = None,
     hosts: shared.Hosts = None,
     stall_timeout: shared.StallTimeout = None,
@@ -175,26 +186,26 @@ def generate(
     greedy: options.Greedy = False,
     seed: options.SamplingSeed = 0,
 ) -> None:
-    """Let a trained model go on from a prompt, or write from an empty page."""
+    """Let a model go on from a prompt, or write from an empty page."""
     settings = {**locals()}
-    for name in ("run_dir", "np", "hosts", "stall_timeout"):
+    for name in ("model", "np", "hosts", "stall_timeout"):
         del settings[name]
 
     def work() -> int:
         from textgen.generate import generate_command
 
-        return generate_command(run_dir, **settings)
+        return generate_command(model, **settings)
 
     run(work, np, hosts, stall_timeout)
 
 
 @app.command()
 @exit_on_user_error
-def export(run_dir: options.RunArgument, to: options.To, output_dir: shared.OutputDir) -> None:
+def export(model: options.ModelArgument, to: options.To, output_dir: shared.OutputDir) -> None:
     """Write the model in a form that other software loads."""
     from textgen.export import export as write
 
-    typer.echo(write(run_dir, to, output_dir))
+    typer.echo(write(model, to, output_dir))
 
 
 @app.command()

@@ -21,8 +21,9 @@ class DataFields(BaseModel):
     """``sample``, a file or folder of books, or a hub id."""
     text_column: str = "text"
     """Column that holds the text, for Parquet, JSONL and hub data sets."""
-    tokenizer: str = "bpe"
-    """``byte``, ``bpe`` (trained on the train part), a path, or a hub id."""
+    tokenizer: str | None = None
+    """``byte``, ``bpe`` (trained on the train part), a path, or a hub id. By default the one of
+    ``init_from``, or ``bpe``."""
     vocab_size: int = Field(1024, ge=257, le=1_000_000)
     """Number of tokens that ``bpe`` learns; the other tokenizers bring their own."""
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
@@ -49,16 +50,35 @@ class ModelFields(BaseModel):
     conv_kernel: int | None = Field(None, ge=1, le=64)
     """Tokens that a short convolution sees."""
     init_from: str | None = None
-    """A run, or a folder with a saved model, whose weights training starts from."""
+    """A run, a folder with a model, or a hub id, whose weights training starts from."""
+
+
+class LoraFields(BaseModel):
+    """Fine-tuning by adapters of low rank (Hu et al. 2021) in place of all weights."""
+
+    lora_rank: int | None = Field(None, ge=1)
+    """Rank of the adapters; by default there are none, and all weights are trained."""
+    lora_alpha: float | None = Field(None, gt=0.0)
+    """The adapters' product is multiplied by alpha / rank; by default alpha is twice the rank."""
+    lora_targets: str | None = None
+    """Names of the linear maps that get adapters, separated by commas; by default all of the
+    layers (``all-linear``)."""
+
+    @property
+    def lora_scale(self) -> float:
+        """Alpha, the default resolved."""
+        return self.lora_alpha or 2.0 * (self.lora_rank or 0)
 
 
 class OptimizerFields(BaseModel):
     """How the weights are updated."""
 
-    optimizer: Literal["muon", "adamw"] = "muon"
-    """``muon``: Muon for the matrices and AdamW for the rest. ``adamw``: AdamW for all."""
+    optimizer: Literal["muon", "adamw"] | None = None
+    """``muon``: Muon for the matrices and AdamW for the rest. ``adamw``: AdamW for all. By default
+    ``muon``; ``adamw`` where ``init_from`` is a model of transformers."""
     learning_rate: float | None = Field(None, gt=0.0)
-    """Peak rate of the matrices (muon) or of everything (adamw); the default is the optimizer's."""
+    """Peak rate of the matrices (muon) or of everything (adamw, and all fine-tuning of a model of
+    transformers). By default the optimizer's; 5e-5 in such fine-tuning, and 2e-4 with LoRA."""
     learning_rate_schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_steps: int | None = Field(None, ge=0)
     """Steps from zero to the peak rate; by default 2 % of the run."""
@@ -100,7 +120,7 @@ class RunFields(BaseModel):
     """Tokens of the text that is written to TensorBoard at every evaluation; 0 writes none."""
 
 
-class TrainConfig(DataFields, ModelFields, OptimizerFields, RunFields, Config):
+class TrainConfig(DataFields, ModelFields, LoraFields, OptimizerFields, RunFields, Config):
     """All of it, frozen; unknown fields are refused."""
 
     @field_validator("model")
@@ -109,6 +129,14 @@ class TrainConfig(DataFields, ModelFields, OptimizerFields, RunFields, Config):
         if name not in PRESETS:
             raise ValueError(f"give one of {', '.join(PRESETS)}")
         return name
+
+    @model_validator(mode="after")
+    def _lora_has_a_model(self) -> TrainConfig:
+        if self.lora_rank is None and (self.lora_alpha or self.lora_targets):
+            raise ValueError("lora_alpha and lora_targets need lora_rank; give --lora-rank too")
+        if self.lora_rank is not None and self.init_from is None:
+            raise ValueError("lora_rank needs a model to adapt; give --init-from too")
+        return self
 
     @model_validator(mode="after")
     def _splits_leave_something(self) -> TrainConfig:

@@ -19,7 +19,7 @@ from textgen.tokenizer import Tokenizer, load_tokenizer
 __all__ = ["META", "SCHEMA", "Corpus", "is_complete", "open_corpus"]
 
 META = "meta.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ class Corpus:
     def num_bytes(self) -> dict[str, int]:
         """UTF-8 bytes that the predicted tokens of each part stand for."""
         return {name: int(self.meta["parts"][name]["target_bytes"]) for name in PARTS}
+
+    @property
+    def num_words(self) -> dict[str, int]:
+        """Words in those bytes, as `textgen.words` counts them."""
+        return {name: int(self.meta["parts"][name]["target_words"]) for name in PARTS}
 
     def document_offsets(self, name: str) -> npt.NDArray[np.int64]:
         """Index of the first token of each document of a part, shape [documents]."""

@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from textgen.tokenizer import TokenIds, Tokenizer
+from textgen.words import count_words
 
 __all__ = ["Part", "Stretch", "encode_part"]
 
@@ -42,6 +43,7 @@ class Part:
         bytes: UTF-8 bytes of its text.
         target_bytes: the same, without what the very first token stands for (end-of-text stands
             for none): the bytes that are predicted.
+        target_words: words in those bytes (`textgen.words`).
         source_bits_per_byte: entropy of the choices that generated the text, where known: what a
             model that knew the generator would reach, or at most that (two series of choices may
             spell one text).
@@ -51,6 +53,7 @@ class Part:
     tokens: int
     bytes: int
     target_bytes: int
+    target_words: int
     source_bits_per_byte: float | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def encode_part(
     Args:
         on_bytes: told how many bytes of text have been encoded since the last call.
     """
-    num_bytes = first_token_bytes = 0
+    num_bytes = first_token_bytes = num_words = 0
     bits: float | None = 0.0
     with tokens_path.open("wb") as file:
         writer = _Writer(file, tokenizer, on_bytes)
@@ -77,6 +80,9 @@ def encode_part(
             text = stretch.text.decode("utf-8")
             if not num_bytes and not stretch.from_start:
                 first_token_bytes = tokenizer.first_token_bytes(text)
+                num_words += count_words(stretch.text[first_token_bytes:].decode("utf-8"))
+            else:
+                num_words += count_words(text)
             num_bytes += len(stretch.text)
             bits = None if bits is None or stretch.bits is None else bits + stretch.bits
             writer.add(text, stretch.from_start)
@@ -87,6 +93,7 @@ def encode_part(
         tokens=writer.tokens,
         bytes=num_bytes,
         target_bytes=num_bytes - first_token_bytes,
+        target_words=num_words,
         source_bits_per_byte=bits / num_bytes if bits and num_bytes else None,
     )
 

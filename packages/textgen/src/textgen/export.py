@@ -8,9 +8,12 @@ from pathlib import Path
 import torch
 
 from hvdcore.errors import UserError
+from textgen.causal_lm import CausalLM
 from textgen.hf_config import architecture_name
+from textgen.language_model import LanguageModel
 from textgen.model import Transformer
-from textgen.saved_model import load_model, model_folder, replace_folder
+from textgen.open_model import open_model
+from textgen.saved_model import replace_folder
 from textgen.tokenizer import Tokenizer
 
 __all__ = ["LOGITS_TOLERANCE", "check_hf", "export"]
@@ -22,15 +25,18 @@ PROBE_TEXT = "Der Zug hält um 7:45 Uhr.\n\n  “Naïve?” — she\u2019d said;
 FORMS = ("hf",)
 
 
-def export(run_dir: Path, to: str, output_dir: Path | None) -> str:
-    """Write the run's model to output_dir in the form `to`; return what was written, in a line.
+def export(name: Path, to: str, output_dir: Path | None) -> str:
+    """Write the model to output_dir in the form `to`; return what was written, in a line.
 
-    "hf": what plain transformers loads, as LlamaForCausalLM, Qwen3ForCausalLM or
+    "hf": what plain transformers loads, ours as LlamaForCausalLM, Qwen3ForCausalLM or
     Lfm2ForCausalLM, without remote code. Logits and token ids are compared with transformers'
     before the folder appears.
 
+    Args:
+        name: a run, a folder with a model, or a hub id.
+
     Raises:
-        UserError: an unknown form, no model in run_dir, or an output_dir that is in use.
+        UserError: an unknown form, no such model, or an output_dir that is in use.
     """
     if to not in FORMS:
         raise UserError(f"to: got {to!r}; give {' or '.join(FORMS)}")
@@ -38,23 +44,30 @@ def export(run_dir: Path, to: str, output_dir: Path | None) -> str:
         raise UserError("output_dir: not given; say where with --output-dir DIR")
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise UserError(f"output_dir: {output_dir} is not empty; give a new folder")
-    folder = model_folder(run_dir)
-    model, tokenizer = load_model(folder)
+    opened = open_model(name)
     checked: dict[str, float] = {}
 
     def write(target: Path) -> None:
-        for path in folder.iterdir():
+        for path in opened.place.folder.iterdir():
             if path.suffix in (".json", ".safetensors"):
                 shutil.copyfile(path, target / path.name)
-        checked["difference"] = check_hf(target, model, tokenizer)
+        opened.tokenizer.save(target)
+        checked["difference"] = check_hf(target, opened.model, opened.tokenizer)
 
     replace_folder(output_dir, write)
-    kind, difference = architecture_name(model.config), checked["difference"]
+    kind, difference = _architecture(opened.model), checked["difference"]
     return f"{output_dir}: {kind}, logits within {difference:.1e} of transformers', same token ids"
 
 
+def _architecture(model: LanguageModel) -> str:
+    if isinstance(model, Transformer):
+        return architecture_name(model.config)
+    assert isinstance(model, CausalLM)
+    return type(model.hf).__name__
+
+
 @torch.inference_mode()
-def check_hf(folder: Path, model: Transformer, tokenizer: Tokenizer) -> float:
+def check_hf(folder: Path, model: LanguageModel, tokenizer: Tokenizer) -> float:
     """Load the folder in plain transformers and compare; the largest difference of logits.
 
     Raises:

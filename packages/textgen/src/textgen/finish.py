@@ -11,14 +11,18 @@ import numpy.typing as npt
 from hvdcore.checkpoint import best, load
 from hvdcore.logs import get_logger
 from hvdcore.metrics import max_over_ranks
+from hvdcore.run_dir import RunDir
 from hvdcore.torch import allreduce_sum, any_rank, broadcast_object, check_same_weights
 from textgen.blocks import TokenBlocks
+from textgen.causal_lm import CausalLM
 from textgen.checkpoints import restore_weights
 from textgen.evaluate import Score, evaluate
 from textgen.generate import generate
+from textgen.model import Transformer
 from textgen.record import Record, peak_memory_mb
 from textgen.report import write_report
-from textgen.saved_model import save_model
+from textgen.save_causal_lm import save_causal_lm
+from textgen.saved_model import replace_folder, save_model
 from textgen.training import Training
 
 logger = get_logger(__name__)
@@ -36,12 +40,13 @@ def finish(training: Training, record: Record) -> None:
     if training.world.is_root:
         if scores["test"] is not None:
             record.evaluation(training, "test", scores["test"])
-        save_model(run.model, training.model, training.corpus.tokenizer)
+        save(training, run)
         report = {
             "schema": 1,
             "package": "textgen",
-            "model": training.config.model,
+            "model": training.model_name,
             "num_parameters": training.model.num_parameters,
+            "num_trainable_parameters": training.model.num_trainable_parameters,
             "size": training.world.size,
             "global_batch_size": training.config.global_batch_size,
             "seed": training.config.seed,
@@ -63,6 +68,18 @@ def finish(training: Training, record: Record) -> None:
     any_rank(False)
 
 
+def save(training: Training, run: RunDir) -> None:
+    """Write the run's ``model/``, and the LoRA adapters by themselves into ``adapter/``."""
+    model, tokenizer = training.model, training.corpus.tokenizer
+    if isinstance(model, Transformer):
+        save_model(run.model, model, tokenizer)
+        return
+    assert isinstance(model, CausalLM)
+    save_causal_lm(run.model, model, tokenizer)
+    if model.adapter is not None:
+        replace_folder(run.path / "adapter", model.adapter.save)
+
+
 def take_best_weights(training: Training, record: Record) -> int:
     """Load the checkpoint with the lowest val loss, if it is not the last; return its step."""
     found = best(record.run.checkpoints) if training.world.is_root else None
@@ -82,18 +99,20 @@ def score_part(training: Training, split: str) -> Score | None:
     None where the part is empty. Every rank must call.
     """
     part: TokenBlocks | Sampled | None = training.corpus.part(split)
-    num_bytes = training.corpus.num_bytes[split]
+    num_bytes, num_words = training.corpus.num_bytes[split], training.corpus.num_words[split]
     if part is None:
         return None
     if split == "train":
         part = Sampled.of(part, max(len(training.corpus.val), 1))
-        num_bytes = round(num_bytes * len(part) / len(part.blocks))
+        share = len(part) / len(part.blocks)
+        num_bytes, num_words = round(num_bytes * share), round(num_words * share)
     return evaluate(
         training.model,
         part,
         training.world,
         batch_size=training.config.eval_batch_size,
         num_bytes=num_bytes,
+        num_words=num_words,
         device=training.device,
     )
 
@@ -110,6 +129,10 @@ class Sampled:
         """``count`` of the blocks, or all if there are no more."""
         count = min(count, len(blocks))
         return cls(blocks, np.arange(count, dtype=np.int64) * len(blocks) // count)
+
+    @property
+    def context_length(self) -> int:
+        return self.blocks.context_length
 
     def __len__(self) -> int:
         return len(self.chosen)

@@ -11,6 +11,7 @@ from hvdcore.errors import UserError
 from hvdcore.sharding import eval_range
 from textgen.decode_weights import DecodeWeights
 from textgen.generate_tokens import generate_tokens
+from textgen.language_model import LanguageModel
 from textgen.model import Transformer
 from textgen.sampling import SamplingOptions
 from textgen.text_stream import TextStream
@@ -20,7 +21,7 @@ __all__ = ["generate", "generate_command", "generate_tokens", "read_prompts"]
 
 
 def generate(
-    model: Transformer,
+    model: LanguageModel,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     *,
@@ -58,7 +59,7 @@ def generate(
         for prompt in prompts
         for _ in range(num_samples)
     ]
-    weights = DecodeWeights(model)
+    weights = DecodeWeights(model) if isinstance(model, Transformer) else None
     texts: list[str] = []
     own = eval_range(len(rows), *share)
     for first in range(own.start, own.stop, batch_size):
@@ -81,7 +82,7 @@ def generate(
 
 
 def generate_command(
-    run_dir: Path,
+    model_name: Path,
     *,
     prompt: Sequence[str] | None = None,
     prompt_file: Path | None = None,
@@ -98,13 +99,13 @@ def generate_command(
     stdout: TextIO | None = None,
     stdin: TextIO | None = None,
 ) -> int:
-    """Print what a run's model writes after each prompt; return the exit code.
+    """Print what a model writes after each prompt; return the exit code.
 
     A single text appears as it is written. Several are printed when they are whole, each under a
     line that numbers prompt and sample. Every rank must call; the ranks share the texts out.
 
     Args:
-        run_dir: a run, or a folder with a saved model.
+        model_name: a run, a folder with a model, or a hub id.
         prompt, prompt_file: see `read_prompts`. The other arguments: see `generate`.
         device: where to compute; None is the GPU if there is one.
 
@@ -114,13 +115,13 @@ def generate_command(
     import torch
 
     from hvdcore.torch import gather_objects, init
-    from textgen.saved_model import load_model, model_folder
+    from textgen.open_model import open_model_on_all_ranks
 
     world = init()
     stdout = stdout or sys.stdout
     prompts = read_prompts(prompt, prompt_file, stdin or sys.stdin)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model, tokenizer = load_model(model_folder(run_dir), device)
+    opened = open_model_on_all_ranks(model_name, world, device)
     single = len(prompts) * num_samples == 1
 
     def show(number: int, text: str) -> None:
@@ -130,8 +131,9 @@ def generate_command(
     if single and world.is_root:
         stdout.write(prompts[0])
     texts = generate(
-        model, tokenizer, prompts, max_new_tokens=max_new_tokens, temperature=temperature,
-        top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty, greedy=greedy,
+        opened.model, opened.tokenizer, prompts, max_new_tokens=max_new_tokens,
+        temperature=temperature, top_k=top_k, top_p=top_p,
+        repetition_penalty=repetition_penalty, greedy=greedy,
         num_samples=num_samples, seed=seed, batch_size=batch_size,
         on_text=show if single else None, share=(world.rank, world.size),
     )  # fmt: skip

@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 
 from hvdcore.errors import UserError
+from textgen.causal_decode import CausalDecodeBatch
+from textgen.causal_lm import CausalLM
 from textgen.decode_batch import DecodeBatch
 from textgen.decode_weights import DecodeWeights
+from textgen.language_model import LanguageModel, device_of
 from textgen.model import Transformer
 from textgen.sampling import SamplingOptions, next_tokens, uniform_draws
 
@@ -17,7 +20,7 @@ __all__ = ["generate_tokens"]
 
 @torch.inference_mode()
 def generate_tokens(
-    model: Transformer,
+    model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
@@ -38,7 +41,7 @@ def generate_tokens(
         end_token: a row stops after it; None lets all rows reach max_new_tokens.
         on_token: called with (row, token) as each token is chosen.
         first_row: number of the first prompt's random stream, for prompts that come in parts.
-        weights: `DecodeWeights(model)`, to make them once for several calls.
+        weights: `DecodeWeights(model)` of a `Transformer`, to make them once for several calls.
 
     Raises:
         UserError: an empty prompt or a token that the model does not know.
@@ -48,7 +51,7 @@ def generate_tokens(
     written: list[list[int]] = [[] for _ in prompts]
     if not prompts or max_new_tokens < 1:
         return written
-    batch = DecodeBatch(model, prompts, max_new_tokens, weights)
+    batch = _batch(model, prompts, max_new_tokens, weights)
     chooser = _Chooser(model, prompts, options, max_new_tokens, first_row)
     alive = [True] * len(prompts)
     for step in range(max_new_tokens):
@@ -69,18 +72,30 @@ def generate_tokens(
     return written
 
 
+def _batch(
+    model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    weights: DecodeWeights | None,
+) -> DecodeBatch | CausalDecodeBatch:
+    if isinstance(model, CausalLM):
+        return CausalDecodeBatch(model, prompts)
+    assert isinstance(model, Transformer)
+    return DecodeBatch(model, prompts, max_new_tokens, weights)
+
+
 class _Chooser:
     """Picks the next token of each row, and remembers what a row has seen."""
 
     def __init__(
         self,
-        model: Transformer,
+        model: LanguageModel,
         prompts: Sequence[Sequence[int]],
         options: SamplingOptions,
         max_new_tokens: int,
         first_row: int,
     ) -> None:
-        device = model.model.cos.device
+        device = device_of(model)
         self._options = options
         self._seen: torch.Tensor | None = None
         if options.repetition_penalty != 1.0:

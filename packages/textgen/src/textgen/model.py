@@ -7,12 +7,10 @@ LFM2, which has names of its own: `textgen.hf_weights`.
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textgen.architecture import ModelConfig
+from textgen.language_model import LanguageModel
 from textgen.layers import Layer, RMSNorm, causal_mask, rotary_tables
 from textgen.token_cache import TokenCache
 
@@ -49,8 +47,10 @@ class Decoder(nn.Module):
         return normed
 
 
-class Transformer(nn.Module):
+class Transformer(LanguageModel):
     """A decoder-only language model, initialised from torch's global random state."""
+
+    config: ModelConfig
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -61,10 +61,9 @@ class Transformer(nn.Module):
             self.lm_head.weight = self.model.embed_tokens.weight
         self.reset_parameters()
 
-    @property
-    def num_parameters(self) -> int:
-        """Parameters, the embedding included, a tied matrix counted once."""
-        return sum(parameter.numel() for parameter in self.parameters())
+    def tables(self) -> tuple[nn.Module, ...]:
+        """The token embedding and the output projection."""
+        return self.model.embed_tokens, self.lm_head
 
     def reset_parameters(self) -> None:
         """Draw new weights: matrices N(0, 1 / fan_in), embeddings N(0, 0.02^2), convolutions
@@ -101,20 +100,3 @@ class Transformer(nn.Module):
         """
         logits: Tensor = self.lm_head(self.model(tokens, cache, start, mask))
         return logits
-
-    def loss(
-        self,
-        tokens: Tensor,
-        targets: Tensor,
-        reduction: Literal["sum", "mean", "none"] = "sum",
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """Negative log-likelihood in nats of targets [B, T] given tokens [B, T].
-
-        Targets of -100 count for nothing. 'none' gives [B * T]. Logits are divided by the
-        temperature; only at 1 is the loss that of the model as it is.
-        """
-        logits = self(tokens).flatten(0, 1).float()
-        if temperature != 1.0:
-            logits = logits / temperature
-        return F.cross_entropy(logits, targets.flatten(), reduction=reduction)

@@ -14,11 +14,17 @@ if TYPE_CHECKING:
     from textgen.config import DataFields
 
 
-def data_config(config: DataFields, context_length: int) -> DataConfig:
-    """The part of a configuration that decides what the tokens are."""
+def data_config(
+    config: DataFields, context_length: int, tokenizer: str | None = None
+) -> DataConfig:
+    """The part of a configuration that decides what the tokens are.
+
+    Args:
+        tokenizer: in place of the configuration's.
+    """
     return DataConfig(
         data=config.data,
-        tokenizer=config.tokenizer,
+        tokenizer=tokenizer or config.tokenizer or "bpe",
         vocab_size=config.vocab_size,
         context_length=context_length,
         val_fraction=config.val_fraction,

@@ -5,7 +5,7 @@ A group's learning rate is `initial_lr` times the schedule's fraction: `set_lear
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,12 @@ from textgen.muon import COEFFICIENTS, muon_updates
 
 ADAMW_LEARNING_RATE = 3e-3
 ADAMW_WEIGHT_DECAY = 0.1
+FINE_TUNING_LEARNING_RATE = 5e-5
+"""Of all weights of a pretrained model."""
+LORA_LEARNING_RATE = 2e-4
+
+OWN_TABLES = frozenset({"model.embed_tokens.weight", "lm_head.weight"})
+"""`Transformer.table_names`."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,9 @@ class OptimizerConfig:
     learning_rate: float = 0.012
     """Of matrices. Muon's update is scaled to the size of Adam's, so one rate serves both."""
     embedding_learning_rate: float = 0.01
-    """Of the token embedding and the output projection."""
+    """Of the tables: embeddings of tokens and positions, and the output projection."""
     norm_learning_rate: float = 0.01
-    """Of the norms' weights and the convolutions' taps."""
+    """Of the norms' weights, biases and the convolutions' taps."""
     weight_decay: float = 0.1
     """Decoupled, of matrices only; multiplied by the learning rate in force."""
     beta1: float = 0.9
@@ -54,42 +60,45 @@ class OptimizerConfig:
         return cls(name=name, **changes)
 
 
-def update_cost(config: OptimizerConfig) -> Callable[[str, Tensor], float]:
+def update_cost(
+    config: OptimizerConfig, tables: Collection[str] = OWN_TABLES
+) -> Callable[[str, Tensor], float]:
     """(name, parameter) -> what its update costs, in any unit, to share the work out by."""
     from hvdcore.torch.cost import elementwise_cost, newton_schulz_cost  # loads Horovod
 
     def cost(name: str, parameter: Tensor) -> float:
-        if config.name == "muon" and is_matrix(name, parameter):
+        if config.name == "muon" and is_matrix(name, parameter, tables):
             return newton_schulz_cost(parameter.shape, len(COEFFICIENTS))
         return elementwise_cost(parameter.shape)
 
     return cost
 
 
-def is_matrix(name: str, parameter: Tensor) -> bool:
+def is_matrix(name: str, parameter: Tensor, tables: Collection[str] = OWN_TABLES) -> bool:
     """Whether Muon suits it: a linear map inside the layers, not a table of token vectors."""
-    return parameter.ndim == 2 and not is_embedding(name)
-
-
-def is_embedding(name: str) -> bool:
-    return name.endswith(("embed_tokens.weight", "lm_head.weight"))
+    return parameter.ndim == 2 and name not in tables
 
 
 def build_optimizer(
-    named_parameters: Iterable[tuple[str, Tensor]], config: OptimizerConfig
+    named_parameters: Iterable[tuple[str, Tensor]],
+    config: OptimizerConfig,
+    tables: Collection[str] = OWN_TABLES,
 ) -> MuonAdamW:
     """An optimizer of these parameters, which may be any subset of a model's, or none.
 
     The groups are the same three for every subset: matrices, embeddings, norms.
+
+    Args:
+        tables: names of the model's tables (`LanguageModel.table_names`).
     """
     matrices: list[Tensor] = []
     embeddings: list[Tensor] = []
     norms: list[Tensor] = []
     for name, parameter in named_parameters:
-        if is_matrix(name, parameter):
+        if is_matrix(name, parameter, tables):
             matrices.append(parameter)
         else:
-            (embeddings if is_embedding(name) else norms).append(parameter)
+            (embeddings if name in tables else norms).append(parameter)
     algorithm = "muon" if config.name == "muon" else "adamw"
     decay = config.weight_decay
     groups = [

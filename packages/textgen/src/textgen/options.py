@@ -9,7 +9,12 @@ import typer
 
 from hvdcore.options import REAL, WHOLE
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="A run directory, a folder with a model, or a hub id such as gpt2."
+    ),
+]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run directory or more.")]
 
 TextColumn = Annotated[
@@ -40,10 +45,29 @@ ValFraction = Annotated[float | None, typer.Option(**REAL, help="Share of the te
 TestFraction = Annotated[float | None, typer.Option(**REAL, help="Share of the text in test.")]
 InitFrom = Annotated[
     str | None,
-    typer.Option(metavar="RUN|PATH", help="Start from the weights of a run or a saved model."),
+    typer.Option(
+        metavar="RUN|PATH|HUB_ID",
+        help="Start from the weights and the tokenizer of a run, a saved model or the hub's.",
+    ),
+]
+LoraRank = Annotated[
+    int | None,
+    typer.Option(**WHOLE, help="Train adapters of this rank (LoRA) in place of all weights."),
+]
+LoraAlpha = Annotated[
+    float | None, typer.Option(**REAL, help="Scale of the adapters. Default: twice the rank.")
+]
+LoraTargets = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,...", help="Linear maps that get adapters. Default: all."),
 ]
 Optimizer = Annotated[
-    str | None, typer.Option(metavar="muon|adamw", help="How the weights are updated.")
+    str | None,
+    typer.Option(
+        metavar="muon|adamw",
+        help="How the weights are updated. Default: muon; to fine-tune a model of transformers "
+        "adamw, at a rate of 5e-5 (2e-4 with LoRA).",
+    ),
 ]
 Schedule = Annotated[
     str | None,
@@ -95,6 +119,22 @@ Prompt = Annotated[
 ]
 PromptFile = Annotated[
     Path | None, typer.Option(help="File with one prompt a line.", metavar="FILE")
+]
+WindowLength = Annotated[
+    int | None,
+    typer.Option(
+        "--context-length",
+        **WHOLE,
+        help="Tokens in a window. Default: as trained; for other models, up to 1024.",
+    ),
+]
+Stride = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Tokens that a window moves by; only what is new in it is scored. Default: its "
+        "length, so that windows do not overlap.",
+    ),
 ]
 Splits = Annotated[
     list[str] | None,

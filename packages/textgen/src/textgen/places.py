@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hvdcore.errors import Problems, UserError
 from hvdcore.start_run import look_at_places
-from textgen.saved_model import model_folder
+from textgen.open_model import look_for_model
 
 if TYPE_CHECKING:
     from textgen.config import TrainConfig
@@ -24,7 +24,7 @@ def check_places(path: Path, config: TrainConfig, resume: str) -> None:
     look_at_places(path, resume, problems)
     if config.init_from is not None:
         try:
-            model_folder(config.init_from)
+            look_for_model(config.init_from)
         except UserError as error:
             problems.add("init_from", error.problems[0])
     problems.raise_if_any()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from hvdcore.errors import UserError
 from textgen.architecture import ModelConfig
+from textgen.gpt2 import GPT2_PRESETS, Gpt2Preset
 
 __all__ = ["PRESETS", "Preset", "preset"]
 
@@ -41,17 +42,18 @@ class Preset:
         return ModelConfig(vocab_size=vocab_size, **{**own, **wanted})
 
 
-PRESETS = {
+PRESETS: dict[str, Preset | Gpt2Preset] = {
     "char": Preset(6, 4, 4, 104, 272, context_length=64, rope_theta=1000.0, attention_every=3),
     "1m": Preset(4, 4, 2, 128, 384, context_length=128, rope_theta=1000.0),
     "10m": Preset(6, 6, 2, 384, 1024, context_length=256),
     "30m": Preset(8, 8, 4, 512, 1408, context_length=512),
     "gpt2-small": Preset(12, 12, 12, 768, 2048),
+    **GPT2_PRESETS,
 }
-"""By name. Their parameters, without the embeddings: 0.77, 0.79, 9.4, 23.6 and 85 million."""
+"""By name. Parameters of ours, without the embeddings: 0.77, 0.79, 9.4, 23.6 and 85 million."""
 
 
-def preset(name: str) -> Preset:
+def preset(name: str) -> Preset | Gpt2Preset:
     """The preset of that name.
 
     Raises:

@@ -16,7 +16,9 @@ def search_space(config: TrainConfig) -> dict[str, Dimension]:
         "weight_decay": Real(0.0, 0.3),
         "train_temperature": Real(0.8, 1.1),
     }
-    if config.optimizer == "muon":
+    if config.init_from is not None and config.optimizer != "muon":
+        return {**space, "learning_rate": Real(1e-5, 3e-3, log=True)}
+    if config.optimizer != "adamw":
         return {
             **space,
             "learning_rate": Real(0.004, 0.036, log=True),

@@ -19,11 +19,14 @@ from hvdcore.stop import StopFlag
 from hvdcore.torch import StepClock, StepProfile, broadcast_object, peak_flops
 from textgen.checkpoints import identity, restore, write_checkpoint
 from textgen.config import TrainConfig
+from textgen.count_flops import train_flops
 from textgen.finish import finish, sample_text, score_part
-from textgen.flops import Utilization, train_flops_per_token
+from textgen.flops import Utilization
+from textgen.language_model import rows_at_once
 from textgen.open_corpus import data_config, open_corpus_on_all_ranks, summary
 from textgen.places import check_places
 from textgen.record import Record
+from textgen.starting_model import starting_place, starting_tokenizer
 from textgen.training import Training, build_training, num_train_blocks, train_blocks
 
 logger = get_logger(__name__)
@@ -48,9 +51,11 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bo
     # Each rank's clock would name another default.
     output_dir = Path(broadcast_object(str(output_dir)))
     setup_logging(world, output_dir)
-    corpus = open_corpus_on_all_ranks(data_config(config, config.context_length), world)
+    place = starting_place(config, world)
+    tokenizer = starting_tokenizer(config, place)
+    corpus = open_corpus_on_all_ranks(data_config(config, config.context_length, tokenizer), world)
     logger.info("%s", summary(corpus))
-    training = build_training(config, corpus, world)
+    training = build_training(config, corpus, world, place)
     # Not before: until here a signal may end the process at once, and hours of reading with it.
     with StopFlag() as stop:
         run, checkpoint = start_run(
@@ -156,7 +161,8 @@ def update(
     """
     config, optimizer = training.config, training.optimizer
     num_tokens = num_samples * config.context_length
-    micro = config.per_rank_batch_size or max(1, len(tokens))
+    wanted = config.per_rank_batch_size or max(1, len(tokens))
+    micro = rows_at_once(training.model, config.context_length, wanted)
     optimizer.scale_learning_rate(training.learning_rate_fraction())
     optimizer.zero_grad()
     loss_sum = 0.0
@@ -200,5 +206,5 @@ def product_dtype(training: Training) -> torch.dtype:
 
 def utilization(training: Training) -> Utilization:
     """What the speed is measured against. Every rank must call."""
-    flops = train_flops_per_token(training.model.config, training.config.context_length)
+    flops = train_flops(training.model, training.config.context_length)
     return Utilization(flops, peak_flops(training.device, product_dtype(training)))

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from hvdcore.errors import UserError
 from hvdcore.schedule import check_schedule, learning_rate_at
 from hvdcore.sharding import Position, check_shardable, num_steps
 from hvdcore.torch import ShardedOptimizer, broadcast_parameters
-from textgen.architecture import ModelConfig
 from textgen.blocks import TokenBlocks, phase_of_epoch
-from textgen.memory import check_memory
-from textgen.model import Transformer
-from textgen.optimizers import OptimizerConfig, build_optimizer, update_cost
-from textgen.presets import preset
-from textgen.saved_model import load_model, model_folder
+from textgen.causal_lm import CausalLM
+from textgen.language_model import LanguageModel
+from textgen.optimizers import (
+    FINE_TUNING_LEARNING_RATE,
+    LORA_LEARNING_RATE,
+    OptimizerConfig,
+    build_optimizer,
+    update_cost,
+)
+from textgen.starting_model import starting_model
 
 if TYPE_CHECKING:
     from hvdcore.world import World
     from textgen.config import TrainConfig
+    from textgen.open_model import ModelPlace
     from textgen.prepare import Corpus
 
 
@@ -34,12 +37,13 @@ class Training:
     config: TrainConfig
     world: World
     corpus: Corpus
-    model: Transformer
+    model: LanguageModel
     optimizer: ShardedOptimizer
     device: torch.device
     total_steps: int
     position: Position
-    peak_learning_rate: float
+    settings: OptimizerConfig
+    model_name: str
     step: int = 0
     """Updates made."""
     seconds: float = 0.0
@@ -66,15 +70,20 @@ class Training:
 
     def learning_rate(self) -> float:
         """Of the matrices (muon) or of everything (adamw), for the update that comes next."""
-        return self.peak_learning_rate * self.learning_rate_fraction()
+        return self.settings.learning_rate * self.learning_rate_fraction()
 
     def every(self, steps: int | None) -> int:
         """``steps``, or a tenth of the run."""
         return steps or max(1, self.total_steps // 10)
 
 
-def build_training(config: TrainConfig, corpus: Corpus, world: World) -> Training:
+def build_training(
+    config: TrainConfig, corpus: Corpus, world: World, place: ModelPlace | None = None
+) -> Training:
     """Everything at step 0, the same on every rank. Every rank must call.
+
+    Args:
+        place: where the model of ``init_from`` lies.
 
     Raises:
         UserError: the model's shape, the batch or the schedule cannot be.
@@ -84,9 +93,11 @@ def build_training(config: TrainConfig, corpus: Corpus, world: World) -> Trainin
     )
     torch.manual_seed(config.seed)
     device = pick_device(world)
-    model = first_model(config, corpus, world).to(device)
+    model = starting_model(config, corpus.tokenizer, world, place).to(device)
     broadcast_parameters(model)
-    settings = optimizer_config(config)
+    adapted = place is not None and isinstance(model, CausalLM)
+    settings = optimizer_config(config, is_fine_tuning=adapted)
+    tables = model.table_names
     training = Training(
         config=config,
         world=world,
@@ -94,14 +105,15 @@ def build_training(config: TrainConfig, corpus: Corpus, world: World) -> Trainin
         model=model,
         optimizer=ShardedOptimizer(
             model,
-            lambda named: build_optimizer(named, settings),
+            lambda named: build_optimizer(named, settings, tables),
             clip_norm=config.clip_norm,
-            cost=update_cost(settings),
+            cost=update_cost(settings, tables),
         ),
         device=device,
         total_steps=total_steps(config, num_train_blocks(corpus)),
         position=Position(),
-        peak_learning_rate=settings.learning_rate,
+        settings=settings,
+        model_name=place.name if place is not None and adapted else config.model,
     )
     check_schedule(
         peak=settings.learning_rate,
@@ -110,26 +122,6 @@ def build_training(config: TrainConfig, corpus: Corpus, world: World) -> Trainin
         final_fraction=config.final_learning_rate_fraction,
     )
     return training
-
-
-def first_model(config: TrainConfig, corpus: Corpus, world: World) -> Transformer:
-    """The model at step 0: freshly drawn, or with the weights of ``init_from``.
-
-    Raises:
-        UserError: the shape cannot be or does not fit this machine, or ``init_from`` is no model
-            for this corpus.
-    """
-    if config.init_from is None:
-        shape = model_config(config, corpus.tokenizer.vocab_size)
-        check_memory(shape.num_parameters, world.local_size)
-        return Transformer(shape)
-    folder = model_folder(Path(config.init_from))
-    loaded, tokenizer = load_model(folder)
-    if tokenizer.sha256 != corpus.tokenizer.sha256:
-        raise UserError(f"init_from: its tokenizer is another; give --tokenizer {folder} as well")
-    model = Transformer(replace(loaded.config, context_length=config.context_length))
-    model.load_state_dict(loaded.state_dict())
-    return model
 
 
 def train_blocks(training: Training, epoch: int) -> TokenBlocks:
@@ -162,27 +154,13 @@ def total_steps(config: TrainConfig, num_blocks: int) -> int:
     return config.max_steps or config.epochs * per_epoch
 
 
-def model_config(config: TrainConfig, vocab_size: int) -> ModelConfig:
-    """The preset with what the configuration changes in it.
+def optimizer_config(config: TrainConfig, *, is_fine_tuning: bool = False) -> OptimizerConfig:
+    """The optimizer's settings, its own defaults where the configuration is silent.
 
-    Raises:
-        UserError: no such preset, or the changes do not make a model.
+    Args:
+        is_fine_tuning: of a model of transformers, which takes AdamW by default, and one gentle
+            rate for all its weights.
     """
-    return preset(config.model).config(
-        vocab_size,
-        context_length=config.context_length,
-        num_layers=config.num_layers,
-        num_heads=config.num_heads,
-        num_kv_heads=config.num_kv_heads,
-        embed_dim=config.embed_dim,
-        mlp_dim=config.mlp_dim,
-        attention_every=config.attention_every,
-        conv_kernel=config.conv_kernel,
-    )
-
-
-def optimizer_config(config: TrainConfig) -> OptimizerConfig:
-    """The optimizer's settings, its own defaults where the configuration is silent."""
     chosen = {
         name: value
         for name, value in (
@@ -192,7 +170,12 @@ def optimizer_config(config: TrainConfig) -> OptimizerConfig:
         )
         if value is not None
     }
-    return OptimizerConfig.of(config.optimizer, **chosen)
+    if is_fine_tuning:
+        gentle = LORA_LEARNING_RATE if config.lora_rank else FINE_TUNING_LEARNING_RATE
+        rate = chosen.setdefault("learning_rate", gentle)
+        chosen |= {"embedding_learning_rate": rate, "norm_learning_rate": rate}
+    default: Literal["muon", "adamw"] = "adamw" if is_fine_tuning else "muon"
+    return OptimizerConfig.of(config.optimizer or default, **chosen)
 
 
 def pick_device(world: World) -> torch.device:
