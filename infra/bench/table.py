@@ -20,6 +20,11 @@ IMAGES_AT_LEAST = {
     "weak_scaling_efficiency": ("one_rank", 0.95),
     "input_against_model": ("input", 5.0),
 }
+FINETUNE_AT_LEAST = {
+    "speed_against_trainer": ("trainer", 1.2),
+    "speed_against_trainer_our_environment": ("trainer_our_environment", None),
+}
+FINETUNE_MEMORY_AT_MOST = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ def table(results: dict[str, Any]) -> tuple[list[str], bool]:
         *_training(results.get("training", {})),
         *_generation(results.get("generation", [])),
         *_images(results.get("images", {})),
+        *_finetune(results.get("finetune", {})),
     ]
     return [str(row) for row in rows], all(row.met for row in rows)
 
@@ -93,3 +99,16 @@ def _images(found: dict[str, Any]) -> Iterator[Row]:
         remark = f"two ranks {milliseconds['two_ranks']:.1f} ms a step, "
         remark += f"{job.replace('_', ' ')} {milliseconds[job]:.1f} ms"
         yield Row(f"images: {name.replace('_', ' ')}", found[name], remark, at_least=at_least)
+
+
+def _finetune(found: dict[str, Any]) -> Iterator[Row]:
+    if not found:
+        return
+    milliseconds, memory = found["ms_a_step"], found["peak_memory_mb"]
+    for name, (job, at_least) in FINETUNE_AT_LEAST.items():
+        remark = f"two ranks {milliseconds['two_ranks']:.1f} ms a step, "
+        remark += f"{job.replace('_', ' ')} {milliseconds[job]:.1f} ms"
+        yield Row(f"finetune: {name.replace('_', ' ')}", found[name], remark, at_least=at_least)
+    remark = f"two ranks {memory['two_ranks']:.0f} MB at most, trainer {memory['trainer']:.0f} MB"
+    title, value = "finetune: peak memory against trainer", found["memory_against_trainer"]
+    yield Row(title, value, remark, at_most=FINETUNE_MEMORY_AT_MOST)

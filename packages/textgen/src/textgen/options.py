@@ -154,4 +154,7 @@ RepetitionPenalty = Annotated[
 ]
 Greedy = Annotated[bool, typer.Option("--greedy", help="Always the most probable token.")]
 SamplingSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the sampling.")]
-To = Annotated[str, typer.Option(metavar="hf", help="Form: hf, for plain transformers.")]
+To = Annotated[
+    str,
+    typer.Option(metavar="hf|onnx", help="Form: for plain transformers, or for ONNX Runtime."),
+]
