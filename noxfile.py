@@ -41,7 +41,7 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
         "shared/hvdcore",
         ["./shared/hvdcore[tune]", TORCH, TENSORFLOW, "hypothesis", "scikit-learn"],
     ),
-    "textgen": ("packages/textgen", ["./packages/textgen[tune,lora,mauve]", "hypothesis"]),
+    "textgen": ("packages/textgen", ["./packages/textgen[tune,lora,mauve,onnx]", "hypothesis"]),
     "image_cls": (
         "packages/image_cls",
         ["./packages/image_cls[tune]", "scikit-learn", "nbclient", "ipykernel"],
@@ -122,6 +122,7 @@ def bench(session: nox.Session) -> None:
     """Speed against peers, as ratios in one run."""
     for name in ("textgen", "image_cls", "news_cls"):
         install(session, name)
+    session.install("accelerate>=1.1")  # the Trainer that fine-tuning is compared with needs it
     session.run("python", "infra/bench/run.py", *session.posargs)
 
 

@@ -13,7 +13,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -97,14 +97,24 @@ class Jobs:
 
 def serve(burst: Callable[..., dict[str, Any]]) -> None:
     """In a job's process: answer each command with `burst(**command)` until the parent hangs up."""
+    for command, answer in commands():
+        answer(burst(**command))
+
+
+def commands() -> Iterator[tuple[dict[str, Any], Callable[[dict[str, Any]], None]]]:
+    """The same for a process whose loop is another's: each command, and what to answer it with."""
     host, _, port = os.environ[ADDRESS].rpartition(":")
     with (
         socket.create_connection((host, int(port))) as connection,
         connection.makefile("rw", encoding="utf-8") as lines,
     ):
         print(os.environ[JOB], file=lines, flush=True)
+
+        def answer(found: dict[str, Any]) -> None:
+            print(json.dumps(found), file=lines, flush=True)
+
         for command in lines:
-            print(json.dumps(burst(**json.loads(command))), file=lines, flush=True)
+            yield json.loads(command), answer
 
 
 def ranks(script: Path, size: int, *args: str) -> list[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import allreduce
+import finetune
 import generation
 import keras_jobs
 import training
@@ -25,8 +26,15 @@ from table import table
 
 from hvdcore.environment import cores_available
 
-ROUNDS = {"allreduce": 9, "training": 11, "generation": 5, "images": 9, "news": 9}
-QUICK_ROUNDS = {"allreduce": 3, "training": 3, "generation": 2, "images": 3, "news": 3}
+ROUNDS = {"allreduce": 9, "training": 11, "generation": 5, "images": 9, "news": 9, "finetune": 9}
+QUICK_ROUNDS = {
+    "allreduce": 3,
+    "training": 3,
+    "generation": 2,
+    "images": 3,
+    "news": 3,
+    "finetune": 3,
+}
 
 
 def generate(rounds: int) -> list[dict[str, Any]]:
@@ -40,6 +48,7 @@ PARTS = {
     "generation": generate,
     "images": partial(keras_jobs.measure, "images"),
     "news": partial(keras_jobs.measure, "news"),
+    "finetune": finetune.measure,
 }
 
 

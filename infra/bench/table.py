@@ -21,6 +21,11 @@ KERAS_AT_LEAST = {
     "weak_scaling_efficiency_large": ("two_ranks_large", "one_rank_large", 0.95),
     "input_against_model": ("two_ranks", "input", 5.0),
 }
+FINETUNE_AT_LEAST = {
+    "speed_against_trainer": ("trainer", 1.2),
+    "speed_against_trainer_our_environment": ("trainer_our_environment", None),
+}
+FINETUNE_MEMORY_AT_MOST = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ def table(results: dict[str, Any]) -> tuple[list[str], bool]:
         *_training(results.get("training", {})),
         *_generation(results.get("generation", [])),
         *(row for work in ("images", "news") for row in _keras(work, results.get(work, {}))),
+        *_finetune(results.get("finetune", {})),
     ]
     return [str(row) for row in rows], all(row.met for row in rows)
 
@@ -94,3 +100,16 @@ def _keras(work: str, found: dict[str, Any]) -> Iterator[Row]:
         remark = f"two ranks {milliseconds[ours]:.1f} ms a step, "
         remark += f"{other.replace('_', ' ')} {milliseconds[other]:.1f} ms"
         yield Row(f"{work}: {name.replace('_', ' ')}", found[name], remark, at_least=at_least)
+
+
+def _finetune(found: dict[str, Any]) -> Iterator[Row]:
+    if not found:
+        return
+    milliseconds, memory = found["ms_a_step"], found["peak_memory_mb"]
+    for name, (job, at_least) in FINETUNE_AT_LEAST.items():
+        remark = f"two ranks {milliseconds['two_ranks']:.1f} ms a step, "
+        remark += f"{job.replace('_', ' ')} {milliseconds[job]:.1f} ms"
+        yield Row(f"finetune: {name.replace('_', ' ')}", found[name], remark, at_least=at_least)
+    remark = f"two ranks {memory['two_ranks']:.0f} MB at most, trainer {memory['trainer']:.0f} MB"
+    title, value = "finetune: peak memory against trainer", found["memory_against_trainer"]
+    yield Row(title, value, remark, at_most=FINETUNE_MEMORY_AT_MOST)

@@ -18,7 +18,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Loads a module of the benchmark, which is a folder of scripts."""
     monkeypatch.syspath_prepend(str(BENCH))
     yield importlib.import_module
-    for name in ("allreduce", "images", "jobs", "table", "training"):
+    for name in ("allreduce", "finetune", "images", "jobs", "table", "training"):
         sys.modules.pop(name, None)
 
 
@@ -70,6 +70,33 @@ def test_image_ratios_are_medians_over_rounds(bench: Any) -> None:
     lines, all_met = bench("table").table({"images": {"ms_a_step": times, **found}})
     assert not all_met
     assert [("MISSED" in line) for line in lines] == [False, True, False, False]
+
+
+def test_finetuning_is_judged_by_speed_and_memory(bench: Any) -> None:
+    seconds = {
+        "two_ranks": [1.0, 1.0, 2.0],
+        "trainer": [1.1, 1.3, 9.0],
+        "trainer_our_environment": [1.0, 1.1, 2.4],
+    }
+    memory = {"two_ranks": 900.0, "trainer": 800.0, "trainer_our_environment": 850.0}
+    found = bench("finetune").ratios(seconds, memory)
+    assert found == pytest.approx(
+        {
+            "speed_against_trainer": 1.3,
+            "speed_against_trainer_our_environment": 1.1,
+            "memory_against_trainer": 1.125,
+        }
+    )
+    times = {"two_ranks": 1000.0, "trainer": 1300.0, "trainer_our_environment": 1100.0}
+    whole = {"finetune": {"ms_a_step": times, "peak_memory_mb": memory, **found}}
+    lines, all_met = bench("table").table(whole)
+    assert not all_met
+    assert [("MISSED" in line, "met" in line.split()) for line in lines] == [
+        (False, True),
+        (False, False),  # informs alone
+        (True, False),
+    ]
+    assert lines[2].endswith("two ranks 900 MB at most, trainer 800 MB")
 
 
 @pytest.mark.parametrize(("ratio", "met"), [(0.8, True), (0.81, False)])

@@ -17,13 +17,30 @@ def finished_run(path: Path, loss: float, sample: str) -> Path:
     """A run directory as training leaves it, with figures that are easy to find on the page."""
     run = RunDir.create(path, "textgen", {"data": "<sample>"})
     for step in (10, 20):
-        times = {f"{part}_seconds": 0.1 for part in ("data", "compute", "communicate")}
+        times = {f"{part}_seconds": 0.1 for part in ("data", "compute", "update", "communicate")}
+        times |= {"peak_memory_mb": 400.0, "model_flop_utilization": 0.3}
         row = {"loss": loss, "gradient_norm": 1.0, "learning_rate": 0.1, "tokens_per_second": 9.0}
         run.append_metrics({"step": step, "epoch": 0, "split": "train", **row, **times})
         run.append_metrics({"step": step, "epoch": 0, "split": "val", "loss": loss,
                             "bits_per_byte": loss})  # fmt: skip
     score = {"loss": loss, "perplexity": 2.0, "bits_per_byte": loss}
-    report = {"model": "1m", "size": 2, "num_parameters": 918912, "weights_sha256": "ab" * 32}
+    report = {
+        "model": "1m",
+        "size": 2,
+        "step_seconds": {
+            "data_seconds": 0.001,
+            "compute_seconds": 0.02,
+            "update_seconds": 0.003,
+            "communicate_seconds": 0.00456,
+        },
+        "peak_memory_mb": 456.7,
+        "model_flop_utilization": 0.3274,
+        "peak_flops_per_second": 1.234e11,
+        "peak_flops_source": "measured",
+        "train_flops_per_token": 6291456,
+        "num_parameters": 918912,
+        "weights_sha256": "ab" * 32,
+    }
     run.write_json("report.json", {**report, "val": score, "sample": sample})
     return path
 
@@ -38,7 +55,10 @@ def test_a_run_has_its_scores_text_and_curves(tmp_path: Path) -> None:
     text = shown(page)
     assert "run val 1.2345 2.00 1.234" in text
     assert "run model 1m parameters 918,912 ranks 2 global batch - steps -" in text
-    assert "seed - weights abababababab" in text
+    assert "run 20.00 3.00 4.56 1.00" in text  # compute, update, communicate, data
+    assert "peak memory of a rank, MB 457" in text
+    assert "FLOP a token, forward and backward 6,291,456 peak FLOP/s, all ranks 1.23e+11" in text
+    assert "that peak is measured model FLOP utilisation 32.7% seed - weights abababababab" in text
     assert "A &lt;cat&gt; sat." in text
     drawn = {path.name for path in (run / "figures").iterdir()}
     assert drawn == {f"{figure.file}.png" for figure in FIGURES}

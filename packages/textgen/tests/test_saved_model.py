@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from hvdcore.errors import UserError
 from hvdcore.run_dir import RunDir
 from textgen.architecture import ModelConfig
-from textgen.export import check_hf, export
+from textgen.export import export
+from textgen.export_hf import check_hf
 from textgen.model import Transformer
 from textgen.saved_model import load_model, model_folder, save_model
 from textgen.tokenizer import ByteTokenizer, Tokenizer, train_bpe
@@ -146,7 +147,7 @@ def test_the_check_of_an_export_can_fail(saved: Path) -> None:
 
 
 def test_export_refuses_wrong_places(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="to: got 'gguf'; give hf"):
+    with pytest.raises(UserError, match="to: got 'gguf'; give hf or onnx"):
         export(saved, "gguf", tmp_path / "out")
     with pytest.raises(UserError, match="output_dir: not given"):
         export(saved, "hf", None)

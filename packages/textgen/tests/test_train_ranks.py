@@ -48,6 +48,25 @@ def test_any_number_of_ranks_trains_the_same_model(
         assert run.report[split]["num_tokens"] == one_rank.report[split]["num_tokens"]
 
 
+def test_the_parts_of_a_step_and_the_use_of_the_hardware(one_rank: Run, two_ranks: Run) -> None:
+    kinds = ("data", "compute", "update", "communicate")
+    for run in (one_rank, two_ranks):
+        seconds = [run.values("train", f"{kind}_seconds") for kind in kinds]
+        speed = run.values("train", "tokens_per_second")
+        for step in range(1, 13):
+            total = sum(part[step] for part in seconds)
+            assert 12 * 16 / total == pytest.approx(speed[step])
+        report = run.report
+        share = report["tokens_per_second"] * report["train_flops_per_token"]
+        share /= report["peak_flops_per_second"]
+        assert report["model_flop_utilization"] == pytest.approx(share)
+        assert report["peak_memory_mb"] >= max(run.values("train", "peak_memory_mb").values()) > 50
+        assert min(run.values("train", "model_flop_utilization").values()) > 0
+    assert set(one_rank.values("train", "communicate_seconds").values()) == {0.0}
+    assert two_ranks.report["step_seconds"]["communicate_seconds"] > 0
+    assert two_ranks.report["step_seconds"]["update_seconds"] > 0
+
+
 def test_another_seed_is_told_apart(folder: Path, book: Path, one_rank: Run) -> None:
     """The control: the comparison above sees a difference where there is one."""
     other = train(folder / "seed1", book, *FLAGS, "--seed", "1").check()

@@ -86,10 +86,11 @@ def train(
     dtype: options.Dtype = None,
     log_every: options.LogEvery = None,
     sample_tokens: options.SampleTokens = None,
+    profile: options.Profile = False,
 ) -> None:
     """Train a model, on one rank or on many."""
     flags = {**locals()}
-    for name in ("output_dir", "np", "hosts", "resume", "config", "stall_timeout"):
+    for name in ("output_dir", "np", "hosts", "resume", "config", "stall_timeout", "profile"):
         del flags[name]
 
     def settings() -> TrainConfig:
@@ -101,7 +102,7 @@ def train(
     def work() -> int:
         from textgen.train import train
 
-        return train(settings(), output_dir, resume or "never")
+        return train(settings(), output_dir, resume or "never", profile)
 
     run(work, np, hosts, stall_timeout, check=settings)
 

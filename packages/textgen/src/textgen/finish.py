@@ -19,7 +19,7 @@ from textgen.checkpoints import restore_weights
 from textgen.evaluate import Score, evaluate
 from textgen.generate import generate
 from textgen.model import Transformer
-from textgen.record import Record
+from textgen.record import Record, peak_memory_mb
 from textgen.report import write_report
 from textgen.save_causal_lm import save_causal_lm
 from textgen.saved_model import replace_folder, save_model
@@ -34,6 +34,8 @@ def finish(training: Training, record: Record) -> None:
     digest = check_same_weights(training.model)
     scores = {split: score_part(training, split) for split in ("train", "val", "test")}
     seconds = max_over_ranks(record.speed.seconds, training.world, allreduce_sum)
+    speed = record.speed.num_units / seconds if seconds else None
+    peak_memory, step_seconds = peak_memory_mb(training), record.speed.mean_step(allreduce_sum)
     run = record.run
     if training.world.is_root:
         if scores["test"] is not None:
@@ -52,7 +54,10 @@ def finish(training: Training, record: Record) -> None:
             "steps": training.step,
             "chosen_step": chosen_step,
             "seconds": training.seconds,
-            "tokens_per_second": record.speed.num_units / seconds if seconds else None,
+            "tokens_per_second": speed,
+            "step_seconds": step_seconds,
+            "peak_memory_mb": peak_memory,
+            **record.utilization.to_json(speed),
             "weights_sha256": digest,
             **{split: score.to_json() for split, score in scores.items() if score is not None},
             "sample": sample_text(training, 3 * 64),

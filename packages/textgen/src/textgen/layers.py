@@ -82,7 +82,8 @@ class Attention(nn.Module):
             keys,
             values,
             attn_mask=mask,
-            is_causal=mask is None and x.shape[1] > 1,
+            # One query behind a cache sees all its keys; the kernel would show it the first alone.
+            is_causal=mask is None and (cache is None or x.shape[1] > 1),
             enable_gqa=self.grouped,
         )
         output: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))

@@ -110,6 +110,9 @@ LogEvery = Annotated[
 SampleTokens = Annotated[
     int | None, typer.Option(**WHOLE, help="Tokens of sample text at each evaluation.")
 ]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Trace a few steps of each rank into the run's profile/.")
+]
 Prompt = Annotated[
     list[str] | None,
     typer.Option("--prompt", help="Text to go on from; repeatable. '-' reads standard input."),
@@ -151,8 +154,10 @@ RepetitionPenalty = Annotated[
 ]
 Greedy = Annotated[bool, typer.Option("--greedy", help="Always the most probable token.")]
 SamplingSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the sampling.")]
-To = Annotated[str, typer.Option(metavar="hf", help="Form: hf, for plain transformers.")]
-
+To = Annotated[
+    str,
+    typer.Option(metavar="hf|onnx", help="Form: for plain transformers, or for ONNX Runtime."),
+]
 Generation = Annotated[
     bool, typer.Option("--generation", help="Also judge what the model writes from prompts.")
 ]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hvdcore.logs import get_logger
+from hvdcore.metrics import max_over_ranks
 from hvdcore.progress import Progress
 from hvdcore.record import RunRecord, StepTimes, Window
 from hvdcore.tensorboard import Board
+from hvdcore.torch import allreduce_sum, peak_memory_bytes
 
 if TYPE_CHECKING:
     from hvdcore.run_dir import RunDir
     from textgen.evaluate import Score
+    from textgen.flops import Utilization
     from textgen.training import Training
 
 logger = get_logger(__name__)
@@ -20,11 +24,16 @@ logger = get_logger(__name__)
 UNIT = "tokens"
 
 
+@dataclass
 class Record(RunRecord):
     """What a step and a score of textgen are."""
 
+    utilization: Utilization = field(kw_only=True)
+
     @classmethod
-    def of(cls, training: Training, run: RunDir, resume_step: int | None) -> Record:
+    def of(
+        cls, training: Training, run: RunDir, resume_step: int | None, utilization: Utilization
+    ) -> Record:
         """A record of the run; with ``resume_step``, going on after that step."""
         is_root = training.world.is_root
         board = Board(run.tensorboard, enabled=is_root, resume_step=resume_step)
@@ -38,7 +47,7 @@ class Record(RunRecord):
             is_root,
             initial=training.step * tokens_per_step,
         )
-        return cls(run, board, progress, is_root, Window(UNIT))
+        return cls(run, board, progress, is_root, Window(UNIT), utilization=utilization)
 
     def step(
         self,
@@ -50,8 +59,12 @@ class Record(RunRecord):
         num_tokens: int,
         times: StepTimes,
     ) -> None:
-        """One update was made. ``loss`` is the mean over the global batch, in nats a token;
-        ``learning_rate`` is what the update was made with."""
+        """One update was made. Every rank must call.
+
+        Args:
+            loss: the mean over the global batch, in nats a token.
+            learning_rate: what the update was made with.
+        """
         self.speed.add(num_tokens, times)
         self.window.add({"loss": loss}, num_tokens, times)
         self.progress.advance(num_tokens, step=training.step, loss=loss)
@@ -63,6 +76,8 @@ class Record(RunRecord):
                 **means,
                 "gradient_norm": gradient_norm,
                 "learning_rate": learning_rate,
+                "peak_memory_mb": peak_memory_mb(training),
+                "model_flop_utilization": self.utilization.of(means["tokens_per_second"]),
             }
             self.write(training.step, training.position.epoch, "train", values)
             self.window = Window(UNIT)
@@ -81,6 +96,12 @@ class Record(RunRecord):
     def sample(self, training: Training, text: str) -> None:
         """The model wrote this."""
         self.board.add_text("sample", f"```\n{text}\n```", training.step)
+
+
+def peak_memory_mb(training: Training) -> float:
+    """Of the rank that has held the most so far, in 10^6 bytes. Every rank must call."""
+    own = peak_memory_bytes(training.device) / 1e6
+    return max_over_ranks(own, training.world, allreduce_sum)
 
 
 def _exp(value: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hvdcore import run_pages
 from hvdcore.json_files import read_json_object
-from hvdcore.report import Section, write_page
+from hvdcore.report import Section, Table, write_page
 from hvdcore.run_pages import (
     Column,
     Figure,
@@ -35,9 +35,18 @@ FIGURES = (
     Figure(
         "Time of a step, rank 0", "step_seconds", "seconds",
         tuple(
-            ("train", f"{part}_seconds", part) for part in ("compute", "communicate", "data")
+            ("train", f"{part}_seconds", part)
+            for part in ("compute", "update", "communicate", "data")
         ),
         from_zero=True,
+    ),
+    Figure(
+        "Peak memory of a rank, the largest", "peak_memory", "MB",
+        (("train", "peak_memory_mb", "train"),), from_zero=True,
+    ),
+    Figure(
+        "Model FLOP utilisation", "model_flop_utilization", "share of the peak",
+        (("train", "model_flop_utilization", "train"),), from_zero=True,
     ),
 )  # fmt: skip
 COLUMNS = (
@@ -47,6 +56,11 @@ COLUMNS = (
     Column("steps", "steps", "{:,}"),
     Column("seconds", "seconds", "{:,.0f}"),
     Column("tokens/s", "tokens_per_second", "{:,.0f}"),
+    Column("peak memory of a rank, MB", "peak_memory_mb", "{:,.0f}"),
+    Column("FLOP a token, forward and backward", "train_flops_per_token", "{:,}"),
+    Column("peak FLOP/s, all ranks", "peak_flops_per_second", "{:.3g}"),
+    Column("that peak is", "peak_flops_source", "{}"),
+    Column("model FLOP utilisation", "model_flop_utilization", "{:.1%}"),
     Column("seed", "seed", "{}"),
     Column("weights", "weights_sha256", "{:.12}"),
 )
@@ -69,6 +83,7 @@ def write_report(paths: Sequence[Path], page: Path) -> None:
     sections = [
         Section("Scores", _SCORES_TEXT, table=score_table(found.reports, SCORES)),
         Section("Runs" if len(paths) > 1 else "Run", table=run_table(found.reports, COLUMNS)),
+        *_steps(found.reports),
         *_samples(found.reports),
         *_judgements(found),
         Section("Curves", figures=draw_figures(found, FIGURES)),
@@ -83,6 +98,19 @@ _SCORES_TEXT = (
     "bits per byte can be compared across tokenizers. Val and test are exact over the whole part; "
     "train is an even sample of it, as large as val. Val chose the weights; test was read once."
 )
+
+
+def _steps(reports: dict[str, dict[str, Any]]) -> list[Section]:
+    """Where the time of a step goes; no section where no run was long enough to tell."""
+    told = {label: report["step_seconds"] for label, report in reports.items()
+            if report.get("step_seconds")}  # fmt: skip
+    kinds = ("compute", "update", "communicate", "data")
+    rows = [
+        [label, *(f"{1e3 * seconds[f'{kind}_seconds']:.2f}" for kind in kinds)]
+        for label, seconds in told.items()
+    ]
+    text = "Milliseconds, the mean over steps and ranks, the first steps left out."
+    return [Section("Time of a step", text, table=Table(["run", *kinds], rows))] if rows else []
 
 
 def _samples(reports: dict[str, dict[str, Any]]) -> list[Section]:

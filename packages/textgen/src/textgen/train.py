@@ -12,15 +12,16 @@ import torch
 import hvdcore.torch
 from hvdcore.heartbeat import beat
 from hvdcore.logs import get_logger, setup_logging
-from hvdcore.record import StepTimes
 from hvdcore.run_dir import default_run_dir
 from hvdcore.sharding import Indices, TrainStep, train_steps
 from hvdcore.start_run import start_run
 from hvdcore.stop import StopFlag
-from hvdcore.torch import broadcast_object
+from hvdcore.torch import StepClock, StepProfile, broadcast_object, peak_flops
 from textgen.checkpoints import identity, restore, write_checkpoint
 from textgen.config import TrainConfig
+from textgen.count_flops import train_flops
 from textgen.finish import finish, sample_text, score_part
+from textgen.flops import Utilization
 from textgen.language_model import rows_at_once
 from textgen.open_corpus import data_config, open_corpus_on_all_ranks, summary
 from textgen.places import check_places
@@ -31,17 +32,18 @@ from textgen.training import Training, build_training, num_train_blocks, train_b
 logger = get_logger(__name__)
 
 
-def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
+def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bool = False) -> int:
     """Train as configured; every rank calls this, under any launcher or none.
 
     Args:
         output_dir: the run directory; None takes ``runs/textgen/<time>``.
         resume: ``never``, ``auto`` or the path of a checkpoint or a run.
+        profile: trace a few steps into the run's ``profile/``.
 
     Returns:
         The exit code: 0, or 128 + the signal that asked to stop, after saving a checkpoint.
     """
-    world = hvdcore.torch.init()
+    world = hvdcore.torch.init(timeline=profile)
     setup_logging(world, None)
     output_dir = output_dir or default_run_dir("textgen")
     if world.is_root:
@@ -62,14 +64,19 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
         )  # fmt: skip
         if checkpoint is not None:
             restore(training, checkpoint)
-        with Record.of(training, run, checkpoint and checkpoint.step) as record:
-            if fit(training, record, stop):
+        step = checkpoint and checkpoint.step
+        with Record.of(training, run, step, utilization(training)) as record:
+            with StepProfile(
+                run.profile if profile else None, world, training.total_steps - training.step
+            ) as steps:
+                stopped = fit(training, record, stop, steps)
+            if stopped:
                 return stop.exit_code
             finish(training, record)
     return 0
 
 
-def fit(training: Training, record: Record, stop: StopFlag) -> bool:
+def fit(training: Training, record: Record, stop: StopFlag, profile: StepProfile) -> bool:
     """Make the steps that are left; evaluate, checkpoint and log on the way.
 
     Returns:
@@ -84,10 +91,11 @@ def fit(training: Training, record: Record, stop: StopFlag) -> bool:
         if training.step == training.total_steps:
             break
         began, learning_rate = perf_counter(), training.learning_rate()
+        clock = StepClock(training.optimizer)
         tokens, targets = fetch(training, batch.epoch, batch.indices)
-        fetched = perf_counter()
-        outcome, waited = update(training, tokens, targets, batch.num_samples, stop.requested)
-        times = StepTimes(fetched - began, waited, perf_counter() - began)
+        clock.fetched()
+        outcome = update(training, tokens, targets, batch.num_samples, stop.requested)
+        times = clock.times()
         num_tokens = batch.num_samples * config.context_length
         training.step, training.position = training.step + 1, batch.position
         record.step(
@@ -98,6 +106,7 @@ def fit(training: Training, record: Record, stop: StopFlag) -> bool:
             num_tokens=num_tokens,
             times=times,
         )
+        profile.step()
         done = training.step == training.total_steps
         improved = False
         if done or training.step % eval_every == 0:
@@ -137,7 +146,7 @@ def validate(training: Training, record: Record) -> bool:
 
 def update(
     training: Training, tokens: torch.Tensor, targets: torch.Tensor, num_samples: int, stop: bool
-) -> tuple[hvdcore.torch.StepOutcome, float]:
+) -> hvdcore.torch.StepOutcome:
     """One optimizer step on this rank's share of the global batch.
 
     Losses are summed and divided by the global number of tokens, so gradients add up over ranks
@@ -148,13 +157,12 @@ def update(
         num_samples: sequences of the global batch, over all ranks.
 
     Returns:
-        What all ranks agreed on, and the seconds this one waited for the others.
+        What all ranks agreed on.
     """
     config, optimizer = training.config, training.optimizer
     num_tokens = num_samples * config.context_length
     wanted = config.per_rank_batch_size or max(1, len(tokens))
     micro = rows_at_once(training.model, config.context_length, wanted)
-    waited = hvdcore.torch.communication_seconds()
     optimizer.scale_learning_rate(training.learning_rate_fraction())
     optimizer.zero_grad()
     loss_sum = 0.0
@@ -168,8 +176,7 @@ def update(
             )
         (loss / num_tokens).backward()
         loss_sum += loss.item()
-    outcome = optimizer.step(sums=(loss_sum,), stop=stop)
-    return outcome, hvdcore.torch.communication_seconds() - waited
+    return optimizer.step(sums=(loss_sum,), stop=stop)
 
 
 def fetch(training: Training, epoch: int, indices: Indices) -> tuple[torch.Tensor, torch.Tensor]:
@@ -182,11 +189,22 @@ def fetch(training: Training, epoch: int, indices: Indices) -> tuple[torch.Tenso
 
 
 def precision(training: Training) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 matrix products where asked for or where the GPU has them; float32 elsewhere."""
+    """The matrix products within it are of ``product_dtype``."""
+    if product_dtype(training) == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(training.device.type, dtype=torch.bfloat16)
+
+
+def product_dtype(training: Training) -> torch.dtype:
+    """bfloat16 where asked for or where the GPU has it; float32 elsewhere."""
     wanted = training.config.dtype
     if wanted == "auto":
         cuda = training.device.type == "cuda" and torch.cuda.is_bf16_supported()
         wanted = "bfloat16" if cuda else "float32"
-    if wanted == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(training.device.type, dtype=torch.bfloat16)
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def utilization(training: Training) -> Utilization:
+    """What the speed is measured against. Every rank must call."""
+    flops = train_flops(training.model, training.config.context_length)
+    return Utilization(flops, peak_flops(training.device, product_dtype(training)))

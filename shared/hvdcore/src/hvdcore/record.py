@@ -1,4 +1,4 @@
-"""Owns what a run tells while it trains: metrics.jsonl, TensorBoard, the bar; and its speed.
+"""Owns what a run tells while it trains: metrics.jsonl, TensorBoard, the bar.
 
 Each package derives its `Record` from this one and says in it what a step and a score are.
 """
@@ -12,82 +12,12 @@ from typing import TypeVar
 
 from hvdcore.progress import Progress
 from hvdcore.run_dir import RunDir
+from hvdcore.step_times import WARM_UP_STEPS, Speed, StepTimes, Window
 from hvdcore.tensorboard import Board
 
 __all__ = ["WARM_UP_STEPS", "RunRecord", "Speed", "StepTimes", "Window"]
 
 R = TypeVar("R", bound="RunRecord")
-
-WARM_UP_STEPS = 5
-"""First steps of a process, left out of the speed: caches are cold and memory is being mapped."""
-
-
-@dataclass(frozen=True)
-class StepTimes:
-    """Seconds of one step on this rank."""
-
-    data: float
-    communicate: float
-    """Waiting for other ranks and moving gradients and weights."""
-    total: float
-
-    @property
-    def compute(self) -> float:
-        return self.total - self.data - self.communicate
-
-
-@dataclass
-class Window:
-    """Sums over the steps since the last point of the train curves.
-
-    Args:
-        unit: what is counted, in the plural: `tokens`, `images`.
-    """
-
-    unit: str
-    num_steps: int = 0
-    num_units: int = 0
-    values: dict[str, float] = field(default_factory=dict)
-    data: float = 0.0
-    communicate: float = 0.0
-    total: float = 0.0
-
-    def add(self, values: Mapping[str, float], num_units: int, times: StepTimes) -> None:
-        """Add a step: the values to average over steps, and the units of all ranks."""
-        self.num_steps += 1
-        self.num_units += num_units
-        for name, value in values.items():
-            self.values[name] = self.values.get(name, 0.0) + value
-        self.data += times.data
-        self.communicate += times.communicate
-        self.total += times.total
-
-    def means(self) -> dict[str, float]:
-        """Of one step: the values, and seconds by kind; and units a second, all ranks'."""
-        n = self.num_steps
-        return {
-            **{name: total / n for name, total in self.values.items()},
-            f"{self.unit}_per_second": self.num_units / self.total,
-            "data_seconds": self.data / n,
-            "compute_seconds": (self.total - self.data - self.communicate) / n,
-            "communicate_seconds": self.communicate / n,
-        }
-
-
-@dataclass
-class Speed:
-    """Units (tokens, images) of all ranks and seconds of this one, without the first steps."""
-
-    num_steps: int = 0
-    num_units: int = 0
-    seconds: float = 0.0
-
-    def add(self, num_units: int, times: StepTimes) -> None:
-        """Add a step, unless it is one of the first."""
-        self.num_steps += 1
-        if self.num_steps > WARM_UP_STEPS:
-            self.num_units += num_units
-            self.seconds += times.total
 
 
 @dataclass

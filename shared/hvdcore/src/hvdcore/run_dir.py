@@ -37,6 +37,7 @@ class RunDir:
         self.logs = self.path / "logs"
         self.model = self.path / "model"
         self.figures = self.path / "figures"
+        self.profile = self.path / "profile"
         self._metrics_log = MetricsLog(self.metrics)
 
     @classmethod

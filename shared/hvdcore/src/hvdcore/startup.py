@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hvdcore.errors import UserError
@@ -16,17 +16,21 @@ __all__ = ["running_world", "start_horovod"]
 _WITHOUT_LAUNCHER = {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo"}
 
 
-def start_horovod(hvd: Any) -> World:
+def start_horovod(hvd: Any, settings: Mapping[str, str] | None = None) -> World:
     """Start `hvd`, which is `horovod.torch` or `horovod.tensorflow`; every rank must call.
 
     With no launcher this is Horovod with one rank. The environment is afterwards as it was, so
     that a job which this process starts later chooses its controller for itself.
 
+    Args:
+        settings: environment variables for Horovod alone, such as HOROVOD_TIMELINE.
+
     Raises:
         UserError: fewer or more ranks came up than the launcher was asked for or has started.
     """
     launched = world_from_environment()
-    with _variables(_WITHOUT_LAUNCHER if launched.controller == "none" else {}):
+    alone = _WITHOUT_LAUNCHER if launched.controller == "none" else {}
+    with _variables({**alone, **(settings or {})}):
         hvd.init()
     world = running_world(hvd)
     if expected := os.environ.get("HVDCORE_EXPECTED_SIZE"):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import hvdcore.torch as hvt
 from hvdcore.errors import UserError
-from hvdcore.torch import engine
+from hvdcore.torch import engine, sharded, step_clock
 from hvdcore.torch.extras import MAX_SUMS, NUM_EXTRAS, read_extras, write_extras
 
 
@@ -54,6 +54,36 @@ def test_clipping_scales_to_the_norm() -> None:
     (model.weight * torch.tensor([[3.0, 4.0]])).sum().backward()
     assert optimizer.step().gradient_norm == 5.0
     assert model.weight.tolist() == [[pytest.approx(1 - 0.6), pytest.approx(1 - 0.8)]]
+
+
+def test_a_steps_times_are_of_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that moves only where the work is: 2 s of data, 3 of update, 5 of all else."""
+    now = [100.0]
+    for module in (sharded, step_clock):
+        monkeypatch.setattr(module, "perf_counter", lambda: now[0])
+
+    class Slow(torch.optim.SGD):
+        def step(self, closure: None = None) -> None:
+            now[0] += 3.0
+
+    optimizer = hvt.ShardedOptimizer(ones_model(), lambda named: Slow([p for _, p in named], 1.0))
+    for _ in range(2):
+        clock = hvt.StepClock(optimizer)
+        now[0] += 2.0
+        clock.fetched()
+        now[0] += 5.0
+        optimizer.step()
+        times = clock.times()
+        assert (times.data, times.update, times.communicate, times.total) == (2.0, 3.0, 0.0, 10.0)
+        assert times.compute == 5.0
+    assert optimizer.update_seconds == 6.0
+
+
+def test_time_in_collectives_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer = hvt.ShardedOptimizer(ones_model(), sgd)
+    seconds = iter([1.0, 4.0])
+    monkeypatch.setattr(step_clock, "communication_seconds", lambda: next(seconds))
+    assert hvt.StepClock(optimizer).times().communicate == 3.0
 
 
 def test_gradients_untied_by_torchs_zero_grad_count() -> None:

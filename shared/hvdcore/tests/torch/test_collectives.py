@@ -59,3 +59,8 @@ def test_a_rank_with_other_weights_is_named(results: Results) -> None:
     size = len(results)
     expected = "same" if size == 1 else "weights differ between ranks: rank 1 of"
     assert all(result["spoiled"].startswith(expected) for result in results)
+
+
+def test_the_peak_is_that_of_all_ranks_together(results: Results) -> None:
+    size = len(results)
+    assert {result["peak"] for result in results} == {size * (size + 1) / 2}

@@ -102,7 +102,8 @@ def curves(words: Words) -> tuple[Figure, ...]:
         Figure(
             "Time of a step, rank 0", "step_seconds", "seconds",
             tuple(
-                ("train", f"{part}_seconds", part) for part in ("compute", "communicate", "data")
+                ("train", f"{part}_seconds", part)
+                for part in ("compute", "update", "communicate", "data")
             ),
             from_zero=True,
         ),

@@ -16,13 +16,19 @@ from hvdcore.torch.collectives import (
 from hvdcore.torch.cost import elementwise_cost, newton_schulz_cost
 from hvdcore.torch.engine import init, shutdown
 from hvdcore.torch.gather import gather_objects
+from hvdcore.torch.hardware import PeakFlops, peak_flops, peak_memory_bytes
 from hvdcore.torch.optimizer_state import SavedState
+from hvdcore.torch.profile import StepProfile
 from hvdcore.torch.sharded import ShardedOptimizer, StepOutcome
+from hvdcore.torch.step_clock import StepClock
 
 __all__ = [
+    "PeakFlops",
     "SavedState",
     "ShardedOptimizer",
+    "StepClock",
     "StepOutcome",
+    "StepProfile",
     "allreduce_sum",
     "any_rank",
     "broadcast_object",
@@ -33,6 +39,8 @@ __all__ = [
     "gather_objects",
     "init",
     "newton_schulz_cost",
+    "peak_flops",
+    "peak_memory_bytes",
     "shutdown",
     "weights_sha256",
 ]

@@ -27,16 +27,20 @@ def engine() -> ModuleType:
     return module
 
 
-def init() -> World:
+def init(*, timeline: bool = False) -> World:
     """Start Horovod and return this process's World. Every rank must call; again is harmless.
 
     With no launcher this is Horovod with one rank.
+
+    Args:
+        timeline: Horovod's timeline can be started and stopped while it runs; the same on all
+            ranks, and in place of a HOROVOD_TIMELINE in the environment.
 
     Raises:
         RuntimeError: the build does not fit the installed PyTorch.
         UserError: fewer or more ranks came up than the launcher was asked for.
     """
-    return start_horovod(engine())
+    return start_horovod(engine(), {"HOROVOD_TIMELINE": "DYNAMIC"} if timeline else None)
 
 
 def shutdown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -51,6 +52,9 @@ class ShardedOptimizer:
             rank that owns none.
         clip_norm: scale gradients down to this global norm, if above it.
         cost: of updating one parameter, in any unit; shares the work out. Its size by default.
+
+    Attributes:
+        update_seconds: spent so far in the updates of what this rank owns, collectives left out.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class ShardedOptimizer:
             if slot.owner == self._world.rank
         ]
         self.optimizer = make_optimizer(list(self._owned)) if self._owned else None
+        self.update_seconds = 0.0
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -106,8 +111,7 @@ class ShardedOptimizer:
         sum_in_place(self._flat.gradients, "hvdcore.gradients")
         totals, any_stop = read_extras(self._flat.extras, len(sums))
         norm = self._clip()
-        if self.optimizer:
-            self.optimizer.step()
+        self._update()
         self._share_parameters()
         return StepOutcome(norm, totals, any_stop)
 
@@ -117,6 +121,15 @@ class ShardedOptimizer:
         if self.clip_norm is not None and norm > self.clip_norm:
             gradients[self._own_part].mul_(self.clip_norm / norm)
         return norm
+
+    def _update(self) -> None:
+        if self.optimizer is None:
+            return
+        started = perf_counter()
+        self.optimizer.step()
+        if self._flat.parameters.is_cuda:  # the ranks wait for it next, whoever has the clock
+            torch.cuda.synchronize(self._flat.parameters.device)
+        self.update_seconds += perf_counter() - started
 
     def _share_parameters(self) -> None:
         if self._world.size > 1:

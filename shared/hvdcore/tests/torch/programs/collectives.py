@@ -7,6 +7,7 @@ import torch
 
 import hvdcore.torch as hvt
 from hvdcore.testing import save_result
+from hvdcore.torch import hardware
 from hvdcore.torch.gather import gather_bytes
 
 
@@ -21,6 +22,12 @@ def spoiled_hash(rank: int) -> str:
     except RuntimeError as error:
         return str(error)
     return "same"
+
+
+def peak_of_unequal_ranks(rank: int) -> float:
+    """Rank r measures r + 1 FLOP/s."""
+    hardware.measured_flops = lambda device, dtype: rank + 1.0
+    return hvt.peak_flops(torch.device("cpu"), torch.float32).per_second
 
 
 def main() -> None:
@@ -58,6 +65,7 @@ def main() -> None:
             ],
             "gathered": [part.tolist() for part in gathered],
             "spoiled": spoiled_hash(rank),
+            "peak": peak_of_unequal_ranks(rank),
         }
     )
     hvt.shutdown()

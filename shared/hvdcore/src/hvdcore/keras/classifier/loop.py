@@ -166,6 +166,7 @@ def update(training: Training, record: Record, batch: TrainStep, stop: StopFlag)
     learning_rate = training.learning_rate()
     beat(training.steps.phase, training.step)
     training.steps.update(gradients, learning_rate, training.step)
+    updated = perf_counter()
     training.step, training.position = training.step + 1, batch.position
     record.step(
         training,
@@ -173,7 +174,7 @@ def update(training: Training, record: Record, batch: TrainStep, stop: StopFlag)
         accuracy=sums.correct / batch.num_samples,
         learning_rate=learning_rate,
         num_samples=batch.num_samples,
-        times=StepTimes(read - began, reduced - computed, perf_counter() - began),
+        times=StepTimes(read - began, reduced - computed, updated - began, updated - reduced),
     )
     return sums
 
