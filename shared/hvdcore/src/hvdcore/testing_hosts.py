@@ -176,13 +176,14 @@ class TestNetwork:
         script = _FIRST_PROCESS.format(
             name=name, folder=self.folder, interface=interface, address=address, extra=extra
         )
-        process = subprocess.Popen(
-            ["unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--kill-child",
-             "--mount-proc", "sh", "-ec", script],
-            stdin=subprocess.DEVNULL,
-            stderr=(self.folder / f"{name}.log").open("wb"),
-            start_new_session=True,
-        )  # fmt: skip
+        unshare = ["unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--kill-child"]
+        with (self.folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*unshare, "--mount-proc", "sh", "-ec", script],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
         cable = f"{self.bridge}-{self._number}"
         pid = self._first_process(process)
         _run(
@@ -205,7 +206,7 @@ class TestNetwork:
         while not (children := psutil.Process(process.pid).children()):
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        return children[0].pid
+        return int(children[0].pid)
 
     def _wait_for_ssh(self, host: TestHost) -> None:
         deadline = time.monotonic() + _SECONDS
