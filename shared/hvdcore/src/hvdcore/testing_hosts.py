@@ -159,7 +159,15 @@ class TestNetwork:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def add(self, name: str, interface: str, *, extra: str = "", refuses: bool = False) -> TestHost:
+    def add(
+        self,
+        name: str,
+        interface: str,
+        *,
+        extra: str = "",
+        refuses: bool = False,
+        known: bool = True,
+    ) -> TestHost:
         """A host that is up when this returns.
 
         Args:
@@ -167,10 +175,11 @@ class TestNetwork:
             interface: what it calls its end of the cable.
             extra: shell commands to run first on the host.
             refuses: it does not take our key.
+            known: its host key is known to the others.
         """
         self._number += 1
         address = f"10.77.1.{self._number}"
-        self._learn(name, address)
+        self._learn(name, address, known=known)
         keys = "other_keys" if refuses else "authorized_keys"
         self._write("sshd_config", _SSHD.format(folder=self.folder, keys=keys))
         script = _FIRST_PROCESS.format(
@@ -194,12 +203,13 @@ class TestNetwork:
         self._wait_for_ssh(host)
         return host
 
-    def _learn(self, name: str, address: str) -> None:
-        key = " ".join((self.folder / "host_key.pub").read_text("utf-8").split()[:2])
+    def _learn(self, name: str, address: str, *, known: bool) -> None:
         with (self.folder / "hosts").open("a", encoding="utf-8") as file:
             file.write(f"{address} {name}\n")
-        with (self.folder / "known_hosts").open("a", encoding="utf-8") as file:
-            file.write(f"{name},{address} {key}\n")
+        if known:
+            key = " ".join((self.folder / "host_key.pub").read_text("utf-8").split()[:2])
+            with (self.folder / "known_hosts").open("a", encoding="utf-8") as file:
+                file.write(f"{name},{address} {key}\n")
 
     def _first_process(self, process: subprocess.Popen[bytes]) -> int:
         deadline = time.monotonic() + _SECONDS

@@ -20,12 +20,16 @@ _SECONDS = 20.0
 class HostScript:
     """A program that prints a host a line, `name:slots` or `name`, as Horovod's does.
 
+    Args:
+        seconds: within which it has to answer.
+
     Raises:
         UserError: there is no such program.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seconds: float = _SECONDS) -> None:
         self.path = path.resolve()
+        self.seconds = seconds
         if not self.path.is_file() or not os.access(self.path, os.X_OK):
             raise UserError(f"{_OPTION}: {path}: not a program; give one, and chmod +x it")
 
@@ -35,15 +39,14 @@ class HostScript:
         Raises:
             UserError: the script fails, hangs, or prints something else.
         """
-        process = self._start()
-        try:
-            out, err = process.communicate(timeout=_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise self._error(f"gave no answer within {_SECONDS:g} s") from None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with self._start() as process:
+            try:
+                out, err = process.communicate(timeout=self.seconds)
+            except subprocess.TimeoutExpired:
+                raise self._error(f"gave no answer within {self.seconds:g} s") from None
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
         if process.returncode:
             said = (err.strip().splitlines() or ["and says nothing"])[-1]
             raise self._error(f"failed with exit code {process.returncode} ({said})")
