@@ -12,7 +12,7 @@ from hvdcore.testing_hosts import TestNetwork, missing_for_hosts
 from hvdcore.testing_runs import Run
 from textgen.testing import TINY, command, environment, train, write_book
 
-FLAGS = ("--max-steps", "60", "--eval-every", "60", "--checkpoint-every", "1", "--log-every", "1")
+FLAGS = ("--max-steps", "80", "--eval-every", "80", "--checkpoint-every", "4", "--log-every", "1")
 
 
 @pytest.fixture(scope="session")

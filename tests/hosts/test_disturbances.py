@@ -20,7 +20,7 @@ from hvdcore.testing_runs import Run
 from textgen.testing import TINY, command, environment, train
 
 pytestmark = [pytest.mark.ranks, pytest.mark.proof]
-FLAGS = ("--max-steps", "400", "--eval-every", "400", "--checkpoint-every", "1", "--log-every", "1")
+FLAGS = ("--max-steps", "400", "--eval-every", "400", "--checkpoint-every", "5", "--log-every", "1")
 DISTURBANCES_A_RUN = 4
 MPI = pytest.param(
     ("mpi", 1), marks=pytest.mark.skipif(mpi_problem() is not None, reason=str(mpi_problem()))

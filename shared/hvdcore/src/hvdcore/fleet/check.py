@@ -82,11 +82,12 @@ def look_at_fleet(hosts: Hosts, package: str = "hvdcore", *, always: bool = Fals
     names = list(hosts.slots)
     if not always and all(is_here(name) for name in names):
         return Fleet(hosts)
-    here = facts_here(package, os.getcwd(), [name for name in names if not is_here(name)])
+    elsewhere = [name for name in names if not is_here(name)]
+    here = facts_here(package, os.getcwd(), elsewhere)
     fleet = Fleet(hosts, here)
     with ThreadPoolExecutor(min(len(names), _MAX_AT_ONCE)) as pool:
         asked = {
-            name: pool.submit(_fit_facts, name, package, [n for n in names if n != name], here)
+            name: pool.submit(_fit_facts, name, package, _peers(name, names, elsewhere, here), here)
             for name in names
         }
     for name, answer in asked.items():
@@ -98,6 +99,16 @@ def look_at_fleet(hosts: Hosts, package: str = "hvdcore", *, always: bool = Fals
         else:
             raise error
     return fleet
+
+
+def _peers(name: str, names: list[str], elsewhere: list[str], here: HostFacts) -> list[str]:
+    """The hosts that one has to reach, as it can call them: `localhost` is another one there."""
+    if name not in elsewhere:
+        return elsewhere
+    us = [here.route.address] if here.route is not None else []
+    others = [other for other in elsewhere if other != name]
+    # A machine that only launches may reach the hosts over another network than they each other.
+    return [*others, *us] if len(elsewhere) == len(names) else [*us, *others]
 
 
 def _fit_facts(name: str, package: str, peers: list[str], here: HostFacts) -> HostFacts:
