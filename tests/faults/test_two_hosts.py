@@ -4,43 +4,59 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from hvdcore.controllers import horovod_extensions, mpi_problem
 from hvdcore.testing import RanksResult, run_ranks
+from hvdcore.testing_hosts import TestNetwork, missing_for_hosts
 
 pytestmark = [
     pytest.mark.ranks,
     pytest.mark.skipif("torch" not in horovod_extensions(), reason="Horovod for torch is missing"),
-    # Gloo asks each host for the address of its own name, which on one machine is the same one.
-    pytest.mark.skipif(mpi_problem() is not None, reason=str(mpi_problem())),
+    pytest.mark.skipif(bool(missing_for_hosts()), reason=missing_for_hosts()),
 ]
 STEPS = Path(__file__).with_name("steps.py")
+MPI = pytest.param(
+    "mpi", marks=pytest.mark.skipif(mpi_problem() is not None, reason=str(mpi_problem()))
+)
 
 
-def run(folder: Path, where: tuple[str, str], fault: str) -> RanksResult:
+def run(folder: Path, controller: Literal["mpi", "gloo"], fault: str) -> RanksResult:
     command = [sys.executable, str(STEPS), fault, "1", "8", str(folder / "saved")]
-    return run_ranks(
-        command,
-        2,
-        folder=folder,
-        controller="mpi",
-        hosts=where[0],
-        timeout=400,
-        stall_timeout=20,
-        env={"PATH": where[1]},
-    )
+    with TestNetwork(folder / "network") as network:
+        first = network.add("first", "eth0")
+        network.add("second", "ens7")
+        return run_ranks(
+            command,
+            2,
+            folder=folder,
+            controller=controller,
+            hosts="first:1,second:1",
+            timeout=400,
+            stall_timeout=20,
+            env={"PATH": network.path},
+            within=first.inside(folder),
+        )
 
 
-def test_a_rank_on_another_host_is_named(tmp_path: Path, two_hosts: tuple[str, str]) -> None:
-    result = run(tmp_path, two_hosts, "SIGKILL")
+def said(result: RanksResult) -> list[str]:
+    """What the user was told after the hosts."""
+    return [line for line in result.stderr.splitlines() if not line.startswith("host ")]
+
+
+@pytest.mark.parametrize("controller", [MPI, "gloo"])
+def test_a_rank_on_another_host_is_named(
+    tmp_path: Path, controller: Literal["mpi", "gloo"]
+) -> None:
+    result = run(tmp_path, controller, "SIGKILL")
     log = tmp_path / "logs" / "rank-1.log"
-    assert result.stderr == f"rank 1 was killed by SIGKILL (log: {log})\n"
+    assert said(result) == [f"rank 1 was killed by SIGKILL (log: {log})"]
     assert (result.returncode, result.orphans) == (1, ())
 
 
-def test_sigterm_to_a_rank_on_another_host(tmp_path: Path, two_hosts: tuple[str, str]) -> None:
-    result = run(tmp_path, two_hosts, "SIGTERM")
-    assert (result.returncode, result.stderr, result.orphans) == (143, "", ())
+def test_sigterm_to_a_rank_on_another_host(tmp_path: Path) -> None:
+    result = run(tmp_path, "gloo", "SIGTERM")
+    assert (result.returncode, said(result), result.orphans) == (143, [], ())
     assert (tmp_path / "saved").read_text(encoding="utf-8") == "saved at step 9"

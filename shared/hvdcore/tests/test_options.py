@@ -44,6 +44,12 @@ def train(
     resume: options.Resume = None,
     config: options.ConfigFile = None,
     stall_timeout: options.StallTimeout = None,
+    hostfile: options.Hostfile = None,
+    max_restarts: options.MaxRestarts = None,
+    min_np: options.MinNp = None,
+    max_np: options.MaxNp = None,
+    host_discovery_script: options.HostDiscoveryScript = None,
+    elastic_timeout: options.ElasticTimeout = None,
 ) -> None:
     """Train."""
     flags: dict[str, Any] = {
@@ -68,7 +74,8 @@ def test_help_lists_the_shared_options_in_their_order() -> None:
     assert options.SHARED_OPTIONS == (
         "--data", "--output-dir", "--np", "--hosts", "--model", "--epochs", "--max-steps",
         "--global-batch-size", "--learning-rate", "--seed", "--eval-every", "--checkpoint-every",
-        "--resume", "--config", "--stall-timeout",
+        "--resume", "--config", "--stall-timeout", "--hostfile", "--max-restarts", "--min-np",
+        "--max-np", "--host-discovery-script", "--elastic-timeout",
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -50,6 +51,12 @@ def train(
     resume: shared.Resume = None,
     config: shared.ConfigFile = None,
     stall_timeout: shared.StallTimeout = None,
+    hostfile: shared.Hostfile = None,
+    max_restarts: shared.MaxRestarts = None,
+    min_np: shared.MinNp = None,
+    max_np: shared.MaxNp = None,
+    host_discovery_script: shared.HostDiscoveryScript = None,
+    elastic_timeout: shared.ElasticTimeout = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     val_fraction: classifier.ValFraction = None,
@@ -79,7 +86,8 @@ def train(
 ) -> None:
     """Train a model, on one rank or on many."""
     flags = {**locals()}
-    for name in ("output_dir", "np", "hosts", "resume", "config", "stall_timeout"):
+    start = shared.StartOptions.take(flags)
+    for name in ("output_dir", "resume", "config"):
         del flags[name]
 
     def settings() -> TrainConfig:
@@ -88,39 +96,37 @@ def train(
 
         return load_config(TrainConfig, config, flags)
 
-    def check() -> None:
+    def check() -> TrainConfig:
         from news_cls.check import check_places
 
         config = settings()
         check_places(config, output_dir, resume or "never")
-        if (np or 1) > 1 or hosts is not None:
+        if start.needs_launcher:
             # One rank alone checks as it begins. Here it would load NumPy, and then the process
             # could no longer start again with the threads and the malloc that it needs.
             from news_cls.check import check_before_start
 
             check_before_start(config, np)
+        return config
 
     def work() -> int:
         from news_cls.train import train
 
         return train(settings(), output_dir, resume or "never")
 
-    run(work, np, hosts, stall_timeout, check=check)
+    run(work, start, output_dir, check=check)
 
 
 def run(
     work: Callable[[], int],
-    np: int | None = None,
-    hosts: str | None = None,
-    stall_timeout: float | None = None,
+    start: shared.StartOptions,
+    output_dir: Path | None = None,
     check: Callable[[], object] | None = None,
 ) -> None:
     """Do a verb's work on one rank or many, and exit with its code."""
     from hvdcore.entry import run_on_ranks
 
-    code = run_on_ranks(
-        "news_cls", work, np=np, hosts=hosts, stall_timeout=stall_timeout, check=check
-    )
+    code = run_on_ranks("news_cls", work, start, output_dir=output_dir, check=check)
     raise typer.Exit(code)
 
 
@@ -164,7 +170,7 @@ def evaluate(
     changes = {name: value for name, value in named.items() if value is not None}
     splits = split or ["val", "test"]
 
-    def check() -> None:
+    def check() -> TrainConfig:
         from news_cls.check import check_saved_run
 
         check_saved_run(run_dir, splits)
@@ -174,7 +180,7 @@ def evaluate(
 
         return score_run(run_dir, changes, splits)
 
-    run(work, np, hosts, stall_timeout, check=check)
+    run(work, shared.StartOptions(np, hosts, stall_timeout), check=check)
 
 
 @app.command()

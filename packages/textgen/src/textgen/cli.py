@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -56,6 +57,12 @@ def train(
     resume: shared.Resume = None,
     config: shared.ConfigFile = None,
     stall_timeout: shared.StallTimeout = None,
+    hostfile: shared.Hostfile = None,
+    max_restarts: shared.MaxRestarts = None,
+    min_np: shared.MinNp = None,
+    max_np: shared.MaxNp = None,
+    host_discovery_script: shared.HostDiscoveryScript = None,
+    elastic_timeout: shared.ElasticTimeout = None,
     tokenizer: options.Tokenizer = None,
     vocab_size: options.VocabSize = None,
     context_length: options.ContextLength = None,
@@ -90,7 +97,8 @@ def train(
 ) -> None:
     """Train a model, on one rank or on many."""
     flags = {**locals()}
-    for name in ("output_dir", "np", "hosts", "resume", "config", "stall_timeout", "profile"):
+    start = shared.StartOptions.take(flags)
+    for name in ("output_dir", "resume", "config", "profile"):
         del flags[name]
 
     def settings() -> TrainConfig:
@@ -104,22 +112,19 @@ def train(
 
         return train(settings(), output_dir, resume or "never", profile)
 
-    run(work, np, hosts, stall_timeout, check=settings)
+    run(work, start, output_dir, check=settings)
 
 
 def run(
     work: Callable[[], int],
-    np: int | None = None,
-    hosts: str | None = None,
-    stall_timeout: float | None = None,
+    start: shared.StartOptions,
+    output_dir: Path | None = None,
     check: Callable[[], object] | None = None,
 ) -> None:
     """Do a verb's work on one rank or many, and exit with its code."""
     from hvdcore.entry import run_on_ranks
 
-    code = run_on_ranks(
-        "textgen", work, np=np, hosts=hosts, stall_timeout=stall_timeout, check=check
-    )
+    code = run_on_ranks("textgen", work, start, output_dir=output_dir, check=check)
     raise typer.Exit(code)
 
 
@@ -185,7 +190,7 @@ def evaluate(
 
         return score_model(model, split or ["val", "test"], stride, flags, judging(), scorer)
 
-    run(work, np, hosts, stall_timeout, check=judging)
+    run(work, shared.StartOptions(np, hosts, stall_timeout), check=judging)
 
 
 @app.command()
@@ -216,7 +221,7 @@ def generate(
 
         return generate_command(model, **settings)
 
-    run(work, np, hosts, stall_timeout)
+    run(work, shared.StartOptions(np, hosts, stall_timeout))
 
 
 @app.command()
@@ -256,7 +261,7 @@ def compare(
 
         return compare_models(models, output_dir, split, stride, flags, judging(), scorer)
 
-    run(work, np, hosts, stall_timeout, check=judging)
+    run(work, shared.StartOptions(np, hosts, stall_timeout), check=judging)
 
 
 @app.command()

@@ -17,6 +17,10 @@ MONITOR = "HVDCORE_MONITOR"
 Message = dict[str, Any]
 _READ_BYTES = 1 << 16
 _CONNECT_SECONDS = 10.0
+# A host that was cut off closes no connection: the kernel asks it for a sign of life, and the time
+# after which it gives up does not depend on how busy either end is.
+_LOST_AFTER_SECONDS = 20
+_ASK_EVERY_SECONDS = 4
 
 
 class Channel:
@@ -24,6 +28,8 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            _notice_a_lost_host(sock)
         self.sock = sock
         self.open = True
         self._incoming = b""
@@ -68,6 +74,20 @@ class Channel:
         """Close the connection."""
         self.open = False
         self.sock.close()
+
+
+def _notice_a_lost_host(sock: socket.socket) -> None:
+    """Both ends: the launcher hears of the loss, and a host cut off from it ends its ranks."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT") and hasattr(socket, "TCP_KEEPIDLE"):
+        tries = _LOST_AFTER_SECONDS // _ASK_EVERY_SECONDS
+        for option, value in (
+            (socket.TCP_KEEPIDLE, _ASK_EVERY_SECONDS),
+            (socket.TCP_KEEPINTVL, _ASK_EVERY_SECONDS),
+            (socket.TCP_KEEPCNT, tries),
+            (socket.TCP_USER_TIMEOUT, _LOST_AFTER_SECONDS * 1000),
+        ):
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _parse(line: bytes) -> Message | None:

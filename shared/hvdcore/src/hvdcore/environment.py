@@ -10,6 +10,7 @@ from pathlib import Path
 from hvdcore.world import World
 
 __all__ = [
+    "RESTART",
     "STALL_TIMEOUT",
     "cores_available",
     "prepare_environment",
@@ -17,6 +18,8 @@ __all__ = [
     "threads_per_rank",
 ]
 
+RESTART = "HVDCORE_RESTART"
+"""Variable that counts how often the launcher has started this job again; not there at first."""
 STALL_TIMEOUT = "HVDCORE_STALL_TIMEOUT"
 DEFAULT_STALL_TIMEOUT_SECONDS = 300.0
 

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PACKAGES", "collect_environment", "package_versions"]
+__all__ = ["PACKAGES", "collect_environment", "git_state", "package_folder", "package_versions"]
 
 PACKAGES = (
     "hvdcore",
@@ -59,7 +59,7 @@ def collect_environment(package: str, argv: list[str] | None = None) -> dict[str
         "memory_bytes": _memory_bytes(),
         "versions": package_versions([package, *PACKAGES]),
         "horovod": _horovod_build(),
-        "git": _git_state(package),
+        "git": git_state(package),
     }
 
 
@@ -87,7 +87,7 @@ def _memory_bytes() -> int | None:
 
 def _horovod_build() -> dict[str, Any] | None:
     """Horovod writes the framework versions it was built against into horovod/metadata.json."""
-    folder = _package_folder("horovod")
+    folder = package_folder("horovod")
     if folder is None:
         return None
     build: dict[str, Any] = {"extensions": sorted(p.name for p in folder.glob("*/mpi_lib*.so"))}
@@ -98,14 +98,16 @@ def _horovod_build() -> dict[str, Any] | None:
     return build
 
 
-def _package_folder(package: str) -> Path | None:
+def package_folder(package: str) -> Path | None:
+    """Where a package is installed; looks without loading it."""
     # For a top-level name, find_spec looks on the path and imports nothing.
     spec = importlib.util.find_spec(package)
     return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
-def _git_state(package: str) -> dict[str, Any] | None:
-    folder = _package_folder(package)
+def git_state(package: str) -> dict[str, Any] | None:
+    """Commit of the checkout that a package runs from, and whether files were changed, or None."""
+    folder = package_folder(package)
     if folder is None:
         return None
     # An installed package may lie in a .venv of somebody else's repository: only a file that git

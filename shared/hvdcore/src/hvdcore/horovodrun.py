@@ -22,7 +22,8 @@ _KEPT_BYTES = 1 << 16
 _KEPT_LINES = 20
 # Variables of a job that we may run inside of; ours is another one.
 _OTHER_JOBS = re.compile(
-    r"^(HVDCORE_(SUPERVISED|PREPARED|HEARTBEAT|MONITOR|RANK_MARKER|JOB|EXPECTED_SIZE|LOG_DIR)"
+    r"^(HVDCORE_(SUPERVISED|PREPARED|HEARTBEAT|MONITOR|RANK_MARKER|JOB|EXPECTED_SIZE|LOG_DIR"
+    r"|NETWORKS|RESTART)"
     r"|HOROVOD_(RANK|SIZE|LOCAL_RANK|LOCAL_SIZE|CROSS_RANK|CROSS_SIZE|HOSTNAME|CONTROLLER"
     r"|CPU_OPERATIONS|GLOO_.*)|PMIX_.*|OMPI_COMM_.*|OMPI_MCA_(orte|ess|pmix).*)$"
 )
@@ -40,9 +41,17 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def horovodrun_command(
-    np: int, hosts: Hosts, controller: str, start_timeout: float, command: list[str]
+    np: int,
+    hosts: Hosts,
+    controller: str,
+    start_timeout: float,
+    command: list[str],
+    interfaces: str | None = None,
 ) -> list[str]:
     """The command line that starts `command` on `np` ranks.
+
+    Args:
+        interfaces: what they talk through; None lets horovodrun ask every host.
 
     Raises:
         UserError: horovodrun is not installed, or the command is too long.
@@ -52,6 +61,7 @@ def horovodrun_command(
         raise UserError("horovodrun: not installed for this Python; see `hvdcore doctor`")
     options = ["-np", str(np), "-H", str(hosts), f"--{controller}", "--disable-cache"]
     options += ["--start-timeout", str(int(start_timeout) + 1)]
+    options += ["--network-interfaces", interfaces] if interfaces else []
     rank = [sys.executable, "-m", "hvdcore.rank_argv", encode_command(command)]
     return [str(program), *options, *rank]
 

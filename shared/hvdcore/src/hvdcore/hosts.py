@@ -1,4 +1,4 @@
-"""Owns the `--hosts` option: which hosts, how many ranks on each, and whether they are all here."""
+"""Owns which hosts a job may use and how many ranks on each, and the `--hosts` option."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 from hvdcore.errors import Problems, UserError
 
-__all__ = ["Hosts", "parse_hosts"]
+__all__ = ["Hosts", "is_ours", "parse_hosts"]
 
 _HOST = re.compile(r"^(?P<name>\w[\w.-]*)(:(?P<slots>\d+))?$")
 
@@ -21,6 +21,20 @@ class Hosts:
     def __str__(self) -> str:
         return ",".join(f"{name}:{slots}" for name, slots in self.slots.items())
 
+    @property
+    def num_slots(self) -> int:
+        """Slots of all hosts together."""
+        return sum(self.slots.values())
+
+    def host_of(self, rank: int) -> str:
+        """The host on which a rank runs: ranks fill the slots in order."""
+        first = 0
+        for name, slots in self.slots.items():
+            first += slots
+            if rank < first:
+                return name
+        raise IndexError(f"rank {rank} of {first} slots")
+
     def our_address(self) -> str | None:
         """The address of this machine that the other hosts can reach; None when all are here.
 
@@ -29,15 +43,27 @@ class Hosts:
         """
         for name in self.slots:
             address = socket.gethostbyname(name)
-            if not _is_ours(address):
+            if not is_ours(address):
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
                     probe.connect((address, 9))  # chooses a route; nothing is sent
                     return str(probe.getsockname()[0])
         return None
 
+    def require_slots(self, np: int) -> None:
+        """Check that `np` ranks fit.
 
-def _is_ours(address: str) -> bool:
-    """Only an address of this machine can be bound."""
+        Raises:
+            UserError: there are fewer slots.
+        """
+        if self.num_slots < np:
+            raise UserError(
+                f"--np: {np} ranks do not fit in the {self.num_slots} slots of --hosts {self}; "
+                "give the hosts more slots (name:slots) or fewer ranks"
+            )
+
+
+def is_ours(address: str) -> bool:
+    """Whether an address is this machine's: only such a one can be bound."""
     with socket.socket() as probe:
         try:
             probe.bind((address, 0))
@@ -46,40 +72,19 @@ def _is_ours(address: str) -> bool:
         return True
 
 
-def _is_known(name: str) -> bool:
-    try:
-        socket.gethostbyname(name)
-    except OSError:
-        return False
-    return True
-
-
-def parse_hosts(text: str | None, np: int) -> Hosts:
-    """`a:2,b:2` (a host without a number has one slot); None is this machine with `np` slots.
+def parse_hosts(text: str) -> Hosts:
+    """`a:2,b:2`; a host without a number has one slot.
 
     Raises:
-        UserError: text that is no host list, an unknown host, fewer slots than ranks.
+        UserError: text that is no host list.
     """
-    if np < 1:
-        raise UserError(f"--np: got {np}; give the number of ranks, 1 or more")
-    if not text:
-        return Hosts({"localhost": np})
     problems = Problems()
     slots: dict[str, int] = {}
     for item in text.split(","):
         match = _HOST.match(item.strip())
-        if match is None:
+        if match is None or match["slots"] == "0":
             problems.add("--hosts", f"cannot read {item.strip()!r}; write name:slots,name:slots")
             continue
         slots[match["name"]] = slots.get(match["name"], 0) + int(match["slots"] or 1)
-    for name in slots:
-        if not _is_known(name):
-            problems.add("--hosts", f"no host is called {name!r}; check it, or give an address")
-    if not problems and sum(slots.values()) < np:
-        problems.add(
-            "--np",
-            f"{np} ranks do not fit in the {sum(slots.values())} slots of --hosts {text}; "
-            "give the hosts more slots (name:slots) or fewer ranks",
-        )
     problems.raise_if_any()
     return Hosts(slots)

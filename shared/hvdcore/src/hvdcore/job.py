@@ -31,10 +31,11 @@ class RankView:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How the job ends: exit code, and the lines that tell the user why."""
+    """How the job ends: exit code, the lines that tell the user why, and the ranks to blame."""
 
     code: int
     lines: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()
 
 
 class Job:
@@ -55,6 +56,11 @@ class Job:
         """Every rank has told how it ended."""
         return self.all_here and all(view.end for view in self.ranks.values())
 
+    @property
+    def signalled(self) -> tuple[int, ...]:
+        """Ranks whose own host asked them to stop."""
+        return tuple(sorted(v.rank for v in self.ranks.values() if v.end and v.end.signalled))
+
     def end(self, end: RankEnd, now: float) -> None:
         """A rank has ended. Its first word counts."""
         view = self.ranks.setdefault(end.rank, RankView(end.rank, now))
@@ -73,7 +79,7 @@ class Job:
         ended.sort(key=lambda view: view.end_at)
         failures = [v.end for v in ended if v.end and v.end.is_failure]
         if failures:
-            return Verdict(EXIT_FAILED, (failures[0].line(),))
+            return Verdict(EXIT_FAILED, (failures[0].line(),), (failures[0].rank,))
         return (
             self._input_verdict(ended, now)
             or self._victim_verdict(ended, now)
@@ -107,7 +113,7 @@ class Job:
         for view in running:
             if now - view.heard_at > self.timeout:
                 line = f"rank {view.rank} does not answer for {self.timeout:g} s (log: {view.log})"
-                return Verdict(EXIT_FAILED, (line,))
+                return Verdict(EXIT_FAILED, (line,), (view.rank,))
         waiting = [
             v
             for v in running

@@ -19,23 +19,40 @@ from typing import Annotated, Any
 
 import typer
 
+from hvdcore.launch_options import (
+    ElasticTimeout,
+    HostDiscoveryScript,
+    Hostfile,
+    MaxNp,
+    MaxRestarts,
+    MinNp,
+)
+from hvdcore.start_options import StartOptions
+
 __all__ = [
     "SHARED_OPTIONS",
     "CheckpointEvery",
     "ConfigFile",
     "Data",
+    "ElasticTimeout",
     "Epochs",
     "EvalEvery",
     "GlobalBatchSize",
+    "HostDiscoveryScript",
+    "Hostfile",
     "Hosts",
     "LearningRate",
+    "MaxNp",
+    "MaxRestarts",
     "MaxSteps",
+    "MinNp",
     "Model",
     "Np",
     "OutputDir",
     "Resume",
     "Seed",
     "StallTimeout",
+    "StartOptions",
 ]
 
 
@@ -144,6 +161,7 @@ StallTimeout = Annotated[
 SHARED_OPTIONS = (
     "--data", "--output-dir", "--np", "--hosts", "--model", "--epochs", "--max-steps",
     "--global-batch-size", "--learning-rate", "--seed", "--eval-every", "--checkpoint-every",
-    "--resume", "--config", "--stall-timeout",
+    "--resume", "--config", "--stall-timeout", "--hostfile", "--max-restarts", "--min-np",
+    "--max-np", "--host-discovery-script", "--elastic-timeout",
 )  # fmt: skip
 """The order in which every command lists the shared options; a package's own come after."""

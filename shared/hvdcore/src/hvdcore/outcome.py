@@ -31,6 +31,7 @@ class RankEnd:
 
     `kind` is 'done', 'stopped-by-request', 'input' (the user's error), 'victim' (failed because
     another rank did) or the rank's own failure: 'failed', 'killed', 'hung', 'stopped', 'starved'.
+    `signalled`: its host, and not the launcher, asked it to stop.
     """
 
     rank: int
@@ -39,6 +40,7 @@ class RankEnd:
     reason: str = ""
     log: str = ""
     errors: tuple[str, ...] = ()
+    signalled: bool = False
 
     @property
     def is_failure(self) -> bool:
@@ -63,6 +65,7 @@ class RankEnd:
             reason=str(message.get("reason", "")),
             log=str(message.get("log", "")),
             errors=tuple(map(str, message.get("errors", ()))),
+            signalled=bool(message.get("signalled", False)),
         )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import select
+import signal
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from hvdcore.errors import EXIT_USER_ERROR
 from hvdcore.horovodrun import Horovodrun
@@ -13,7 +16,7 @@ from hvdcore.outcome import EXIT_FAILED
 from hvdcore.rank_output import write_fd
 from hvdcore.signal_inbox import SignalInbox
 
-__all__ = ["RunningJob"]
+__all__ = ["JobEnd", "RunningJob"]
 
 _TICK_SECONDS = 0.2
 _ABORT_SECONDS = 5.0
@@ -21,30 +24,63 @@ _RANKS_OUTLIVE_LAUNCHER_SECONDS = 10.0
 _SSH_FAILED = "could not connect to some hosts via ssh"
 
 
+@dataclass(frozen=True)
+class JobEnd:
+    """How a job ended.
+
+    Attributes:
+        code: the exit code.
+        asked: a signal to the launcher ended it.
+        drained: it was asked to save and stop so that another one can go on.
+        blamed: ranks to blame for a failure.
+        signalled: ranks that their own host asked to stop.
+    """
+
+    code: int
+    asked: bool = False
+    drained: bool = False
+    blamed: tuple[int, ...] = ()
+    signalled: tuple[int, ...] = ()
+
+
 class RunningJob:
-    """Runs to the end and returns the exit code. `start_timeout` is in seconds."""
+    """Runs to the end.
+
+    Args:
+        start_timeout: seconds within which all ranks have to call.
+        drain: asked again and again; True asks the ranks to save and stop.
+    """
 
     def __init__(
-        self, starter: Horovodrun, monitor: Monitor, inbox: SignalInbox, start_timeout: float
+        self,
+        starter: Horovodrun,
+        monitor: Monitor,
+        inbox: SignalInbox,
+        start_timeout: float,
+        drain: Callable[[], bool] | None = None,
     ) -> None:
         self.starter = starter
         self.monitor = monitor
         self.inbox = inbox
         self.start_timeout = start_timeout
+        self._drain = drain
+        self._drained = False
         self._started_at = time.monotonic()
         self._starter_ended_at: float | None = None
         self._stop_signal: int | None = None
         self._give_up = False
 
-    def run(self) -> int:
+    def run(self) -> JobEnd:
         """Hear and watch until there is a verdict, tell it, and end what still runs."""
         try:
             while (verdict := self._verdict()) is None:
                 self._hear()
                 self._pass_on_signal()
+                self._drain_if_wanted()
             write_fd(2, "".join(f"{line}\n" for line in verdict.lines).encode())
             self._end_ranks()
-            return verdict.code
+            asked, signalled = self._stop_signal is not None, self.monitor.job.signalled
+            return JobEnd(verdict.code, asked, self._drained, verdict.ranks, signalled)
         finally:
             self.starter.end()
 
@@ -60,8 +96,17 @@ class RunningJob:
         if number is None:
             return
         self._give_up = self._stop_signal is not None or not self.monitor.job.all_here
+        # Ranks that save already take a second order as the one to end at once.
+        if not self._drained or self._stop_signal is not None:
+            self.monitor.order({"type": "stop", "signal": number})
         self._stop_signal = number
-        self.monitor.order({"type": "stop", "signal": number})
+
+    def _drain_if_wanted(self) -> None:
+        if self._drain is None or self._drained or self._stop_signal is not None:
+            return
+        if self.monitor.job.all_here and self._drain():
+            self._drained = True
+            self.monitor.order({"type": "stop", "signal": signal.SIGTERM})
 
     def _verdict(self) -> Verdict | None:
         if self._give_up and self._stop_signal is not None:
@@ -93,9 +138,10 @@ class RunningJob:
         job = self.monitor.job
         if job.all_here or time.monotonic() - self._started_at < self.start_timeout:
             return None
-        names = ", ".join(str(r) for r in range(job.size) if r not in job.ranks)
+        late = tuple(rank for rank in range(job.size) if rank not in job.ranks)
+        names = ", ".join(map(str, late))
         text = f"rank {names} did not start within {self.start_timeout:g} s (--start-timeout)"
-        return Verdict(EXIT_FAILED, (*self.starter.last_words(), text))
+        return Verdict(EXIT_FAILED, (*self.starter.last_words(), text), late)
 
     def _end_ranks(self) -> None:
         """Let those go that have ended, and end the others; all have told how when they leave."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from hvdcore.checkpoint import (
     Checkpoint,
     clean_up,
     discard_after,
+    latest_valid,
     load,
     require_same_run,
     resolve_resume,
 )
+from hvdcore.environment import RESTART
 from hvdcore.errors import Problems
 from hvdcore.run_dir import RunDir
 from hvdcore.world import World
@@ -33,7 +36,13 @@ def look_at_places(path: Path, resume: str, problems: Problems) -> None:
     with problems.catching():
         found = _named(run, resume)
     with problems.catching():
-        run.check_free(resuming=resume == "auto" or _is_own(run, found))
+        run.check_free(resuming=resume == "auto" or _restarted() or _is_own(run, found))
+
+
+def _restarted() -> bool:
+    """Whether the launcher started the run again: its directory is then its own, and its newest
+    whole checkpoint comes before what `--resume` said at the start."""
+    return bool(os.environ.get(RESTART))
 
 
 def _named(run: RunDir, resume: str) -> Checkpoint | None:
@@ -75,10 +84,11 @@ def start_run(
     run = RunDir(path)
     chosen = ""
     if world.is_root:
-        found = resolve_resume(run, resume)
+        found = latest_valid(run.checkpoints) if _restarted() else None
+        found = found or resolve_resume(run, resume)
         if found is not None:
             require_same_run(identity, found.meta)
-        goes_on = resume == "auto" or _is_own(run, found)
+        goes_on = resume == "auto" or _restarted() or _is_own(run, found)
         RunDir.create(path, package, config, resuming=goes_on)
         clean_up(run.checkpoints)
         if goes_on:

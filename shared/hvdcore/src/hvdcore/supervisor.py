@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import selectors
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from hvdcore.environment import prepare_environment, stall_timeout
 from hvdcore.errors import EXIT_USER_ERROR
+from hvdcore.fleet.network import interface_settings
 from hvdcore.heartbeat import HEARTBEAT_VARIABLE, HeartbeatPage
 from hvdcore.launcher_line import LauncherLine
 from hvdcore.outcome import EXIT_FAILED, RankEnd, judge_end
@@ -49,6 +51,7 @@ class Supervisor:
         self.siblings = Siblings(world, os.environ, self.timeout)
         self.finding: Finding | None = None
         self.stop_signal: int | None = None
+        self._signalled = False
         self._stop_at = 0.0
         self._cut_short = False
 
@@ -58,7 +61,7 @@ class Supervisor:
             self.page = HeartbeatPage()
             try:
                 end = self._work(command)
-                self.line.send_end(end)
+                self.line.send_end(replace(end, signalled=self._signalled))
                 self._wait_for_the_others(end)
                 if self.world.is_root:
                     self.line.clean_up_for_launcher()
@@ -71,6 +74,7 @@ class Supervisor:
     def _work(self, command: list[str]) -> RankEnd:
         env = dict(os.environ)
         prepare_environment(self.world, env)
+        env.update(interface_settings(env))
         env.update({SUPERVISED: "1", HEARTBEAT_VARIABLE: self.page.path, "PYTHONUNBUFFERED": "1"})
         try:
             process = RankProcess(command, env, at_terminal=self.world.is_root)
@@ -123,7 +127,9 @@ class Supervisor:
         """Signals and the launcher's orders."""
         self.line.listen()
         orders = self.line.orders
-        signals = [*orders.stop_signals, self.inbox.take_stop_signal()]
+        own = self.inbox.take_stop_signal()
+        self._signalled |= own is not None and self.stop_signal is None and not orders.stop_signals
+        signals = [*orders.stop_signals, own]
         orders.stop_signals.clear()
         for number in signals:
             if number is not None:

@@ -66,6 +66,7 @@ def run_ranks(
     timeout: float = 300.0,
     stall_timeout: float = 120.0,
     env: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> RanksResult:
     """Run Python source text, or a command, on `np` real ranks, and wait for its end.
 
@@ -79,6 +80,7 @@ def run_ranks(
         timeout: seconds after which the job counts as hung and is killed.
         stall_timeout: seconds for the watchdog.
         env: variables on top of this process's.
+        within: what to put before the command line, such as `TestHost.inside`.
 
     Raises:
         AssertionError: the job did not end within `timeout`.
@@ -93,6 +95,7 @@ def run_ranks(
         hosts=hosts,
         stall_timeout=stall_timeout,
         env=env,
+        within=within,
     )
     return started.wait(timeout)
 
@@ -153,6 +156,7 @@ def start_ranks(
     hosts: str | None = None,
     stall_timeout: float = 120.0,
     env: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> StartedRanks:
     """Start a job as `run_ranks` does, and return while it runs."""
     marker = secrets.token_hex(8)
@@ -164,7 +168,7 @@ def start_ranks(
         "HVDCORE_LOG_DIR": str(folder / "logs"),
     }
     full_env = {**clean_environment(os.environ), **variables, **(env or {})}
-    line = [*_launcher(launcher, np, controller, hosts, stall_timeout, folder), *command]
+    line = [*within, *_launcher(launcher, np, controller, hosts, stall_timeout, folder), *command]
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(
             line,

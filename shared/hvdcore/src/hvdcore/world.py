@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hvdcore.errors import UserError
+from hvdcore.slurm import slurm_counts
 
 __all__ = ["Controller", "World", "check_size", "world_from_environment"]
 
@@ -86,10 +87,7 @@ def _slurm_world(env: Mapping[str, str]) -> World | None:
 def _slurm_tasks_here(env: Mapping[str, str], size: int) -> int:
     """Tasks on this node, from Slurm's run lengths: '2(x3),1' is 2, 2, 2, 1."""
     runs = env.get("SLURM_STEP_TASKS_PER_NODE") or env.get("SLURM_TASKS_PER_NODE") or str(size)
-    counts: list[int] = []
-    for run in runs.split(","):
-        tasks, _, repeat = run.rstrip(")").partition("(x")
-        counts += [int(tasks)] * int(repeat or 1)
+    counts = slurm_counts(runs)
     node = int(env.get("SLURM_NODEID", "0"))
     return counts[node] if node < len(counts) else counts[-1]
 

@@ -1,0 +1,35 @@
+"""Hosts are lost and join while a training runs: it ends by itself, as if nothing had happened.
+
+The number of ranks stays the same here, so that the weights are the same to the bit.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from hvdcore.testing_elastic import RunOnHosts
+from hvdcore.testing_runs import Run
+
+pytestmark = pytest.mark.ranks
+ELASTIC = ("--min-np", "2", "--max-np", "2", "--controller", "gloo")
+
+
+def test_a_host_dies_and_one_is_taken_back(training: RunOnHosts, undisturbed: Run) -> None:
+    add = training.network.add
+    first, second, third = add("first", "eth0"), add("second", "eth0"), add("third", "ens7")
+    training.list_hosts("first", "second", "third")
+    training.start(first, *ELASTIC, "--host-discovery-script", str(training.script))
+    assert training.wait_for_checkpoint()
+    second.kill()
+    training.wait_for("restart 1 of 10: going on from the newest checkpoint with 2 ranks on")
+    add("fourth", "eth1")
+    assert training.wait_for_checkpoint()
+    training.list_hosts("first", "third", "fourth")
+    training.ask_to_stop(third)
+    run = training.finish().check()
+    assert (
+        "third asked to stop: going on from the newest checkpoint with 2 ranks on first:1,fourth:1"
+        in run.stderr
+    )
+    assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
+    assert run.losses("train") == undisturbed.losses("train")
