@@ -19,7 +19,7 @@ from textgen.tokenizer import Tokenizer, load_tokenizer
 __all__ = ["META", "SCHEMA", "Corpus", "is_complete", "open_corpus"]
 
 META = "meta.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import UserError
 from textgen.documents import Document, Skipped, missing_column, row_document
+from textgen.shared_work import SourceFailed
+from textgen.units import Piece, Unit
 
 __all__ = ["HubSource"]
 
@@ -76,27 +78,47 @@ class HubSource:
     def signature(self) -> str:
         return f"hub {self.name} {self.revision}"
 
-    def total_bytes(self) -> int:
-        return 0
-
-    def documents(self, text_column: str, skipped: Skipped) -> Iterator[Document]:
-        """Every row.
+    def units(self, text_column: str) -> list[Unit]:
+        """The data set's files.
 
         Raises:
             UserError: it needs code to be loaded, has no such column, or the hub fails.
         """
+        with self._telling():
+            rows = self._stream()
+            names = rows.column_names  # None where only the rows know
+            if names is not None and text_column not in names:
+                raise missing_column(self.name, text_column, sorted(names))
+            return [(Piece(self.name, n, n + 1, 1, 0),) for n in range(rows.num_shards)]
+
+    def documents(self, unit: Unit, text_column: str, skipped: Skipped) -> Iterator[Document]:
+        """Every row of some files.
+
+        Raises:
+            UserError: there is no such column, or the hub fails.
+        """
+        with self._telling():
+            stream = self._stream()
+            for piece in unit:
+                shard = stream.shard(num_shards=stream.num_shards, index=piece.start)
+                for number, row in enumerate(shard, start=1):
+                    origin = f"{self.name} file {piece.start + 1} row {number}"
+                    if text_column not in row:
+                        raise missing_column(origin, text_column, sorted(row))
+                    yield from row_document(row[text_column], origin, text_column, skipped)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
         try:
-            for number, row in enumerate(self._rows(), start=1):
-                origin = f"{self.name} row {number}"
-                if text_column not in row:
-                    raise missing_column(origin, text_column, sorted(row))
-                yield from row_document(row[text_column], origin, text_column, skipped)
+            yield
         except UserError:
             raise
-        except Exception as error:
-            raise UserError(f"data: {self.name}: {_first_line(error)}") from error
+        except Exception as error:  # every layer of the client has its own
+            kind = SourceFailed if _is_for_now(error) else UserError
+            raise kind(f"data: {self.name}: {_first_line(error)}") from error
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def _stream(self) -> Any:
+        """The rows to stream, of type `datasets.IterableDataset`."""
         import datasets  # type: ignore[import-untyped]
 
         builder = datasets.load_dataset_builder(self.hub_id, self.config, revision=self.revision)
@@ -108,7 +130,21 @@ class HubSource:
         splits = builder.as_streaming_dataset()
         if "train" not in splits and len(splits) > 1:
             raise UserError(f"data: {self.name} has no train split; it has {', '.join(splits)}")
-        yield from splits["train"] if "train" in splits else next(iter(splits.values()))
+        return splits["train"] if "train" in splits else next(iter(splits.values()))
+
+
+def _is_for_now(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, is of the network and may be over next time."""
+    import httpx
+    import requests
+
+    network = (ConnectionError, TimeoutError, httpx.TransportError, requests.ConnectionError)
+    seen = 0
+    while error is not None and seen < 10:
+        if isinstance(error, network):
+            return True
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return False
 
 
 def _remember(known: Path, revision: str) -> None:
