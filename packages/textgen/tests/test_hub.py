@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -70,6 +71,11 @@ class HubHandler(http.server.BaseHTTPRequestHandler):
         return self.answer(200, json.dumps(about).encode())
 
     def file(self, path: Path) -> None:
+        trouble = self.root / "trouble" / path.name
+        if trouble.exists() and self.command == "GET":
+            if trouble.read_text() == "hangs up":
+                return self.hang_up(path)
+            time.sleep(float(trouble.read_text()))
         if not path.is_file():
             return self.answer(404, b"", {"X-Error-Code": "EntryNotFound", **self.commit()})
         raw = path.read_bytes()
@@ -81,6 +87,14 @@ class HubHandler(http.server.BaseHTTPRequestHandler):
         start, stop = int(first), min(int(last or len(raw)), len(raw) - 1) + 1
         tag["Content-Range"] = f"bytes {start}-{stop - 1}/{len(raw)}"
         return self.answer(206, raw[start:stop], tag)
+
+    def hang_up(self, path: Path) -> None:
+        """Promise the file, send a bit of it and break off."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(path.stat().st_size))
+        self.end_headers()
+        self.wfile.write(path.read_bytes()[:20])
+        self.close_connection = True
 
     def commit(self) -> dict[str, str]:
         return {"X-Repo-Commit": REVISION}
@@ -98,11 +112,15 @@ class HubHandler(http.server.BaseHTTPRequestHandler):
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The address and the root folder of a hub with three data sets and a tokenizer."""
     root = tmp_path_factory.mktemp("hub")
-    for name in ("books", "tarred", "coded"):
+    for name in ("books", "sharded", "tarred", "coded"):
         (root / "datasets" / "me" / name).mkdir(parents=True)
     rows = [f"Book {number}. " * 20 for number in range(60)]
     table = pa.table({"title": rows, "text": rows})
     pq.write_table(table, root / "datasets" / "me" / "books" / "train.parquet")
+    for number in range(3):
+        rows_of_file = [json.dumps({"text": row}) + "\n" for row in rows[number::3]]
+        path = root / "datasets" / "me" / "sharded" / f"train-{number:05}-of-00003.jsonl"
+        path.write_text("".join(rows_of_file))
     with tarfile.open(root / "datasets" / "me" / "tarred" / "train.tar", "w") as archive:
         for name in ("0.txt", "1.txt"):
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())
@@ -120,6 +138,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
 
 SCRIPT = """
 import json, sys
+import datasets.config
+datasets.config.STREAMING_READ_MAX_RETRIES = datasets.config.STREAMING_OPEN_MAX_RETRIES = 1
+datasets.config.STREAMING_READ_RETRY_INTERVAL = datasets.config.STREAMING_OPEN_RETRY_INTERVAL = 0.1
 from pathlib import Path
 from hvdcore.errors import UserError
 from textgen.prepare import DataConfig, prepare
@@ -186,3 +207,26 @@ def test_from_the_hub(hub: tuple[str, Path], tmp_path: Path) -> None:
     assert "the hub cannot be reached" in other["error"]
     assert copied["tokenizer"] == tokenized["tokenizer"]
     assert "the hub cannot be reached" in unknown["error"]
+
+
+def test_a_hub_that_fails_midway_is_gone_on_with(hub: tuple[str, Path], tmp_path: Path) -> None:
+    address, root = hub
+    trouble = root / "trouble"
+    trouble.mkdir()
+    (trouble / "train-00002-of-00003.jsonl").write_text("hangs up")
+    (failed,) = prepared(address, tmp_path, {"data": "me/sharded"})
+    assert failed["error"].startswith("data: me/sharded: ")
+    assert failed["error"].endswith("; what was read is kept, start again")
+    assert len(failed["error"].splitlines()) == 1
+    assert not (tmp_path / "cache" / "corpora").exists()
+    read = sorted(path.name for path in (tmp_path / "cache").glob("work/*/read/*.done"))
+    assert read == ["000000.done", "000001.done"]
+
+    # What was read is not asked for again: now those two files would fail. The third is slow.
+    for name in ("train-00000-of-00003.jsonl", "train-00001-of-00003.jsonl"):
+        (trouble / name).write_text("hangs up")
+    (trouble / "train-00002-of-00003.jsonl").write_text("0.5")
+    whole, again = prepared(address, tmp_path, {"data": "me/sharded"}, {"data": "me/books"})
+    assert whole["documents"] == 60
+    assert whole["fingerprint"] == again["fingerprint"]
+    assert not list((tmp_path / "cache" / "work").glob("*/"))

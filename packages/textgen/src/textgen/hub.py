@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
+from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ __all__ = ["HubSource"]
 _TIMEOUT_SECONDS = 30
 _SAFE_FORMATS = ("parquet", "json", "csv", "text", "arrow")
 """Builders that parse data and nothing else; no other may run."""
+_NETWORK_LIBRARIES = ("aiohttp", "httpcore", "httpx", "requests", "urllib3")
+"""Those of which some version of the hub's client or of `datasets` lets an error through."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class HubSource:
             UserError: it needs code to be loaded, has no such column, or the hub fails.
         """
         with self._telling():
-            rows = self._stream()
+            rows = self._stream
             names = rows.column_names  # None where only the rows know
             if names is not None and text_column not in names:
                 raise missing_column(self.name, text_column, sorted(names))
@@ -98,7 +102,7 @@ class HubSource:
             UserError: there is no such column, or the hub fails.
         """
         with self._telling():
-            stream = self._stream()
+            stream = self._stream
             for piece in unit:
                 shard = stream.shard(num_shards=stream.num_shards, index=piece.start)
                 for number, row in enumerate(shard, start=1):
@@ -115,8 +119,10 @@ class HubSource:
             raise
         except Exception as error:  # every layer of the client has its own
             kind = SourceFailed if _is_for_now(error) else UserError
-            raise kind(f"data: {self.name}: {_first_line(error)}") from error
+            again = "; what was read is kept, start again" if kind is SourceFailed else ""
+            raise kind(f"data: {self.name}: {_first_line(error)}{again}") from error
 
+    @cached_property
     def _stream(self) -> Any:
         """The rows to stream, of type `datasets.IterableDataset`."""
         import datasets  # type: ignore[import-untyped]
@@ -133,18 +139,21 @@ class HubSource:
         return splits["train"] if "train" in splits else next(iter(splits.values()))
 
 
-def _is_for_now(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, is of the network and may be over next time."""
-    import httpx
-    import requests
-
-    network = (ConnectionError, TimeoutError, httpx.TransportError, requests.ConnectionError)
-    seen = 0
-    while error is not None and seen < 10:
-        if isinstance(error, network):
-            return True
-        error, seen = error.__cause__ or error.__context__, seen + 1
-    return False
+def _is_for_now(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, is of the network: next time it may be over."""
+    chain: list[Any] = []
+    while error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__ or error
+    answers = [one.response for one in chain if getattr(one, "response", None) is not None]
+    if answers:
+        code = int(answers[0].status_code)
+        return code >= 500 or code == 429  # too many requests
+    return any(
+        isinstance(one, (ConnectionError, TimeoutError, IncompleteRead))
+        or type(one).__module__.startswith(_NETWORK_LIBRARIES)
+        for one in chain
+    )
 
 
 def _remember(known: Path, revision: str) -> None:
