@@ -126,7 +126,13 @@ class HubSource:
     def _stream(self) -> Any:
         """The rows to stream, of type `datasets.IterableDataset`."""
         import datasets  # type: ignore[import-untyped]
+        from huggingface_hub.utils import logging
 
+        logging.set_verbosity_error()
+        # The client tries each request six times, for half a minute; 20 times that is a hang.
+        datasets.config.STREAMING_READ_MAX_RETRIES = 1
+        datasets.config.STREAMING_OPEN_MAX_RETRIES = 1
+        datasets.logging.set_verbosity_error()
         builder = datasets.load_dataset_builder(self.hub_id, self.config, revision=self.revision)
         form = type(builder).__module__.split(".")[-1]
         if form not in _SAFE_FORMATS:

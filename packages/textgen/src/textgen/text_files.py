@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from textgen import units
 from textgen.documents import BLOCK_BYTES
-from textgen.units import UNIT_BYTES, Piece
+from textgen.units import Piece
 
 __all__ = ["BrokenGzip", "blocks", "is_gzip", "line_pieces", "lines"]
 
@@ -43,8 +44,8 @@ def lines(piece: Piece) -> Iterator[tuple[int, bytes]]:
                 return
 
 
-def line_pieces(path: Path, piece_bytes: int = UNIT_BYTES) -> Iterator[Piece]:
-    """Pieces of whole lines with at least `piece_bytes` each, but the last.
+def line_pieces(path: Path) -> Iterator[Piece]:
+    """Pieces of whole lines, a unit's bytes or a little more each, but the last.
 
     Counting lines beforehand reads the file once more, at the speed of the disk; each piece knows
     the numbers of its lines by it.
@@ -54,7 +55,7 @@ def line_pieces(path: Path, piece_bytes: int = UNIT_BYTES) -> Iterator[Piece]:
     with path.open("rb") as file:
         while block := file.read(_SCAN_BYTES):
             counted = 0
-            while (end := _line_end(block, start + piece_bytes - place, counted)) > 0:
+            while (end := _line_end(block, start + units.UNIT_BYTES - place, counted)) > 0:
                 number += block.count(b"\n", counted, end)
                 counted = end
                 yield Piece(str(path), start, place + end, first, place + end - start)

@@ -37,13 +37,13 @@ class Piece:
 Unit = tuple[Piece, ...]
 
 
-def group_pieces(pieces: Iterable[Piece], unit_bytes: int = UNIT_BYTES) -> list[Unit]:
-    """Neighbours put together until they hold `unit_bytes`."""
+def group_pieces(pieces: Iterable[Piece]) -> list[Unit]:
+    """Neighbours put together until they hold UNIT_BYTES."""
     units: list[Unit] = []
     held: list[Piece] = []
     for piece in pieces:
         held.append(piece)
-        if sum_of_sizes(held) >= unit_bytes or len(held) >= _MOST_PIECES:
+        if sum_of_sizes(held) >= UNIT_BYTES or len(held) >= _MOST_PIECES:
             units.append(tuple(held))
             held = []
     return [*units, tuple(held)] if held else units
