@@ -11,10 +11,11 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlparse
 
 import pyarrow as pa
@@ -28,6 +29,9 @@ REVISION = "a" * 40
 
 class HubHandler(http.server.BaseHTTPRequestHandler):
     """What the clients ask: what is in a repository, and its files. Repositories are folders."""
+
+    asked: ClassVar[list[str]] = []
+    """Files that were fetched."""
 
     def __init__(self, root: Path, *args: Any) -> None:
         self.root = root
@@ -70,6 +74,13 @@ class HubHandler(http.server.BaseHTTPRequestHandler):
         return self.answer(200, json.dumps(about).encode())
 
     def file(self, path: Path) -> None:
+        if self.command == "GET":
+            self.asked.append(path.name)
+        trouble = self.root / "trouble" / path.name
+        if trouble.exists() and self.command == "GET":
+            if trouble.read_text() == "hangs up":
+                return self.hang_up(path)
+            time.sleep(float(trouble.read_text()))
         if not path.is_file():
             return self.answer(404, b"", {"X-Error-Code": "EntryNotFound", **self.commit()})
         raw = path.read_bytes()
@@ -81,6 +92,14 @@ class HubHandler(http.server.BaseHTTPRequestHandler):
         start, stop = int(first), min(int(last or len(raw)), len(raw) - 1) + 1
         tag["Content-Range"] = f"bytes {start}-{stop - 1}/{len(raw)}"
         return self.answer(206, raw[start:stop], tag)
+
+    def hang_up(self, path: Path) -> None:
+        """Promise the file, send a bit of it and break off."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(path.stat().st_size))
+        self.end_headers()
+        self.wfile.write(path.read_bytes()[:20])
+        self.close_connection = True
 
     def commit(self) -> dict[str, str]:
         return {"X-Repo-Commit": REVISION}
@@ -98,11 +117,15 @@ class HubHandler(http.server.BaseHTTPRequestHandler):
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The address and the root folder of a hub with three data sets and a tokenizer."""
     root = tmp_path_factory.mktemp("hub")
-    for name in ("books", "tarred", "coded"):
+    for name in ("books", "sharded", "tarred", "coded"):
         (root / "datasets" / "me" / name).mkdir(parents=True)
     rows = [f"Book {number}. " * 20 for number in range(60)]
     table = pa.table({"title": rows, "text": rows})
     pq.write_table(table, root / "datasets" / "me" / "books" / "train.parquet")
+    for number in range(3):
+        rows_of_file = [json.dumps({"text": row}) + "\n" for row in rows[number::3]]
+        path = root / "datasets" / "me" / "sharded" / f"train-{number:05}-of-00003.jsonl"
+        path.write_text("".join(rows_of_file))
     with tarfile.open(root / "datasets" / "me" / "tarred" / "train.tar", "w") as archive:
         for name in ("0.txt", "1.txt"):
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())
@@ -120,6 +143,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
 
 SCRIPT = """
 import json, sys
+import time
+time.sleep = lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.05))  # between two tries
 from pathlib import Path
 from hvdcore.errors import UserError
 from textgen.prepare import DataConfig, prepare
@@ -186,3 +211,27 @@ def test_from_the_hub(hub: tuple[str, Path], tmp_path: Path) -> None:
     assert "the hub cannot be reached" in other["error"]
     assert copied["tokenizer"] == tokenized["tokenizer"]
     assert "the hub cannot be reached" in unknown["error"]
+
+
+def test_a_hub_that_fails_midway_is_gone_on_with(hub: tuple[str, Path], tmp_path: Path) -> None:
+    address, root = hub
+    trouble = root / "trouble"
+    trouble.mkdir()
+    (trouble / "train-00002-of-00003.jsonl").write_text("hangs up")
+    (failed,) = prepared(address, tmp_path, {"data": "me/sharded"})
+    assert failed["error"].startswith("data: me/sharded: ")
+    assert failed["error"].endswith("; what was read is kept, start again")
+    assert len(failed["error"].splitlines()) == 1
+    assert not (tmp_path / "cache" / "corpora").exists()
+    read = sorted(path.name for path in (tmp_path / "cache").glob("work/*/read/*.done"))
+    assert read == ["000000.done", "000001.done"]
+
+    # What was read is not fetched again (the first file is looked into for the columns). The third
+    # is slow.
+    HubHandler.asked.clear()
+    (trouble / "train-00002-of-00003.jsonl").write_text("0.5")
+    whole, again = prepared(address, tmp_path, {"data": "me/sharded"}, {"data": "me/books"})
+    assert "train-00001-of-00003.jsonl" not in HubHandler.asked
+    assert whole["documents"] == 60
+    assert whole["fingerprint"] == again["fingerprint"]
+    assert not list((tmp_path / "cache" / "work").glob("*/"))

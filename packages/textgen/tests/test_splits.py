@@ -16,6 +16,10 @@ def digests(count: int) -> list[bytes]:
     return [hashlib.sha256(b"%d" % i).digest() for i in range(count)]
 
 
+def cuts(text: bytes, val: float, test: float) -> tuple[int, int]:
+    return cut_points(len(text), lambda start, stop: text[start:stop], val, test)
+
+
 def test_many_documents_are_split_by_their_hash_alone() -> None:
     many = digests(2000)
     split = split_documents(many, [10] * 2000, val_fraction=0.1, test_fraction=0.2)
@@ -36,7 +40,7 @@ def test_the_seed_draws_another_split() -> None:
         split_documents(many, [1] * 500, val_fraction=0.2, test_fraction=0, seed=seed).val
         for seed in (0, 1)
     ]
-    assert parts[0] != parts[1]
+    assert parts[0].tolist() != parts[1].tolist()
 
 
 @given(
@@ -50,7 +54,7 @@ def test_every_document_goes_to_one_part_and_no_wanted_part_is_empty(
     split = split_documents(digests(len(sizes)), sizes, val_fraction=val, test_fraction=test)
     wanted = {"train", *(["val"] if val else []), *(["test"] if test else [])}
     for name in ("train", "val", "test"):
-        assert bool(split.part(name)) == (name in wanted)
+        assert bool(len(split.part(name))) == (name in wanted)
     if split.method != "position":
         together = sorted([*split.train, *split.val, *split.test])
         assert together == list(range(len(sizes)))
@@ -63,21 +67,20 @@ def test_few_documents_are_filled_by_size() -> None:
     sizes = [100, 90, 300, 310, 200]
     split = split_documents(digests(5), sizes, val_fraction=0.1, test_fraction=0)
     assert sum(sizes[i] for i in split.val) in (90, 100)
-    assert split.test == ()
+    assert len(split.test) == 0
 
 
 def test_one_document_is_cut_as_nanogpt_cuts() -> None:
-    text = b"x" * 1_115_394
-    assert cut_points(text, 0.1, 0) == (1_003_854, 1_003_854)
-    assert cut_points(b"x" * 100, 0.2, 0.1) == (70, 80)
-    assert cut_points(b"x" * 100, 0, 0.1) == (90, 100)
-    assert cut_points(b"x" * 100, 0, 0) == (100, 100)
+    assert cuts(b"x" * 1_115_394, 0.1, 0) == (1_003_854, 1_003_854)
+    assert cuts(b"x" * 100, 0.2, 0.1) == (70, 80)
+    assert cuts(b"x" * 100, 0, 0.1) == (90, 100)
+    assert cuts(b"x" * 100, 0, 0) == (100, 100)
 
 
 @given(text=st.text(min_size=1, max_size=50), val=st.floats(0, 0.5), test=st.floats(0, 0.4))
 def test_a_cut_never_falls_inside_a_character(text: str, val: float, test: float) -> None:
     raw = text.encode("utf-8", "replace")
-    first, second = cut_points(raw, val, test)
+    first, second = cuts(raw, val, test)
     assert 0 <= first <= second <= len(raw)
     for part in (raw[:first], raw[first:second], raw[second:]):
         part.decode("utf-8")

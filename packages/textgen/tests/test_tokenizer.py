@@ -139,8 +139,10 @@ def test_a_tokenizer_from_elsewhere(tmp_path: Path) -> None:
     loaded = load_tokenizer(tmp_path / "tokenizer.json")
     assert loaded.eot_id == 2
     assert loaded.encode("a b a").tolist() == [0, 1, 0]
-    # Not known to cut words as GPT-2 does: encoded whole.
-    assert loaded.pieces("a b " * 100, 10) == ["a b " * 100]
+    # Not known to cut words as GPT-2 does: texts of megabytes are cut, and at the end of a line.
+    assert loaded.piece_bytes == 1 << 22
+    assert loaded.find_cut("\na b\na\n") == 1
+    assert loaded.find_cut("a b a\n") is None
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,15 @@
-"""Owns making one corpus: read, split, tokenize, and rename into the cache when complete."""
+"""Owns making one corpus, stage by stage, with all processes that are at it.
+
+The source is read into a spool, unit by unit; one process lists the documents and splits them,
+one learns BPE; the parts are tokenized, task by task; one process joins them and renames the corpus
+into the cache. What is made depends on the documents and the configuration alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -13,13 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from hvdcore.atomic import move_folder_into_place, write_bytes_atomically
 from hvdcore.errors import UserError
+from textgen.bpe_sample import BPE_SAMPLE_BYTES, bpe_texts
 from textgen.corpus import META, SCHEMA, is_complete
-from textgen.documents import Progress, Skipped
-from textgen.encode import Part, Stretch, encode_part
+from textgen.documents import Progress
+from textgen.encode import Stretch, encode_task, join_tasks
+from textgen.read_documents import Documents, read_documents
+from textgen.segments import Segments, segment_texts, segments_of
+from textgen.shared_work import SharedWork, Tell
 from textgen.sources import Source
-from textgen.splits import PARTS, Split, cut_points, split_documents
-from textgen.spool import Spool, write_spool
-from textgen.tokenizer import Tokenizer, train_bpe
+from textgen.splits import PARTS
+from textgen.tokenizer import Tokenizer, load_tokenizer, train_bpe
 
 if TYPE_CHECKING:
     from textgen.prepare import DataConfig
@@ -43,77 +52,128 @@ class CorpusBuilder:
     tokenizer: Tokenizer | None
     progress: Progress
 
-    def build(self, cache: Path, work: Path) -> Path:
-        """Make the corpus in `work`, then rename it into the cache."""
+    def build(self, cache: Path, work: SharedWork) -> Path:
+        """Make the corpus together with whoever else is in `work`; where it is in the cache."""
         began = time.perf_counter()
-        skipped = Skipped()
-        documents = self.source.documents(self.config.text_column, skipped)
-        spool = write_spool(documents, work / "text", self.source.total_bytes(), self.progress)
-        self._check_not_empty(spool, skipped)
-        key = digest([SCHEMA, spool.fingerprint(), *parameters(self.config, self.tokenizer)])
+        documents = read_documents(work, self.config, self.source, self.progress)
+        fingerprint = documents.found["fingerprint"]
+        key = digest([SCHEMA, fingerprint, *parameters(self.config, self.tokenizer)])
         path = cache / "corpora" / key[:32]
-        if is_complete(path):
+        if is_complete(path):  # the same documents were under another name, or in another form
             return path
-        made = work / "corpus"
-        made.mkdir()
-        meta = self._tokenize(spool, made)
-        meta["skipped"] = dict(sorted(skipped.counts.items()))
-        meta["skipped_examples"] = skipped.examples
-        meta["seconds"] = time.perf_counter() - began
-        write_json(made / META, meta)
-        move_folder_into_place(made, path, is_complete)
+        segments = {name: self._segments(documents, name) for name in PARTS}
+        tokenizer = self.tokenizer or self._bpe(work, documents, segments["train"])
+        results = self._tokenize(work, documents, segments, tokenizer)
+
+        def join(_: Path) -> dict[str, Any]:
+            self._join(work, documents, results, tokenizer, path, began)
+            return {}
+
+        work.once("join", join)
+        if not is_complete(path):
+            raise UserError(f"data: {path} was damaged while it was made; start again")
         return path
 
-    def _check_not_empty(self, spool: Spool, skipped: Skipped) -> None:
-        if len(spool):
-            return
-        reasons = "; ".join(
-            f"{count} {reason}" if count > 1 else reason for reason, count in skipped.counts.items()
-        )
-        raise UserError(
-            f"data: {self.source.name}: no text in it ({reasons or 'no documents'}); "
-            "give UTF-8 text"
-        )
+    def _segments(self, documents: Documents, name: str) -> Segments:
+        fractions = (self.config.val_fraction, self.config.test_fraction)
+        sizes = documents.table["size"]
+        return segments_of(name, documents.split, documents.texts, sizes, fractions)
 
-    def _tokenize(self, spool: Spool, made: Path) -> dict[str, Any]:
-        config = self.config
-        split = split_documents(
-            spool.digests,
-            spool.sizes,
-            val_fraction=config.val_fraction,
-            test_fraction=config.test_fraction,
-            seed=config.seed,
-        )
-        tokenizer = self.tokenizer or self._train_bpe(spool, split)
+    def _bpe(self, work: SharedWork, documents: Documents, train: Segments) -> Tokenizer:
+        total = min(int((train.stop - train.start).sum()), BPE_SAMPLE_BYTES)
+
+        def learn(place: Path) -> dict[str, Any]:
+            done = 0
+
+            def texts() -> Iterator[str]:
+                nonlocal done
+                for text in bpe_texts(train, documents.texts):
+                    yield text
+                    done += len(text)
+
+            # Merging goes on long after the last text: a watchdog must hear from us meanwhile.
+            with ThreadPoolExecutor(1) as pool:
+                training = pool.submit(train_bpe, texts(), self.config.vocab_size)
+                while not wait([training], _REPORT_SECONDS).done:
+                    self.progress("train tokenizer", done, total)
+                training.result().save(place)
+            return {}
+
+        work.once("bpe", learn)
+        return load_tokenizer(work.place("bpe", 0))
+
+    def _tokenize(
+        self,
+        work: SharedWork,
+        documents: Documents,
+        segments: dict[str, Segments],
+        tokenizer: Tokenizer,
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """The part and the result of each task, in the order of the parts."""
+        tasks = [(name, *task) for name in PARTS for task in segments[name].tasks()]
+
+        def encode(number: int, place: Path, tell: Tell) -> dict[str, Any]:
+            name, _, places = tasks[number]
+            stretches = self._stretches(documents, segments[name].take(places), tokenizer)
+            return encode_task(stretches, tokenizer, place, tell)
+
+        results = work.each("tokenize", [size for _, size, _ in tasks], encode)
+        return [(name, result) for (name, _, _), result in zip(tasks, results, strict=True)]
+
+    def _stretches(
+        self, documents: Documents, segments: Segments, tokenizer: Tokenizer
+    ) -> Iterator[Stretch]:
+        firsts = segments.first.tolist()
+        texts = segment_texts(segments, documents.texts, tokenizer.piece_bytes, tokenizer.find_cut)
+        for first, (document, start, pieces) in zip(firsts, texts, strict=True):
+            whole = documents.split.method != "position"
+            bits = float(documents.table["bits"][document]) if whole else float("nan")
+            opens = start == first
+            yield Stretch(pieces, start == 0, opens, bits if opens else 0.0)
+
+    def _join(
+        self,
+        work: SharedWork,
+        documents: Documents,
+        results: list[tuple[str, dict[str, Any]]],
+        tokenizer: Tokenizer,
+        path: Path,
+        began: float,
+    ) -> None:
+        made = work.path / "corpus"
+        shutil.rmtree(made, ignore_errors=True)  # of a process that was killed here
+        made.mkdir()
         tokenizer.save(made / "tokenizer")
-        done, total = 0, sum(spool.sizes)
-
-        def on_bytes(count: int) -> None:
-            nonlocal done
-            done += count
-            self.progress("tokenize", done, total)
-
-        parts: dict[str, Part] = {}
+        places = [work.place("tokenize", number) for number in range(len(results))]
+        parts = {}
         for name in PARTS:
-            parts[name] = encode_part(
-                self._stretches(spool, split, name),
-                tokenizer,
-                made / f"{name}.bin",
-                made / f"{name}.offsets.npy",
-                on_bytes,
-            )
+            tasks = [
+                (place, result)
+                for place, (part, result) in zip(places, results, strict=True)
+                if part == name
+            ]
+            part = join_tasks(tasks, made / f"{name}.bin", made / f"{name}.offsets.npy", self._beat)
+            parts[name] = part.as_dict()
+        write_json(made / META, self._meta(documents, tokenizer, parts, began))
+        move_folder_into_place(made, path, is_complete)
+
+    def _beat(self, _: int) -> None:
+        self.progress("join", 0, 0)
+
+    def _meta(
+        self, documents: Documents, tokenizer: Tokenizer, parts: dict[str, Any], began: float
+    ) -> dict[str, Any]:
+        config = self.config
         return {
             "schema": SCHEMA,
             "source": self.source.name,
-            "fingerprint": spool.fingerprint(),
-            "documents": len(spool),
-            "duplicates": spool.duplicates,
-            "bytes": total,
+            **documents.found,
             "split": {
-                "method": split.method,
+                "method": documents.split.method,
                 "val_fraction": config.val_fraction,
                 "test_fraction": config.test_fraction,
                 "seed": config.seed,
+                "near_duplicate_threshold": config.near_duplicate_threshold,
             },
             "tokenizer": {
                 "name": config.tokenizer,
@@ -122,40 +182,9 @@ class CorpusBuilder:
                 "sha256": tokenizer.sha256,
             },
             "dtype": tokenizer.dtype.name,
-            "parts": {name: part.as_dict() for name, part in parts.items()},
+            "parts": parts,
+            "seconds": time.perf_counter() - began,
         }
-
-    def _train_bpe(self, spool: Spool, split: Split) -> Tokenizer:
-        total = sum(spool.sizes[number] for number in split.train)
-        done = 0
-
-        def texts() -> Iterator[str]:
-            nonlocal done
-            for stretch in self._stretches(spool, split, "train"):
-                yield stretch.text.decode("utf-8")
-                done += len(stretch.text)
-
-        # Merging goes on long after the last text was read: a watchdog must hear from us meanwhile.
-        with ThreadPoolExecutor(1) as pool:
-            training = pool.submit(train_bpe, texts(), self.config.vocab_size)
-            while not wait([training], _REPORT_SECONDS).done:
-                self.progress("train tokenizer", done, total)
-            return training.result()
-
-    def _stretches(self, spool: Spool, split: Split, name: str) -> Iterator[Stretch]:
-        for number in split.part(name):
-            text = spool.text(number)
-            if split.method != "position":
-                yield Stretch(text, bits=spool.bits[number])
-                continue
-            first, second = cut_points(text, self.config.val_fraction, self.config.test_fraction)
-            start, stop = {
-                "train": (0, first),
-                "test": (first, second),
-                "val": (second, len(text)),
-            }[name]
-            if stop > start:
-                yield Stretch(text[start:stop], from_start=start == 0)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -168,7 +197,8 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def parameters(config: DataConfig, tokenizer: Tokenizer | None) -> list[Any]:
     """What decides the ids beside the documents."""
     spelled = tokenizer.sha256 if tokenizer else ["bpe", config.vocab_size]
-    return [spelled, config.val_fraction, config.test_fraction, config.seed]
+    splits = [config.val_fraction, config.test_fraction, config.seed]
+    return [spelled, *splits, config.near_duplicate_threshold]
 
 
 def digest(content: list[Any]) -> str:

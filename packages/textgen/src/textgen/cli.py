@@ -76,6 +76,7 @@ def train(
     val_fraction: options.ValFraction = None,
     test_fraction: options.TestFraction = None,
     text_column: options.TextColumn = None,
+    near_duplicate_threshold: options.NearDuplicateThreshold = None,
     init_from: options.InitFrom = None,
     lora_rank: options.LoraRank = None,
     lora_alpha: options.LoraAlpha = None,
@@ -132,23 +133,35 @@ def run(
 @exit_on_user_error
 def prepare(
     data: shared.Data = None,
+    np: shared.Np = None,
+    hosts: shared.Hosts = None,
     config: shared.ConfigFile = None,
+    stall_timeout: shared.StallTimeout = None,
     tokenizer: options.Tokenizer = None,
     vocab_size: options.VocabSize = None,
     context_length: options.ContextLength = None,
     val_fraction: options.ValFraction = None,
     test_fraction: options.TestFraction = None,
     text_column: options.TextColumn = None,
+    near_duplicate_threshold: options.NearDuplicateThreshold = None,
 ) -> None:
-    """Read, split and tokenize the data into the cache, and say what was found."""
+    """Read, split and tokenize the data into the cache, on one rank or on many."""
     flags = {**locals()}
-    del flags["config"]
+    for name in ("np", "hosts", "config", "stall_timeout"):
+        del flags[name]
 
-    from hvdcore.config import load_config
-    from textgen.config import TrainConfig
-    from textgen.show import prepare_and_show
+    def settings() -> TrainConfig:
+        from hvdcore.config import load_config
+        from textgen.config import TrainConfig
 
-    prepare_and_show(load_config(TrainConfig, config, flags))
+        return load_config(TrainConfig, config, flags)
+
+    def work() -> int:
+        from textgen.show import prepare_and_show
+
+        return prepare_and_show(settings())
+
+    run(work, shared.StartOptions(np, hosts, stall_timeout), check=settings)
 
 
 @app.command()

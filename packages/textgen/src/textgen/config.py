@@ -20,7 +20,9 @@ class DataFields(BaseModel):
     data: str = "sample"
     """``sample``, a file or folder of books, or a hub id."""
     text_column: str = "text"
-    """Column that holds the text, for Parquet, JSONL and hub data sets."""
+    """Column that holds the text, for Parquet, Arrow, JSONL and hub data sets."""
+    near_duplicate_threshold: float = Field(0.7, gt=0.0, le=1.0)
+    """Documents that share as much of their word shingles stand in one part; 1 looks for none."""
     tokenizer: str | None = None
     """``byte``, ``bpe`` (trained on the train part), a path, or a hub id. By default the one of
     ``init_from``, or ``bpe``."""

@@ -1,31 +1,25 @@
-"""Owns reading documents from disk: folders, text files, JSON Lines and Parquet, gzip too."""
+"""Owns the files that `--data PATH` names: which they are, and the documents in their pieces."""
 
 from __future__ import annotations
 
 import gzip
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from hvdcore.errors import UserError
-from textgen.documents import (
-    Document,
-    Skipped,
-    missing_column,
-    normalise,
-    row_document,
-    text_document,
-)
+from textgen import row_files, text_files
+from textgen.documents import Document, Skipped
+from textgen.units import Piece, Unit, group_pieces
 
 __all__ = ["FileSource", "find_files"]
 
 TEXT_SUFFIXES = (".txt", ".text", ".md")
-ROW_SUFFIXES = (".jsonl", ".ndjson", ".parquet")
-_PARQUET_ROWS = 256  # rows decoded at once: bounds the memory
+JSON_SUFFIXES = (".jsonl", ".ndjson")
+TABLE_SUFFIXES = (".parquet", ".arrow")
 
 
 @dataclass(frozen=True)
@@ -52,31 +46,68 @@ class FileSource:
             lines.append(f"{path}\t{status.st_size}\t{status.st_mtime_ns}")
         return "\n".join(lines)
 
-    def total_bytes(self) -> int:
-        """Size on disk, for progress."""
-        return sum(path.stat().st_size for path in self.files)
+    def units(self, text_column: str) -> list[Unit]:
+        """What is read by itself: files, or where the form allows it parts of one.
 
-    def documents(self, text_column: str, skipped: Skipped) -> Iterator[Document]:
-        """Every document of every file; those that are not text are counted in `skipped`.
+        Raises:
+            UserError: a file cannot be read, or the column is missing.
+        """
+        return group_pieces(piece for path in self.files for piece in _pieces(path, text_column))
+
+    def documents(self, unit: Unit, text_column: str, skipped: Skipped) -> Iterator[Document]:
+        """Every document of the unit; rows without text are counted in `skipped`.
 
         Raises:
             UserError: a file cannot be read, a row is broken, or the column is missing.
         """
-        for path in self.files:
-            kind = _kind(path)
-            try:
-                if kind == "parquet":
-                    yield from _parquet_documents(path, text_column, skipped)
-                elif kind == "jsonl":
-                    yield from _json_documents(path, text_column, skipped)
-                else:
-                    yield from _text_document(path, skipped)
-            except PermissionError as error:
-                raise UserError(f"data: {path}: no permission to read it") from error
-            except gzip.BadGzipFile as error:
-                raise UserError(f"data: {path}: not a gzip file; rename or repack it") from error
-            except EOFError as error:
-                raise UserError(f"data: {path}: cut off; fetch it again") from error
+        for piece in unit:
+            yield from _documents(piece, text_column, skipped)
+
+
+def _pieces(path: Path, column: str) -> Iterator[Piece]:
+    with _mendable(path):
+        kind = _kind(path)
+        if kind == "table":
+            yield from row_files.table_pieces(path, column)
+        elif kind == "json" and not text_files.is_gzip(path):
+            yield from text_files.line_pieces(path)
+        else:
+            size = path.stat().st_size
+            yield Piece(str(path), 0, size, 1, size)
+
+
+def _documents(piece: Piece, column: str, skipped: Skipped) -> Iterator[Document]:
+    path = Path(piece.name)
+    kind = _kind(path)
+    if kind == "table":
+        found = row_files.table_documents(piece, column, skipped)
+    elif kind == "json":
+        found = row_files.json_documents(piece, column, skipped)
+    else:
+        found = iter([Document(_raw(path), str(path))])
+    with _mendable(path):
+        yield from found
+
+
+def _raw(path: Path) -> Iterator[bytes]:
+    """Read while the document is used, so its errors are told here."""
+    with _mendable(path):
+        yield from text_files.blocks(path)
+
+
+@contextmanager
+def _mendable(path: Path) -> Iterator[None]:
+    """Turns what is wrong with a file into a line for the user that names it and the fix."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"data: {path}: no permission to read it") from error
+    except FileNotFoundError as error:
+        raise UserError(f"data: {path}: it has gone; start again") from error
+    except gzip.BadGzipFile as error:
+        raise UserError(f"data: {path}: not a gzip file; rename or repack it") from error
+    except (EOFError, text_files.BrokenGzip) as error:
+        raise UserError(f"data: {path}: cut off or damaged; fetch it again") from error
 
 
 def find_files(root: Path) -> FileSource:
@@ -113,7 +144,7 @@ def _unreadable(error: OSError) -> None:
 
 
 def _wanted() -> str:
-    return ", ".join((*TEXT_SUFFIXES, *ROW_SUFFIXES)) + " (or .gz of these)"
+    return ", ".join((*TEXT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES)) + " (or .gz of text, lines)"
 
 
 def _what_else(others: Counter[str]) -> str:
@@ -124,56 +155,6 @@ def _what_else(others: Counter[str]) -> str:
 
 
 def _kind(path: Path) -> str:
-    suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
-    suffix = suffix.lower()
-    if suffix in TEXT_SUFFIXES:
-        return "text"
-    if suffix in ROW_SUFFIXES:
-        return "parquet" if suffix == ".parquet" else "jsonl"
-    return ""
-
-
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
-
-
-def _text_document(path: Path, skipped: Skipped) -> Iterator[Document]:
-    with _open(path) as file:
-        raw = file.read()
-    yield from text_document(raw, str(path), skipped)
-
-
-def _json_documents(path: Path, column: str, skipped: Skipped) -> Iterator[Document]:
-    with _open(path) as file:
-        for number, line in enumerate(file, start=1):
-            line = normalise(line) if number == 1 else line
-            if not line.strip():
-                continue
-            origin = f"{path} line {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"data: {origin}: not JSON ({error}); mend the line") from error
-            if not isinstance(row, dict):
-                raise UserError(f"data: {origin}: a {type(row).__name__}, not a JSON object")
-            if column not in row:
-                raise missing_column(origin, column, sorted(row))
-            yield from row_document(row[column], origin, column, skipped)
-
-
-def _parquet_documents(path: Path, column: str, skipped: Skipped) -> Iterator[Document]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            if column not in names:
-                raise missing_column(str(path), column, names)
-            row = 0
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=[column]):
-                for value in batch.column(0).to_pylist():
-                    row += 1
-                    yield from row_document(value, f"{path} row {row}", column, skipped)
-    except pa.ArrowException as error:
-        raise UserError(f"data: {path}: not a readable Parquet file ({error})") from error
+    suffix = Path(path.stem).suffix if text_files.is_gzip(path) else path.suffix
+    kinds = {"text": TEXT_SUFFIXES, "json": JSON_SUFFIXES, "table": TABLE_SUFFIXES}
+    return next((kind for kind, known in kinds.items() if suffix.lower() in known), "")

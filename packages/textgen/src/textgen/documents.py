@@ -1,28 +1,33 @@
 """Owns what a document is, and what is left out: text that is none, rows without text.
 
 A document is text as it stands in its source, with two things made uniform: a leading byte order
-mark is dropped and CRLF becomes LF. Nothing else is touched.
+mark is dropped and CRLF becomes LF. Nothing else is touched. It is read in blocks, so that its
+length needs no memory.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hvdcore.errors import UserError
 
 __all__ = [
+    "BLOCK_BYTES",
     "Document",
     "Progress",
     "Skipped",
+    "blocks_of",
     "missing_column",
-    "normalise",
+    "normalised",
     "row_document",
-    "text_document",
 ]
 
+BLOCK_BYTES = 1 << 18
+
 _EXAMPLES = 5
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total); units are bytes of text; total 0 when unknown."""
@@ -30,15 +35,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Document:
-    """One document.
+    """One document, that may still turn out to be no text.
 
     Attributes:
-        text: normalised UTF-8.
+        raw: its bytes as they come from the source, in pieces of any size; iterated once.
         origin: where it came from, for messages.
         bits: information in the choices that generated it, where that is known.
     """
 
-    text: bytes
+    raw: Iterable[bytes]
     origin: str
     bits: float | None = None
 
@@ -52,38 +57,49 @@ class Skipped:
 
     def add(self, reason: str, origin: str) -> None:
         """Count one document left out."""
-        self.counts[reason] += 1
-        names = self.examples.setdefault(reason, [])
-        if len(names) < _EXAMPLES:
-            names.append(origin)
+        self.merge({reason: 1}, {reason: [origin]})
+
+    def merge(self, counts: dict[str, int], examples: dict[str, list[str]]) -> None:
+        """Add what was left out elsewhere, after what is here."""
+        self.counts.update(counts)
+        for reason, origins in examples.items():
+            names = self.examples.setdefault(reason, [])
+            names += origins[: _EXAMPLES - len(names)]
 
 
-def normalise(raw: bytes) -> bytes:
-    """Drop a leading byte order mark, make CRLF into LF."""
-    return raw.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+def normalised(raw: Iterable[bytes]) -> Iterator[bytes]:
+    """Drop a leading byte order mark, make CRLF into LF; the pieces come out in other sizes."""
+    held = b""
+    at_start = True
+    for piece in raw:
+        piece = held + piece
+        if at_start:
+            if len(piece) < len(_BYTE_ORDER_MARK):
+                held = piece
+                continue
+            piece, at_start = piece.removeprefix(_BYTE_ORDER_MARK), False
+        held = piece[-1:] if piece.endswith(b"\r") else b""  # its LF may be in the next piece
+        yield piece[: len(piece) - len(held)].replace(b"\r\n", b"\n")
+    yield held
 
 
-def why_not_text(text: bytes) -> str | None:
-    """The reason why bytes are no document, or None when they are one."""
-    if not text.strip():
-        return "empty"
-    if b"\0" in text:
-        return "not text (holds NUL bytes)"
-    try:
-        text.decode("utf-8")
-    except UnicodeDecodeError:
-        return "not text (not valid UTF-8)"
-    return None
-
-
-def text_document(raw: bytes, origin: str, skipped: Skipped) -> Iterator[Document]:
-    """The document in raw bytes, or none when it is counted in `skipped`."""
-    text = normalise(raw)
-    reason = why_not_text(text)
-    if reason is None:
-        yield Document(text, origin)
-    else:
-        skipped.add(reason, origin)
+def blocks_of(pieces: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """The same bytes in blocks of `size`; the last may be shorter."""
+    rest = b""
+    for piece in pieces:
+        view = memoryview(piece)
+        if rest:
+            missing = size - len(rest)
+            rest, view = rest + view[:missing], view[missing:]
+            if len(rest) < size:
+                continue
+            yield rest
+        whole = len(view) // size * size
+        for start in range(0, whole, size):
+            yield bytes(view[start : start + size])
+        rest = bytes(view[whole:])
+    if rest:
+        yield rest
 
 
 def row_document(value: object, origin: str, column: str, skipped: Skipped) -> Iterator[Document]:
@@ -101,7 +117,7 @@ def row_document(value: object, origin: str, column: str, skipped: Skipped) -> I
         )
     else:
         # A lone surrogate, which JSON can spell, has no UTF-8 form: kept as bytes that fail later.
-        yield from text_document(value.encode("utf-8", "surrogatepass"), origin, skipped)
+        yield Document((value.encode("utf-8", "surrogatepass"),), origin)
 
 
 def missing_column(origin: str, column: str, names: Sequence[str]) -> UserError:

@@ -1,36 +1,41 @@
-"""Owns tokenizing the documents of one part into a flat file of ids and a file of offsets."""
+"""Owns tokenizing: the ids of one task's texts in a file, and all tasks' files as a part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from textgen.shared_work import Tell
 from textgen.tokenizer import TokenIds, Tokenizer
-from textgen.words import count_words
+from textgen.words import WordCount
 
-__all__ = ["Part", "Stretch", "encode_part"]
+__all__ = ["Part", "Stretch", "encode_task", "join_tasks"]
 
-PIECE_CHARACTERS = 1 << 16
-_BATCH_CHARACTERS = 1 << 22  # encoded in memory at once, beside one document's text
+_BATCH_CHARACTERS = 1 << 22  # encoded in memory at once
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A document, or what a part holds of one.
+    """A document, or a stretch of one.
 
     Attributes:
-        text: UTF-8.
+        texts: its text, in pieces that may be encoded one by one.
         from_start: whether the document's beginning is in it (end-of-text then stands before it).
-        bits: information in the choices that generated it, where known.
+        opens: whether a part's share of the document begins with it.
+        bits: information in the choices that generated it, NaN where unknown.
     """
 
-    text: bytes
-    from_start: bool = True
-    bits: float | None = None
+    texts: Iterator[str]
+    from_start: bool
+    opens: bool
+    bits: float
 
 
 @dataclass(frozen=True)
@@ -60,68 +65,108 @@ class Part:
         return asdict(self)
 
 
-def encode_part(
-    stretches: Iterator[Stretch],
-    tokenizer: Tokenizer,
-    tokens_path: Path,
-    offsets_path: Path,
-    on_bytes: Callable[[int], None],
-) -> Part:
-    """Write the ids of all stretches to `tokens_path` and where each begins to `offsets_path`.
+def encode_task(
+    stretches: Iterator[Stretch], tokenizer: Tokenizer, place: Path, tell: Tell
+) -> dict[str, Any]:
+    """Write the ids of all stretches to PLACE.bin, and where each document begins to PLACE.npy.
 
     Args:
-        on_bytes: told how many bytes of text have been encoded since the last call.
+        tell: told how many bytes of text have been encoded since the last call.
+
+    Returns:
+        `tokens`, `bytes`, `first_token_bytes` (0 when end-of-text is the first), `bits`, and
+        `words`, the fields of a `WordCount`; bytes of the first task's first token hold none.
     """
-    num_bytes = first_token_bytes = num_words = 0
-    bits: float | None = 0.0
-    with tokens_path.open("wb") as file:
-        writer = _Writer(file, tokenizer, on_bytes)
-        for stretch in stretches:
-            text = stretch.text.decode("utf-8")
-            if not num_bytes and not stretch.from_start:
-                first_token_bytes = tokenizer.first_token_bytes(text)
-                num_words += count_words(stretch.text[first_token_bytes:].decode("utf-8"))
-            else:
-                num_words += count_words(text)
-            num_bytes += len(stretch.text)
-            bits = None if bits is None or stretch.bits is None else bits + stretch.bits
-            writer.add(text, stretch.from_start)
+    first_token_bytes = 0
+    bits, words = 0.0, WordCount()
+    with place.with_suffix(".bin").open("wb") as file:
+        writer = _Writer(file, tokenizer, tell)
+        for number, stretch in enumerate(stretches):
+            bits += stretch.bits
+            heads: list[int] | None = [tokenizer.eot_id] if stretch.from_start else []
+            heads = heads if stretch.opens else None
+            for text in stretch.texts:
+                predicted = text
+                if not number and not stretch.from_start and not first_token_bytes:
+                    first_token_bytes = tokenizer.first_token_bytes(text)
+                    predicted = text.encode()[first_token_bytes:].decode()
+                words.add(predicted, opens=heads is not None)
+                writer.add(text, heads)
+                heads = None
         writer.flush()
-    np.save(offsets_path, np.array(writer.offsets, dtype=np.int64))
+        file.flush()
+        os.fsync(file.fileno())
+    np.save(place.with_suffix(".npy"), np.array(writer.offsets, dtype=np.int64))
+    return {
+        "tokens": writer.tokens,
+        "bytes": writer.bytes,
+        "first_token_bytes": first_token_bytes,
+        "bits": None if math.isnan(bits) else bits,
+        "words": asdict(words),
+    }
+
+
+def join_tasks(
+    tasks: Sequence[tuple[Path, dict[str, Any]]], tokens_path: Path, offsets_path: Path, tell: Tell
+) -> Part:
+    """Put the tasks of one part together, in their order.
+
+    Args:
+        tasks: place and result of each (see `encode_task`).
+        tell: called with 0 now and then.
+    """
+    tokens = 0
+    offsets = [np.empty(0, dtype=np.int64)]
+    with tokens_path.open("wb") as file:
+        for place, result in tasks:
+            tell(0)
+            with place.with_suffix(".bin").open("rb") as made:
+                shutil.copyfileobj(made, file, 1 << 20)
+            offsets.append(np.load(place.with_suffix(".npy"), allow_pickle=False) + tokens)
+            tokens += result["tokens"]
+    joined = np.concatenate(offsets)
+    np.save(offsets_path, joined)
+    num_bytes = sum(result["bytes"] for _, result in tasks)
+    first = tasks[0][1]["first_token_bytes"] if tasks else 0
+    known = [result["bits"] for _, result in tasks if result["bits"] is not None]
+    bits = sum(known) if len(known) == len(tasks) else 0
     return Part(
-        documents=len(writer.offsets),
-        tokens=writer.tokens,
+        documents=len(joined),
+        tokens=tokens,
         bytes=num_bytes,
-        target_bytes=num_bytes - first_token_bytes,
-        target_words=num_words,
+        target_bytes=num_bytes - first,
+        target_words=_words([result["words"] for _, result in tasks]),
         source_bits_per_byte=bits / num_bytes if bits and num_bytes else None,
     )
+
+
+def _words(counts: Sequence[dict[str, Any]]) -> int:
+    total = WordCount()
+    for count in counts:
+        total.join(WordCount(**count))
+    return total.num_words
 
 
 class _Writer:
     """Gathers pieces into batches that are worth encoding in parallel, and writes their ids."""
 
-    def __init__(
-        self, file: IO[bytes], tokenizer: Tokenizer, on_bytes: Callable[[int], None]
-    ) -> None:
+    def __init__(self, file: IO[bytes], tokenizer: Tokenizer, tell: Tell) -> None:
         self.offsets: list[int] = []
         self.tokens = 0
+        self.bytes = 0
         self._file = file
         self._tokenizer = tokenizer
-        self._on_bytes = on_bytes
+        self._tell = tell
         self._pieces: list[str] = []
         self._heads: list[list[int] | None] = []  # what a document that begins here begins with
         self._pending = 0
 
-    def add(self, text: str, from_start: bool) -> None:
-        head: list[int] | None = [self._tokenizer.eot_id] if from_start else []
-        for piece in self._tokenizer.pieces(text, PIECE_CHARACTERS):
-            self._pieces.append(piece)
-            self._heads.append(head)
-            head = None
-            self._pending += len(piece)
-            if self._pending >= _BATCH_CHARACTERS:
-                self.flush()
+    def add(self, piece: str, head: list[int] | None) -> None:
+        self._pieces.append(piece)
+        self._heads.append(head)
+        self._pending += len(piece)
+        if self._pending >= _BATCH_CHARACTERS:
+            self.flush()
 
     def flush(self) -> None:
         encoded = self._tokenizer.encode_batch(self._pieces)
@@ -130,7 +175,9 @@ class _Writer:
                 self.offsets.append(self.tokens)
                 self._write(np.array(head, self._tokenizer.dtype))
             self._write(ids)
-        self._on_bytes(sum(len(piece.encode()) for piece in self._pieces))
+        size = sum(len(piece.encode()) for piece in self._pieces)
+        self.bytes += size
+        self._tell(size)
         self._pieces, self._heads, self._pending = [], [], 0
 
     def _write(self, ids: TokenIds) -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
+from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import UserError
 from textgen.documents import Document, Skipped, missing_column, row_document
+from textgen.shared_work import SourceFailed
+from textgen.units import Piece, Unit
 
 __all__ = ["HubSource"]
 
 _TIMEOUT_SECONDS = 30
 _SAFE_FORMATS = ("parquet", "json", "csv", "text", "arrow")
 """Builders that parse data and nothing else; no other may run."""
+_NETWORK_LIBRARIES = ("aiohttp", "httpcore", "httpx", "requests", "urllib3")
+"""Those of which some version of the hub's client or of `datasets` lets an error through."""
 
 
 @dataclass(frozen=True)
@@ -76,29 +82,57 @@ class HubSource:
     def signature(self) -> str:
         return f"hub {self.name} {self.revision}"
 
-    def total_bytes(self) -> int:
-        return 0
-
-    def documents(self, text_column: str, skipped: Skipped) -> Iterator[Document]:
-        """Every row.
+    def units(self, text_column: str) -> list[Unit]:
+        """The data set's files.
 
         Raises:
             UserError: it needs code to be loaded, has no such column, or the hub fails.
         """
+        with self._telling():
+            rows = self._stream
+            names = rows.column_names  # None where only the rows know
+            if names is not None and text_column not in names:
+                raise missing_column(self.name, text_column, sorted(names))
+            return [(Piece(self.name, n, n + 1, 1, 0),) for n in range(rows.num_shards)]
+
+    def documents(self, unit: Unit, text_column: str, skipped: Skipped) -> Iterator[Document]:
+        """Every row of some files.
+
+        Raises:
+            UserError: there is no such column, or the hub fails.
+        """
+        with self._telling():
+            stream = self._stream
+            for piece in unit:
+                shard = stream.shard(num_shards=stream.num_shards, index=piece.start)
+                for number, row in enumerate(shard, start=1):
+                    origin = f"{self.name} file {piece.start + 1} row {number}"
+                    if text_column not in row:
+                        raise missing_column(origin, text_column, sorted(row))
+                    yield from row_document(row[text_column], origin, text_column, skipped)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
         try:
-            for number, row in enumerate(self._rows(), start=1):
-                origin = f"{self.name} row {number}"
-                if text_column not in row:
-                    raise missing_column(origin, text_column, sorted(row))
-                yield from row_document(row[text_column], origin, text_column, skipped)
+            yield
         except UserError:
             raise
-        except Exception as error:
-            raise UserError(f"data: {self.name}: {_first_line(error)}") from error
+        except Exception as error:  # every layer of the client has its own
+            kind = SourceFailed if _is_for_now(error) else UserError
+            again = "; what was read is kept, start again" if kind is SourceFailed else ""
+            raise kind(f"data: {self.name}: {_first_line(error)}{again}") from error
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    @cached_property
+    def _stream(self) -> Any:
+        """The rows to stream, of type `datasets.IterableDataset`."""
         import datasets  # type: ignore[import-untyped]
+        from huggingface_hub.utils import logging
 
+        logging.set_verbosity_error()
+        # The client tries each request six times, for half a minute; 20 times that is a hang.
+        datasets.config.STREAMING_READ_MAX_RETRIES = 1
+        datasets.config.STREAMING_OPEN_MAX_RETRIES = 1
+        datasets.logging.set_verbosity_error()
         builder = datasets.load_dataset_builder(self.hub_id, self.config, revision=self.revision)
         form = type(builder).__module__.split(".")[-1]
         if form not in _SAFE_FORMATS:
@@ -108,7 +142,24 @@ class HubSource:
         splits = builder.as_streaming_dataset()
         if "train" not in splits and len(splits) > 1:
             raise UserError(f"data: {self.name} has no train split; it has {', '.join(splits)}")
-        yield from splits["train"] if "train" in splits else next(iter(splits.values()))
+        return splits["train"] if "train" in splits else next(iter(splits.values()))
+
+
+def _is_for_now(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, is of the network: next time it may be over."""
+    chain: list[Any] = []
+    while error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__ or error
+    answers = [one.response for one in chain if getattr(one, "response", None) is not None]
+    if answers:
+        code = int(answers[0].status_code)
+        return code >= 500 or code == 429  # too many requests
+    return any(
+        isinstance(one, (ConnectionError, TimeoutError, IncompleteRead))
+        or type(one).__module__.startswith(_NETWORK_LIBRARIES)
+        for one in chain
+    )
 
 
 def _remember(known: Path, revision: str) -> None:

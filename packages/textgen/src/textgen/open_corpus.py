@@ -1,13 +1,12 @@
-"""One prepared corpus for all ranks: one rank of the job prepares it, the others open it."""
+"""One prepared corpus for all ranks: they prepare it together, and each opens it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvdcore.heartbeat import beat
-from hvdcore.torch import any_rank, broadcast_object
-from textgen.prepare import Corpus, DataConfig, open_corpus, prepare
+from hvdcore.errors import UserError
+from textgen.prepare import Corpus, DataConfig, prepare
+from textgen.prepare_progress import shown_progress
 
 if TYPE_CHECKING:
     from hvdcore.world import World
@@ -30,29 +29,36 @@ def data_config(
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
         text_column=config.text_column,
+        near_duplicate_threshold=config.near_duplicate_threshold,
     )
 
 
 def open_corpus_on_all_ranks(config: DataConfig, world: World) -> Corpus:
-    """Prepare on one rank of each host, then open everywhere. Every rank must call.
+    """Prepare with all ranks, then open everywhere. Every rank must call.
 
     Raises:
-        UserError: the data or the tokenizer is not what it should be.
+        UserError: the data or the tokenizer is not what it should be, or not the same everywhere.
     """
-    path = ""
-    if world.local_rank == 0:
-        corpus = prepare(config, progress=lambda *_: beat("prepare"))
-        path = str(corpus.path)
-    any_rank(False)
-    return open_corpus(Path(broadcast_object(path)), config.context_length)
+    from hvdcore.torch import broadcast_object  # textgen prepare does without PyTorch
+
+    with shown_progress(world.is_root) as progress:
+        corpus = prepare(config, progress)
+    name = broadcast_object(corpus.path.name)
+    if corpus.path.name != name:
+        raise UserError(
+            f"data: {config.data} on the host of rank {world.rank} is not what it is on rank 0's; "
+            "give all hosts the same files"
+        )
+    return corpus
 
 
 def summary(corpus: Corpus) -> str:
-    """One line: tokens of each part, and what was left out."""
+    """One line: tokens of each part, what was left out, what is nearly the same."""
     parts = ", ".join(f"{name} {count:,}" for name, count in corpus.num_tokens.items())
-    skipped = corpus.meta.get("skipped", {})
-    left_out = sum(len(v) if isinstance(v, list) else int(v) for v in dict(skipped).values())
-    duplicates = corpus.meta.get("duplicates", 0)
-    notes = [f"{left_out} files skipped"] * bool(left_out)
-    notes += [f"{duplicates} duplicates left out"] * bool(duplicates)
+    left_out = sum(corpus.meta["skipped"].values())
+    duplicates = corpus.meta["duplicates"]
+    near = corpus.meta["near_duplicates"]["documents"]
+    notes = [f"{left_out:,} left out as no text"] * bool(left_out)
+    notes += [f"{duplicates:,} duplicates left out"] * bool(duplicates)
+    notes += [f"{near:,} near-duplicates"] * bool(near)
     return f"tokens: {parts}" + (f" ({', '.join(notes)})" if notes else "")

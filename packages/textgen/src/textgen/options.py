@@ -20,6 +20,10 @@ Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run dire
 TextColumn = Annotated[
     str | None, typer.Option(help="Column of the text, for Parquet, JSONL and hub data.")
 ]
+NearDuplicateThreshold = Annotated[
+    float | None,
+    typer.Option(**REAL, help="Similarity from which documents are kept in one part; 1 for none."),
+]
 Tokenizer = Annotated[
     str | None,
     typer.Option(

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from hvdcore.atomic import writing
-from hvdcore.cache_lock import CacheLock
 from textgen.build_corpus import CorpusBuilder, digest, parameters, write_json
 from textgen.corpus import SCHEMA, Corpus, is_complete, open_corpus
 from textgen.documents import Progress
+from textgen.shared_work import ELSEWHERE, SharedWork, remove_work
 from textgen.sources import find_source
 from textgen.splits import check_fractions
 from textgen.tokenizer import load_tokenizer
@@ -36,7 +35,9 @@ class DataConfig:
         val_fraction, test_fraction: shares of the text, each in [0, 1).
         seed: of the split only. Leave it when the training seed changes, or the runs are
             measured on different texts.
-        text_column: column with the text in JSON Lines, Parquet and hub data sets.
+        text_column: column with the text in JSON Lines, Parquet, Arrow and hub data sets.
+        near_duplicate_threshold: documents that share as much of their word shingles are kept
+            together in one part; 1 looks for none.
         cache_dir: default `default_cache_dir()`.
     """
 
@@ -48,6 +49,7 @@ class DataConfig:
     test_fraction: float = 0.1
     seed: int = 0
     text_column: str = "text"
+    near_duplicate_threshold: float = 0.7
     cache_dir: Path | None = None
 
 
@@ -61,13 +63,13 @@ def default_cache_dir() -> Path:
 def prepare(config: DataConfig, progress: Progress | None = None) -> Corpus:
     """The corpus for `config`: from the cache, or read, split, tokenized and cached.
 
-    Safe to call from several processes at once (one works, the others wait) and after one was
-    killed in the middle. With several ranks let one rank a host call it and the others then
-    `open_corpus(corpus.path, ...)`: the result is the same, only the waiting is quieter.
+    Any number of processes may call it at once: on one cache they share the work. With several
+    ranks every rank calls it. After a kill the next call goes on; a unit of reading or a task of
+    tokenizing for each process is what is lost.
 
     Args:
-        progress: called as progress(stage, done, total) in bytes of text; stages "wait" (for
-            another process that prepares the same), "read", "train tokenizer", "tokenize".
+        progress: called as progress(stage, done, total) in bytes of text; stages "wait" (others
+            have all that is left), "read", "compare", "train tokenizer", "tokenize", "join".
 
     Raises:
         UserError: anything wrong with the configuration, the data, or the cache's disk.
@@ -79,18 +81,20 @@ def prepare(config: DataConfig, progress: Progress | None = None) -> Corpus:
     request = digest(
         [SCHEMA, source.signature(), config.text_column, *parameters(config, tokenizer)]
     )
-    progress = progress or _silent
-    with writing(cache, "point TEXTGEN_CACHE to another place"):
-        path = _known(cache, request)
-        if path is None:
-            with CacheLock(cache, request, lambda: progress("wait", 0, 0)) as work:
-                path = _known(cache, request)  # another process may have been at it
-                if path is None:
-                    builder = CorpusBuilder(config, source, tokenizer, progress)
-                    path = builder.build(cache, work)
-                    # First, or a kill in between would leave it where nobody looks again.
-                    shutil.rmtree(work)
-                    write_json(cache / "requests" / f"{request}.json", {"corpus": path.name})
+    note = cache / "requests" / f"{request}.json"
+    path = _known(cache, note)
+    if path is None:
+        with (
+            writing(cache, ELSEWHERE),
+            SharedWork(cache, request, progress or _silent) as work,
+        ):
+            path = _known(cache, note)  # another process may have been at it
+            if path is None:
+                builder = CorpusBuilder(config, source, tokenizer, progress or _silent)
+                path = builder.build(cache, work)
+                write_json(note, {"corpus": path.name})
+    else:
+        remove_work(cache, request)  # of a process that was killed when all was done
     return open_corpus(path, config.context_length)
 
 
@@ -98,10 +102,10 @@ def _silent(stage: str, done: int, total: int) -> None:
     pass
 
 
-def _known(cache: Path, request: str) -> Path | None:
+def _known(cache: Path, note: Path) -> Path | None:
     """The complete corpus that this very request led to before, if it is still there."""
     try:
-        name = json.loads((cache / "requests" / f"{request}.json").read_text())["corpus"]
+        name = json.loads(note.read_text())["corpus"]
     except (OSError, ValueError, KeyError):
         return None
     path = cache / "corpora" / str(name)

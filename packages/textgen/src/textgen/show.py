@@ -2,49 +2,72 @@
 
 from __future__ import annotations
 
-import contextlib
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Column, Table
 
-from hvdcore.progress import Progress
+from hvdcore.world import world_from_environment
 from textgen.config import TrainConfig
 from textgen.gpt2 import Gpt2Shape
 from textgen.open_corpus import data_config, summary
+from textgen.prepare_progress import shown_progress
 from textgen.presets import PRESETS
+
+if TYPE_CHECKING:
+    from textgen.prepare import Corpus
 
 SHOWN_VOCAB_SIZE = 1024
 """What bpe learns by default."""
 
 
-def prepare_and_show(config: TrainConfig) -> None:
-    """Prepare the corpus and print its parts."""
+def prepare_and_show(config: TrainConfig) -> int:
+    """Prepare the corpus with all ranks, and print on rank 0 what is in it; the exit code.
+
+    The ranks need no Horovod for it: what they share is the cache.
+    """
     from textgen.open_model import find_place
     from textgen.prepare import prepare
     from textgen.starting_model import starting_tokenizer
 
     place = None if config.init_from is None else find_place(config.init_from)
     data = data_config(config, config.context_length, starting_tokenizer(config, place))
-    with contextlib.ExitStack() as shown:
-        bars: dict[str, tuple[Progress, list[float]]] = {}
+    world = world_from_environment()
+    with shown_progress(world.is_root) as progress:
+        corpus = prepare(data, progress)
+    if world.is_root:
+        show_corpus(corpus)
+    return 0
 
-        def show(stage: str, done: float, total: float) -> None:
-            if stage not in bars:
-                bar = shown.enter_context(Progress(total, "bytes", description=stage))
-                bars[stage] = (bar, [0.0])
-            bar, before = bars[stage]
-            bar.advance(done - before[0])
-            before[0] = done
 
-        corpus = prepare(data, progress=show)
+def show_corpus(corpus: Corpus) -> None:
+    """Print the parts, what was left out, and the near-duplicates, with examples."""
     table = Table("part", *right("documents", "tokens", "bytes"), box=None)
     for name, part in corpus.meta["parts"].items():
         cells = (f"{part[key]:,}" for key in ("documents", "tokens", "bytes"))
         table.add_row(name, *cells)
     console = Console()
     console.print(table)
-    console.print(summary(corpus), highlight=False)
-    console.print(f"cache: {corpus.path}", highlight=False, soft_wrap=True)
+    for line in [summary(corpus), *remarks(corpus), f"cache: {corpus.path}"]:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def remarks(corpus: Corpus) -> list[str]:
+    """A line for each reason to leave documents out, and one for near-duplicates, by example."""
+    lines = [
+        f"left out: {count:,} {reason}: {', '.join(corpus.meta['skipped_examples'][reason])}"
+        + (", ..." if count > len(corpus.meta["skipped_examples"][reason]) else "")
+        for reason, count in corpus.meta["skipped"].items()
+    ]
+    near = corpus.meta["near_duplicates"]
+    if near["groups"]:
+        pairs = "; ".join(" and ".join(pair) for pair in near["examples"])
+        lines.append(
+            f"near-duplicates: {near['documents']:,} documents in {near['groups']:,} groups, each "
+            f"kept in one part: {pairs}"
+            + ("; ..." if near["groups"] > len(near["examples"]) else "")
+        )
+    return lines
 
 
 def right(*titles: str) -> list[Column]:

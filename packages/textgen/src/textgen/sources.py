@@ -11,6 +11,7 @@ from typing import Protocol
 from hvdcore.errors import UserError
 from textgen.data_files import find_files
 from textgen.documents import Document, Skipped
+from textgen.units import Unit
 
 __all__ = ["Source", "find_source"]
 
@@ -27,11 +28,11 @@ class Source(Protocol):
     def signature(self) -> str:
         """Changes when the documents may have."""
 
-    def total_bytes(self) -> int:
-        """About how many bytes there are, for progress; 0 when unknown."""
+    def units(self, text_column: str) -> list[Unit]:
+        """What is read by itself, the same for every process that asks; in the source's order."""
 
-    def documents(self, text_column: str, skipped: Skipped) -> Iterator[Document]:
-        """All documents, once."""
+    def documents(self, unit: Unit, text_column: str, skipped: Skipped) -> Iterator[Document]:
+        """All documents of a unit, once."""
 
 
 def find_source(data: str, cache: Path) -> Source:

@@ -1,78 +1,139 @@
-"""Owns the one temporary file that all documents are read into, each content once.
+"""Owns the temporary files that each unit of the source is read into, a single time.
 
-Sources are read a single time, so what is split is what is tokenized, whatever changes meanwhile;
-later steps read documents in any order without holding them in memory.
+What is split is then what is tokenized, whatever changes in the source meanwhile, and later steps
+read documents in any order without holding them in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
-from textgen.documents import Document, Progress
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["Spool", "write_spool"]
+from textgen.documents import Document, Skipped, blocks_of, normalised
+from textgen.shared_work import Tell
+from textgen.shingles import BANDS, SKETCH_SIZE, Sketcher, band_hashes
+from textgen.text_check import TextCheck
+
+__all__ = ["DOCUMENT", "SpooledUnit", "write_unit"]
+
+DOCUMENT = np.dtype(
+    [("digest", ">u8", 4), ("start", "<i8"), ("size", "<i8"), ("bits", "<f8"), ("words", "?")]
+)
+"""SHA-256 of the normalised text; where the text lies in the unit's file; information in the
+choices that generated it, NaN where unknown; whether it has a sketch."""
+
+_ROWS_AT_ONCE = 1 << 12
 
 
-@dataclass(frozen=True)
-class Spool:
-    """Distinct documents in the order of their content hashes: names and order do not count.
+class SpooledUnit:
+    """One unit's files: texts, table, sketches and their bands, origins."""
 
-    Attributes:
-        path: file of all texts, one after another, as they were read.
-        digests: SHA-256 of each document's normalised text, increasing.
-        starts, sizes: where each document lies in the file, in bytes.
-        bits: information in the choices that made each document, where its source knows it.
-        duplicates: documents left out because another has the same text.
+    def __init__(self, place: Path) -> None:
+        self.text_path = place.with_suffix(".text")
+        self._table = place.with_suffix(".npy")
+        self._sketches = place.with_suffix(".sketches")
+        self._bands = place.with_suffix(".bands.npy")
+        self._origins = place.with_suffix(".origins.json")
+
+    def table(self) -> npt.NDArray[Any]:
+        """A row for each document, of type DOCUMENT, in the order of the source."""
+        rows: npt.NDArray[Any] = np.load(self._table, allow_pickle=False)
+        return rows
+
+    def sketches(self) -> npt.NDArray[np.uint32]:
+        """[documents, SKETCH_SIZE], memory mapped; the unit holds a document."""
+        mapped = np.memmap(self._sketches, dtype=np.uint32, mode="r")
+        return mapped.reshape(-1, SKETCH_SIZE)
+
+    def band(self, number: int) -> npt.NDArray[np.uint64]:
+        """One band's hashes, [documents]; 0 for a document without a sketch."""
+        bands: npt.NDArray[np.uint64] = np.load(self._bands, mmap_mode="r", allow_pickle=False)
+        return np.array(bands[number])
+
+    def origins(self) -> list[str]:
+        """Where each document came from."""
+        names: list[str] = json.loads(self._origins.read_text(encoding="utf-8"))
+        return names
+
+    def write(self, documents: Iterable[Document], skipped: Skipped, tell: Tell) -> int:
+        """Write all documents that are text; the bytes of them. Others are counted in `skipped`."""
+        rows: list[tuple[Any, ...]] = []
+        origins: list[str] = []
+        with self.text_path.open("wb") as texts, self._sketches.open("wb") as sketches:
+            for document in documents:
+                row = _write_document(document, texts, sketches, tell)
+                if isinstance(row, str):
+                    skipped.add(row, document.origin)
+                else:
+                    rows.append(row)
+                    origins.append(document.origin)
+            size = texts.tell()
+            texts.flush()
+            os.fsync(texts.fileno())
+        table = np.array(rows, dtype=DOCUMENT)
+        np.save(self._table, table)
+        self._write_bands(table)
+        self._origins.write_text(json.dumps(origins, ensure_ascii=False), encoding="utf-8")
+        return size
+
+    def _write_bands(self, table: npt.NDArray[Any]) -> None:
+        bands = np.zeros((BANDS, len(table)), dtype=np.uint64)
+        if len(table):
+            sketches = self.sketches()
+            for start in range(0, len(table), _ROWS_AT_ONCE):
+                rows = slice(start, start + _ROWS_AT_ONCE)
+                bands[:, rows] = band_hashes(sketches[rows]) * table["words"][rows]
+        np.save(self._bands, bands)
+
+
+def write_unit(
+    documents: Iterable[Document], place: Path, skipped: Skipped, tell: Tell
+) -> dict[str, Any]:
+    """Read a unit into files beside `place`.
+
+    Returns:
+        Bytes and number of documents, and what was skipped.
     """
-
-    path: Path
-    digests: tuple[bytes, ...]
-    starts: tuple[int, ...]
-    sizes: tuple[int, ...]
-    bits: tuple[float | None, ...]
-    duplicates: int
-
-    def __len__(self) -> int:
-        return len(self.digests)
-
-    def text(self, number: int) -> bytes:
-        """The normalised UTF-8 of one document."""
-        with self.path.open("rb") as file:
-            file.seek(self.starts[number])
-            return file.read(self.sizes[number])
-
-    def fingerprint(self) -> str:
-        """Hash of the set of documents."""
-        return hashlib.sha256(b"".join(self.digests)).hexdigest()
+    unit = SpooledUnit(place)
+    size = unit.write(documents, skipped, tell)
+    return {
+        "bytes": size,
+        "documents": len(unit.table()),
+        "skipped": dict(skipped.counts),
+        "examples": skipped.examples,
+    }
 
 
-def write_spool(
-    documents: Iterable[Document], path: Path, total_bytes: int, progress: Progress
-) -> Spool:
-    """Write each distinct document to `path` once."""
-    places: dict[bytes, tuple[int, int, float | None]] = {}
-    duplicates = 0
-    end = 0
-    with path.open("wb") as file:
-        for document in documents:
-            digest = hashlib.sha256(document.text).digest()
-            if digest in places:
-                duplicates += 1
-                continue
-            places[digest] = (end, len(document.text), document.bits)
-            file.write(document.text)
-            end += len(document.text)
-            progress("read", end, total_bytes)
-    digests = tuple(sorted(places))
-    found = [places[digest] for digest in digests]
-    return Spool(
-        path,
-        digests,
-        starts=tuple(start for start, _, _ in found),
-        sizes=tuple(size for _, size, _ in found),
-        bits=tuple(bits for _, _, bits in found),
-        duplicates=duplicates,
-    )
+def _write_document(
+    document: Document, texts: IO[bytes], sketches: IO[bytes], tell: Tell
+) -> tuple[Any, ...] | str:
+    """A row of the table, or the reason why the document is none; then nothing is written."""
+    start, size = texts.tell(), 0
+    check, sketcher, digest = TextCheck(), Sketcher(), hashlib.sha256()
+    for block in blocks_of(normalised(document.raw)):
+        codes = np.frombuffer(block, dtype=np.uint8)
+        check.feed(block, codes)
+        if check.failed:
+            break
+        sketcher.feed(codes)
+        digest.update(block)
+        texts.write(block)
+        size += len(block)
+        tell(len(block))
+    reason = check.reason()
+    if reason is not None:
+        texts.seek(start)
+        texts.truncate()
+        return reason
+    sketch = sketcher.sketch()
+    sketches.write(bytes(4 * SKETCH_SIZE) if sketch is None else sketch.tobytes())
+    bits = np.nan if document.bits is None else document.bits
+    hashed = np.frombuffer(digest.digest(), dtype=">u8")
+    return hashed, start, size, bits, sketch is not None

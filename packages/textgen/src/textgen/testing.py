@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hvdcore.testing_runs import Run, ranks_environment, run_command
 
-__all__ = ["TINY", "Run", "command", "environment", "save_gpt2", "train", "write_book"]
+__all__ = [
+    "TINY", "Run", "command", "environment", "real_books", "save_gpt2", "train", "write_book",
+    "write_library",
+]  # fmt: skip
 
 TINY = (
     "--model", "char", "--num-layers", "2", "--attention-every", "2", "--num-heads", "2",
@@ -77,3 +82,33 @@ def save_gpt2(folder: Path, text: str, **changes: int) -> Path:
         model.save_pretrained(folder)
     tokenizer.save(folder)
     return folder
+
+
+def real_books() -> list[str]:
+    """The novels of the measuring data, in `$HVD_DATA`; without them stories of our own sample."""
+    folder = Path(os.environ.get("HVD_DATA", "shared/data")) / "books"
+    books = [path.read_text(encoding="utf-8-sig") for path in sorted(folder.glob("*.txt"))]
+    if not books:
+        from textgen.sample import tell_story
+
+        stories = [tell_story(f"library {number}")[0] for number in range(1500)]
+        books = ["\n".join(stories[start::12]) for start in range(12)]
+    return books
+
+
+def write_library(folder: Path, num_bytes: int, books: Sequence[str], seed: int = 0) -> int:
+    """Write files of books, `num_bytes` in all or a little more; the bytes that they have.
+
+    Each is made of half the lines of one book and half of another, drawn by lot: as many words as
+    real books have, and no two books that are nearly the same.
+    """
+    folder.mkdir(parents=True)
+    draw = random.Random(seed)
+    lines = [book.splitlines(keepends=True) for book in books]
+    written = number = 0
+    while written < num_bytes:
+        one, other = draw.sample(lines, 2)
+        text = "".join(draw.sample(one, len(one) // 2) + draw.sample(other, len(other) // 2))
+        written += (folder / f"{number:05}.txt").write_bytes(text.encode())
+        number += 1
+    return written

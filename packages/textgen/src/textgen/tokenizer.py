@@ -15,7 +15,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from hvdcore.errors import UserError
-from textgen.word_cache import WordCache, cut_at_words
+from textgen.word_cache import WordCache, cut_at_words, find_word_start
 
 __all__ = [
     "END_OF_TEXT",
@@ -44,10 +44,12 @@ class Tokenizer(ABC):
     Attributes:
         vocab_size: ids are in [0, vocab_size).
         eot_id: stands before every document; generation may start from it and stops at it.
+        piece_bytes: texts up to this size are best encoded whole.
     """
 
     vocab_size: int
     eot_id: int
+    piece_bytes: int = 1 << 18
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -80,8 +82,8 @@ class Tokenizer(ABC):
         """The `tokenizer.json` of Hugging Face tokenizers that gives the same ids."""
 
     @abstractmethod
-    def pieces(self, text: str, size: int) -> list[str]:
-        """`text` cut into pieces of about `size` characters that may be encoded one by one."""
+    def find_cut(self, text: str) -> int | None:
+        """The first place after the beginning of `text` where it may be cut and encoded in two."""
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json`, which `AutoTokenizer` also reads."""
@@ -126,8 +128,8 @@ class ByteTokenizer(Tokenizer):
     def first_token_bytes(self, text: str) -> int:
         return min(len(text), 1)
 
-    def pieces(self, text: str, size: int) -> list[str]:
-        return [text[i : i + size] for i in range(0, len(text), size)]
+    def find_cut(self, text: str) -> int | None:
+        return 1 if len(text) > 1 else None
 
     def to_json(self) -> str:
         # A BPE without merges leaves every byte a token of its own.
@@ -161,6 +163,8 @@ class SubwordTokenizer(Tokenizer):
         self.eot_id = eot_id
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         self._words = WordCache(self._encode_whole, self.dtype) if cut_at_words else None
+        if not cut_at_words:
+            self.piece_bytes = 1 << 22
 
     @property
     def end_of_text(self) -> str:
@@ -187,8 +191,11 @@ class SubwordTokenizer(Tokenizer):
         offsets = self._backend.encode(text[:1000], add_special_tokens=False).offsets
         return len(text[: offsets[0][1]].encode()) if offsets else 0
 
-    def pieces(self, text: str, size: int) -> list[str]:
-        return cut_at_words(text, size) if self._words else [text]
+    def find_cut(self, text: str) -> int | None:
+        if self._words:
+            return find_word_start(text)
+        # Only in texts above `piece_bytes`: what may join across a line is not known here.
+        return text.find("\n", 0, len(text) - 1) + 1 or None
 
     def to_json(self) -> str:
         text: str = self._backend.to_str(pretty=True)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["WordCache", "cut_at_words"]
+__all__ = ["WordCache", "cut_at_words", "find_word_start"]
 
 _MAX_WORDS = 1 << 18  # some 60 MB; a corpus of endless different words starts over
 _WORDS = re.compile(r"\s*\S+|\s+")
-_WORD_START = re.compile(r"(?<=\S)(?= \S)")
+_WORD_START = re.compile(r"(?<=\S)(?= \S|\n)")
 
 # Python counts these separators as blanks, the backend's regular expressions do not.
 _NOT_AGREED = re.compile("[\x1c-\x1f]")
@@ -51,6 +51,12 @@ class WordCache:
         ids = self._encode(new)
         self._ids.update(zip(new, (each.tobytes() for each in ids), strict=True))
         return np.frombuffer(b"".join(map(self._ids.__getitem__, words)), dtype=self._dtype)
+
+
+def find_word_start(text: str) -> int | None:
+    """The first place after the beginning where `text` may be cut, in characters."""
+    match = _WORD_START.search(text, 1)
+    return match and match.start()
 
 
 def cut_at_words(text: str, size: int) -> list[str]:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from textgen.documents import Document, Skipped
 from textgen.sample.story import tell_story
+from textgen.units import Piece, Unit
 
 __all__ = ["NUM_STORIES", "SampleSource", "tell_story"]
 
 NUM_STORIES = 1000
+_STORIES_IN_A_UNIT = 125
 _VERSION = 1  # raise it when the stories change: cached corpora of the sample go by it
 
 
@@ -31,11 +33,14 @@ class SampleSource:
     def signature(self) -> str:
         return f"sample {_VERSION} {self.num_stories}"
 
-    def total_bytes(self) -> int:
-        return 0
+    def units(self, text_column: str) -> list[Unit]:
+        """Some stories each."""
+        starts = range(0, self.num_stories, _STORIES_IN_A_UNIT)
+        stops = [min(start + _STORIES_IN_A_UNIT, self.num_stories) for start in starts]
+        return [(Piece("sample", a, b, a, 0),) for a, b in zip(starts, stops, strict=True)]
 
-    def documents(self, text_column: str, skipped: Skipped) -> Iterator[Document]:
+    def documents(self, unit: Unit, text_column: str, skipped: Skipped) -> Iterator[Document]:
         """Stories with the bits of the choices that made them."""
-        for number in range(self.num_stories):
+        for number in (number for piece in unit for number in range(piece.start, piece.stop)):
             text, bits = tell_story(f"story {number}")
-            yield Document(text.encode(), f"story {number}", bits)
+            yield Document((text.encode(),), f"story {number}", bits)

@@ -1,0 +1,153 @@
+"""Cutting: lines, rows and texts are cut anywhere, and nothing of it shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvdcore.errors import UserError
+from textgen import pieces, text_files, units
+from textgen.data_files import find_files
+from textgen.documents import Skipped
+from textgen.pieces import cut_at
+from textgen.tokenizer import ByteTokenizer, train_bpe
+
+CORPUS = ["the cat sat on the mat, and the dog sat on the cat's mat.\n\n  It rained. " * 30]
+BPE = train_bpe(CORPUS, 300)
+TEXT = st.text(st.sampled_from(" \n\tab'.,1é\u2003\N{EURO SIGN}日\N{GRINNING FACE}"), max_size=60)
+
+
+@given(text=TEXT, places=st.lists(st.integers(0, 200), max_size=3), size=st.integers(1, 9))
+def test_stretches_of_pieces_encode_to_the_whole(text: str, places: list[int], size: int) -> None:
+    raw = text.encode()
+    for tokenizer in (ByteTokenizer(), BPE):
+        cut = partial(cut_at, lambda a, b: raw[a:b], stop=len(raw), find=tokenizer.find_cut)
+        borders = sorted({0, len(raw), *(cut(place) for place in places)})
+        found = [
+            piece
+            for a, b in pairwise(borders)
+            for piece in pieces.pieces(lambda a, b: raw[a:b], a, b, size, tokenizer.find_cut)
+        ]
+        assert "".join(found) == text
+        ids = [token for piece in found for token in tokenizer.encode(piece).tolist()]
+        assert ids == tokenizer.encode(text).tolist()
+
+
+def test_a_run_without_a_blank_is_cut_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "_WINDOWS", (8, 64))
+    raw = "日".encode() * 1000
+
+    def read(start: int, stop: int) -> bytes:
+        assert stop - start <= 100 + 64  # what is in memory at once
+        return raw[start:stop]
+
+    found = list(pieces.pieces(read, 0, len(raw), 100, BPE.find_cut))
+    assert "".join(found) == "日" * 1000
+    assert {len(piece) for piece in found[:-2]} == {34}  # the first character from byte 100 on
+
+
+@pytest.mark.parametrize("unit_bytes", [1, 9, 40, 10_000])
+@pytest.mark.parametrize("scan_bytes", [7, 64])
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_pieces_of_lines_know_their_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit_bytes: int, scan_bytes: int, ending: str
+) -> None:
+    monkeypatch.setattr(units, "UNIT_BYTES", unit_bytes)
+    monkeypatch.setattr(text_files, "_SCAN_BYTES", scan_bytes)
+    lines = ["x" * (number % 13) for number in range(30)]
+    path = tmp_path / "lines.jsonl"
+    path.write_text("\n".join(lines) + ending)
+    found = list(text_files.line_pieces(path))
+    read = [line for piece in found for line in text_files.lines(piece)]
+    expected = list(enumerate((text + "\n" for text in lines), start=1))
+    if not ending:
+        expected[-1] = (30, lines[-1])
+    assert read == [(number, text.encode()) for number, text in expected]
+    assert all(piece.size >= unit_bytes for piece in found[:-1])
+    assert len(found) == 1 or unit_bytes < 10_000
+
+
+def test_a_broken_line_of_a_later_piece_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "UNIT_BYTES", 100)
+    path = tmp_path / "books.jsonl"
+    path.write_text('{"text": "a good line"}\n' * 40 + "{broken\n" + '{"text": "b"}\n')
+    with pytest.raises(UserError, match="line 41: not JSON"):
+        list(texts(path))
+
+
+def texts(path: Path) -> Iterator[tuple[str, str]]:
+    source = find_files(path)
+    for unit in source.units("text"):
+        for document in source.documents(unit, "text", Skipped()):
+            yield document.origin.removeprefix(f"{path} "), b"".join(document.raw).decode()
+
+
+ROWS = [f"book {number}" for number in range(23)]
+
+
+def test_row_groups_are_read_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "UNIT_BYTES", 1)
+    path = tmp_path / "books.parquet"
+    pq.write_table(pa.table({"text": ROWS}), path, row_group_size=5)
+    assert len(find_files(path).units("text")) == 5
+    assert list(texts(path)) == [(f"row {number}", f"book {number - 1}") for number in range(1, 24)]
+
+
+@pytest.mark.parametrize("form", ["stream", "file"])
+def test_arrow_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr(units, "UNIT_BYTES", 1)
+    path = tmp_path / "books.arrow"
+    table = pa.table({"id": list(range(23)), "text": ROWS})
+    new = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file
+    with new(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=10)
+    assert len(find_files(path).units("text")) == 3
+    assert list(texts(path)) == [(f"row {number}", f"book {number - 1}") for number in range(1, 24)]
+    with pytest.raises(UserError, match=r"no column 'body'; it has id, text"):
+        find_files(path).units("body")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"books\.arrow: not a readable Arrow file"):
+        list(texts(path))
+
+
+def test_what_datasets_saves_on_disk_is_read(tmp_path: Path) -> None:
+    import datasets
+
+    saved = datasets.Dataset.from_dict({"title": ROWS, "text": ROWS})
+    datasets.DatasetDict({"train": saved}).save_to_disk(tmp_path / "books")
+    assert [text for _, text in texts(tmp_path / "books")] == ROWS
+
+
+def test_a_damaged_page_of_parquet_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "books.parquet"
+    pq.write_table(pa.table({"text": [f"{text} " * 500 for text in ROWS]}), path)
+    raw = bytearray(path.read_bytes())
+    raw[40:400] = bytes(360)
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match=r"books\.parquet: not a readable Parquet file"):
+        list(texts(path))
+
+
+@pytest.mark.parametrize("suffix", [".txt.gz", ".jsonl.gz"])
+def test_damage_in_the_middle_of_a_gzip_file_is_named(tmp_path: Path, suffix: str) -> None:
+    import gzip
+    import random
+
+    path = tmp_path / f"books{suffix}"
+    text = json.dumps({"text": random.Random(1).randbytes(20_000).hex()}) + "\n"
+    raw = bytearray(gzip.compress(text.encode()))
+    raw[5000:5100] = bytes(100)
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match=rf"books{suffix}: .*(cut off or damaged|not a gzip)"):
+        list(texts(path))
