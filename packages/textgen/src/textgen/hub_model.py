@@ -18,7 +18,7 @@ from hvdcore.cache_lock import CacheLock
 from hvdcore.errors import UserError
 from hvdcore.heartbeat import beat
 from hvdcore.hub import first_line
-from textgen.load_causal_lm import WEIGHTS, check_files
+from textgen.load_causal_lm import INDEX, WEIGHTS, check_files
 
 __all__ = ["HubModel", "fetch_model", "find_model"]
 
@@ -93,17 +93,18 @@ def find_model(hub_id: str, cache: Path) -> HubModel:
         return fetched
     names = {sibling.rfilename for sibling in about.siblings or ()}
     check_files(iter(names), f"{hub_id} on the hub")
-    weights = (
-        {WEIGHTS}
-        if WEIGHTS in names
-        else {
-            name
-            for name in names
-            if name.endswith((".safetensors", ".safetensors.index.json")) and "/" not in name
-        }
-    )
-    files = tuple(sorted(weights | (names & set(_TEXT_FILES))))
-    return HubModel(hub_id, str(about.sha), files)
+    return HubModel(hub_id, str(about.sha), _needed(names))
+
+
+def _needed(names: set[str]) -> tuple[str, ...]:
+    """The files that loading reads, of all that a repository holds."""
+    shards = {
+        name
+        for name in names
+        if name == INDEX or (name.startswith("model-") and name.endswith(".safetensors"))
+    }
+    weights = {WEIGHTS} if WEIGHTS in names else shards
+    return tuple(sorted(weights | (names & set(_TEXT_FILES))))
 
 
 def fetch_model(model: HubModel, cache: Path) -> Path:
@@ -200,4 +201,17 @@ def _fetched_before(hub_id: str, cache: Path) -> HubModel | None:
                 model = HubModel(hub_id, str(value["revision"]), tuple(map(str, value["files"])))
                 if model.folder() is not None:
                     return model
-    return None
+    return _fetched_by_others(hub_id)
+
+
+def _fetched_by_others(hub_id: str) -> HubModel | None:
+    """The model of that name in the hub's cache, by whatever program it came there."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(hub_id, local_files_only=True))
+    except Exception:  # every layer of the client has its own
+        return None
+    names = {path.name for path in folder.iterdir()}
+    check_files(iter(names), str(folder))
+    return HubModel(hub_id, folder.name, _needed(names))
