@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from hvdcore.testing_runs import run_command
 from textgen.cli import app
-from textgen.testing import Run, command, environment, train, write_book
+from textgen.testing import Run, command, environment, save_gpt2, train, write_book
 
 FLAGS = ("--num-prompts", "10", "--prompt-words", "5", "--continuation-words", "8")
 SHORT = ("--max-steps", "6", "--eval-every", "6", "--val-fraction", "0.3", "--test-fraction", "0.3")
@@ -99,15 +99,16 @@ def test_the_page_of_the_run_shows_it(judged: dict[str, Any], trained: Run) -> N
 
 
 @pytest.mark.ranks
-def test_compare_puts_two_tokenizers_side_by_side(
+def test_compare_puts_runs_and_pretrained_models_side_by_side(
     folder: Path, judged: dict[str, Any], trained: Run, subwords: Run
 ) -> None:
-    out = folder / "compared"
+    out, gpt2 = folder / "compared", save_gpt2(folder / "gpt2", "ta ka lo mi ru ne so vi. " * 30)
     done = run(
-        folder, "compare", str(trained.path), str(subwords.path), "--np", "2", "--output-dir",
-        str(out), *FLAGS, "--decoding", "greedy", "--decoding", "top-p=0.95",
+        folder, "compare", str(trained.path), str(subwords.path), str(gpt2), "--np", "2",
+        "--output-dir", str(out), *FLAGS, "--decoding", "greedy", "--decoding", "top-p=0.95",
     ).check()  # fmt: skip
     found = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    assert list(found["models"]) == ["byte", "bpe", "gpt2"]
     for run_of, label in ((trained, "byte"), (subwords, "bpe")):
         model, report = found["models"][label], run_of.report
         for name in ("bits_per_byte", "word_perplexity", "perplexity"):
@@ -115,7 +116,9 @@ def test_compare_puts_two_tokenizers_side_by_side(
         assert model["num_parameters"] == report["num_parameters"]
         assert model["training_seconds"] == report["seconds"]
         assert model["tokens_per_second"] == report["tokens_per_second"]
-    assert [found["models"][label]["context_length"] for label in ("byte", "bpe")] == [16, 12]
+    assert found["models"]["gpt2"]["training_seconds"] is None
+    assert [model["context_length"] for model in found["models"].values()] == [16, 12, 32]
+    assert len({model["num_bytes"] for model in found["models"].values()}) == 1  # the same text
     # The same prompts, the same human text and the byte model's same words as when judged alone.
     for one, alone in zip(found["prompts"], judged["prompts"], strict=True):
         assert (one["place"], one["prompt"]) == (alone["place"], alone["prompt"])
@@ -124,11 +127,11 @@ def test_compare_puts_two_tokenizers_side_by_side(
     best = min(found["models"], key=lambda label: found["models"][label]["bits_per_byte"])
     assert found["scorer"] == f"{folder / best}, the best of them in bits per byte"
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert [row[0] for row in rows[:4]] == ["model", "human", "byte", "bpe"]
+    assert [row[0] for row in rows[:5]] == ["model", "human", "byte", "bpe", "gpt2"]
     assert rows[2][1] == f"{found['models']['byte']['bits_per_byte']:.3f}"
     assert (out / "figures" / "comparison.png").read_bytes().startswith(b"\x89PNG")
     page = (out / "report.html").read_text(encoding="utf-8")
-    for text in ("textgen: byte against bpe", "Continuations, top-p=0.95", "The same by greedy"):
+    for text in ("byte against bpe", "Continuations, top-p=0.95", "The same by greedy"):
         assert text in page
 
 

@@ -9,8 +9,9 @@ import torch
 
 from textgen.judge.scorer import score_text, windows
 from textgen.model import Transformer
-from textgen.open_model import ModelPlace, OpenedModel
+from textgen.open_model import ModelPlace, OpenedModel, open_model
 from textgen.presets import preset
+from textgen.testing import save_gpt2
 from textgen.tokenizer import ByteTokenizer
 
 CONTEXT = 12
@@ -72,3 +73,18 @@ def test_no_text_has_no_likelihood(scorer: OpenedModel) -> None:
     found = score_text(scorer, "abcd", "")
     assert (found.nll, found.num_tokens, found.num_bytes) == (0.0, 0, 0)
     assert len(found.feature) == 16
+
+
+def test_a_model_of_transformers_is_a_scorer(tmp_path: Path) -> None:
+    opened = open_model(save_gpt2(tmp_path / "gpt2", "the cat sat on the mat. " * 30))
+    prompt, text = "the cat", " sat on the dog."
+    encode = opened.tokenizer.encode
+    head = [opened.tokenizer.eot_id, *encode(prompt).tolist()]
+    ids = torch.tensor([[*head, *encode(text).tolist()]])
+    with torch.inference_mode():
+        theirs = opened.model.hf(input_ids=ids, output_hidden_states=True)
+    logs = theirs.logits[0, len(head) - 1 : -1].double().log_softmax(-1)
+    expected = -logs.gather(1, ids[0, len(head) :, None]).sum().item()
+    found = score_text(opened, prompt, text)
+    assert found.nll == pytest.approx(expected, rel=1e-5)
+    assert found.feature == pytest.approx(theirs.hidden_states[-1][0, -1].tolist(), rel=1e-4)

@@ -17,6 +17,7 @@ from hvdcore.run_dir import RunDir
 from textgen.config import TrainConfig
 from textgen.evaluate import evaluate
 from textgen.judge.evaluation import judge_model, keep_judgement, open_scorer
+from textgen.judge.held_out import held_out_prompts
 from textgen.language_model import device_of
 from textgen.open_corpus import data_config, open_corpus_on_all_ranks
 from textgen.open_model import ModelPlace, OpenedModel, load_place, place_on_all_ranks
@@ -69,7 +70,11 @@ class Scoring:
         length = _context_length(opened, config, is_given=flags.get("context_length") is not None)
         moved = _check_stride(stride, length)
         tokenizer = None
-        if run is None or config.init_from or any(flags.get(field) for field in DATA_FIELDS):
+        if (
+            run is None
+            or config.init_from
+            or any(flags.get(field) is not None for field in DATA_FIELDS)
+        ):
             tokenizer = str(place.folder)
         return cls(opened, config, length, moved, data_config(config, length, tokenizer))
 
@@ -123,10 +128,13 @@ def score_model(
     device = pick_device(world)
     scoring = Scoring.of(place_on_all_ranks(name, world), stride, flags, device)
     judge = scoring.opened if scorer is None else open_scorer(scorer, world, device)
-    scores: dict[str, Any] = scoring.score(splits, world)
-    if judging is not None:
+    cut = None
+    if judging is not None:  # before the work, for there may be too little text
         wanted = [split for split in ("test", "val") if split in splits] or splits
-        judgement = judge_model(scoring.opened, judge, scoring.data, wanted, judging, world)
+        cut = held_out_prompts(scoring.data, wanted, judging, world)
+    scores: dict[str, Any] = scoring.score(splits, world)
+    if judging is not None and cut is not None:
+        judgement = judge_model(scoring.opened, judge, *cut, judging, world)
         if world.is_root:
             keep_judgement(judgement, scoring.opened.place.run)
             scores["generation"] = {k: v for k, v in judgement.items() if k != "prompts"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from hvdcore.errors import Problems, UserError
 from hvdcore.report import run_labels
 from hvdcore.run_dir import RunDir
 from textgen.config import TrainConfig
+from textgen.judge.figures import HUMAN
+from textgen.open_corpus import open_corpus_on_all_ranks
 from textgen.open_model import ModelPlace, look_for_model, place_on_all_ranks
 from textgen.score import DATA_FIELDS, Scoring
 
@@ -42,13 +45,8 @@ class Candidate:
         Raises:
             UserError: it cannot be loaded.
         """
-        try:
+        with _naming(self.place.name):
             return Scoring.of(self.place, stride, self.flags, device)
-        except UserError as error:
-            name = self.place.name
-            raise UserError(
-                *(p if name in p else f"{name}: {p}" for p in error.problems)
-            ) from error  # fmt: skip
 
     def costs(self) -> dict[str, Any]:
         """What a run says of its training: seconds, and tokens a second of all ranks; None for
@@ -68,27 +66,33 @@ def find_candidates(
     world: World,
     device: torch.device,
 ) -> list[Candidate]:
-    """All of the models, each loaded once to see that it can be. Every rank must call.
+    """All of the models, each loaded once to see that it can be, and the data in its tokens
+    prepared. Every rank must call.
 
     Raises:
         UserError: fewer than two, one twice, or one that is no model: all at once, but for what
-            only the hub can tell.
+            only the hub can tell. Then, too little text for a model's windows.
     """
     if world.is_root:
         _look_at(names)
     places = [place_on_all_ranks(name, world) for name in names]
     reference = reference_config(places, flags)
     labels = run_labels([Path(name) for name in names])
+    # The human text has that name in every table.
+    labels = [f"./{label}" if label == HUMAN else label for label in labels]
     candidates = [
         Candidate(label, place, _flags(place, reference, flags))
         for label, place in zip(labels, places, strict=True)
     ]
-    problems = Problems()
+    problems, data = Problems(), []
     for candidate in candidates:
         with problems.catching():
-            candidate.open(stride, device)
+            data.append(candidate.open(stride, device).data)
             candidate.costs()
     problems.raise_if_any()
+    for candidate, own in zip(candidates, data, strict=True):
+        with _naming(candidate.place.name):
+            open_corpus_on_all_ranks(own, world)
     return candidates
 
 
@@ -118,3 +122,13 @@ def _flags(place: ModelPlace, reference: TrainConfig, flags: Mapping[str, Any]) 
     if place.run is not None:
         wanted = {name: value for name, value in wanted.items() if getattr(own, name) != value}
     return {**flags, **dict.fromkeys(DATA_FIELDS), **wanted}
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Have each problem in the block name the model."""
+    try:
+        yield
+    except UserError as error:
+        lines = (line if name in line else f"{name}: {line}" for line in error.problems)
+        raise UserError(*lines) from error

@@ -13,10 +13,12 @@ __all__ = ["JudgeConfig"]
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """Attributes:
-    prompt_words: length of each prompt.
-    continuation_words: length of the true continuation; models' texts are cut there.
-    seed: of the prompts' places, the sampling, the clusters and the intervals.
+    """What is asked of a judgement.
+
+    Attributes:
+        prompt_words: length of each prompt.
+        continuation_words: length of the true continuation; models' texts are cut there.
+        seed: of the prompts' places, the sampling, the clusters and the intervals.
     """
 
     num_prompts: int

@@ -15,9 +15,11 @@ _FORMS = "greedy, temperature=T, top-k=K or top-p=P"
 
 @dataclass(frozen=True)
 class Decoding:
-    """Attributes:
-    name: as it was spelled.
-    options: arguments of `textgen.generate.generate`.
+    """A way of choosing tokens.
+
+    Attributes:
+        name: as it was spelled.
+        options: arguments of `textgen.generate.generate`.
     """
 
     name: str

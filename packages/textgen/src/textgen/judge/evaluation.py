@@ -10,7 +10,6 @@ from hvdcore.logs import get_logger
 from hvdcore.run_dir import RunDir
 from textgen.judge.continuations import write_continuations
 from textgen.judge.figures import HUMAN, has_mauve, settings
-from textgen.judge.held_out import held_out_prompts
 from textgen.judge.judgement import judge_texts
 from textgen.judge.page import FILE
 from textgen.judge.prompts import Prompt
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from hvdcore.world import World
     from textgen.judge.config import JudgeConfig
     from textgen.open_model import OpenedModel
-    from textgen.prepare import DataConfig
 
 __all__ = ["judge_model", "judgement_json", "keep_judgement", "open_scorer"]
 
@@ -48,18 +46,13 @@ def open_scorer(name: str, world: World, device: torch.device) -> OpenedModel:
 def judge_model(
     writer: OpenedModel,
     scorer: OpenedModel,
-    data: DataConfig,
-    splits: Sequence[str],
+    split: str,
+    prompts: Sequence[Prompt],
     config: JudgeConfig,
     world: World,
 ) -> dict[str, Any]:
-    """The judgement of one model as JSON, on rank 0; elsewhere nothing. Every rank must call.
-
-    Raises:
-        UserError: no held-out text, or too little.
-    """
+    """The judgement of one model as JSON. Every rank must call; all get the same."""
     warn_of_mauve(world)
-    split, prompts = held_out_prompts(data, splits, config, world)
     texts = write_continuations(
         writer, prompts, config.decodings,
         num_words=config.continuation_words, seed=config.seed, world=world,

@@ -20,6 +20,7 @@ SCALING = 5.0
 _POINTS = 25
 _KEPT_VARIANCE = 0.9
 _TEXTS_A_CLUSTER = 10
+_SAME = 1e-9  # unit vectors that differ by less are one point
 
 Array = npt.NDArray[np.float64]
 
@@ -77,10 +78,10 @@ def _clusters(features: Array, num_prompts: int, seed: int) -> tuple[npt.NDArray
     from sklearn.preprocessing import normalize
 
     unit = normalize(features)
-    wanted = max(2, round(num_prompts / _TEXTS_A_CLUSTER))
-    count = min(wanted, len(np.unique(unit, axis=0)))
-    if count == 1:
-        return np.zeros(len(features), dtype=np.int64), 1
+    if np.ptp(unit, axis=0).max() < _SAME:
+        return np.zeros(len(unit), dtype=np.int64), 1
     reduced = PCA(n_components=_KEPT_VARIANCE, svd_solver="full").fit_transform(unit)
+    wanted = max(2, round(num_prompts / _TEXTS_A_CLUSTER))
+    count = min(wanted, len(np.unique((reduced / _SAME).round(), axis=0)))
     labels = KMeans(count, n_init=5, random_state=seed % 2**32).fit_predict(reduced)
     return labels.astype(np.int64), count

@@ -27,10 +27,12 @@ Bytes = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Prompt:
-    """Attributes:
-    text: what the model is given; it ends at the end of a word.
-    human: how the book goes on, from there to the end of a word.
-    place: byte of the part at which `text` begins.
+    """A stretch of a book, cut in two.
+
+    Attributes:
+        text: what the model is given; it ends at the end of a word.
+        human: how the book goes on, from there to the end of a word.
+        place: byte of the part at which `text` begins.
     """
 
     text: str
