@@ -260,6 +260,7 @@ def tune(
     objective: tuning.ObjectiveName = None,
     pruner: tuning.Pruner = None,
     space: tuning.SpaceFile = None,
+    engine: tuning.Engine = None,
 ) -> None:
     """Search for good settings: many trainings, the poor ones stopped early."""
     flags = {**locals()}

@@ -131,6 +131,7 @@ def tune(
     objective: tuning.ObjectiveName = None,
     pruner: tuning.Pruner = None,
     space: tuning.SpaceFile = None,
+    engine: tuning.Engine = None,
 ) -> None:
     raise typer.Exit(tune_command(TUNABLE, {**locals()}))
 

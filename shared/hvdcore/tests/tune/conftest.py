@@ -16,7 +16,7 @@ from hvdcore.errors import UserError
 from hvdcore.signal_inbox import SignalInbox
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.objective import Objective
-from hvdcore.tune.plan import Plan, make_plan
+from hvdcore.tune.plan import Limits, Plan, make_plan
 from hvdcore.tune.space import Choice, Real
 from hvdcore.tune.tunable import Tunable
 
@@ -48,8 +48,7 @@ TUNABLE = Tunable(
 def plan_of(**changes: Any) -> Plan:
     """A plan with limits or fields of the configuration other than the defaults."""
     given = {"trials": 8, "parallel_trials": 1, **changes}
-    limits = {n: given.pop(n) for n in ("trials", "timeout", "parallel_trials", "pruner", "np")
-              if n in given}  # fmt: skip
+    limits = {n: given.pop(n) for n in Limits.model_fields if n in given}
     others = {n: given.pop(n, None) for n in ("config", "objective", "space")}
     return make_plan(TUNABLE, given, limits=limits, **others)
 

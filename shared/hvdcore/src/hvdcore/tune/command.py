@@ -40,9 +40,9 @@ def tune_command(tunable: Tunable, flags: Mapping[str, Any]) -> int:
         the running trials were ended in good order. The same call goes on.
 
     Raises:
-        UserError: the input is wrong, the folder is another's, or Optuna is not installed.
+        UserError: the input is wrong, the folder is another's, or Optuna or Ray is not installed.
     """
-    _require_optuna(tunable.package)
+    _require("optuna", "Optuna", tunable.package, "tune")
     if world_from_environment().controller != "none":
         raise UserError(
             "tune: starts its trials' ranks itself; run it without a launcher, with --np"
@@ -52,6 +52,8 @@ def tune_command(tunable: Tunable, flags: Mapping[str, Any]) -> int:
     output_dir = given.pop("output_dir")
     others = {name: given.pop(name) for name in ("config", "objective", "space")}
     plan = make_plan(tunable, given, limits=limits, **others)
+    if plan.limits.engine == "ray":
+        _require("ray", "Ray", tunable.package, "tune,ray")
     folder = StudyFolder(output_dir or default_run_dir(tunable.package, "runs/tune"))
     folder.check(plan.identity())
     with SignalInbox() as inbox:
@@ -63,9 +65,10 @@ def tune_command(tunable: Tunable, flags: Mapping[str, Any]) -> int:
             return _search(plan, folder, inbox)
 
 
-def _require_optuna(package: str) -> None:
-    if importlib.util.find_spec("optuna") is None:
-        raise UserError(f"tune: Optuna is not installed; pip install './packages/{package}[tune]'")
+def _require(library: str, name: str, package: str, extras: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        where = f"./packages/{package}[{extras}]"
+        raise UserError(f"tune: {name} is not installed; pip install '{where}'")
 
 
 def _prepare(plan: Plan, inbox: SignalInbox) -> int:

@@ -9,7 +9,7 @@ import typer
 
 from hvdcore.options import REAL, WHOLE
 
-__all__ = ["ObjectiveName", "ParallelTrials", "Pruner", "SpaceFile", "Timeout", "Trials"]
+__all__ = ["Engine", "ObjectiveName", "ParallelTrials", "Pruner", "SpaceFile", "Timeout", "Trials"]
 
 Trials = Annotated[
     int | None,
@@ -36,6 +36,13 @@ ObjectiveName = Annotated[
     str | None,
     typer.Option("--objective", metavar="NAME", help="What is searched for on val. Default: loss."),
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine", metavar="local|ray",
+        help="What runs trials: this machine, or a Ray cluster. Default: local.",
+    ),
+]  # fmt: skip
 Pruner = Annotated[
     str | None,
     typer.Option(

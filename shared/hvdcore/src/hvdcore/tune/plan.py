@@ -41,6 +41,8 @@ class Limits(Config):
     """Where they run; None is this machine."""
     stall_timeout: float | None = Field(default=None, gt=0)
     """Seconds without a sign of life from a rank until its trial is ended."""
+    engine: Literal["local", "ray"] = "local"
+    """What starts trials: this process, on this host; or Ray, on the nodes of its cluster."""
 
 
 @dataclass(frozen=True)
@@ -149,5 +151,7 @@ def make_plan(
         whole = read_space(space, tunable.config) if space else tunable.space(base)
         searched = {field: d for field, d in whole.items() if field not in fixed}
         check_space(searched, tunable.config, config, fixed)
+    if chosen.engine == "ray" and chosen.hosts is not None:
+        problems.add("hosts", "Ray chooses the node of each trial; leave --hosts out, or --engine")
     problems.raise_if_any()
     return Plan(tunable, config, fixed, searched, tunable.objectives[name], chosen)

@@ -42,6 +42,8 @@ class Search:
     start: Start
     on_end: Callable[[int], None]
     on_tick: Callable[[int], None]
+    num_parallel: int | None = None
+    """Trials at a time; None is the plan's."""
     running: list[TrialRun] = field(default_factory=list)
     stop_signal: int | None = None
     user_error: UserError | None = None
@@ -83,7 +85,7 @@ class Search:
         return self.stop_signal is not None or self.user_error is not None
 
     def _start_more(self) -> None:
-        while len(self.running) < self.plan.num_parallel():
+        while len(self.running) < (self.num_parallel or self.plan.num_parallel()):
             if len(self.study.counted(self.study.trials())) >= self.plan.limits.trials:
                 return
             trial = self.study.ask()

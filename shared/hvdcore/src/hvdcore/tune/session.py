@@ -8,8 +8,8 @@ from types import TracebackType
 from hvdcore.json_files import write_json_atomically
 from hvdcore.run_dir import RunDir
 from hvdcore.signal_inbox import SignalInbox
+from hvdcore.tune.engine import Engine, open_engine
 from hvdcore.tune.folder import StudyFolder
-from hvdcore.tune.job import job_command
 from hvdcore.tune.page import write_study_page
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.results import TrialRow, best_row, params_text, shown, trial_rows, write_results
@@ -42,9 +42,12 @@ class Session:
         Raises:
             UserError: the first trials found the shared configuration wrong.
         """
+        with open_engine(self.plan, self.folder) as engine:
+            return self._search(inbox, engine)
+
+    def _search(self, inbox: SignalInbox, engine: Engine) -> int | None:
         plan = self.plan
-        num_parallel = plan.num_parallel()
-        progress = SearchProgress(plan.limits.trials, plan.objective.metric, num_parallel)
+        progress = SearchProgress(plan.limits.trials, plan.objective.metric, engine.num_parallel)
         with progress:
             self._take_up(progress)
 
@@ -54,9 +57,13 @@ class Session:
                 row = next(row for row in rows if row.number == number)
                 progress.trial(row, rows, best)
 
+            def start(number: int, params: dict[str, object]) -> TrialRun:
+                return self._start(engine, number, params)
+
             return Search(
-                plan, self.folder, self.study, inbox, self._start, on_end, progress.tick
-            ).run()
+                plan, self.folder, self.study, inbox, start, on_end, progress.tick,
+                num_parallel=engine.num_parallel,
+            ).run()  # fmt: skip
 
     def _take_up(self, progress: SearchProgress) -> None:
         """Settle the trials that a killed tuner left running: done after all, or to try again."""
@@ -75,15 +82,13 @@ class Session:
         rows = self.rows()
         progress.start(rows, best_row(rows, self.plan.objective))
 
-    def _start(self, number: int, params: dict[str, object]) -> TrialRun:
+    def _start(self, engine: Engine, number: int, params: dict[str, object]) -> TrialRun:
         config = self.plan.config(params)
         path = self.folder.trial(number)
         file = path.with_suffix(".json")
         write_json_atomically(file, config.model_dump(mode="json"))
-        plan = self.plan
-        command = plan.tunable.command("train", file, "--output-dir", str(path))
-        launched = job_command(command, plan.limits, RunDir(path).logs)
-        return TrialRun(number, path, launched, self.folder.environment(plan.threads()))
+        command = self.plan.tunable.command("train", file, "--output-dir", str(path))
+        return TrialRun(number, path, engine.start(path, command))
 
     def rows(self) -> list[TrialRow]:
         """All trials up to now."""

@@ -9,12 +9,21 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from hvdcore.errors import UserError
 from hvdcore.run_dir import RunDir
 from hvdcore.tune.objective import Objective
 
-__all__ = ["Run", "TrialRun", "console_log", "user_errors", "why_it_ended"]
+__all__ = [
+    "LocalProcess",
+    "Process",
+    "Run",
+    "TrialRun",
+    "console_log",
+    "user_errors",
+    "why_it_ended",
+]
 
 
 def console_log(run: Path) -> Path:
@@ -58,21 +67,34 @@ class Run:
         return []
 
 
-class TrialRun(Run):
-    """A started trial.
+class Process(Protocol):
+    """A launcher that was started, here or elsewhere."""
+
+    def exit_code(self) -> int | None:
+        """As `hvdcore.launch.launch` gives it; None while it runs."""
+        ...
+
+    def stop(self) -> None:
+        """SIGTERM to the launcher: the first time the ranks save, the second ends them at once."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL the launcher; its ranks' supervisors notice and end them."""
+        ...
+
+
+class LocalProcess:
+    """A launcher that is a child of the process that makes this.
 
     Args:
-        number, path: of `Run`.
-        command: what is started there, in a session of its own: Ctrl-C is for the tuner, which
-            passes it on in good order.
+        log: gets what it prints.
+        command: what is started, in a session of its own: Ctrl-C is for the tuner, which passes it
+            on in good order.
         env: its whole environment.
     """
 
-    def __init__(self, number: int, path: Path, command: list[str], env: Mapping[str, str]) -> None:
-        super().__init__(number, path)
-        log = console_log(path)
+    def __init__(self, log: Path, command: list[str], env: Mapping[str, str]) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        self._started_at = time.monotonic()
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
@@ -84,23 +106,34 @@ class TrialRun(Run):
             )
 
     def exit_code(self) -> int | None:
-        """As `hvdcore.launch.launch` gives it; None while it runs."""
         code = self._process.poll()
         # Before the launcher has set its handlers a signal ends it at once.
-        code = code if code is None or code >= 0 else 128 - code
-        if code is not None and self.seconds is None:
-            self.seconds = time.monotonic() - self._started_at
-        return code
+        return code if code is None or code >= 0 else 128 - code
 
     def stop(self) -> None:
-        """SIGTERM to the launcher: the first time the ranks save, the second ends them at once."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL the launcher; its ranks' supervisors notice and end them."""
         self._process.kill()
         self._process.wait()
+
+
+class TrialRun(Run):
+    """A trial that was started: its run directory and its launcher."""
+
+    def __init__(self, number: int, path: Path, process: Process) -> None:
+        super().__init__(number, path)
+        self._started_at = time.monotonic()
+        self._process = process
+        self.stop, self.kill = process.stop, process.kill
+
+    def exit_code(self) -> int | None:
+        """As `Process.exit_code`."""
+        code = self._process.exit_code()
+        if code is not None and self.seconds is None:
+            self.seconds = time.monotonic() - self._started_at
+        return code
 
 
 def why_it_ended(run: Path) -> str:
