@@ -1,0 +1,178 @@
+"""Real jobs on this machine that fail, are asked to stop, or find more slots; no framework."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hvdcore.controllers import horovod_extensions
+from hvdcore.testing_runs import ranks_environment
+
+pytestmark = [
+    pytest.mark.ranks,
+    pytest.mark.skipif(not horovod_extensions(), reason="Horovod is not installed"),
+]
+PRELUDE = """
+import os, sys, time
+from hvdcore.errors import UserError
+from hvdcore.heartbeat import beat
+from hvdcore.stop import StopFlag
+from hvdcore.supervise import run_as_rank
+rank, size = int(os.environ["HOROVOD_RANK"]), int(os.environ["HOROVOD_SIZE"])
+restart = int(os.environ.get("HVDCORE_RESTART", "0"))
+"""
+
+
+class Job:
+    """`hvdcore launch` of a script, over Gloo."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.script = folder / "discover"
+
+    def start(self, body: str, *options: str) -> subprocess.Popen[str]:
+        file = self.folder / "ranks.py"
+        text = f"{PRELUDE}\n{body}\nsys.exit(run_as_rank(main))\n"
+        file.write_text(text, encoding="utf-8")
+        launch = [sys.executable, "-m", "hvdcore", "launch", "--controller", "gloo", *options]
+        return subprocess.Popen(
+            [*launch, sys.executable, str(file)],
+            env=ranks_environment({}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, body: str, *options: str) -> tuple[int, str, list[str]]:
+        out, err = (process := self.start(body, *options)).communicate(timeout=300)
+        return process.returncode, out, err.splitlines()
+
+    def list_hosts(self, text: str) -> tuple[str, str]:
+        """The option for a script that prints this from now on."""
+        new = self.script.with_suffix(".new")
+        new.write_text(f"#!/bin/sh\nprintf '{text}'\n", encoding="utf-8")
+        new.chmod(0o755)
+        new.rename(self.script)
+        return "--host-discovery-script", str(self.script)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(tmp_path)
+
+
+def launcher_says(lines: list[str]) -> list[str]:
+    return [line.removeprefix("launcher: ") for line in lines if line.startswith("launcher: ")]
+
+
+GOES_ON = "going on from the newest checkpoint with 2 ranks on localhost:2"
+
+
+def test_a_run_that_failed_once_is_started_again(job: Job) -> None:
+    body = """
+def main():
+    if rank == 1 and restart == 0:
+        raise ValueError("a bad day")
+    if rank == 0 and restart == 0:
+        beat("communicate")
+        time.sleep(1000)
+    print("start", restart)
+"""
+    code, out, err = job.run(body, "--np", "2", "--max-restarts", "3")
+    assert (code, out) == (0, "start 1\n"), err
+    assert err[0].startswith("rank 1 failed: ValueError: a bad day")
+    assert launcher_says(err) == [f"restart 1 of 3: {GOES_ON}"]
+
+
+def test_one_that_fails_always_ends(job: Job) -> None:
+    code, _, err = job.run(
+        "def main(): raise ValueError('never')", "--np", "2", "--max-restarts", "1"
+    )
+    assert code == 1
+    assert launcher_says(err) == [
+        f"restart 1 of 1: {GOES_ON}",
+        "giving up after 1 restarts (--max-restarts)",
+    ]
+
+
+def test_wrong_input_is_not_tried_again(job: Job) -> None:
+    body = "def main(): raise UserError('--data: no such path')"
+    result = job.run(body, "--np", "2", "--max-restarts", "3")
+    assert result == (2, "", ["error: --data: no such path"])
+
+
+STEPS = """
+def main():
+    with StopFlag() as flag:
+        print("start", restart, "size", size, flush=True)
+        while size < 2 and not flag.requested:
+            beat("compute")
+            time.sleep(0.05)
+        print("end", restart, flush=True)
+        return flag.exit_code if flag.requested else 0
+"""
+
+
+def test_ranks_save_and_more_go_on_when_slots_join(job: Job) -> None:
+    script = job.list_hosts("localhost:1\\n")
+    process = job.start(STEPS, "--min-np", "1", *script)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "start 0 size 1\n"
+    job.list_hosts("localhost:1\\n127.0.0.1:1\\n")
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, out) == (0, "end 0\nstart 1 size 2\nend 1\n"), err
+    where = "localhost:1,127.0.0.1:1"
+    assert launcher_says(err.splitlines()) == [
+        f"127.0.0.1 joined: going on from the newest checkpoint with 2 ranks on {where}"
+    ]
+
+
+def test_a_signal_to_the_launcher_ends_the_run_for_good(job: Job) -> None:
+    process = job.start(STEPS, "--min-np", "1", "--hosts", "localhost:1", "--max-restarts", "5")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "start 0 size 1\n"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, out, err) == (143, "end 0\n", "")
+
+
+def test_waiting_for_hosts_has_an_end(job: Job) -> None:
+    options = ("--min-np", "2", *job.list_hosts("localhost:1\\n"), "--elastic-timeout", "1")
+    code, out, err = job.run(STEPS, *options)
+    assert (code, out) == (1, "")
+    assert launcher_says(err) == [
+        "waiting 1 s at most for hosts: too few for a start",
+        "giving up: not enough hosts (--elastic-timeout)",
+    ]
+
+
+def test_a_script_that_fails_later_is_told_and_borne(job: Job) -> None:
+    script = job.list_hosts("localhost:1\\n")
+    process = job.start(STEPS, "--min-np", "1", *script)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "start 0 size 1\n"
+    job.list_hosts("<html>\\n")
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    assert "printed '<html>', not a host a line" in said
+    assert said.endswith("going on with the hosts there were\n")
+    time.sleep(3)  # it is asked again, and told of once
+    os.kill(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (143, "")
+
+
+def test_a_script_that_fails_at_the_start_is_the_users_error(job: Job) -> None:
+    code, _, err = job.run(STEPS, "--min-np", "1", *job.list_hosts("<html>\\n"))
+    assert code == 2
+    assert err == [
+        f"error: --host-discovery-script: {job.script} printed '<html>', "
+        "not a host a line (name:slots)"
+    ]
