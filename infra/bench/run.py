@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import allreduce
+import corpus
 import generation
 import images
 import training
@@ -24,8 +25,8 @@ from table import table
 
 from hvdcore.environment import cores_available
 
-ROUNDS = {"allreduce": 9, "training": 11, "generation": 5, "images": 9}
-QUICK_ROUNDS = {"allreduce": 3, "training": 3, "generation": 2, "images": 3}
+ROUNDS = {"allreduce": 9, "training": 11, "generation": 5, "images": 9, "corpus": 2}
+QUICK_ROUNDS = {"allreduce": 3, "training": 3, "generation": 2, "images": 3, "corpus": 1}
 
 
 def generate(rounds: int) -> list[dict[str, Any]]:
@@ -38,6 +39,7 @@ PARTS = {
     "training": training.measure,
     "generation": generate,
     "images": images.measure,
+    "corpus": corpus.measure,
 }
 
 

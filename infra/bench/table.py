@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ALLREDUCE_AT_MOST = 0.8
+CORPUS_AT_LEAST = 0.8
 GENERATION_AT_LEAST = 3.0
 TRAINING_AT_LEAST = {
     "speed_against_ddp": 1.2,
@@ -52,6 +53,7 @@ def table(results: dict[str, Any]) -> tuple[list[str], bool]:
         *_training(results.get("training", {})),
         *_generation(results.get("generation", [])),
         *_images(results.get("images", {})),
+        *_corpus(results.get("corpus", {})),
     ]
     return [str(row) for row in rows], all(row.met for row in rows)
 
@@ -93,3 +95,12 @@ def _images(found: dict[str, Any]) -> Iterator[Row]:
         remark = f"two ranks {milliseconds['two_ranks']:.1f} ms a step, "
         remark += f"{job.replace('_', ' ')} {milliseconds[job]:.1f} ms"
         yield Row(f"images: {name.replace('_', ' ')}", found[name], remark, at_least=at_least)
+
+
+def _corpus(found: dict[str, Any]) -> Iterator[Row]:
+    if not found:
+        return
+    for kind, at_least in (("", CORPUS_AT_LEAST), ("_processor", None)):
+        remark = f"ours {found[f'ours{kind}']:.1f} MB/s, tokenizers {found[f'bare{kind}']:.1f} MB/s"
+        title = f"corpus, {found['megabytes']} MB: speed{kind.replace('_', ' by ')}"
+        yield Row(title, found[f"ratio{kind}"], remark, at_least=at_least)

@@ -18,7 +18,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Loads a module of the benchmark, which is a folder of scripts."""
     monkeypatch.syspath_prepend(str(BENCH))
     yield importlib.import_module
-    for name in ("allreduce", "images", "jobs", "table", "training"):
+    for name in ("allreduce", "corpus", "images", "jobs", "table", "training"):
         sys.modules.pop(name, None)
 
 
@@ -79,3 +79,20 @@ def test_a_missed_target_is_said(bench: Any, ratio: float, met: bool) -> None:
     assert all_met is met
     assert ("MISSED" in lines[0]) is not met
     assert "ours 8.00 ms, DDP's gloo 10.00 ms" in lines[0]
+
+
+def test_corpus_ratios_are_of_the_best_rounds(bench: Any) -> None:
+    ours = [(100.0, 180.0), (125.0, 160.0)]
+    bare = [(64_000_000, 8.0, 16.0), (64_000_000, 16.0, 12.8)]
+    found = bench("corpus").summary(1_000_000_000, ours, bare)
+    assert found == pytest.approx(
+        {
+            "megabytes": 1000,
+            "ours": 10.0, "bare": 8.0, "ratio": 1.25,
+            "ours_processor": 6.25, "bare_processor": 5.0, "ratio_processor": 1.25,
+        }
+    )  # fmt: skip
+    lines, met = bench("table").table({"corpus": found})
+    assert met
+    assert lines[0].startswith("corpus, 1000 MB: speed ")
+    assert not bench("table").table({"corpus": found | {"ratio": 0.79}})[1]
