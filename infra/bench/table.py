@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ALLREDUCE_AT_MOST = 0.8
+CORPUS_AT_LEAST = 0.8
 GENERATION_AT_LEAST = 3.0
 TRAINING_AT_LEAST = {
     "speed_against_ddp": 1.2,
@@ -59,6 +60,7 @@ def table(results: dict[str, Any]) -> tuple[list[str], bool]:
         *_generation(results.get("generation", [])),
         *(row for work in ("images", "news") for row in _keras(work, results.get(work, {}))),
         *_finetune(results.get("finetune", {})),
+        *_corpus(results.get("corpus", {})),
     ]
     return [str(row) for row in rows], all(row.met for row in rows)
 
@@ -113,3 +115,12 @@ def _finetune(found: dict[str, Any]) -> Iterator[Row]:
     remark = f"two ranks {memory['two_ranks']:.0f} MB at most, trainer {memory['trainer']:.0f} MB"
     title, value = "finetune: peak memory against trainer", found["memory_against_trainer"]
     yield Row(title, value, remark, at_most=FINETUNE_MEMORY_AT_MOST)
+
+
+def _corpus(found: dict[str, Any]) -> Iterator[Row]:
+    if not found:
+        return
+    for kind, at_least in (("", CORPUS_AT_LEAST), ("_processor", None)):
+        remark = f"ours {found[f'ours{kind}']:.1f} MB/s, tokenizers {found[f'bare{kind}']:.1f} MB/s"
+        title = f"corpus, {found['megabytes']} MB: speed{kind.replace('_', ' by ')}"
+        yield Row(title, found[f"ratio{kind}"], remark, at_least=at_least)

@@ -18,7 +18,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Loads a module of the benchmark, which is a folder of scripts."""
     monkeypatch.syspath_prepend(str(BENCH))
     yield importlib.import_module
-    for name in ("allreduce", "finetune", "images", "jobs", "table", "training"):
+    for name in ("allreduce", "corpus", "finetune", "jobs", "keras_jobs", "table", "training"):
         sys.modules.pop(name, None)
 
 
@@ -48,28 +48,30 @@ def test_training_ratios_are_medians_over_rounds(bench: Any) -> None:
     )
 
 
-def test_image_ratios_are_medians_over_rounds(bench: Any) -> None:
-    found = bench("images").ratios(
-        {
-            "two_ranks": [0.1, 0.1, 0.2],
-            "mwms": [0.12, 0.15, 0.9],
-            "one_process": [0.09, 0.1, 0.1],
-            "one_rank": [0.095, 0.2, 0.19],
-            "input": [0.0095, 0.01, 0.019],
-        }
-    )
+def test_ratios_of_the_keras_trainers_are_medians_over_rounds(bench: Any) -> None:
+    seconds = {
+        "two_ranks": [0.1, 0.1, 0.2],
+        "mwms": [0.12, 0.15, 0.9],
+        "one_process": [0.09, 0.1, 0.1],
+        "one_rank": [0.095, 0.2, 0.19],
+        "input": [0.0095, 0.01, 0.019],
+        "two_ranks_large": [0.5, 0.4, 0.4],
+        "one_rank_large": [0.5, 0.39, 0.36],
+    }
+    found = bench("keras_jobs").ratios(seconds)
     assert found == pytest.approx(
         {
             "speed_against_mwms": 1.5,
             "speed_against_one_process": 0.9,
             "weak_scaling_efficiency": 0.95,
+            "weak_scaling_efficiency_large": 0.975,
             "input_against_model": 10.0,
         }
     )
-    times = dict.fromkeys(("two_ranks", "mwms", "one_process", "one_rank", "input"), 5.0)
-    lines, all_met = bench("table").table({"images": {"ms_a_step": times, **found}})
+    times = dict.fromkeys(seconds, 5.0)
+    lines, all_met = bench("table").table({"news": {"ms_a_step": times, **found}})
     assert not all_met
-    assert [("MISSED" in line) for line in lines] == [False, True, False, False]
+    assert [("MISSED" in line) for line in lines] == [False, True, False, False, False]
 
 
 def test_finetuning_is_judged_by_speed_and_memory(bench: Any) -> None:
@@ -106,3 +108,20 @@ def test_a_missed_target_is_said(bench: Any, ratio: float, met: bool) -> None:
     assert all_met is met
     assert ("MISSED" in lines[0]) is not met
     assert "ours 8.00 ms, DDP's gloo 10.00 ms" in lines[0]
+
+
+def test_corpus_ratios_are_of_the_best_rounds(bench: Any) -> None:
+    ours = [(100.0, 180.0), (125.0, 160.0)]
+    bare = [(64_000_000, 8.0, 16.0), (64_000_000, 16.0, 12.8)]
+    found = bench("corpus").summary(1_000_000_000, ours, bare)
+    assert found == pytest.approx(
+        {
+            "megabytes": 1000,
+            "ours": 10.0, "bare": 8.0, "ratio": 1.25,
+            "ours_processor": 6.25, "bare_processor": 5.0, "ratio_processor": 1.25,
+        }
+    )  # fmt: skip
+    lines, met = bench("table").table({"corpus": found})
+    assert met
+    assert lines[0].startswith("corpus, 1000 MB: speed ")
+    assert not bench("table").table({"corpus": found | {"ratio": 0.79}})[1]

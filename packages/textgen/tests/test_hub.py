@@ -235,3 +235,15 @@ def test_a_hub_that_fails_midway_is_gone_on_with(hub: tuple[str, Path], tmp_path
     assert whole["documents"] == 60
     assert whole["fingerprint"] == again["fingerprint"]
     assert not list((tmp_path / "cache" / "work").glob("*/"))
+
+
+def test_what_datasets_has_on_disk_needs_no_hub(hub: tuple[str, Path], tmp_path: Path) -> None:
+    """A login node fetches the data set with `datasets`; a compute node has no network."""
+    fetch = "import datasets; datasets.load_dataset('me/books')"
+    environment = os.environ | {"HF_ENDPOINT": hub[0], "HF_HOME": str(tmp_path / "home")}
+    environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    subprocess.run([sys.executable, "-c", fetch], env=environment, check=True, capture_output=True)
+    (books,) = prepared("http://127.0.0.1:9", tmp_path, {"data": "me/books"})
+    assert "error" not in books, books
+    rows = [f"Book {number}. " * 20 for number in range(60)]
+    assert (books["documents"], books["bytes"]) == (60, sum(map(len, rows)))

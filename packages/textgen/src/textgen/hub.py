@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import UserError
+from textgen import units
 from textgen.documents import Document, Skipped, missing_column, row_document
 from textgen.shared_work import SourceFailed
 from textgen.units import Piece, Unit
@@ -47,7 +48,8 @@ class HubSource:
         """Ask the hub which revision is current.
 
         Where the hub cannot be reached (a compute node, say), the revision that was current when
-        this cache last asked is taken: a corpus prepared from it is found without a network.
+        this cache last asked is taken: a corpus prepared from it is found without a network. So is
+        what `datasets.load_dataset` has put on the disk.
 
         Raises:
             UserError: there is no such data set, or the hub cannot be reached and never was.
@@ -67,6 +69,8 @@ class HubSource:
             ) from error
         except Exception as error:  # every layer of the client has its own
             remembered = _remembered(known)
+            if remembered is None and _is_on_disk(hub_id):
+                remembered = "on disk"
             if remembered is None:
                 raise UserError(
                     f"data: no file or folder {data!r}, and the hub cannot be reached "
@@ -135,14 +139,26 @@ class HubSource:
         datasets.logging.set_verbosity_error()
         builder = datasets.load_dataset_builder(self.hub_id, self.config, revision=self.revision)
         form = type(builder).__module__.split(".")[-1]
-        if form not in _SAFE_FORMATS:
+        on_disk = form == "cache"
+        if form not in _SAFE_FORMATS and not on_disk:
             raise UserError(
                 f"data: {self.name} is stored as {form}; only {', '.join(_SAFE_FORMATS)} are read"
             )
-        splits = builder.as_streaming_dataset()
+        splits = builder.as_dataset() if on_disk else builder.as_streaming_dataset()
         if "train" not in splits and len(splits) > 1:
             raise UserError(f"data: {self.name} has no train split; it has {', '.join(splits)}")
-        return splits["train"] if "train" in splits else next(iter(splits.values()))
+        rows = splits["train"] if "train" in splits else next(iter(splits.values()))
+        if not on_disk:
+            return rows
+        shards = 1 + (rows.dataset_size or 0) // units.UNIT_BYTES
+        return rows.to_iterable_dataset(num_shards=min(shards, max(len(rows), 1)))
+
+
+def _is_on_disk(hub_id: str) -> bool:
+    """Whether `datasets` has prepared files of the data set, from when it could be fetched."""
+    import datasets
+
+    return Path(datasets.config.HF_DATASETS_CACHE, hub_id.replace("/", "___")).is_dir()
 
 
 def _is_for_now(error: BaseException) -> bool:
