@@ -5,6 +5,7 @@ Only safetensors, JSON and vocabulary text are fetched; nothing of them is run.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -27,6 +28,7 @@ _TEXT_FILES = (
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
 )  # fmt: skip
 _BEAT_SECONDS = 1.0
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,11 @@ def find_model(hub_id: str, cache: Path) -> HubModel:
             no copy is on this machine.
     """
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
 
     try:
         about = HfApi().model_info(hub_id, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -78,7 +84,7 @@ def find_model(hub_id: str, cache: Path) -> HubModel:
             f"{hub_id}: the hub asks for a login ({first_line(error)}); run hf auth login, "
             "or give a path"
         ) from error
-    except RepositoryNotFoundError as error:
+    except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(
             f"{hub_id}: no run or folder of that name, and no public model on the hub; "
             "give a run, a folder with a model, or a hub id"
@@ -157,8 +163,8 @@ def _fetch_file(model: HubModel, name: str) -> None:
                 beat("prepare")
             path = Path(fetching.result())
     except OSError as error:
-        if error.errno:
-            raise  # the disk's
+        if error.errno in _DISK_ERRORS:
+            raise
         raise _no_file(model, name, first_line(error)) from error
     except Exception as error:  # every layer of the client has its own
         raise _no_file(model, name, first_line(error)) from error
