@@ -140,6 +140,8 @@ def test_the_table_tells_value_and_interval() -> None:
     table = judgement_table({HUMAN: {"bleu": figure}, "greedy": {}})
     assert table.header == ["", HUMAN, "greedy"]
     assert table.rows == [["BLEU", "0.50 [0.25, 0.75]", "-"]]
+    sure = judgement_table({HUMAN: {"bleu": dict.fromkeys(figure, 100.0)}})
+    assert sure.rows == [["BLEU", "100.00"]]
 
 
 def test_the_settings_are_stated() -> None:
