@@ -20,6 +20,7 @@ from textgen.causal_lm import CausalLM
 from textgen.config import TrainConfig
 from textgen.load_causal_lm import load_causal_lm
 from textgen.optimizers import build_optimizer
+from textgen.quiet import quiet_transformers
 from textgen.save_causal_lm import save_causal_lm
 from textgen.testing import command, environment, save_gpt2, write_book
 from textgen.tokenizer import load_tokenizer
@@ -116,7 +117,8 @@ def test_lora_changes_adapters_alone(base: Path, book: Path, adapted: Run) -> No
     assert adapted.losses("val")[12] < adapted.losses("val")[0] - 0.05
     # The adapters alone, put by peft beside the weights that it started from: `model/` merged.
     merged = load_causal_lm(adapted.path / "model")
-    put = PeftModel.from_pretrained(load_causal_lm(base).hf, adapted.path / "adapter").eval()
+    with quiet_transformers():
+        put = PeftModel.from_pretrained(load_causal_lm(base).hf, adapted.path / "adapter").eval()
     batch = torch.randint(288, (4, 16), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         logits = put(batch).logits

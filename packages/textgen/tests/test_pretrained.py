@@ -20,7 +20,7 @@ from hvdcore.testing_runs import Run, ranks_environment, run_command
 from textgen.prepare import DataConfig, prepare
 from textgen.quiet import quiet_transformers
 from textgen.testing import command, save_gpt2, write_book
-from textgen.testing_hub import NOBODY, Hub, serve_hub
+from textgen.testing_hub import NOBODY, REVISION, Hub, serve_hub
 from textgen.words import count_words
 
 pytestmark = pytest.mark.ranks
@@ -173,9 +173,9 @@ def fetch(hub: Hub, cache: Path, *names: str, address: str = "") -> list[dict[st
 def test_a_hub_that_misbehaves(hub: Hub, tmp_path: Path) -> None:
     names = (
         "slow", "cut", "wrong", "broken", "failing", "forbidden", "stuck", "pickled", "nothing",
-        "wrong",
     )  # fmt: skip
-    found = dict(zip(names, results := fetch(hub, tmp_path, *names), strict=False))
+    results = fetch(hub, tmp_path, *names, "wrong")
+    found = dict(zip(names, results[:-1], strict=True))
     whole = (hub.root / "me" / "gpt2" / "model.safetensors").read_bytes()
     for name in ("slow", "cut"):
         assert (Path(found[name]["folder"]) / "model.safetensors").read_bytes() == whole
@@ -192,6 +192,14 @@ def test_a_hub_that_misbehaves(hub: Hub, tmp_path: Path) -> None:
     assert (Path(results[-1]["folder"]) / "model.safetensors").read_bytes() == whole
     assert hub.fetched["me/wrong/model.safetensors"] == 2
     assert hub.fetched["me/pickled/pytorch_model.bin"] == 0
+    # Another program fetched a model, which left no note here: it serves without the hub.
+    refs = tmp_path / "hub" / "hub" / "models--me--slow" / "refs"
+    refs.mkdir(exist_ok=True)
+    (refs / "main").write_text(REVISION)
+    shutil.rmtree(tmp_path / "textgen" / "models")
+    slow, cut = fetch(hub, tmp_path, "slow", "cut", address=NOBODY)
+    assert slow == found["slow"]
+    assert "cannot be reached" in cut["error"][0]
     # What was cut off is not taken without the hub either.
     assert "cannot be reached" in fetch(hub, tmp_path, "broken", address=NOBODY)[0]["error"][0]
 

@@ -10,16 +10,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-__all__ = ["NOBODY", "Hub", "serve_hub"]
+__all__ = ["NOBODY", "REVISION", "Hub", "serve_hub"]
 
 REVISION = "a" * 40
+"""The commit of every repository."""
 _PAUSE_SECONDS = 0.3
 NOBODY = "http://127.0.0.1:9"
 """An address where no hub answers."""
@@ -127,8 +128,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         length: int | None = None,
     ) -> None:  # fmt: skip
         length = sum(map(len, pieces)) if length is None else length
+        with suppress(ConnectionError):  # who waited for `stuck` is gone
+            self.send(code, pieces, {"Content-Length": str(length), **(headers or {})})
+
+    def send(self, code: int, pieces: list[bytes], headers: dict[str, str]) -> None:
         self.send_response(code)
-        for name, value in ({"Content-Length": str(length)} | (headers or {})).items():
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
