@@ -140,6 +140,8 @@ def test_the_table_tells_value_and_interval() -> None:
     table = judgement_table({HUMAN: {"bleu": figure}, "greedy": {}})
     assert table.header == ["", HUMAN, "greedy"]
     assert table.rows == [["BLEU", "0.50 [0.25, 0.75]", "-"]]
+    sure = judgement_table({HUMAN: {"bleu": dict.fromkeys(figure, 100.0)}})
+    assert sure.rows == [["BLEU", "100.00"]]
 
 
 def test_the_settings_are_stated() -> None:
@@ -148,10 +150,19 @@ def test_the_settings_are_stated() -> None:
         told["bleu"]
         == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
     )
-    assert "k-means of 6 clusters" in told["mauve"]
+    assert told["rouge"].startswith("rouge-score 0.1.")
+    assert "k-means of 6 clusters, c = 5" in told["mauve"]
 
 
 def test_resamples_without_a_figure_are_left_out() -> None:
     values = np.array([1.0, np.nan])
     found = estimate(lambda chosen: float(values[chosen[:1]].mean()), resamples(2, 50, 0))
     assert found == Figure(1.0, 1.0, 1.0)
+
+
+def test_without_scikit_learn_mauve_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    marks = [scored(1.0, 2, 4)] * 3
+    found = figures_of(TEXTS, TRUE, marks, marks, seed=0)
+    assert list(found) == [shown.name for shown in FIGURES if shown.name != "mauve"]
+    assert settings(60)["mauve"] is None

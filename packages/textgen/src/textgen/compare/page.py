@@ -9,7 +9,7 @@ from typing import Any
 from hvdcore.report import Section, SideBySide, Table, write_page
 from hvdcore.run_pages import Column
 from textgen.judge.figures import HUMAN
-from textgen.judge.page import judgement_text, side_by_side
+from textgen.judge.page import judgement_text, settings_section, side_by_side
 from textgen.judge.table import FIGURES, judgement_table
 
 __all__ = ["comparison_table", "set_name", "write_comparison_page"]
@@ -68,6 +68,7 @@ def write_comparison_page(path: Path, comparison: Mapping[str, Any], figure: Pat
             judgement_text(comparison),
             table=judgement_table(_columns(comparison, main)),
         ),
+        settings_section(comparison),
         Section(f"Continuations, {main}", texts=_texts(comparison, main)),
     ]
     for decoding in others:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from hvdcore.metrics import bits_per_byte, perplexity
 from textgen.judge.bootstrap import Chosen, Figure, Statistic, estimate, resamples
 from textgen.judge.diversity import Distinct, repetition, self_bleu
-from textgen.judge.mauve import Mauve
+from textgen.judge.mauve import SCALING, Mauve, num_clusters
 from textgen.judge.overlap import ROUGE_SETTINGS, Bleu, rouge
 from textgen.judge.scorer import Scored
 
@@ -73,12 +74,12 @@ def settings(num_prompts: int) -> dict[str, Any]:
     return {
         "words": "what white space separates, as written",
         "bleu": Bleu(["a"], ["a"]).signature,
-        "rouge": ROUGE_SETTINGS,
+        "rouge": f"rouge-score {version('rouge-score')}, {ROUGE_SETTINGS}",
         "distinct": "distinct n-grams of words over all, in all texts together",
         "self_bleu": "mean sentence BLEU of each text with all others as references, sacrebleu",
         "repetition_4": "seq-rep-4: share of a text's 4-grams of words that stood in it before",
         "mauve": "last hidden state of the scorer at the end of prompt and text, k-means of "
-        f"{max(2, round(num_prompts / 10))} clusters, c = 5" if has_mauve() else None,
+        f"{num_clusters(num_prompts)} clusters, c = {SCALING:g}" if has_mauve() else None,
         "intervals": f"95 %, bootstrap over prompts, {NUM_RESAMPLES} resamples",
     }  # fmt: skip
 

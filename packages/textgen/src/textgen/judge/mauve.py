@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from textgen.judge.bootstrap import Chosen
 
-__all__ = ["Mauve", "divergence_curve", "mauve_of_histograms"]
+__all__ = ["SCALING", "Mauve", "divergence_curve", "mauve_of_histograms", "num_clusters"]
 
 SCALING = 5.0
 """c of the paper: divergences d are drawn as exp(-c d)."""
@@ -45,6 +45,11 @@ class Mauve:
                 for labels in (self._human, self._model)
             )
         )
+
+
+def num_clusters(num_prompts: int) -> int:
+    """Clusters that are looked for: a tenth of the prompts, two at least (paper, section 4)."""
+    return max(2, round(num_prompts / _TEXTS_A_CLUSTER))
 
 
 def mauve_of_histograms(p: Array, q: Array) -> float:
@@ -81,7 +86,6 @@ def _clusters(features: Array, num_prompts: int, seed: int) -> tuple[npt.NDArray
     if np.ptp(unit, axis=0).max() < _SAME:
         return np.zeros(len(unit), dtype=np.int64), 1
     reduced = PCA(n_components=_KEPT_VARIANCE, svd_solver="full").fit_transform(unit)
-    wanted = max(2, round(num_prompts / _TEXTS_A_CLUSTER))
-    count = min(wanted, len(np.unique((reduced / _SAME).round(), axis=0)))
+    count = min(num_clusters(num_prompts), len(np.unique((reduced / _SAME).round(), axis=0)))
     labels = KMeans(count, n_init=5, random_state=seed % 2**32).fit_predict(reduced)
     return labels.astype(np.int64), count

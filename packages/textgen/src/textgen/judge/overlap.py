@@ -12,7 +12,7 @@ from textgen.judge.bootstrap import Chosen
 
 __all__ = ["ROUGE_SETTINGS", "Bleu", "rouge"]
 
-ROUGE_SETTINGS = "rouge-score, F1 of each text and their mean, lower case, no stemmer"
+ROUGE_SETTINGS = "F1 of each text and their mean, lower case, no stemmer"
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
 
 

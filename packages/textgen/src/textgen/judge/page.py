@@ -8,7 +8,7 @@ from typing import Any
 from hvdcore.report import Section, SideBySide
 from textgen.judge.table import judgement_table
 
-__all__ = ["FILE", "judgement_sections", "judgement_text", "side_by_side"]
+__all__ = ["FILE", "judgement_sections", "judgement_text", "settings_section", "side_by_side"]
 
 FILE = "generation.json"
 """What a judgement leaves in the run directory."""
@@ -29,6 +29,7 @@ def judgement_sections(judgement: Mapping[str, Any], suffix: str = "") -> list[S
             judgement_text(judgement),
             table=judgement_table(judgement["figures"]),
         ),
+        settings_section(judgement),
         Section(
             f"Continuations{suffix}",
             texts=side_by_side(judgement, {name: name for name in judgement["figures"]}),
@@ -53,16 +54,17 @@ def side_by_side(judgement: Mapping[str, Any], names: Mapping[str, str]) -> Side
 
 def judgement_text(judgement: Mapping[str, Any]) -> str:
     """What a reader has to know about the figures."""
-    how = judgement["settings"]
-    mauve = how["mauve"] or "left out, scikit-learn is not installed"
     return (
         f"{judgement['num_prompts']} prompts of {judgement['prompt_words']} words, cut from the "
         f"{judgement['split']} part by seed {judgement['seed']}, each gone on with for "
         f"{judgement['continuation_words']} words. The human column is how the books go on; it is "
         "its own reference, so its MAUVE, BLEU and ROUGE are the largest there are. What matters "
-        "in the other rows is to be close to it, not to be high or low. "
-        f"Words are {how['words']}. BLEU: {how['bleu']}. ROUGE: {how['rouge']}. "
-        f"distinct-n: {how['distinct']}. self-BLEU: {how['self_bleu']}. Repeated 4-grams: "
-        f"{how['repetition_4']}. MAUVE: {mauve}. The scorer is {judgement['scorer']}. "
-        f"In brackets: {how['intervals']}."
+        "in the others is to be close to it, not to be high or low. The scorer is "
+        f"{judgement['scorer']}. In brackets: {judgement['settings']['intervals']}."
     )
+
+
+def settings_section(judgement: Mapping[str, Any]) -> Section:
+    """How each figure is computed, folded."""
+    told = [f"{name}: {how or 'left out'}" for name, how in judgement["settings"].items()]
+    return Section("How the figures are computed", verbatim="\n".join(told), folded=True)

@@ -23,7 +23,7 @@ class Shown(NamedTuple):
         if figure is None or figure["value"] is None:
             return "-"
         value, low, high = (self.form.format(figure[end]) for end in ("value", "low", "high"))
-        return f"{value} [{low}, {high}]" if interval else value
+        return f"{value} [{low}, {high}]" if interval and low != high else value
 
 
 FIGURES = (
