@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 
 from hvdcore.errors import UserError
+from textgen.open_corpus import summary
 from textgen.prepare import Corpus, DataConfig, open_corpus, prepare
+from textgen.show import remarks
 
 
 def config(data: Path | str, cache: Path, **changes: object) -> DataConfig:
@@ -190,6 +192,8 @@ def test_a_folder_counts_what_it_skipped(tmp_path: Path) -> None:
     corpus = prepare(config(books, tmp_path / "c"))
     assert corpus.meta["skipped"] == {"not text (holds NUL bytes)": 1}
     assert "bad.txt" in corpus.meta["skipped_examples"]["not text (holds NUL bytes)"][0]
+    assert summary(corpus).endswith("(1 left out as no text)")
+    assert remarks(corpus) == [f"left out: 1 not text (holds NUL bytes): {books / 'bad.txt'}"]
 
 
 @contextmanager
