@@ -12,7 +12,7 @@ from hvdcore import options as shared
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="Start any command on Horovod ranks, and see whether this machine can.",
+    help="Start any command on Horovod ranks, see whether this machine can, and plan for more.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help costs a third of the time of the framed one
@@ -100,6 +100,70 @@ def doctor(
         if hosts or hostfile:
             raise typer.Exit(run_hosts_doctor(hosts, hostfile, as_json=as_json))
     raise typer.Exit(run_doctor(as_json=as_json))
+
+
+@app.command()
+def network(
+    output: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where the figures go, for hvdcore plan.")
+    ],
+    np: shared.Np = None,
+    hosts: shared.Hosts = None,
+    hostfile: shared.Hostfile = None,
+) -> None:
+    """Measure what sums over ranks cost on this network: its latency and bandwidth.
+
+    Exit code: as launch.
+    """
+    from hvdcore.elastic.run import launch_on_hosts
+    from hvdcore.errors import UserError, user_errors_exit
+    from hvdcore.plan.command import network_line
+    from hvdcore.plan.measure import rank_command, read_network
+    from hvdcore.start_job import JobSettings
+
+    start = shared.StartOptions(np, hosts, hostfile=hostfile)
+    with user_errors_exit():
+        if not start.needs_launcher:
+            raise UserError("--np: give two ranks or more, or hosts: one rank sends nothing")
+        code = launch_on_hosts(rank_command(output), start, JobSettings())
+        if code == 0:
+            typer.echo(network_line(read_network(output)))
+    raise typer.Exit(code)
+
+
+@app.command()
+def plan(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run whose steps were measured.")],
+    np: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of ranks to predict.")],
+    network: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What hvdcore network has measured.")
+    ] = None,
+    latency_us: Annotated[
+        float | None, typer.Option(help="Of a message between two hosts, in microseconds.")
+    ] = None,
+    bandwidth_gbit: Annotated[
+        float | None, typer.Option(help="Of a host's link, in Gbit a second.")
+    ] = None,
+    price_per_host_hour: Annotated[
+        float | None, typer.Option(help="Also tell the cost, in this price's currency.")
+    ] = None,
+    ranks_per_host: Annotated[int, typer.Option(min=1, help="For the cost.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Predict a run's throughput, efficiency and cost on more ranks than there are here.
+
+    Each rank keeps the samples a step that it had. A ring allreduce is added to the measured
+    computing.
+    """
+    from hvdcore.errors import user_errors_exit
+    from hvdcore.plan.command import make_network, plan_run, read_sizes
+
+    with user_errors_exit():
+        plan_run(
+            run, read_sizes(np), make_network(network, latency_us, bandwidth_gbit),
+            price_per_host_hour=price_per_host_hour, ranks_per_host=ranks_per_host,
+            as_json=as_json,
+        )  # fmt: skip
 
 
 def main() -> None:

@@ -1,0 +1,62 @@
+"""Owns the cost of an allreduce over a network, and finding a network from measured costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hvdcore.errors import UserError
+
+__all__ = ["Network", "Timing", "fit_network"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """An allreduce of so many bytes took so many seconds."""
+
+    num_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Network:
+    """The links between neighbours of a ring.
+
+    Attributes:
+        latency_seconds: of one message, with all that a library adds to it.
+        bytes_per_second: of one link, in each direction.
+    """
+
+    latency_seconds: float
+    bytes_per_second: float
+
+    def __post_init__(self) -> None:
+        if self.latency_seconds < 0:
+            raise UserError(f"latency: got {self.latency_seconds:g} s; give 0 or more")
+        if not self.bytes_per_second > 0:
+            raise UserError(f"bandwidth: got {self.bytes_per_second:g} bytes/s; give above 0")
+
+    def allreduce_seconds(self, num_bytes: float, size: int) -> float:
+        """A ring of `size` ranks sums `num_bytes`: 2 (N - 1) messages one after another, each of
+        the N-th part (Patarasuk & Yuan 2009). Neighbours on one host share no link with others,
+        so the ranks of a host do not count."""
+        messages = 2 * (size - 1)
+        return messages * (self.latency_seconds + num_bytes / size / self.bytes_per_second)
+
+
+def fit_network(timings: Sequence[Timing], size: int) -> Network:
+    """The network that explains timings of `size` ranks best, by relative errors.
+
+    Raises:
+        ValueError: less than two sizes, or a single rank: nothing was sent.
+    """
+    if size < 2 or len({timing.num_bytes for timing in timings}) < 2:
+        raise ValueError("give timings of two ranks or more, and of two sizes or more")
+    seconds = np.array([timing.seconds for timing in timings])
+    messages = 2 * (size - 1)
+    sent = np.array([timing.num_bytes / size for timing in timings])
+    terms = messages * np.stack([np.ones_like(sent), sent], axis=1) / seconds[:, None]
+    latency, per_byte = np.linalg.lstsq(terms, np.ones_like(seconds), rcond=None)[0]
+    return Network(max(float(latency), 0.0), 1.0 / max(float(per_byte), 1e-15))

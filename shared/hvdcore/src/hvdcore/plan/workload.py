@@ -1,0 +1,87 @@
+"""Owns what a rank does in a step: computing, and gradients that become ready while it does."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hvdcore.errors import UserError
+from hvdcore.plan.network import Network
+from hvdcore.run_dir import RunDir
+
+__all__ = ["Gradient", "Workload", "workload_of_run"]
+
+BYTES_PER_PARAMETER = 4
+"""Gradients go over the wire as float32."""
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Bytes that can be summed from `ready_seconds` after the step's beginning on."""
+
+    num_bytes: float
+    ready_seconds: float
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A step of one rank.
+
+    Attributes:
+        samples: of one rank.
+        compute_seconds: until the last gradient is ready.
+        update_seconds: after the last sum.
+        gradients: in the order in which they are sent; by default nothing is.
+        unit: what samples are, such as "tokens".
+    """
+
+    samples: float
+    compute_seconds: float
+    update_seconds: float = 0.0
+    gradients: Sequence[Gradient] = field(default=())
+    unit: str = "samples"
+
+    def step_seconds(self, size: int, network: Network) -> float:
+        """A step of `size` ranks that all compute alike.
+
+        Sums are made one after another, and beside the computing; what is ready before the end of
+        the computing may be hidden by it.
+        """
+        done = 0.0
+        for gradient in self.gradients:
+            begin = max(done, gradient.ready_seconds)
+            done = begin + network.allreduce_seconds(gradient.num_bytes, size)
+        return max(self.compute_seconds, done) + self.update_seconds
+
+
+def workload_of_run(run: RunDir) -> Workload:
+    """What the ranks of a run did: medians of its train points, its gradients sent in one piece.
+
+    Our trainers compute all gradients and then sum them in one collective, so none is hidden.
+
+    Raises:
+        UserError: no such run, or one without a report or without train points.
+    """
+    report = run.read_report()
+    points = [row for row in run.read_metrics() if row.get("split") == "train"]
+    points = points[len(points) // 10 :]  # the first ones hold what is done once
+    if not points:
+        raise UserError(f"{run.metrics}: no train points; train for more steps (--log-every)")
+    speed, unit = _speed(points)
+    compute = _median(points, "data_seconds") + _median(points, "compute_seconds")
+    update = _median(points, "update_seconds")
+    step = compute + update + _median(points, "communicate_seconds")
+    gradient = Gradient(BYTES_PER_PARAMETER * float(report["num_parameters"]), compute)
+    return Workload(speed * step / int(report["size"]), compute, update, (gradient,), unit)
+
+
+def _median(points: Sequence[dict[str, Any]], name: str) -> float:
+    return statistics.median(float(point.get(name, 0.0)) for point in points)
+
+
+def _speed(points: Sequence[dict[str, Any]]) -> tuple[float, str]:
+    """Units a second of all ranks, and the unit."""
+    name = next(name for name in points[0] if name.endswith("_per_second"))
+    return _median(points, name), name.removesuffix("_per_second")

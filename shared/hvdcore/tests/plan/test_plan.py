@@ -1,0 +1,174 @@
+"""Predictions by hand, published scaling out of published parameters, and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hvdcore.cli import app
+from hvdcore.plan.network import Network, Timing, fit_network
+from hvdcore.plan.predict import predict
+from hvdcore.plan.workload import Gradient, Workload
+
+SLOW = Network(latency_seconds=0.001, bytes_per_second=1e6)
+
+
+def test_a_ring_by_hand() -> None:
+    """Four ranks: six messages of a quarter of a megabyte, a quarter of a second and 1 ms each."""
+    assert SLOW.allreduce_seconds(1_000_000, 4) == pytest.approx(6 * 0.251)
+    assert SLOW.allreduce_seconds(1_000_000, 1) == 0.0
+
+
+def test_a_network_is_found_from_its_timings() -> None:
+    sizes = (1000, 50_000, 2_000_000)
+    timings = [Timing(size, SLOW.allreduce_seconds(size, 3)) for size in sizes]
+    found = fit_network(timings, 3)
+    assert found.latency_seconds == pytest.approx(0.001)
+    assert found.bytes_per_second == pytest.approx(1e6)
+    with pytest.raises(ValueError, match="two ranks or more"):
+        fit_network(timings, 1)
+    with pytest.raises(ValueError, match="two sizes or more"):
+        fit_network(timings[:1], 2)
+
+
+def test_what_is_ready_early_is_hidden() -> None:
+    """Two sums of 1 s each (two messages of half a MB, and no latency) beside 3 s of computing."""
+    network = Network(0.0, 1e6)
+    early = Workload(1, 3.0, 0.5, (Gradient(1e6, 1.0), Gradient(1e6, 2.0)))
+    late = Workload(1, 3.0, 0.5, (Gradient(1e6, 2.5), Gradient(1e6, 3.0)))
+    assert early.step_seconds(2, network) == pytest.approx(3.5)
+    assert late.step_seconds(2, network) == pytest.approx(5.0)
+    assert late.step_seconds(1, network) == pytest.approx(3.5)
+
+
+def test_throughput_efficiency_and_cost() -> None:
+    """Two ranks: 1 s of computing and 1 s of summing, so half of what two alone would do."""
+    workload = Workload(10, 1.0, 0.0, (Gradient(1e6, 1.0),))
+    one, two = predict(
+        workload, Network(0.0, 1e6), [1, 2], price_per_host_hour=3.6, ranks_per_host=2
+    )
+    assert (one.per_second, one.efficiency) == (10.0, 1.0)
+    assert (two.per_second, two.efficiency) == (pytest.approx(10.0), pytest.approx(0.5))
+    # A host costs 0.001 a second, and a million samples take 100,000 of them.
+    assert two.cost_per_million == pytest.approx(100.0)
+
+
+PARAMETERS_OF_A_PIECE = 64 * 2**20 / 4
+"""Of Horovod's fusion buffer."""
+
+
+def layers(step_seconds: float, parameters: list[float]) -> Workload:
+    """A convolutional network at 64 pictures a GPU, its gradients in pieces of Horovod's buffer.
+
+    Two thirds of a step are the backward pass, which begins with the last layer. Convolutions take
+    all of its time; fully connected layers have the parameters and no time to speak of.
+
+    Args:
+        parameters: of the fully connected layers, and of the convolutions.
+    """
+    connected, convolved = parameters
+    begin = step_seconds / 3
+    gradients = []
+    for count, share in ((connected, 0.0), (convolved, 1.0)):
+        pieces = max(1, round(count / PARAMETERS_OF_A_PIECE))
+        for piece in range(pieces):
+            ready = begin + share * (step_seconds - begin) * (piece + 1) / pieces
+            gradients.append(Gradient(4 * count / pieces, ready))
+    return Workload(64, step_seconds, 0.0, gradients)
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures_a_second", "parameters", "published"),
+    [
+        # Parameters: the architectures' papers. Pictures a second of a P100 at 64: TensorFlow's
+        # published benchmarks for VGG-16; for ResNet-101 by its operations between -50 and -152.
+        ("VGG-16", 154.0, [123.6e6, 14.7e6], 0.68),
+        ("ResNet-101", 133.0, [2.0e6, 42.5e6], 0.90),
+    ],
+)
+def test_published_scaling_at_512_gpus(
+    name: str, pictures_a_second: float, parameters: list[float], published: float
+) -> None:
+    """Sergeev & Del Balso 2018: 128 servers of four GPUs on 25 Gbit/s.
+
+    Not published, and taken as usual: nine tenths of a link are payload, and a message takes 10 us
+    in the mean, for one of four crosses the network. Control: without cost both would be 1.
+    """
+    workload = layers(64 / pictures_a_second, parameters)
+    network = Network(10e-6, 0.9 * 25e9 / 8)
+    (found,) = predict(workload, network, [512])
+    assert found.efficiency == pytest.approx(published, abs=0.02), name
+    (free,) = predict(workload, Network(0.0, 1e15), [512])
+    assert free.efficiency == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """As a run leaves it: 100 ms a step on two ranks, 20 of them summing, 10 updating."""
+    path = tmp_path / "run"
+    path.mkdir()
+    report = {"num_parameters": 250_000, "size": 2}
+    (path / "report.json").write_text(json.dumps(report))
+    (path / "config.json").write_text("{}")
+    point = {
+        "step": 1, "epoch": 0, "split": "train", "tokens_per_second": 20_000.0,
+        "data_seconds": 0.01, "compute_seconds": 0.06, "update_seconds": 0.01,
+        "communicate_seconds": 0.02,
+    }  # fmt: skip
+    (path / "metrics.jsonl").write_text(f"{json.dumps(point)}\n" * 20)
+    return path
+
+
+def plan(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["plan", *arguments])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_the_command_tells_what_a_run_would_do(run: Path) -> None:
+    """1 MB of gradients over 1 MB/s: two ranks sum for 1 s, besides 80 ms of the rest."""
+    network = ("--latency-us", "0", "--bandwidth-gbit", "0.008")
+    code, out, _ = plan(str(run), "--np", "1,2", *network, "--json")
+    assert code == 0
+    one, two = json.loads(out)
+    assert one["step_seconds"] == pytest.approx(0.08)
+    assert two["step_seconds"] == pytest.approx(1.08)
+    assert one["per_second"] == pytest.approx(1000 / 0.08)  # 2,000 tokens a step on two ranks
+    code, out, _ = plan(str(run), "--np", "8", *network, "--price-per-host-hour", "2")
+    assert code == 0
+    assert "1,000 tokens a step, 80.0 ms of computing, 1.0 MB of gradients" in out
+    assert "cost of a million tokens" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--np", "two", "--latency-us", "1", "--bandwidth-gbit", "1"), "--np: got 'two'"),
+        (("--np", "2"), "--latency-us: not given"),
+        (("--np", "2", "--latency-us", "-1", "--bandwidth-gbit", "1"), "latency: got -1e-06 s"),
+        (("--np", "2", "--latency-us", "1", "--bandwidth-gbit", "0"), "bandwidth: got 0 bytes/s"),
+        (("--np", "2", "--network", "nowhere.json"), "nowhere.json"),
+        (("--np", "2", "--network", "x", "--latency-us", "1"), "--network: give the file, or"),
+    ],
+)
+def test_wrong_input_is_told(run: Path, arguments: tuple[str, ...], told: str) -> None:
+    code, _, err = plan(str(run), *arguments)
+    assert code == 2
+    assert told in err
+
+
+@pytest.mark.ranks
+def test_a_network_is_measured_by_real_ranks(tmp_path: Path, run: Path) -> None:
+    output = tmp_path / "network.json"
+    done = CliRunner().invoke(app, ["network", "--np", "2", "--output", str(output)])
+    assert done.exit_code == 0, done.output
+    measured = json.loads(output.read_text())
+    assert measured["size"] == 2
+    assert [size for size, _ in measured["timings"]] == [4096 * 8**power for power in range(5)]
+    assert measured["bytes_per_second"] > 0
+    code, _, _ = plan(str(run), "--np", "2,4", "--network", str(output))
+    assert code == 0
+    alone = CliRunner().invoke(app, ["network", "--output", str(output)])
+    assert alone.exit_code == 2
