@@ -2,120 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.server
 import io
 import json
 import os
 import subprocess
 import sys
 import tarfile
-import threading
-import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
-from urllib.parse import urlparse
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hvdcore.testing_hub import NOBODY, Hub, serve_hub
 from textgen.tokenizer import train_bpe
-
-REVISION = "a" * 40
-
-
-class HubHandler(http.server.BaseHTTPRequestHandler):
-    """What the clients ask: what is in a repository, and its files. Repositories are folders."""
-
-    asked: ClassVar[list[str]] = []
-    """Files that were fetched."""
-
-    def __init__(self, root: Path, *args: Any) -> None:
-        self.root = root
-        super().__init__(*args)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = urlparse(self.path).path.strip("/")
-        for kind in ("datasets", "models"):
-            if path.startswith(f"api/{kind}/"):
-                return self.api(kind, path.removeprefix(f"api/{kind}/").split("/"))
-        if "/resolve/" in path:
-            repository, _, rest = path.partition("/resolve/")
-            return self.file(self.root / repository / rest.split("/", 1)[1])
-        return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-
-    def do_POST(self) -> None:
-        self.answer(404, b"{}")
-
-    def api(self, kind: str, parts: list[str]) -> None:
-        folder = self.root / ("datasets" if kind == "datasets" else "") / parts[0] / parts[1]
-        if not folder.is_dir():
-            return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-        names = sorted(path.name for path in folder.iterdir())
-        if "tree" in parts:
-            if len(parts) > 4:  # a folder of the repository: there are none
-                return self.answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
-            files = [
-                {"type": "file", "path": name, "size": (folder / name).stat().st_size, "oid": "b"}
-                for name in names
-            ]
-            return self.answer(200, json.dumps(files).encode())
-        about = {"id": "/".join(parts[:2]), "sha": REVISION, "private": False, "gated": False}
-        about |= {"siblings": [{"rfilename": name} for name in names], "tags": []}
-        return self.answer(200, json.dumps(about).encode())
-
-    def file(self, path: Path) -> None:
-        if self.command == "GET":
-            self.asked.append(path.name)
-        trouble = self.root / "trouble" / path.name
-        if trouble.exists() and self.command == "GET":
-            if trouble.read_text() == "hangs up":
-                return self.hang_up(path)
-            time.sleep(float(trouble.read_text()))
-        if not path.is_file():
-            return self.answer(404, b"", {"X-Error-Code": "EntryNotFound", **self.commit()})
-        raw = path.read_bytes()
-        tag = {"ETag": f'"{hashlib.sha256(raw).hexdigest()}"', **self.commit()}
-        wanted = self.headers.get("Range")
-        if not wanted:
-            return self.answer(200, raw, tag)
-        first, _, last = wanted.removeprefix("bytes=").partition("-")
-        start, stop = int(first), min(int(last or len(raw)), len(raw) - 1) + 1
-        tag["Content-Range"] = f"bytes {start}-{stop - 1}/{len(raw)}"
-        return self.answer(206, raw[start:stop], tag)
-
-    def hang_up(self, path: Path) -> None:
-        """Promise the file, send a bit of it and break off."""
-        self.send_response(200)
-        self.send_header("Content-Length", str(path.stat().st_size))
-        self.end_headers()
-        self.wfile.write(path.read_bytes()[:20])
-        self.close_connection = True
-
-    def commit(self) -> dict[str, str]:
-        return {"X-Repo-Commit": REVISION}
-
-    def answer(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(code)
-        for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The address and the root folder of a hub with three data sets and a tokenizer."""
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A hub with four data sets and a tokenizer."""
     root = tmp_path_factory.mktemp("hub")
     for name in ("books", "sharded", "tarred", "coded"):
         (root / "datasets" / "me" / name).mkdir(parents=True)
@@ -132,13 +39,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     code = "raise SystemExit('remote code ran')\n"
     (root / "datasets" / "me" / "coded" / "coded.py").write_text(code)
     train_bpe([" ".join(rows)], 280).save(root / "me" / "tokenizer")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(HubHandler, root))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", root
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve_hub(root) as running:
+        yield running
 
 
 SCRIPT = """
@@ -158,11 +60,11 @@ for number, changes in enumerate(json.loads(sys.argv[2])):
 """
 
 
-def prepared(address: str, folder: Path, *changes: dict[str, str]) -> list[dict[str, Any]]:
+def prepared(
+    hub: Hub, folder: Path, *changes: dict[str, str], address: str | None = None
+) -> list[dict[str, Any]]:
     """The meta.json, or the error, of each configuration, in a process that knows this hub."""
-    environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(folder / "home")}
-    environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "HF_HUB_ETAG_TIMEOUT": "5"}
-    environment.pop("HF_HUB_OFFLINE", None)
+    environment = {**os.environ, **hub.environment(folder / "home", address)}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(folder / "cache"), json.dumps(changes)],
         env=environment,
@@ -176,9 +78,9 @@ def prepared(address: str, folder: Path, *changes: dict[str, str]) -> list[dict[
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def test_from_the_hub(hub: tuple[str, Path], tmp_path: Path) -> None:
+def test_from_the_hub(hub: Hub, tmp_path: Path) -> None:
     books, tokenized, column, nothing, no_tokenizer, tarred, coded = prepared(
-        hub[0],
+        hub,
         tmp_path,
         {"data": "me/books"},
         {"data": "me/books", "tokenizer": "me/tokenizer"},
@@ -200,12 +102,13 @@ def test_from_the_hub(hub: tuple[str, Path], tmp_path: Path) -> None:
 
     # With no hub to reach, what was prepared is still found; what was not is a clear line.
     again, other, copied, unknown = prepared(
-        "http://127.0.0.1:9",
+        hub,
         tmp_path,
         {"data": "me/books"},
         {"data": "me/nothing"},
         {"data": "me/books", "tokenizer": "me/tokenizer"},
         {"tokenizer": "me/nothing"},
+        address=NOBODY,
     )
     assert again["fingerprint"] == books["fingerprint"]
     assert "the hub cannot be reached" in other["error"]
@@ -213,12 +116,9 @@ def test_from_the_hub(hub: tuple[str, Path], tmp_path: Path) -> None:
     assert "the hub cannot be reached" in unknown["error"]
 
 
-def test_a_hub_that_fails_midway_is_gone_on_with(hub: tuple[str, Path], tmp_path: Path) -> None:
-    address, root = hub
-    trouble = root / "trouble"
-    trouble.mkdir()
-    (trouble / "train-00002-of-00003.jsonl").write_text("hangs up")
-    (failed,) = prepared(address, tmp_path, {"data": "me/sharded"})
+def test_a_hub_that_fails_midway_is_gone_on_with(hub: Hub, tmp_path: Path) -> None:
+    hub.trouble["train-00002-of-00003.jsonl"] = "broken"
+    (failed,) = prepared(hub, tmp_path, {"data": "me/sharded"})
     assert failed["error"].startswith("data: me/sharded: ")
     assert failed["error"].endswith("; what was read is kept, start again")
     assert len(failed["error"].splitlines()) == 1
@@ -228,22 +128,22 @@ def test_a_hub_that_fails_midway_is_gone_on_with(hub: tuple[str, Path], tmp_path
 
     # What was read is not fetched again (the first file is looked into for the columns). The third
     # is slow.
-    HubHandler.asked.clear()
-    (trouble / "train-00002-of-00003.jsonl").write_text("0.5")
-    whole, again = prepared(address, tmp_path, {"data": "me/sharded"}, {"data": "me/books"})
-    assert "train-00001-of-00003.jsonl" not in HubHandler.asked
+    hub.fetched.clear()
+    hub.trouble["train-00002-of-00003.jsonl"] = "slow"
+    whole, again = prepared(hub, tmp_path, {"data": "me/sharded"}, {"data": "me/books"})
+    assert hub.fetched["datasets/me/sharded/train-00001-of-00003.jsonl"] == 0
+    assert hub.fetched["datasets/me/sharded/train-00002-of-00003.jsonl"] > 0
     assert whole["documents"] == 60
     assert whole["fingerprint"] == again["fingerprint"]
     assert not list((tmp_path / "cache" / "work").glob("*/"))
 
 
-def test_what_datasets_has_on_disk_needs_no_hub(hub: tuple[str, Path], tmp_path: Path) -> None:
+def test_what_datasets_has_on_disk_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
     """A login node fetches the data set with `datasets`; a compute node has no network."""
     fetch = "import datasets; datasets.load_dataset('me/books')"
-    environment = os.environ | {"HF_ENDPOINT": hub[0], "HF_HOME": str(tmp_path / "home")}
-    environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    environment = {**os.environ, **hub.environment(tmp_path / "home")}
     subprocess.run([sys.executable, "-c", fetch], env=environment, check=True, capture_output=True)
-    (books,) = prepared("http://127.0.0.1:9", tmp_path, {"data": "me/books"})
+    (books,) = prepared(hub, tmp_path, {"data": "me/books"}, address=NOBODY)
     assert "error" not in books, books
     rows = [f"Book {number}. " * 20 for number in range(60)]
     assert (books["documents"], books["bytes"]) == (60, sum(map(len, rows)))

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from hvdcore.controllers import find_program
+from hvdcore.testing_hub import NOBODY, REVISION, Hub, serve_hub
 from hvdcore.testing_runs import Run, ranks_environment, run_command
 from textgen.prepare import DataConfig, prepare
 from textgen.quiet import quiet_transformers
 from textgen.testing import command, save_gpt2, write_book
-from textgen.testing_hub import NOBODY, REVISION, Hub, serve_hub
 from textgen.words import count_words
 
 pytestmark = pytest.mark.ranks
@@ -52,7 +52,9 @@ def textgen(
     hub: Hub, cache: Path, *arguments: str, launcher: tuple[str, ...] = (), address: str = ""
 ) -> Run:
     """The command, to its end, in an environment that knows this hub and has this cache."""
-    environment = ranks_environment(hub.environment(cache, address or None))
+    environment = ranks_environment(
+        {**hub.environment(cache, address or None), "TEXTGEN_CACHE": str(cache / "textgen")}
+    )
     return run_command(cache, [*launcher, *command(*arguments)], environment, timeout=300)
 
 
@@ -163,7 +165,9 @@ for name in json.loads(sys.argv[1]):
 
 def fetch(hub: Hub, cache: Path, *names: str, address: str = "") -> list[dict[str, Any]]:
     """The folder, or the error, of each model, in a process that knows this hub."""
-    environment = ranks_environment(hub.environment(cache, address or None))
+    environment = ranks_environment(
+        {**hub.environment(cache, address or None), "TEXTGEN_CACHE": str(cache / "textgen")}
+    )
     line = [sys.executable, "-c", FETCH, json.dumps([f"me/{name}" for name in names])]
     run = run_command(cache, line, environment, timeout=300).check()
     assert run.stderr == ""
