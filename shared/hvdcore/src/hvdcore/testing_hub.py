@@ -91,8 +91,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if path.startswith(f"api/{kind}/"):
                 owner, name, *rest = path.split("/")[2:]
                 return self.about(f"{prefix}{owner}/{name}", rest)
-        repository, _, rest = path.partition("/resolve/")
-        return self.file(repository, rest.partition("/")[2])
+        repository, _, where = path.partition("/resolve/")
+        return self.file(repository, where.partition("/")[2])
 
     def trouble(self, repository: str, file: str = "") -> str:
         name = repository.rpartition("/")[2]
