@@ -152,6 +152,26 @@ def our_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("our_cache")
+def test_a_model_that_is_no_run_is_judged_by_another(
+    books: Path, trained: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gpt2 = save_gpt2(tmp_path / "gpt2", "ta ka lo mi ru ne so vi. " * 30)
+    before = sorted(path.name for path in gpt2.iterdir())
+    result = CliRunner().invoke(
+        app,
+        ["evaluate", str(gpt2), "--data", str(books), "--split", "val", "--val-fraction", "0.3",
+         "--generation", *FLAGS, "--decoding", "greedy", "--scorer", str(trained.path)],
+    )  # fmt: skip
+    told = result.stdout + capfd.readouterr().out
+    assert result.exit_code == 0, told
+    judgement = json.loads(told[told.index("{\n") :])["generation"]
+    assert judgement["split"] == "val"
+    assert judgement["scorer"] == str(trained.path)
+    assert list(judgement["figures"]) == ["human", "greedy"]
+    assert sorted(path.name for path in gpt2.iterdir()) == before
+
+
+@pytest.mark.usefixtures("our_cache")
 def test_wrong_input_is_one_line(
     trained: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

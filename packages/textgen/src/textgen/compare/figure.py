@@ -15,6 +15,9 @@ _COSTS = (
     ("training_seconds", "seconds of training"),
 )
 
+_WIDE = 10
+"""Costs that differ by more are drawn on a logarithmic axis."""
+
 
 def draw_comparison(path: Path, models: Mapping[str, Mapping[str, Any]]) -> Path:
     """Bits per byte over parameters, and over seconds of training for those that tell them.
@@ -26,6 +29,7 @@ def draw_comparison(path: Path, models: Mapping[str, Mapping[str, Any]]) -> Path
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
     shown = [cost for cost in _COSTS if any(model[cost[0]] for model in models.values())]
     figure = Figure(figsize=(4.2 * len(shown) + 1.6, 3.8), dpi=150, layout="constrained")
@@ -37,7 +41,14 @@ def draw_comparison(path: Path, models: Mapping[str, Mapping[str, Any]]) -> Path
                 axes.plot(
                     model[name], model["bits_per_byte"], "o", color=f"C{number % 10}", label=label
                 )
-        axes.set(xlabel=f"{title} (logarithmic)", xscale="log")
+        known = [model[name] for model in models.values() if model[name]]
+        if max(known) > _WIDE * min(known):
+            axes.set(xlabel=f"{title} (logarithmic)", xscale="log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.set(xlabel=title)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
         axes.margins(x=0.2, y=0.15)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

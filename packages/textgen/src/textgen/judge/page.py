@@ -59,7 +59,8 @@ def judgement_text(judgement: Mapping[str, Any]) -> str:
         f"{judgement['split']} part by seed {judgement['seed']}, each gone on with for "
         f"{judgement['continuation_words']} words. The human column is how the books go on; it is "
         "its own reference, so its MAUVE, BLEU and ROUGE are the largest there are. What matters "
-        "in the others is to be close to it, not to be high or low. The scorer is "
+        "in the others is to be close to it, not to be high or low. MAUVE is made for thousands of "
+        "texts and a strong scorer; with less it sees large differences alone. The scorer is "
         f"{judgement['scorer']}. In brackets: {judgement['settings']['intervals']}."
     )
 
