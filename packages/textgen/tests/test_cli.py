@@ -54,7 +54,7 @@ def book(tmp_path: Path) -> Path:
         (["--num-heads", "3"], "embed_dim"),
         (["--warmup-steps", "500", "--max-steps", "10"], "warmup_steps"),
         (["--resume", "nowhere"], "resume: nowhere: no such directory"),
-        (["--init-from", "nowhere"], "init_from: nowhere: no such run directory"),
+        (["--init-from", "./nowhere"], "init_from: nowhere: no such run directory"),
         (["--hosts", "no-such-host.invalid:2"], "no-such-host.invalid"),
     ],
 )

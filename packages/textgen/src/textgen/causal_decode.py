@@ -77,5 +77,5 @@ class CausalDecodeBatch:
         for place, window in enumerate(windows):
             tokens[place, longest - len(window) :] = torch.tensor(window)
             mask[place, longest - len(window) :] = True
-        self._cache, self._mask = new_cache(), mask.to(self._device)
+        self._cache, self._mask = new_cache(self._model), mask.to(self._device)
         return self._model.last_logits(tokens.to(self._device), self._mask, self._cache)

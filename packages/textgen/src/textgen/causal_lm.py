@@ -103,8 +103,10 @@ def _parameters(hf: Any) -> set[str]:
     return set(inspect.signature(hf.forward).parameters)
 
 
-def new_cache() -> Any:
-    """An empty cache of keys and values, for `CausalLM.last_logits`."""
+def new_cache(model: CausalLM) -> Any:
+    """An empty cache of what the layers keep, for `CausalLM.last_logits`."""
     from transformers import DynamicCache
 
-    return DynamicCache()
+    if "config" not in inspect.signature(DynamicCache.__init__).parameters:  # before 4.56
+        return DynamicCache()
+    return DynamicCache(config=model.hf.config)

@@ -5,6 +5,7 @@ Only safetensors, JSON and vocabulary text are fetched; nothing of them is run.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -18,7 +19,7 @@ from hvdcore.cache_lock import CacheLock
 from hvdcore.errors import UserError
 from hvdcore.heartbeat import beat
 from hvdcore.hub import first_line
-from textgen.load_causal_lm import WEIGHTS, check_files
+from textgen.load_causal_lm import INDEX, WEIGHTS, check_files
 
 __all__ = ["HubModel", "fetch_model", "find_model"]
 
@@ -27,6 +28,7 @@ _TEXT_FILES = (
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
 )  # fmt: skip
 _BEAT_SECONDS = 1.0
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,11 @@ def find_model(hub_id: str, cache: Path) -> HubModel:
             no copy is on this machine.
     """
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
 
     try:
         about = HfApi().model_info(hub_id, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -78,7 +84,7 @@ def find_model(hub_id: str, cache: Path) -> HubModel:
             f"{hub_id}: the hub asks for a login ({first_line(error)}); run hf auth login, "
             "or give a path"
         ) from error
-    except RepositoryNotFoundError as error:
+    except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(
             f"{hub_id}: no run or folder of that name, and no public model on the hub; "
             "give a run, a folder with a model, or a hub id"
@@ -93,17 +99,18 @@ def find_model(hub_id: str, cache: Path) -> HubModel:
         return fetched
     names = {sibling.rfilename for sibling in about.siblings or ()}
     check_files(iter(names), f"{hub_id} on the hub")
-    weights = (
-        {WEIGHTS}
-        if WEIGHTS in names
-        else {
-            name
-            for name in names
-            if name.endswith((".safetensors", ".safetensors.index.json")) and "/" not in name
-        }
-    )
-    files = tuple(sorted(weights | (names & set(_TEXT_FILES))))
-    return HubModel(hub_id, str(about.sha), files)
+    return HubModel(hub_id, str(about.sha), _needed(names))
+
+
+def _needed(names: set[str]) -> tuple[str, ...]:
+    """The files that loading reads, of all that a repository holds."""
+    shards = {
+        name
+        for name in names
+        if name == INDEX or (name.startswith("model-") and name.endswith(".safetensors"))
+    }
+    weights = {WEIGHTS} if WEIGHTS in names else shards
+    return tuple(sorted(weights | (names & set(_TEXT_FILES))))
 
 
 def fetch_model(model: HubModel, cache: Path) -> Path:
@@ -156,8 +163,8 @@ def _fetch_file(model: HubModel, name: str) -> None:
                 beat("prepare")
             path = Path(fetching.result())
     except OSError as error:
-        if error.errno:
-            raise  # the disk's
+        if error.errno in _DISK_ERRORS:
+            raise
         raise _no_file(model, name, first_line(error)) from error
     except Exception as error:  # every layer of the client has its own
         raise _no_file(model, name, first_line(error)) from error
@@ -200,4 +207,17 @@ def _fetched_before(hub_id: str, cache: Path) -> HubModel | None:
                 model = HubModel(hub_id, str(value["revision"]), tuple(map(str, value["files"])))
                 if model.folder() is not None:
                     return model
-    return None
+    return _fetched_by_others(hub_id)
+
+
+def _fetched_by_others(hub_id: str) -> HubModel | None:
+    """The model of that name in the hub's cache, by whatever program it came there."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(hub_id, local_files_only=True))
+    except Exception:  # every layer of the client has its own
+        return None
+    names = {path.name for path in folder.iterdir()}
+    check_files(iter(names), str(folder))
+    return HubModel(hub_id, folder.name, _needed(names))

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 __all__ = ["LanguageModel", "Shape", "device_of", "rows_at_once"]
 
-_LOGITS_AT_ONCE = 1 << 28
-"""Logits that a forward pass may hold: 1 GiB in float32."""
+_LOGITS_AT_ONCE = 1 << 27
+"""Logits that a forward pass may hold: half a GiB in float32, and its gradient as much."""
 
 
 class Shape(Protocol):

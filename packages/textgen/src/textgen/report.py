@@ -66,6 +66,7 @@ SCORES = (
     Column("loss", "loss", "{:.4f}"),
     Column("perplexity", "perplexity", "{:.2f}"),
     Column("bits per byte", "bits_per_byte", "{:.3f}"),
+    Column("word perplexity", "word_perplexity", "{:,.6g}"),
 )
 
 
@@ -92,8 +93,9 @@ def write_report(paths: Sequence[Path], page: Path) -> None:
 
 _SCORES_TEXT = (
     "Loss is the mean negative log-likelihood of a token in nats, perplexity its exponential; "
-    "bits per byte can be compared across tokenizers. Val and test are exact over the whole part; "
-    "train is an even sample of it, as large as val. Val chose the weights; test was read once."
+    "bits per byte, and perplexity per word, can be compared across tokenizers. Val and test are "
+    "exact over the whole part; train is an even sample of it, as large as val. Val chose the "
+    "weights; test was read once."
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hvdcore.testing_runs import Run, ranks_environment, run_command
 
-__all__ = ["TINY", "Run", "command", "environment", "train", "write_book"]
+__all__ = ["TINY", "Run", "command", "environment", "save_gpt2", "train", "write_book"]
 
 TINY = (
     "--model", "char", "--num-layers", "2", "--attention-every", "2", "--num-heads", "2",
@@ -54,3 +54,26 @@ def write_book(path: Path, num_words: int = 6000, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(" ".join(chosen) + ".\n", encoding="utf-8")
     return path
+
+
+def save_gpt2(folder: Path, text: str, **changes: int) -> Path:
+    """Write a tiny GPT-2 with random weights and a BPE tokenizer learned from `text`, as
+    transformers saves one. A DistilGPT-2 is the same with half the layers."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from textgen.quiet import quiet_transformers
+    from textgen.tokenizer import train_bpe
+
+    tokenizer = train_bpe([text], 280)
+    shape = {"n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": 288}
+    ends = {"bos_token_id": tokenizer.eot_id, "eos_token_id": tokenizer.eot_id}
+    with torch.random.fork_rng(), torch.no_grad(), quiet_transformers():
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(GPT2Config(**{**shape, **ends, **changes}))
+        for parameter in model.parameters():
+            # As they come, all tokens are nearly as probable, and mistakes would hardly show.
+            parameter.normal_(float(parameter.ndim == 1), 0.2)
+        model.save_pretrained(folder)
+    tokenizer.save(folder)
+    return folder

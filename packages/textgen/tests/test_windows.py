@@ -1,0 +1,67 @@
+"""Sliding windows and words: every token is scored once, with the context that it should have."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textgen import words
+from textgen.blocks import IGNORE, TokenBlocks
+from textgen.windows import SlidingWindows
+from textgen.words import count_words
+
+_ = IGNORE
+
+
+def part(num_tokens: int, context_length: int) -> TokenBlocks:
+    tokens = np.arange(num_tokens, dtype=np.uint16)
+    return TokenBlocks(tokens, context_length, keep_tail=True)
+
+
+def test_windows_by_hand() -> None:
+    """Ten tokens in windows of four that move by two: 4 + 2 + 2 targets, and one in the last."""
+    windows = SlidingWindows(part(10, 4), 2)
+    inputs, targets = windows.batch(range(len(windows)))
+    assert inputs.tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]
+    assert targets.tolist() == [[1, 2, 3, 4], [_, _, 5, 6], [_, _, 7, 8], [_, _, 9, _]]
+
+
+def test_a_stride_of_the_context_gives_the_blocks() -> None:
+    blocks = part(23, 5)
+    windows = SlidingWindows(blocks, 5)
+    assert len(windows) == len(blocks)
+    for ours, theirs in zip(windows.batch(range(5)), blocks.batch(range(5)), strict=True):
+        assert (ours == theirs).all()
+
+
+@given(st.integers(0, 60), st.integers(1, 12), st.data())
+def test_every_token_but_the_first_is_scored_once(
+    num_tokens: int, context_length: int, data: st.DataObject
+) -> None:
+    stride = data.draw(st.integers(1, context_length))
+    windows = SlidingWindows(part(num_tokens, context_length), stride)
+    if not len(windows):
+        assert num_tokens <= 1
+        return
+    inputs, targets = windows.batch(range(len(windows)))
+    scored = targets != IGNORE
+    assert sorted(targets[scored].tolist()) == list(range(1, num_tokens))
+    assert (inputs[scored] + 1 == targets[scored]).all()
+    assert scored.any(axis=1).all()  # no window is computed for nothing
+    context = np.arange(context_length)[None].repeat(len(windows), 0)[1:][scored[1:]]
+    assert (context >= context_length - stride).all()
+
+
+@pytest.mark.parametrize("stride", [0, 5])
+def test_a_stride_outside_of_the_window(stride: int) -> None:
+    with pytest.raises(ValueError, match="give 1 to 4, the context length"):
+        SlidingWindows(part(10, 4), stride)
+
+
+@given(st.text(alphabet="ab \n\t\u00a0\u2003é", max_size=60), st.integers(1, 7))
+def test_words_are_those_of_split(text: str, at_once: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words, "_CHARACTERS_AT_ONCE", at_once)
+        assert count_words(text) == len(text.split())
