@@ -31,6 +31,7 @@ SECONDS = 900.0
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[dict[str, str]]:
     """A cluster of three CPUs, whatever this host has; its address in the environment."""
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # 30, on a machine however busy
     context = ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
     address = str(context.address_info["address"])
     yield {"RAY_ADDRESS": address}
