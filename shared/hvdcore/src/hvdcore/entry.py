@@ -54,6 +54,7 @@ def run_on_ranks(
         # Our launcher says itself how many there are to be: a restart may have fewer.
         check_size(world, None if EXPECTED_SIZE in os.environ else start.np)
         return run_as_rank(main)
+    start.check()
     config = check() if check is not None else None
     if not start.needs_launcher:
         return run_as_rank(main)

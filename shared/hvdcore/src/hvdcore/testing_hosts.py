@@ -18,8 +18,8 @@ import psutil
 
 __all__ = ["TestHost", "TestNetwork", "missing_for_hosts"]
 
-_PROGRAMS = ("unshare", "nsenter", "ip", "mount", "ssh", "ssh-keygen", "/usr/sbin/sshd")
-_SECONDS = 20.0
+_PROGRAMS = ("unshare", "nsenter", "setpriv", "ip", "mount", "ssh", "ssh-keygen", "/usr/sbin/sshd")
+_SECONDS = 60.0
 # Becomes the first process of the host: when it is killed, the kernel kills all the others.
 _FIRST_PROCESS = """
 hostname {name}
@@ -185,7 +185,19 @@ class TestNetwork:
         script = _FIRST_PROCESS.format(
             name=name, folder=self.folder, interface=interface, address=address, extra=extra
         )
-        unshare = ["unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--kill-child"]
+        # Should the test be killed, so are its hosts.
+        unshare = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--net",
+            "--pid",
+            "--mount",
+            "--uts",
+            "--fork",
+            "--kill-child",
+        ]
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*unshare, "--mount-proc", "sh", "-ec", script],

@@ -1,0 +1,45 @@
+"""A run that the launcher starts again goes on in its own directory, whatever it was first told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hvdcore.checkpoint import save
+from hvdcore.errors import UserError
+from hvdcore.run_dir import RunDir
+from hvdcore.start_run import start_run
+from hvdcore.world import World
+
+ALONE = World(0, 1, 0, 1, "none")
+
+
+def write(folder: Path) -> None:
+    (folder / "weights").write_text("1", encoding="utf-8")
+
+
+def start(path: Path, resume: str) -> int | None:
+    """The step from which a run goes on."""
+    _, found = start_run(
+        path, "hvdcore", {}, resume, identity={}, world=ALONE, broadcast=lambda text: text
+    )
+    return None if found is None else found.step
+
+
+def test_a_restart_goes_on_from_the_newest_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = tmp_path / "run", tmp_path / "other"
+    save(RunDir(other).checkpoints, 7, write)
+    assert start(path, str(other)) == 7
+    with pytest.raises(UserError, match="is not empty"):
+        start(path, str(other))
+    monkeypatch.setenv("HVDCORE_RESTART", "1")
+    assert start(path, str(other)) == 7, "it failed before its own first checkpoint"
+    save(RunDir(path).checkpoints, 9, write)
+    assert start(path, str(other)) == 9
+    assert start(path, "never") == 9
+    monkeypatch.delenv("HVDCORE_RESTART")
+    with pytest.raises(UserError, match="is not empty"):
+        start(path, "never")
