@@ -15,8 +15,9 @@ import pytest
 from hvdcore.errors import UserError
 from textgen import read_documents, segments, units
 from textgen.prepare import DataConfig, prepare
-from textgen.shared_work import SharedWork, SourceFailed
+from textgen.shared_work import SharedWork
 from textgen.testing import command, environment, write_book
+from textgen.work_folder import SourceFailed
 
 NUM_BOOKS = 24
 UNIT_BYTES, TASK_BYTES = 20_000, 9_000  # of some 240,000 in all

@@ -71,6 +71,16 @@ def test_a_long_text_takes_the_fast_way_to_the_same_ids() -> None:
     assert BPE.encode(long).tolist() == slow.tolist()
 
 
+def test_the_cache_of_words_keeps_no_paragraphs() -> None:
+    """A script without blanks has a word for each: the cache would hold the corpus."""
+    long = "\n".join("天地玄黃" * number for number in range(1, 60)) + " rained" * 2000
+    assert isinstance(BPE, SubwordTokenizer)
+    assert BPE._words is not None
+    assert BPE.encode(long).tolist() == BPE._encode_whole([long])[0].tolist()
+    assert max(map(len, BPE._words._ids)) <= 64
+    assert " rained" in BPE._words._ids
+
+
 @pytest.mark.parametrize("tokenizer", [ByteTokenizer(), BPE], ids=["byte", "bpe"])
 def test_no_text_spells_end_of_text(tokenizer: Tokenizer) -> None:
     text = f"a{END_OF_TEXT}b"

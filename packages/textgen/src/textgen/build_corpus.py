@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,12 @@ class CorpusBuilder:
         results = self._tokenize(work, documents, segments, tokenizer)
 
         def join(_: Path) -> dict[str, Any]:
-            self._join(work, documents, results, tokenizer, path, began)
+            made = work.path / "corpus"
+            parts = join_parts(made, work, results, tokenizer, lambda: self.progress("join", 0, 0))
+            meta = {**self._meta(documents, tokenizer), "parts": parts}
+            meta["seconds"] = time.perf_counter() - began
+            write_json(made / META, meta)
+            move_folder_into_place(made, path, is_complete)
             return {}
 
         work.once("join", join)
@@ -131,38 +136,7 @@ class CorpusBuilder:
             opens = start == first
             yield Stretch(pieces, start == 0, opens, bits if opens else 0.0)
 
-    def _join(
-        self,
-        work: SharedWork,
-        documents: Documents,
-        results: list[tuple[str, dict[str, Any]]],
-        tokenizer: Tokenizer,
-        path: Path,
-        began: float,
-    ) -> None:
-        made = work.path / "corpus"
-        shutil.rmtree(made, ignore_errors=True)  # of a process that was killed here
-        made.mkdir()
-        tokenizer.save(made / "tokenizer")
-        places = [work.place("tokenize", number) for number in range(len(results))]
-        parts = {}
-        for name in PARTS:
-            tasks = [
-                (place, result)
-                for place, (part, result) in zip(places, results, strict=True)
-                if part == name
-            ]
-            part = join_tasks(tasks, made / f"{name}.bin", made / f"{name}.offsets.npy", self._beat)
-            parts[name] = part.as_dict()
-        write_json(made / META, self._meta(documents, tokenizer, parts, began))
-        move_folder_into_place(made, path, is_complete)
-
-    def _beat(self, _: int) -> None:
-        self.progress("join", 0, 0)
-
-    def _meta(
-        self, documents: Documents, tokenizer: Tokenizer, parts: dict[str, Any], began: float
-    ) -> dict[str, Any]:
+    def _meta(self, documents: Documents, tokenizer: Tokenizer) -> dict[str, Any]:
         config = self.config
         return {
             "schema": SCHEMA,
@@ -182,9 +156,29 @@ class CorpusBuilder:
                 "sha256": tokenizer.sha256,
             },
             "dtype": tokenizer.dtype.name,
-            "parts": parts,
-            "seconds": time.perf_counter() - began,
         }
+
+
+def join_parts(
+    made: Path,
+    work: SharedWork,
+    results: list[tuple[str, dict[str, Any]]],
+    tokenizer: Tokenizer,
+    beat: Callable[[], None],
+) -> dict[str, Any]:
+    """Write the tokenizer and the tokens of all parts to the folder `made`; the parts' counts."""
+    shutil.rmtree(made, ignore_errors=True)  # of a process that was killed here
+    made.mkdir()
+    tokenizer.save(made / "tokenizer")
+    tasks: dict[str, list[tuple[Path, dict[str, Any]]]] = {name: [] for name in PARTS}
+    for number, (name, result) in enumerate(results):
+        tasks[name].append((work.place("tokenize", number), result))
+    return {
+        name: join_tasks(
+            tasks[name], made / f"{name}.bin", made / f"{name}.offsets.npy", beat
+        ).as_dict()
+        for name in PARTS
+    }
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

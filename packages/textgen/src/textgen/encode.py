@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -107,19 +107,22 @@ def encode_task(
 
 
 def join_tasks(
-    tasks: Sequence[tuple[Path, dict[str, Any]]], tokens_path: Path, offsets_path: Path, tell: Tell
+    tasks: Sequence[tuple[Path, dict[str, Any]]],
+    tokens_path: Path,
+    offsets_path: Path,
+    beat: Callable[[], None],
 ) -> Part:
     """Put the tasks of one part together, in their order.
 
     Args:
         tasks: place and result of each (see `encode_task`).
-        tell: called with 0 now and then.
+        beat: called before each.
     """
     tokens = 0
     offsets = [np.empty(0, dtype=np.int64)]
     with tokens_path.open("wb") as file:
         for place, result in tasks:
-            tell(0)
+            beat()
             with place.with_suffix(".bin").open("rb") as made:
                 shutil.copyfileobj(made, file, 1 << 20)
             offsets.append(np.load(place.with_suffix(".npy"), allow_pickle=False) + tokens)

@@ -14,8 +14,8 @@ from typing import Any
 from hvdcore.errors import UserError
 from textgen import units
 from textgen.documents import Document, Skipped, missing_column, row_document
-from textgen.shared_work import SourceFailed
 from textgen.units import Piece, Unit
+from textgen.work_folder import SourceFailed
 
 __all__ = ["HubSource"]
 

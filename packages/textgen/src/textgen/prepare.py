@@ -15,10 +15,11 @@ from hvdcore.atomic import writing
 from textgen.build_corpus import CorpusBuilder, digest, parameters, write_json
 from textgen.corpus import SCHEMA, Corpus, is_complete, open_corpus
 from textgen.documents import Progress
-from textgen.shared_work import ELSEWHERE, SharedWork, remove_work
+from textgen.shared_work import ELSEWHERE, SharedWork
 from textgen.sources import find_source
 from textgen.splits import check_fractions
 from textgen.tokenizer import load_tokenizer
+from textgen.work_folder import remove_work
 
 __all__ = ["Corpus", "DataConfig", "default_cache_dir", "open_corpus", "prepare"]
 

@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import fcntl
 import json
-import shutil
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from hvdcore.atomic import write_bytes_atomically, writing
 from hvdcore.errors import UserError
+from textgen.work_folder import WorkFolder, lock_file
 
-__all__ = ["ELSEWHERE", "SharedWork", "SourceFailed", "Tell", "remove_work"]
+__all__ = ["ELSEWHERE", "SharedWork", "Tell"]
 
 ELSEWHERE = "point TEXTGEN_CACHE to another place"
 """What a user does about a cache that cannot be written."""
@@ -29,21 +26,9 @@ ELSEWHERE = "point TEXTGEN_CACHE to another place"
 Tell = Callable[[int], None]
 """Called with the bytes of text done since the last call."""
 
-_POLL_SECONDS = 0.1
-_LEAVING_SECONDS = 10.0  # for the others to see that one has failed
-_ABANDONED_SECONDS = 7 * 24 * 3600.0
-_FAILED = "failed.json"
 
-
-class SourceFailed(UserError):
-    """The source may answer later; what was read of it is kept for the next run."""
-
-
-class SharedWork:
-    """The folder of one request's unfinished work; every process that helps enters it.
-
-    It goes when the work is done or the input is wrong, with the last process that leaves. A kill,
-    or a source that failed midway, leaves it for the next run.
+class SharedWork(WorkFolder):
+    """The stages of one request's work, in its folder.
 
     Args:
         progress: called as progress(stage, done, total), in bytes of text; "wait" while others
@@ -53,39 +38,13 @@ class SharedWork:
     def __init__(
         self, cache: Path, request: str, progress: Callable[[str, int, int], None]
     ) -> None:
+        super().__init__(cache, request, lambda: progress("wait", 0, 0))
         self._cache = cache
-        self.path = cache / "work" / request[:32]
-        self._lock_path = self.path.with_suffix(".lock")
         self._progress = progress
-        self._lock: IO[bytes] | None = None
-        self._looked_at = 0.0
 
     def __enter__(self) -> SharedWork:
-        self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock_path.open("ab")
-        try:
-            if _flock(self._lock, fcntl.LOCK_EX):  # nobody else is at it
-                self._clean_up_after_the_dead()
-            while not _flock(self._lock, fcntl.LOCK_SH):  # somebody removes the folder just now
-                self._wait()
-            self.path.mkdir(exist_ok=True)
-        except BaseException:
-            self._lock.close()
-            raise
+        super().__enter__()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._lock is not None
-        wrong_input = isinstance(error, UserError) and not isinstance(error, SourceFailed)
-        if error is None or wrong_input:
-            self._remove_when_last(_LEAVING_SECONDS if wrong_input else 0.0)
-        # The lock's file stays: removing it would let two processes hold "the" lock.
-        self._lock.close()
 
     def once(self, stage: str, task: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """A stage of a single task: the result that one process's `task` returned, for all."""
@@ -119,7 +78,7 @@ class SharedWork:
         def tell(more: int) -> None:
             nonlocal under_way
             under_way += more
-            self._look_for_failure()
+            self.check_others()
             if not quiet:
                 done = finished + under_way
                 self._progress(stage, min(done, total) if total else done, total)
@@ -127,14 +86,16 @@ class SharedWork:
         while pending:
             for number in pending:
                 under_way = 0
-                found = self._result(stage, number) or self._try(stage, number, task, tell)
+                found = self._result(stage, number)
+                if found is None:
+                    found = self._try(stage, number, task, tell)
                 if found is not None:
                     results[number] = found
                     finished, under_way = finished + (sizes[number] or under_way), 0
                     tell(0)
             left = [number for number in pending if number not in results]
             if len(left) == len(pending):
-                self._wait()
+                self.wait()
             pending = left
         return [results[number] for number in range(len(sizes))]
 
@@ -156,11 +117,11 @@ class SharedWork:
         """The result of a task that nobody else has; None where somebody has."""
         place = self.place(stage, number)
         with place.with_suffix(".lock").open("ab") as lock:
-            if not _flock(lock, fcntl.LOCK_EX):
+            if not lock_file(lock, fcntl.LOCK_EX):
                 return None
             found = self._result(stage, number)
             if found is None:
-                self._look_for_failure(at_once=True)
+                self.check_others(at_once=True)
                 found = self._do(place, lambda: task(number, place, tell))
             return found
 
@@ -171,71 +132,6 @@ class SharedWork:
                 text = json.dumps(result, ensure_ascii=False)
                 write_bytes_atomically(place.with_suffix(".done"), text.encode())
         except UserError as error:
-            told = {"problems": error.problems, "again": isinstance(error, SourceFailed)}
-            with suppress(OSError, UserError):  # a full disk has no room for it
-                write_bytes_atomically(self.path / _FAILED, json.dumps(told).encode())
+            self.fail(error)
             raise
         return result
-
-    def _wait(self) -> None:
-        self._look_for_failure()
-        self._progress("wait", 0, 0)
-        time.sleep(_POLL_SECONDS)
-
-    def _look_for_failure(self, *, at_once: bool = False) -> None:
-        if not at_once and time.monotonic() - self._looked_at < _POLL_SECONDS:
-            return
-        self._looked_at = time.monotonic()
-        told = self._failure()
-        if told is not None:
-            raise (SourceFailed if told["again"] else UserError)(*told["problems"])
-
-    def _failure(self) -> dict[str, Any] | None:
-        with suppress(OSError, ValueError):
-            told: dict[str, Any] = json.loads((self.path / _FAILED).read_text(encoding="utf-8"))
-            return told
-        return None
-
-    def _clean_up_after_the_dead(self) -> None:
-        told = self._failure()
-        if told is not None and told["again"]:
-            (self.path / _FAILED).unlink()
-        elif told is not None:
-            shutil.rmtree(self.path)
-        for lock_path in self._lock_path.parent.glob("*.lock"):
-            if time.time() - lock_path.stat().st_mtime > _ABANDONED_SECONDS:
-                _remove_unused(lock_path)
-        self._lock_path.touch()
-
-    def _remove_when_last(self, seconds: float) -> None:
-        assert self._lock is not None
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
-        deadline = time.monotonic() + seconds
-        while not _flock(self._lock, fcntl.LOCK_EX):
-            if time.monotonic() >= deadline:
-                return  # who still works will be the last
-            self._progress("wait", 0, 0)
-            time.sleep(_POLL_SECONDS)
-        shutil.rmtree(self.path, ignore_errors=True)
-
-
-def remove_work(cache: Path, request: str) -> None:
-    """Remove what a killed process left of a request, unless somebody is at it."""
-    _remove_unused(cache / "work" / f"{request[:32]}.lock")
-
-
-def _remove_unused(lock_path: Path) -> None:
-    folder = lock_path.with_suffix("")
-    if not folder.exists():
-        return
-    with suppress(OSError), lock_path.open("ab") as lock:
-        if _flock(lock, fcntl.LOCK_EX):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _flock(file: IO[bytes], how: int) -> bool:
-    try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -17,6 +17,7 @@ import numpy.typing as npt
 __all__ = ["WordCache", "cut_at_words", "find_word_start"]
 
 _MAX_WORDS = 1 << 18  # some 60 MB; a corpus of endless different words starts over
+_LONGEST = 64  # characters; a script without blanks makes a word of each paragraph
 _WORDS = re.compile(r"\s*\S+|\s+")
 _WORD_START = re.compile(r"(?<=\S)(?= \S|\n)")
 
@@ -50,7 +51,11 @@ class WordCache:
         new = list(distinct.difference(self._ids))
         ids = self._encode(new)
         self._ids.update(zip(new, (each.tobytes() for each in ids), strict=True))
-        return np.frombuffer(b"".join(map(self._ids.__getitem__, words)), dtype=self._dtype)
+        found = b"".join(map(self._ids.__getitem__, words))
+        for word in new:
+            if len(word) > _LONGEST:
+                del self._ids[word]
+        return np.frombuffer(found, dtype=self._dtype)
 
 
 def find_word_start(text: str) -> int | None:
