@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,9 +18,14 @@ from hypothesis import strategies as st
 
 from hvdcore.errors import UserError
 from textgen import pieces, text_files, units
+from textgen.bpe_sample import bpe_texts
 from textgen.data_files import find_files
-from textgen.documents import Skipped
+from textgen.document_index import DocumentIndex, SpooledText
+from textgen.documents import Document, Skipped
 from textgen.pieces import cut_at
+from textgen.segments import segments_of
+from textgen.splits import Split
+from textgen.spool import SpooledUnit, write_unit
 from textgen.tokenizer import ByteTokenizer, train_bpe
 
 CORPUS = ["the cat sat on the mat, and the dog sat on the cat's mat.\n\n  It rained. " * 30]
@@ -91,6 +98,23 @@ def texts(path: Path) -> Iterator[tuple[str, str]]:
     for unit in source.units("text"):
         for document in source.documents(unit, "text", Skipped()):
             yield document.origin.removeprefix(f"{path} "), b"".join(document.raw).decode()
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(100, 1), (1200, 2), (10**6, 4)])
+def test_bpe_is_learned_from_the_first_documents_by_hash(
+    tmp_path: Path, limit: int, expected: int
+) -> None:
+    """Four documents of 1,000 bytes; what is begun below the limit is taken to its end."""
+    books = [f"{letter} " * 500 for letter in "abcd"]
+    documents = [Document((book.encode(),), "book") for book in books]
+    write_unit(documents, tmp_path / "unit", Skipped(), lambda _: None)
+    index = DocumentIndex([SpooledUnit(tmp_path / "unit")])
+    texts = SpooledText([SpooledUnit(tmp_path / "unit")], index.table)
+    everything = np.arange(4)
+    split = Split("hash", everything, everything[:0], everything[:0])
+    train = segments_of("train", split, texts, index.table["size"], (0.0, 0.0))
+    by_hash = sorted(books, key=lambda book: hashlib.sha256(book.encode()).digest())
+    assert list(bpe_texts(train, texts, limit)) == by_hash[:expected]
 
 
 ROWS = [f"book {number}" for number in range(23)]

@@ -10,8 +10,9 @@ from textgen.word_cache import find_word_start
 
 __all__ = ["BPE_SAMPLE_BYTES", "bpe_texts"]
 
-BPE_SAMPLE_BYTES = 64 << 20
-"""BPE is learned from this much of the train part, or all of it where it is smaller."""
+BPE_SAMPLE_BYTES = 32 << 20
+"""BPE is learned from this much of the train part, or all of it where it is smaller. The trainer
+holds every different word, 32 bytes a byte: a gigabyte where a script has no blanks."""
 
 _PIECE_BYTES = 1 << 18
 
