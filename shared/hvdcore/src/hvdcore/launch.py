@@ -51,7 +51,7 @@ def launch(
         UserError: hosts, np or the controller cannot work here.
     """
     settings = JobSettings(controller, stall_timeout_seconds, start_timeout_seconds, log_dir)
-    _ = settings.stall  # a wrong one is told before hosts are asked
+    settings.check()
     if isinstance(hosts, Hosts):
         hosts.require_slots(np)
     where = hosts if isinstance(hosts, Hosts) else named_hosts(np, hosts)

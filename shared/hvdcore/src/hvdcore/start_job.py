@@ -55,6 +55,14 @@ class JobSettings:
             raise UserError(f"--stall-timeout: got {seconds:g}; give seconds above 0")
         return seconds
 
+    def check(self) -> None:
+        """Look at the settings before anybody is asked anything.
+
+        Raises:
+            UserError: they cannot be.
+        """
+        _ = self.stall
+
 
 def run_job(
     command: list[str],

@@ -47,6 +47,6 @@ def launch_on_hosts(
             log_dir=settings.log_dir,
             package=package,
         )
-    _ = settings.stall
+    settings.check()
     plan = make_plan(start, os.environ, global_batch_size)
     return Agent(command, plan, settings, package).run()
