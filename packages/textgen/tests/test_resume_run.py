@@ -71,7 +71,7 @@ def test_sigterm_while_the_corpus_is_read_ends_at_once(folder: Path, ranks: str)
     work = folder / "cache" / "work"
     run = stopped(folder, f"early{ranks}", book, "--np", ranks, "--tokenizer", "bpe")
     process = run.start()
-    while process.poll() is None and not list(work.glob("*/text*")):
+    while process.poll() is None and not list(work.glob("*/read")):
         time.sleep(0.01)
     process.terminate()
     _, stderr = process.communicate(timeout=120)

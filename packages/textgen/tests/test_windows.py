@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from textgen import words
 from textgen.blocks import IGNORE, TokenBlocks
 from textgen.windows import SlidingWindows
-from textgen.words import count_words
+from textgen.words import WordCount, count_words
 
-_ = IGNORE
+_ = IGNORE  # short, for tables of targets
 
 
 def part(num_tokens: int, context_length: int) -> TokenBlocks:
@@ -65,3 +65,21 @@ def test_words_are_those_of_split(text: str, at_once: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(words, "_CHARACTERS_AT_ONCE", at_once)
         assert count_words(text) == len(text.split())
+
+
+def test_a_word_that_a_cut_runs_through_counts_once() -> None:
+    """Ten words, cut anywhere into two tasks of two pieces each; another document follows."""
+    text = "It was  a bright cold day\nin April, and naïve."
+    for cut in range(len(text) + 1):
+        total = WordCount()
+        for part, opens in ((text[:cut], True), (text[cut:], False)):
+            task = WordCount()
+            half = len(part) // 2
+            task.add(part[:half], opens=opens)
+            task.add(part[half:], opens=opens and half == 0)
+            total.join(task)
+        assert total.num_words == count_words(text) == 10
+        following = WordCount()
+        following.add("Next", opens=True)
+        total.join(following)
+        assert total.num_words == 11

@@ -87,7 +87,8 @@ def encode_task(
             heads = heads if stretch.opens else None
             for text in stretch.texts:
                 predicted = text
-                if not number and not stretch.from_start and not first_token_bytes:
+                is_first_of_part = not number and stretch.opens and not first_token_bytes
+                if is_first_of_part and not stretch.from_start:
                     first_token_bytes = tokenizer.first_token_bytes(text)
                     predicted = text.encode()[first_token_bytes:].decode()
                 words.add(predicted, opens=heads is not None)
