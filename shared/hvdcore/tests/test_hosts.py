@@ -74,7 +74,7 @@ def test_every_wrong_line_of_a_hostfile_is_told(tmp_path: Path) -> None:
     file.write_text("# nobody\n", "utf-8")
     with pytest.raises(UserError, match="names no host"):
         parse_hostfile(file)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot read"):
         parse_hostfile(tmp_path / "none")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -164,6 +164,13 @@ def prepare(
     run(work, shared.StartOptions(np, hosts, stall_timeout), check=settings)
 
 
+def judge_config(*asked: Any) -> JudgeConfig:
+    """How text is judged, as the flags of `evaluate` and `compare` say it."""
+    from textgen.judge.config import JudgeConfig
+
+    return JudgeConfig.of(*asked)
+
+
 @app.command()
 @exit_on_user_error
 def evaluate(
@@ -193,10 +200,8 @@ def evaluate(
     flags = {name: given[name] for name in SCORE_FIELDS}
 
     def judging() -> JudgeConfig | None:
-        from textgen.judge.config import JudgeConfig
-
         asked = (num_prompts, prompt_words, continuation_words, decoding, seed)
-        return JudgeConfig.of(*asked) if generation else None
+        return judge_config(*asked) if generation else None
 
     def work() -> int:
         from textgen.score import score_model
@@ -265,9 +270,7 @@ def compare(
     flags = {name: given[name] for name in SCORE_FIELDS}
 
     def judging() -> JudgeConfig:
-        from textgen.judge.config import JudgeConfig
-
-        return JudgeConfig.of(num_prompts, prompt_words, continuation_words, decoding, seed)
+        return judge_config(num_prompts, prompt_words, continuation_words, decoding, seed)
 
     def work() -> int:
         from textgen.compare.command import compare_models

@@ -23,8 +23,14 @@ def parse_hostfile(path: Path) -> Hosts:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--hostfile: {path}: cannot be read ({error})") from None
+    except OSError as error:
+        raise UserError(
+            f"--hostfile: cannot read {path} ({error.strerror}); check the path"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(
+            f"--hostfile: {path} is not UTF-8 text; write name slots=N a line"
+        ) from None
     problems = Problems()
     slots: dict[str, int] = {}
     for number, raw in enumerate(lines, 1):
