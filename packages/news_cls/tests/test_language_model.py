@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from hvdcore.keras import init
 from news_cls.config import TrainConfig
-from news_cls.language_model import LanguageBatch, LanguageModel, sampling_shares
+from news_cls.language_model import LanguageBatch, LanguageModel, _clipped_mean, sampling_shares
 from news_cls.models import build_network
 from news_cls.vectors import random_vectors
 
@@ -53,11 +54,12 @@ def test_nats_of_a_model_that_knows_nothing_by_hand() -> None:
 def test_parts_of_a_batch_add_up() -> None:
     foretelling = model()
     whole, first, second = (
-        foretelling._sum(foretelling._compute(*vars(batch(rows)).values()))
+        foretelling._reduction(foretelling._compute(*vars(batch(rows)).values()))
         for rows in (slice(0, 3), slice(0, 2), slice(2, 3))
     )
     for full, one, other in zip(whole, first, second, strict=True):
-        assert one.numpy() + other.numpy() == pytest.approx(full.numpy(), abs=1e-5)
+        parts = tf.convert_to_tensor(one) + tf.convert_to_tensor(other)
+        assert parts.numpy() == pytest.approx(tf.convert_to_tensor(full).numpy(), abs=1e-5)
 
 
 def test_it_learns() -> None:
@@ -67,3 +69,13 @@ def test_it_learns() -> None:
     assert sums[-1].loss < 0.5 * sums[0].loss
     assert not sums[-1].stop
     assert foretelling.step(batch(), 0.05, stop=True).stop
+
+
+def test_the_clipped_mean_by_hand() -> None:
+    """The mean of (6, 8) over 4 words is (1.5, 2), whose norm is 2.5; over 20 it is below 1."""
+    rows = tf.IndexedSlices(tf.constant([[6.0]]), tf.constant([1]), tf.constant([3, 1]))
+    for num_words, expected in ((4.0, (0.6, 0.8)), (20.0, (0.3, 0.4))):
+        table, whole = _clipped_mean([rows, tf.constant([8.0])], tf.constant(num_words))
+        found = (table.values.numpy().item(), whole.numpy().item())
+        assert found == pytest.approx(expected)
+        assert table.indices.numpy().tolist() == [1]

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hvdcore.keras import GradientReduction
+from hvdcore.keras import GradientReduction, RowwiseAdamW
+from hvdcore.keras.rowwise import Update
 
 __all__ = ["LanguageBatch", "LanguageModel", "LanguageSums", "sampling_shares"]
 
@@ -89,13 +90,14 @@ class LanguageModel:
             *(v for layer in self.projections for v in layer.trainable_variables),
             self.biases,
         ]
-        self.optimizer = keras.optimizers.Adam(1e-3, beta_2=0.99, global_clipnorm=1.0)
+        self.optimizer = RowwiseAdamW(1e-3, weight_decay=0.0, beta_2=0.99)
         self.optimizer.build(self.variables)
         self._reduction = GradientReduction("sum", None)
         relaxed = {"autograph": False, "reduce_retracing": True}
         self._gradients = tf.function(self._compute, **relaxed)
-        self._reduce = tf.function(self._sum, **relaxed)
-        self._update = tf.function(self._apply, autograph=False, jit_compile=True)
+        self._reduce = tf.function(self._reduction, **relaxed)
+        self._clip = tf.function(_clipped_mean, **relaxed)
+        self._update = Update(self.optimizer, self.variables)
 
     def step(self, batch: LanguageBatch, learning_rate: float, stop: bool) -> LanguageSums:
         """One update by the mean over all words that all ranks foretell.
@@ -108,7 +110,7 @@ class LanguageModel:
         *gradients, total = self._reduce([*gradients, told])
         loss, num_words, wishes = total.numpy()
         self.optimizer.learning_rate = learning_rate
-        self._update(gradients, tf.constant(max(num_words, 1.0), tf.float32))
+        self._update(self._clip(gradients, tf.constant(max(num_words, 1.0), tf.float32)))
         return LanguageSums(float(loss), float(num_words), bool(wishes > 0))
 
     def _compute(self, ids: Any, targets: Any, mask: Any, sample: Any) -> list[Any]:
@@ -138,8 +140,13 @@ class LanguageModel:
         every = tf.concat([right[:, None], others], axis=1)
         return tf.reduce_sum(tf.reduce_logsumexp(every, axis=1) - right)
 
-    def _sum(self, tensors: Sequence[Any]) -> list[Any]:
-        return [tf.convert_to_tensor(total) for total in self._reduction(tensors)]
 
-    def _apply(self, gradients: Any, num_words: Any) -> None:
-        self.optimizer.apply([g / num_words for g in gradients], self.variables)
+def _clipped_mean(sums: Sequence[Any], num_words: Any) -> list[Any]:
+    """Of gradients summed over words the mean, its global norm at most 1."""
+    divisor = tf.maximum(num_words, tf.linalg.global_norm(sums))
+    return [
+        tf.IndexedSlices(g.values / divisor, g.indices, g.dense_shape)
+        if isinstance(g, tf.IndexedSlices)
+        else g / divisor
+        for g in sums
+    ]

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from hvdcore.keras.classifier.batch import Batch
 from hvdcore.keras.reduction import GradientReduction
+from hvdcore.keras.rowwise import Update
 
 __all__ = ["StepSums", "Steps", "call"]
 
@@ -74,9 +75,8 @@ class Steps:
         self._gradients = tf.function(
             self._compute, jit_compile=xla, autograph=False, reduce_retracing=True
         )
-        self._reduce = tf.function(self._sum, autograph=False, reduce_retracing=True)
-        # XLA makes one pass over the weights of some ten: with large tables, half of the step.
-        self._update = tf.function(self._apply, autograph=False, jit_compile=True)
+        self._reduce = tf.function(self._reduction, autograph=False, reduce_retracing=True)
+        self._update = Update(optimizer, model.trainable_variables, self._follow)
 
     def gradients(self, batch: Batch, num_samples: int, stop: bool) -> list[Any]:
         """This rank's part of the mean loss's gradients, and its sums as the last tensor.
@@ -91,7 +91,8 @@ class Steps:
         return [*gradients, tf.stack([loss, correct, tf.constant(float(stop))])]
 
     def reduce(self, tensors: Sequence[Any]) -> tuple[list[Any], StepSums]:
-        """The sums over ranks of what `gradients` returned, in one collective."""
+        """The sums over ranks of what `gradients` returned, in one collective. Of a table go over
+        the wire, and come back, the rows that some rank used."""
         *gradients, sums = self._reduce(list(tensors))
         loss, correct, stop = sums.numpy()
         return gradients, StepSums(float(loss), float(correct), bool(stop > 0))
@@ -115,13 +116,8 @@ class Steps:
         right = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
         return gradients, loss, tf.reduce_sum(weights * tf.cast(right, tf.float32))
 
-    def _sum(self, tensors: Sequence[Any]) -> list[Any]:
-        """Sums over ranks. The rows of embeddings go over the wire as they are, which moves a
-        fraction of the tables; then they become tables, for the update is one pass over those."""
-        return [tf.convert_to_tensor(total) for total in self._reduction(tensors)]
-
-    def _apply(self, gradients: Any, decay: Any) -> None:
-        self.optimizer.apply(gradients, self.model.trainable_variables)
+    def _follow(self, decay: Any) -> None:
+        """Move the twin's weights towards the model's."""
         if self.averaged is self.model:
             return
         twins = zip(self.averaged.trainable_variables, self.model.trainable_variables, strict=True)

@@ -12,6 +12,7 @@ from hvdcore.classifier.check import check_schedule_of, total_steps, warmup_step
 from hvdcore.classifier.config import ClassifierConfig, OptimizerFields
 from hvdcore.keras.classifier.steps import Steps
 from hvdcore.keras.classifier.task import Task
+from hvdcore.keras.rowwise import RowwiseAdamW
 from hvdcore.keras.weights import broadcast_model
 from hvdcore.schedule import learning_rate_at
 from hvdcore.sharding import Position
@@ -119,8 +120,8 @@ def build_training(task: Task, world: World) -> Training:
 def _optimizer(
     config: OptimizerFields, peak: float, model: keras.Model
 ) -> keras.optimizers.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), its state made."""
-    optimizer = keras.optimizers.AdamW(
+    """AdamW (Loshchilov & Hutter 2019), its state made; of tables, the rows that a step uses."""
+    optimizer = RowwiseAdamW(
         peak,
         weight_decay=config.weight_decay,
         beta_2=0.99,  # runs are short: a longer memory would still hold the first steps

@@ -1,0 +1,98 @@
+"""Rows by themselves: Keras's AdamW where every row is used, and untouched to the bit elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+
+from hvdcore.keras.rowwise import RowwiseAdamW, Update
+
+ROWS, WIDTH = 6, 3
+SHAPE = tf.constant([ROWS, WIDTH])
+
+
+def start() -> tuple[keras.Variable, keras.Variable]:
+    draw = np.random.default_rng(0)
+    table = draw.normal(size=(ROWS, WIDTH)).astype(np.float32)
+    return keras.Variable(table, name="table"), keras.Variable(np.ones(2, np.float32), name="bias")
+
+
+def gradients(step: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    draw = np.random.default_rng(step)
+    return draw.normal(size=(ROWS, WIDTH)).astype(np.float32), np.ones(2, np.float32)
+
+
+def train(optimizer: Any, rows: list[int], steps: int, *, sliced: bool) -> list[Any]:
+    """The table, the bias and the optimizer's state after some steps with gradients of `rows`."""
+    variables = start()
+    optimizer.build(list(variables))
+    update = Update(optimizer, variables)
+    for step in range(steps):
+        optimizer.learning_rate = 0.1 / (1 + step)
+        table, bias = gradients(step)
+        slices = tf.IndexedSlices(table[rows], tf.constant(rows), SHAPE)
+        update([slices if sliced else tf.convert_to_tensor(slices), tf.constant(bias)])
+    return [v.numpy() for v in (*variables, *optimizer.variables)]
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_rows_of_every_step_move_as_keras_moves_them(weight_decay: float) -> None:
+    every = list(range(ROWS))
+    settings: dict[str, Any] = {"weight_decay": weight_decay, "beta_2": 0.99}
+    theirs = train(keras.optimizers.AdamW(**settings), every, 5, sliced=False)
+    ours = train(RowwiseAdamW(**settings), every[::-1], 5, sliced=True)
+    for expected, found in zip(theirs, ours, strict=True):
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_other_rows_stay_to_the_bit() -> None:
+    """Under Keras's AdamW they decay, and move by the momentum of earlier steps."""
+    optimizer = RowwiseAdamW(weight_decay=0.3)
+    variables = start()
+    optimizer.build(list(variables))
+    update = Update(optimizer, variables)
+    for step, row in enumerate([2, 4, 4]):
+        table, bias = gradients(step)
+        slices = tf.IndexedSlices(table[[row]], tf.constant([row]), SHAPE)
+        before = variables[0].numpy()
+        update([slices, tf.constant(bias)])
+        moved = np.flatnonzero((variables[0].numpy() != before).any(axis=1))
+        assert moved.tolist() == [row]
+    assert optimizer.iterations.numpy() == 3
+
+
+def test_the_first_step_by_hand() -> None:
+    """Adam's first step is the rate, whatever the gradient's size."""
+    table = start()[0].numpy()
+    found = train(RowwiseAdamW(weight_decay=0.0), [1, 5], 1, sliced=True)[0]
+    signs = np.sign(gradients(0)[0][[1, 5]])
+    assert found[[1, 5]] == pytest.approx(table[[1, 5]] - 0.1 * signs, abs=1e-5)
+
+
+def test_an_optimizer_without_rows_gets_tables() -> None:
+    found = train(keras.optimizers.SGD(), [1, 5], 1, sliced=True)[0]
+    expected = start()[0].numpy()
+    expected[[1, 5]] -= 0.1 * gradients(0)[0][[1, 5]]
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_comes_afterwards_sees_the_update() -> None:
+    variables = start()
+    optimizer = keras.optimizers.SGD(1.0)
+    optimizer.build(list(variables))
+    copy = tf.Variable([0.0, 0.0])
+
+    def afterwards(scale: Any) -> None:
+        copy.assign(scale * variables[1].value)
+
+    table, bias = gradients(0)
+    update = Update(optimizer, variables, afterwards)
+    update([tf.constant(table), tf.constant(bias)], tf.constant(2.0))
+    assert copy.numpy().tolist() == [0.0, 0.0]  # twice 1 - 1
+    update([tf.constant(table), tf.constant(bias)], tf.constant(2.0))
+    assert copy.numpy().tolist() == [-2.0, -2.0]
