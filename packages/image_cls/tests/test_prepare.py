@@ -13,6 +13,7 @@ import pytest
 from hvdcore.classifier.prepared import default_cache_dir
 from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
+from hvdcore.small_disk import NoDisk, small_disk
 from image_cls.build_data import DataRequest
 from image_cls.config import TrainConfig
 from image_cls.image_data import ImageData
@@ -228,3 +229,18 @@ def test_a_class_missing_in_test_is_no_problem(scenes: Path) -> None:
     data = prepare(config(scenes))
     assert data.meta["classes_of_parts"]["test"]["waves"] == 0
     assert len(data.parts["test"]) == 25
+
+
+@pytest.mark.parametrize("kilobytes", [64, 2000], ids=["in decoding", "in writing"])
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kilobytes: int
+) -> None:
+    """120 pictures of 64 x 64 are 1.5 MB, and as much again when they are put in order."""
+    root = write_scenes(tmp_path / "scenes", per_class=20)
+    try:
+        with small_disk(tmp_path / "small", kilobytes=kilobytes) as folder:
+            monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+            with pytest.raises(UserError, match="disk is full; free some space or point XDG_CACHE"):
+                prepare(config(root, image_size=64))
+    except NoDisk as reason:
+        pytest.skip(str(reason))

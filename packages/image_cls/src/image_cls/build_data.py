@@ -21,6 +21,7 @@ from hvdcore.errors import Problems
 from hvdcore.json_files import write_json_atomically
 from image_cls.decode import Skip, resize
 from image_cls.image_data import LABELS, META, PIXELS, SCHEMA, is_complete
+from image_cls.new_array import new_array
 from image_cls.sources import Source
 
 __all__ = ["DataRequest", "Found", "build"]
@@ -60,9 +61,8 @@ def build(request: DataRequest, source: Source, cache: Path, work: Path, tell: P
     Raises:
         UserError: too little is left of the pictures.
     """
-    spool = np.lib.format.open_memmap(
-        work / "spool.npy", "w+", np.uint8, (len(source), *[request.image_size] * 2, 3)
-    )
+    size = request.image_size
+    spool = new_array(work / "spool.npy", np.uint8, (len(source), size, size, 3))
     found = decode_all(source, spool, tell)
     check_found(source, found)
     selection = select(
@@ -150,11 +150,13 @@ def write(
 ) -> None:
     """The arrays, part after part, and last of all meta.json."""
     rows = [row for name in PARTS for row in selection.parts[name]]
-    pixels = np.lib.format.open_memmap(made / PIXELS, "w+", np.uint8, (len(rows), *spool.shape[1:]))
+    pixels = new_array(made / PIXELS, np.uint8, (len(rows), *spool.shape[1:]))
     for place, row in enumerate(rows):
         pixels[place] = spool[row.number]
     pixels.flush()
-    np.save(made / LABELS, np.array([row.label for row in rows], dtype=np.int64))
+    labels = new_array(made / LABELS, np.int64, (len(rows),))
+    labels[:] = [row.label for row in rows]
+    labels.flush()
     meta = {
         "schema": SCHEMA,
         "source": source.name,
