@@ -22,6 +22,7 @@ from hvdcore.horovodrun import Horovodrun, clean_environment, horovodrun_command
 from hvdcore.leftovers import JOB, end_leftovers
 from hvdcore.monitor import Monitor
 from hvdcore.rank_output import write_fd
+from hvdcore.remote_shell import uses_srun, write_ssh_stand_in
 from hvdcore.running_job import JobEnd, RunningJob
 from hvdcore.signal_inbox import SignalInbox
 from hvdcore.supervise import EXPECTED_SIZE
@@ -96,6 +97,11 @@ def run_job(
     try:
         address = fleet.hosts.our_address()
         listener = Listener(folder, address)
+        if address is not None and uses_srun(fleet.hosts.slots, os.environ):
+            write_ssh_stand_in(folder)
+            env["PATH"] = f"{folder}:{env['PATH']}"
+            # Beside a step that has not quite ended, such as the one before a restart.
+            env["SLURM_OVERLAP"] = "1"
         if address is None:
             # What mpirun would leave in /tmp after a hard end goes with our folder.
             env.setdefault("OMPI_MCA_orte_tmpdir_base", str(folder))
