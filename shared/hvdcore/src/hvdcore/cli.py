@@ -74,7 +74,8 @@ def launch(
     )  # fmt: skip
     settings = JobSettings(controller, stall_timeout, start_timeout, log_dir)
     with user_errors_exit():
-        if start == shared.StartOptions(stall_timeout=stall_timeout):
+        # Inside a Slurm allocation there may be nothing to say.
+        if start == shared.StartOptions(stall_timeout=stall_timeout) and not start.needs_launcher:
             raise UserError("--np: give the number of ranks, or the hosts to start them on")
         code = launch_on_hosts(command, start, settings)
     raise typer.Exit(code)

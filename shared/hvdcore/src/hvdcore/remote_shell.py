@@ -32,7 +32,8 @@ while :; do
         *) [ -z "$host" ] || break; host=$1; shift ;;
     esac
 done
-exec {srun} --nodelist="$host" sh -c "$*"
+# At the end of a job Slurm signals this shell; the launcher is the one that stops the ranks.
+exec {srun} --nodelist="$host" sh -c "trap : TERM; $*"
 """
 
 

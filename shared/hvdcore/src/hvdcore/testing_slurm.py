@@ -1,4 +1,4 @@
-"""Owns a Slurm cluster for tests: Debian's own programs, on hosts of the test's, which refuse ssh."""
+"""Owns a Slurm cluster for tests: Slurm's own programs on hosts of the test's, which refuse ssh."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hvdcore.testing_hosts import TestHost, TestNetwork, missing_for_hosts
@@ -14,8 +14,11 @@ from hvdcore.testing_hosts import TestHost, TestNetwork, missing_for_hosts
 __all__ = ["TestCluster", "missing_for_slurm"]
 
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
-_SECONDS = 60.0
+_START_SECONDS = 60.0
+_JOB_SECONDS = 600.0
 _CONTROLLER = "head"
+# pgid signals little more than what Slurm itself has started, as the usual cgroup does, which
+# needs more of the machine than a test may take. A busy machine has KillWait to save.
 _CONF = """
 ClusterName=test
 SlurmctldHost={controller}
@@ -27,8 +30,10 @@ SlurmdSpoolDir={folder}/spool-%n
 SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmdParameters=config_overrides
 MailProg={true}
-ProctrackType=proctrack/linuxproc
+KillWait=120
+ProctrackType=proctrack/{proctrack}
 TaskPlugin=task/none
+SchedulerParameters=sched_interval=1,bf_interval=1
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 PreemptType=preempt/partition_prio
@@ -41,91 +46,151 @@ PartitionName=high Nodes=ALL PriorityTier=2
 
 def missing_for_slurm() -> str:
     """Why there can be no such cluster here, '' when there can."""
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
-    missing = [name for name in _PROGRAMS if shutil.which(name, path=path) is None]
+    missing = [name for name in _PROGRAMS if shutil.which(name, path=_path()) is None]
     if missing:
         return f"a Slurm cluster of a test needs {', '.join(missing)}"
     return missing_for_hosts()
 
 
+def _path() -> str:
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
+
+
 class TestCluster:
-    """A controller and nodes of `cpus` CPUs each, and two partitions: the jobs of `high` take the
-    nodes of those of `low`, which go back into the queue. `folder` takes all state; use as a
-    context."""
+    """A controller, nodes, and two partitions: jobs of `high` take the nodes of those of `low`,
+    which go back to the queue. Use as a context.
+
+    Args:
+        folder: takes all state.
+        nodes: their names.
+        cpus: of each.
+        proctrack: Slurm's way to know a job's processes.
+    """
 
     __test__ = False
 
-    def __init__(self, folder: Path, nodes: tuple[str, ...], cpus: int) -> None:
-        self.folder, self.nodes, self.cpus = folder, nodes, cpus
+    def __init__(
+        self, folder: Path, nodes: Sequence[str], cpus: int, proctrack: str = "pgid"
+    ) -> None:
+        self.folder, self.nodes = folder, nodes
         self.network = TestNetwork(folder / "network")
         self._conf = folder / "slurm.conf"
+        self._daemons: list[subprocess.Popen[bytes]] = []
+        self._text = _CONF.format(
+            controller=_CONTROLLER, folder=folder, nodes=",".join(nodes), cpus=cpus,
+            true=shutil.which("true"), proctrack=proctrack,
+        )  # fmt: skip
 
     def __enter__(self) -> TestCluster:
         self.network.__enter__()
         try:
             self._start()
         except BaseException:
-            self.network.__exit__()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.network.__exit__()
+        for daemon in self._daemons:
+            daemon.wait()
 
     def _start(self) -> None:
-        text = _CONF.format(
-            controller=_CONTROLLER, folder=self.folder, nodes=",".join(self.nodes), cpus=self.cpus,
-            true=shutil.which("true"),
-        )  # fmt: skip
-        self._conf.write_text(text, encoding="utf-8")
+        self._conf.write_text(self._text, encoding="utf-8")
+        self.head = self.network.add(_CONTROLLER, "eth0", refuses=True)
+        hosts = [self.network.add(name, "eth0", refuses=True) for name in self.nodes]
+        self._start_munge()
+        self._daemon(self.head, "slurmctld", "-D", "-f", str(self._conf))
+        for host in hosts:
+            self._daemon(host, "slurmd", "-D", "-f", str(self._conf), "-N", host.name)
+        states = ("sinfo", "--noheader", "--format=%T", "--partition=low")
+        self._wait(lambda: self._run(*states).stdout.split() == ["idle"], _START_SECONDS)
+
+    def _start_munge(self) -> None:
+        """One daemon for all hosts: its socket is a file."""
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
-        self._head = self.network.add(_CONTROLLER, "eth0", refuses=True)
-        hosts = [self.network.add(name, "eth0", refuses=True) for name in self.nodes]
-        munged = ["munged", "--foreground", "--force", f"--key-file={key}"]
         files = {"socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
-        munged += [f"--{option}={self.folder}/munge.{end}" for option, end in files.items()]
-        self._daemon(self._head, *munged)
-        self._wait(lambda: (self.folder / "munge.socket").exists())
-        self._daemon(self._head, "slurmctld", "-D", "-f", str(self._conf))
-        for host in hosts:
-            self._daemon(host, "slurmd", "-D", "-f", str(self._conf), "-N", host.name)
-        self._wait(lambda: self._states() == ["idle"])
+        options = [f"--{option}={self.folder}/munge.{end}" for option, end in files.items()]
+        self._daemon(
+            self.head, "munged", "--foreground", "--force", f"--key-file={key}", *options
+        )
+        self._wait((self.folder / "munge.socket").exists, _START_SECONDS)
 
     def _daemon(self, host: TestHost, *command: str) -> None:
-        path = self.folder / f"{command[0]}-{host.name}.log"
-        with path.open("wb") as log:
-            # They end with their host.
-            subprocess.Popen(
+        """Start one, which ends with its host."""
+        with (self.folder / f"{command[0]}-{host.name}.log").open("wb") as log:
+            daemon = subprocess.Popen(
                 [*host.inside(self.folder), *command],
                 env=self._env({}), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
+        self._daemons.append(daemon)
 
     def _env(self, env: Mapping[str, str]) -> dict[str, str]:
-        path = f"{env.get('PATH') or os.environ['PATH']}:/usr/sbin"
-        return {**env, "PATH": path, "SLURM_CONF": str(self._conf)}
+        return {**env, "PATH": env.get("PATH", _path()), "SLURM_CONF": str(self._conf)}
 
-    def _states(self) -> list[str]:
-        return self.ask("sinfo", "-h", "-o", "%T", "-p", "low").split()
-
-    def ask(self, *command: str, env: Mapping[str, str] | None = None, where: Path | None = None) -> str:
-        """What a command of Slurm's prints on the controller's host; '' while that does not answer."""
-        done = subprocess.run(
-            [*self._head.inside(where or self.folder), *command],
-            env=self._env(env or {}), capture_output=True, text=True, check=False,
+    def _run(
+        self, *command: str, env: Mapping[str, str] | None = None, where: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.head.inside(where or self.folder), *command],
+            env=self._env(env or {}), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            check=False,
         )  # fmt: skip
-        self.said = done.stderr
+
+    def ask(
+        self, *command: str, env: Mapping[str, str] | None = None, where: Path | None = None
+    ) -> str:
+        """What a command of Slurm's, which has to succeed, prints on the controller's host."""
+        done = self._run(*command, env=env, where=where)
+        assert done.returncode == 0, f"{command}: {done.stderr}{self.logs()}"
         return done.stdout.strip()
 
-    def _wait(self, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _SECONDS
+    def submit(self, *words: str, env: Mapping[str, str] | None = None, where: Path | None = None) -> str:
+        """A new job's number.
+
+        Args:
+            words: options of sbatch and the script.
+            env: which the job gets.
+            where: the folder in which it runs.
+        """
+        return self.ask("sbatch", "--parsable", *words, env=env, where=where)
+
+    def job(self, number: str) -> dict[str, str]:
+        """What Slurm knows of a job: JobState, Restarts, ExitCode and so on."""
+        text = self.ask("scontrol", "--oneliner", "show", "job", number)
+        return {name: value for name, _, value in (word.partition("=") for word in text.split())}
+
+    def wait_for(self, number: str, state: str, restarts: int = 0) -> dict[str, str]:
+        """Until a job is in a state, after so many restarts. Returns what Slurm knows of it."""
+        wanted = {"JobState": state, "Restarts": str(restarts)}
+        self.wait_until(number, lambda: wanted.items() <= self.job(number).items())
+        return self.job(number)
+
+    def wait_until(self, number: str, done: Callable[[], bool]) -> None:
+        """Until something is so that a job brings about, which must not fail."""
+
+        def look() -> bool:
+            if done():
+                return True
+            job = self.job(number)
+            assert job["JobState"] != "FAILED", f"{job}"
+            return False
+
+        self._wait(look, _JOB_SECONDS)
+
+    def start_now(self, number: str) -> None:
+        """A job that was queued again need not wait its two minutes."""
+        self.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
+
+    def _wait(self, done: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < deadline, self.logs()
-            time.sleep(0.1)
+            time.sleep(0.05)
 
     def logs(self) -> str:
         """What the daemons have said."""
-        return "\n".join(
-            f"{path.name}: {path.read_text('utf-8', 'replace')}" for path in self.folder.glob("*.log")
-        )
+        logs = {path.name: path.read_text("utf-8", "replace") for path in self.folder.glob("*.log")}
+        return "\n".join(f"{name}:\n{text}" for name, text in logs.items())

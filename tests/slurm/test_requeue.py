@@ -1,0 +1,70 @@
+"""A job that Slurm stops saves, is queued again, and ends with the weights of one never stopped."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+
+from hvdcore.controllers import mpi_problem
+from hvdcore.testing_runs import Run
+from hvdcore.testing_slurm_run import SlurmRun
+
+pytestmark = [
+    pytest.mark.ranks,
+    pytest.mark.skipif(mpi_problem() is not None, reason=str(mpi_problem())),
+]
+JOB = ("--nodes=2", "--time=10")
+
+
+@pytest.fixture
+def running(training: SlurmRun) -> str:
+    """The number of a job on both nodes that has saved a checkpoint, and stands still."""
+    number = training.submit(str(training.write_script(*JOB)))
+    training.wait_for_checkpoint(number)
+    training.signal_ranks(signal.SIGSTOP)
+    return number
+
+
+def finish_restarted(training: SlurmRun, number: str) -> Run:
+    training.signal_ranks(signal.SIGCONT)
+    training.cluster.wait_for(number, "PENDING", restarts=1)
+    assert not (training.path / "report.json").exists()
+    training.cluster.start_now(number)
+    run = training.finish(number, restarts=1)
+    # Not a multiple of --checkpoint-every, but where it was.
+    resumed = re.findall(r"going on from step (\d+) ", run.stderr)
+    assert len(resumed) == 1
+    print(resumed)
+    return run
+
+
+def test_preempted_it_ends_as_if_it_had_not_been(
+    training: SlurmRun, running: str, undisturbed: Run
+) -> None:
+    sleeper = training.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 1")
+    training.cluster.wait_until(running, lambda: "PREEMPTION" in training.said(running))
+    run = finish_restarted(training, running)
+    assert training.cluster.job(sleeper)["JobState"] == "COMPLETED"
+    assert "DUE TO PREEMPTION" in run.stderr
+    assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
+    assert run.losses("train") == undisturbed.losses("train")
+
+
+def test_near_the_time_limit_it_queues_itself_again(
+    training: SlurmRun, running: str, undisturbed: Run
+) -> None:
+    # What --signal does before the limit, without the wait.
+    training.cluster.ask("scancel", "--batch", "--signal=USR1", running)
+    run = finish_restarted(training, running)
+    assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
+
+
+def test_cancelled_it_saves_and_is_not_queued_again(training: SlurmRun, running: str) -> None:
+    training.cluster.ask("scancel", running)
+    training.signal_ranks(signal.SIGCONT)
+    end = training.cluster.wait_for(running, "CANCELLED")
+    print(end)
+    for host in training.cluster.network.hosts.values():
+        assert host.processes("hvdcore.rank_argv") == []
