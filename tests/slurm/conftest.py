@@ -14,7 +14,7 @@ from hvdcore.testing_slurm import TestCluster, missing_for_slurm
 from hvdcore.testing_slurm_run import SlurmRun
 from textgen.testing import TINY, environment, train, write_book
 
-FLAGS = ("--max-steps", "80", "--eval-every", "80", "--checkpoint-every", "4", "--log-every", "1")
+FLAGS = ("--max-steps", "100", "--eval-every", "100", "--checkpoint-every", "4", "--log-every", "1")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 
 import pytest
@@ -27,25 +26,12 @@ def running(training: SlurmRun) -> str:
     return number
 
 
-def finish_restarted(training: SlurmRun, number: str) -> Run:
-    training.signal_ranks(signal.SIGCONT)
-    training.cluster.wait_for(number, "PENDING", restarts=1)
-    assert not (training.path / "report.json").exists()
-    training.cluster.start_now(number)
-    run = training.finish(number, restarts=1)
-    # Not a multiple of --checkpoint-every, but where it was.
-    resumed = re.findall(r"going on from step (\d+) ", run.stderr)
-    assert len(resumed) == 1
-    print(resumed)
-    return run
-
-
 def test_preempted_it_ends_as_if_it_had_not_been(
     training: SlurmRun, running: str, undisturbed: Run
 ) -> None:
     sleeper = training.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 1")
     training.cluster.wait_until(running, lambda: "PREEMPTION" in training.said(running))
-    run = finish_restarted(training, running)
+    run = training.finish_restarted(running)
     assert training.cluster.job(sleeper)["JobState"] == "COMPLETED"
     assert "DUE TO PREEMPTION" in run.stderr
     assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
@@ -57,7 +43,7 @@ def test_near_the_time_limit_it_queues_itself_again(
 ) -> None:
     # What --signal does before the limit, without the wait.
     training.cluster.ask("scancel", "--batch", "--signal=USR1", running)
-    run = finish_restarted(training, running)
+    run = training.finish_restarted(running)
     assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
 
 
@@ -65,6 +51,7 @@ def test_cancelled_it_saves_and_is_not_queued_again(training: SlurmRun, running:
     training.cluster.ask("scancel", running)
     training.signal_ranks(signal.SIGCONT)
     end = training.cluster.wait_for(running, "CANCELLED")
-    print(end)
+    assert end["ExitCode"] == "143:0"
+    assert end["Restarts"] == "0"
     for host in training.cluster.network.hosts.values():
         assert host.processes("hvdcore.rank_argv") == []

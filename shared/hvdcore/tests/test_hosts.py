@@ -102,7 +102,9 @@ def test_the_tasks_of_an_allocation_are_its_ranks() -> None:
     assert slurm_tasks({}) == {}
 
 
-@pytest.mark.parametrize(("tasks", "np", "needed"), [(1, None, False), (2, None, True), (2, 1, False)])
+@pytest.mark.parametrize(
+    ("tasks", "np", "needed"), [(1, None, False), (2, None, True), (2, 1, False)]
+)
 def test_a_command_inside_an_allocation_starts_a_rank_for_each_task(
     monkeypatch: pytest.MonkeyPatch, tasks: int, np: int | None, needed: bool
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,7 +57,7 @@ class SlurmRun:
         self.cluster.wait_until(number, lambda: any(found("step-*")))
 
     def signal_ranks(self, number: signal.Signals) -> None:
-        """Stop the ranks where they are, or let them go on: a job then lasts as long as is wanted."""
+        """Stop the ranks where they are, or let them go on: a job then lasts as long as wanted."""
         start = ["-m", self.command[0].replace("-", "_"), *self.command[1:2]]
         for host in self.cluster.network.hosts.values():
             for process in psutil.Process(host.pid).children(recursive=True):
@@ -72,3 +73,13 @@ class SlurmRun:
         """Wait for a job's good end."""
         end = self.cluster.wait_for(number, "COMPLETED", restarts)
         return Run(self.path, int(end["ExitCode"].split(":")[0]), "", self.said(number))
+
+    def finish_restarted(self, number: str) -> Run:
+        """Let a job that has stood still save and be queued again, and wait for its good end."""
+        self.signal_ranks(signal.SIGCONT)
+        self.cluster.wait_for(number, "PENDING", restarts=1)
+        assert not (self.path / "report.json").exists()
+        self.cluster.start_now(number)
+        run = self.finish(number, restarts=1)
+        assert len(re.findall(r"going on from step (\d+) ", run.stderr)) == 1, run.stderr
+        return run

@@ -123,7 +123,8 @@ def test_containers() -> None:
     assert "--container-image='nvcr.io#my image'" in pyxis
     assert "command -v" not in pyxis
     apptainer = script("--container", "my image.sif")
-    assert "apptainer exec --bind \"$PWD\" --pwd \"$PWD\" 'my image.sif' \\\n" in apptainer
+    assert 'apptainer exec --bind "$PWD" --pwd "$PWD" \'my image.sif\' \\\n' in apptainer
+    assert "apptainer exec --nv --bind" in script("--container=x.sif", "--gpus-per-node=1")
     for text in (pyxis, apptainer):
         assert "srun --mpi=pmix --kill-on-bad-exit=1" in text
         assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0

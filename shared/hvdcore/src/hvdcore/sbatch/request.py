@@ -25,8 +25,22 @@ _GPUS = re.compile(r"(\w[\w.-]*:)?(?P<number>[1-9]\d*)", re.ASCII)
 # sbatch reads these lines with quotes, escapes and comments of its own.
 _OPTION = re.compile(r"--(?P<name>[a-z][a-z-]*)(=[^\s\"'\\#]+)?", re.ASCII)
 _OURS = frozenset(
-    "nodes ntasks ntasks-per-node cpus-per-task gpus-per-node time partition account array signal"
-    " requeue no-requeue open-mode wrap".split()
+    {
+        "nodes",
+        "ntasks",
+        "ntasks-per-node",
+        "cpus-per-task",
+        "gpus-per-node",
+        "time",
+        "partition",
+        "account",
+        "array",
+        "signal",
+        "requeue",
+        "no-requeue",
+        "open-mode",
+        "wrap",
+    }  # fmt: skip
 )
 
 
@@ -84,7 +98,11 @@ class Request:
             return problems.add(
                 "--time", f"got {self.time!r}; write hours:minutes:seconds or days-hours"
             )
-        given = {name.removeprefix("d_"): int(text) for name, text in match.groupdict("0").items() if text != "0"}
+        given = {
+            name.removeprefix("d_"): int(text)
+            for name, text in match.groupdict("0").items()
+            if text != "0"
+        }
         if sum(number * _UNITS[unit] for unit, number in given.items()) <= SAVE_SECONDS:
             problems.add(
                 "--time", f"got {self.time}; give more than the {SAVE_SECONDS} s kept for saving"

@@ -94,7 +94,8 @@ def _container(request: Request) -> Iterator[str]:
     image = shlex.quote(request.container)
     if request.container.endswith(".sif"):
         yield shlex.join(_SRUN)
-        yield f'apptainer exec --bind "$PWD" --pwd "$PWD" {image}'
+        gpus = "--nv " if request.gpus_per_node else ""
+        yield f'apptainer exec {gpus}--bind "$PWD" --pwd "$PWD" {image}'
     else:  # pyxis, an option of srun's
         yield f"{shlex.join(_SRUN)} --container-image={image}"
         yield '--container-mounts="$PWD:$PWD" --container-workdir="$PWD"'
