@@ -30,14 +30,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, book: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[TestCluster]:
-    """Two nodes."""
+def cluster(request: pytest.FixtureRequest) -> Iterator[TestCluster]:
+    """Two nodes. The parameter is Slurm's way to know a job's processes."""
     if reason := missing_for_slurm():
         pytest.skip(reason)
     # Not under pytest's folder: the paths of sockets in it would be too long.
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     try:
-        with TestCluster(folder, ("first", "second"), cpus=2) as found:
+        with TestCluster(
+            folder, ("first", "second"), 2, getattr(request, "param", "pgid")
+        ) as found:
             yield found
     finally:
         shutil.rmtree(folder)

@@ -24,23 +24,9 @@ _NAME = re.compile(r"\w[\w.,+@-]*", re.ASCII)
 _GPUS = re.compile(r"(\w[\w.-]*:)?(?P<number>[1-9]\d*)", re.ASCII)
 # sbatch reads these lines with quotes, escapes and comments of its own.
 _OPTION = re.compile(r"--(?P<name>[a-z][a-z-]*)(=[^\s\"'\\#]+)?", re.ASCII)
-_OURS = frozenset(
-    {
-        "nodes",
-        "ntasks",
-        "ntasks-per-node",
-        "cpus-per-task",
-        "gpus-per-node",
-        "time",
-        "partition",
-        "account",
-        "array",
-        "signal",
-        "requeue",
-        "no-requeue",
-        "open-mode",
-        "wrap",
-    }  # fmt: skip
+_OURS = re.compile(
+    r"nodes|ntasks(-per-node)?|cpus-per-task|gpus-per-node|time|partition|account|array|signal"
+    r"|(no-)?requeue|open-mode|wrap"
 )
 
 
@@ -122,5 +108,5 @@ class Request:
             match = _OPTION.fullmatch(text)
             if match is None:
                 problems.add("--sbatch", f"got {text!r}; write --name or --name=value, unquoted")
-            elif match["name"] in _OURS:
+            elif _OURS.fullmatch(match["name"]):
                 problems.add("--sbatch", f"--{match['name']} is the script's own; leave it out")
