@@ -27,7 +27,7 @@ BLOCK = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```", re.MULTILINE | r
 CLIS = {"textgen": "textgen.cli", "hvdcore": "hvdcore.cli", "image-cls": "image_cls.cli"}
 CLIS["news-cls"] = "news_cls.cli"
 LAUNCHERS = {"horovodrun", "mpirun", "srun"}
-OTHERS = {"git", "cd", "export", "source", "tensorboard", "docker", "ls", "cat", "ssh"}
+OTHERS = {"git", "cd", "export", "source", "tensorboard", "docker", "ls", "cat", "ssh", "sbatch"}
 
 
 def blocks(text: str) -> list[str]:
@@ -55,11 +55,18 @@ def problems(words: list[str]) -> list[str]:
         inner = next((i for i, word in enumerate(rest) if word in (*CLIS, "python")), None)
         return [] if inner is None else problems(rest[inner:])
     if program in CLIS:
-        return cli_problems(program, rest)
+        ours, inner = cut(rest, "--") if rest[:1] == ["slurm"] else (rest, [])
+        return cli_problems(program, ours) + (problems(inner) if inner else [])
     if program in ("python", "python3", "pip", "nox", "pytest"):
         missing = [f"no file {p}" for p in paths(rest) if not (ROOT / p).exists()]
         return missing + session_problems(program, rest)
     return [] if program in OTHERS else [f"unknown program {program}"]
+
+
+def cut(words: list[str], at: str) -> tuple[list[str], list[str]]:
+    """The words before and after the first `at`; all are before where there is none."""
+    place = words.index(at) if at in words else len(words)
+    return words[:place], words[place + 1 :]
 
 
 def paths(words: list[str]) -> list[str]:
@@ -96,8 +103,8 @@ def cli_problems(program: str, words: list[str]) -> list[str]:
     if verb not in group.commands:
         return [f"{program} has no verb {verb}"]
     known = {"--help"} | {o for p in group.commands[verb].params for o in p.opts + p.secondary_opts}
-    cut = words[: words.index("--np") + 2] if verb == "launch" and "--np" in words else words
-    flags = {word.split("=")[0] for word in cut if word.startswith("--") and word != "--"}
+    own = words[: words.index("--np") + 2] if verb == "launch" and "--np" in words else words
+    flags = {word.split("=")[0] for word in own if word.startswith("--") and word != "--"}
     return [f"{program} {verb} has no option {flag}" for flag in sorted(flags - known)]
 
 
@@ -135,6 +142,11 @@ def test_shell_blocks_parse(path: Path) -> None:
             ["textgen train has no option --speed"],
         ),
         ("textgen fly", ["textgen has no verb fly"]),
+        ("hvdcore slurm --time 10 -- textgen train --np 2", []),
+        (
+            "hvdcore slurm --tim 10 -- textgen train --speed 9",
+            ["hvdcore slurm has no option --tim", "textgen train has no option --speed"],
+        ),
         ("hvdcore launch --np 2 my-program --its-own-flag", []),
         ("hvdcore launch --no 2", ["hvdcore launch has no option --no"]),
         ("rm -rf runs", ["unknown program rm"]),

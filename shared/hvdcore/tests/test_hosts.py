@@ -9,7 +9,8 @@ from hvdcore.errors import UserError
 from hvdcore.fleet.named import named_hosts
 from hvdcore.hostfile import parse_hostfile
 from hvdcore.hosts import Hosts, parse_hosts
-from hvdcore.slurm import slurm_slots
+from hvdcore.slurm import slurm_slots, slurm_tasks
+from hvdcore.start_options import StartOptions
 
 
 def test_this_machine_takes_any_number_of_ranks() -> None:
@@ -86,6 +87,31 @@ def test_a_slurm_allocation_of_several_nodes_is_taken() -> None:
     assert named_hosts(8, "a:8", None, env).slots == {"a": 8}
     alone = {"SLURM_JOB_NODELIST": "n01", "SLURM_TASKS_PER_NODE": "1"}
     assert named_hosts(4, None, None, alone).slots == Hosts({"localhost": 4}).slots
+
+
+def test_the_tasks_of_an_allocation_are_its_ranks() -> None:
+    env = {"SLURM_JOB_NODELIST": "a,b", "SLURM_TASKS_PER_NODE": "16(x2)"}
+    # Slurm counts cores where no tasks were asked for; srun would start one on each node.
+    assert slurm_tasks(env) == {"a": 1, "b": 1}
+    assert named_hosts(None, None, None, env).slots == {"a": 1, "b": 1}
+    assert named_hosts(8, None, None, env).slots == {"a": 16, "b": 16}
+    asked = {**env, "SLURM_NTASKS": "32"}
+    assert named_hosts(None, None, None, asked).slots == {"a": 16, "b": 16}
+    alone = {"SLURM_JOB_NODELIST": "a", "SLURM_TASKS_PER_NODE": "4", "SLURM_NTASKS": "4"}
+    assert named_hosts(None, None, None, alone).slots == {"localhost": 4}
+    assert slurm_tasks({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "np", "needed"), [(1, None, False), (2, None, True), (2, 1, False)]
+)
+def test_a_command_inside_an_allocation_starts_a_rank_for_each_task(
+    monkeypatch: pytest.MonkeyPatch, tasks: int, np: int | None, needed: bool
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "a")
+    monkeypatch.setenv("SLURM_TASKS_PER_NODE", str(tasks))
+    monkeypatch.setenv("SLURM_NTASKS", str(tasks))
+    assert StartOptions(np=np).needs_launcher is needed
 
 
 def test_a_slurm_allocation_that_cannot_be_read() -> None:

@@ -74,7 +74,8 @@ def launch(
     )  # fmt: skip
     settings = JobSettings(controller, stall_timeout, start_timeout, log_dir)
     with user_errors_exit():
-        if start == shared.StartOptions(stall_timeout=stall_timeout):
+        # Inside a Slurm allocation there may be nothing to say.
+        if start == shared.StartOptions(stall_timeout=stall_timeout) and not start.needs_launcher:
             raise UserError("--np: give the number of ranks, or the hosts to start them on")
         code = launch_on_hosts(command, start, settings)
     raise typer.Exit(code)
@@ -164,6 +165,66 @@ def plan(
             price_per_host_hour=price_per_host_hour, ranks_per_host=ranks_per_host,
             as_json=as_json,
         )  # fmt: skip
+
+
+@app.command(
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+    no_args_is_help=True,
+)
+def slurm(
+    command: Annotated[
+        list[str],
+        typer.Argument(help="PROGRAM train ... --output-dir DIR, as on one machine, after --."),
+    ],
+    time: Annotated[
+        str, typer.Option(metavar="H:M:S", help="Limit of a run; what is left goes on in another.")
+    ],
+    nodes: Annotated[int, typer.Option(metavar="N", help="Number of nodes.")] = 1,
+    ranks_per_node: Annotated[
+        int | None, typer.Option(metavar="N", help="Default: one for each GPU, else one.")
+    ] = None,
+    cpus_per_rank: Annotated[
+        int | None, typer.Option(metavar="N", help="Cores for each rank.")
+    ] = None,
+    gpus_per_node: Annotated[
+        str | None, typer.Option(metavar="[TYPE:]N", help="GPUs of each node.")
+    ] = None,
+    partition: Annotated[str | None, typer.Option(metavar="NAME", help="Where to queue.")] = None,
+    account: Annotated[str | None, typer.Option(metavar="NAME", help="Whose time it is.")] = None,
+    array: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SEEDS",
+            help="A job for each seed (0-4, or 0-9%2 for two at a time), in DIR/seed-N.",
+        ),
+    ] = None,
+    container: Annotated[
+        str | None,
+        typer.Option(metavar="IMAGE", help="Run in it: by Apptainer if FILE.sif, else by Pyxis."),
+    ] = None,
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OPTION", help="Another option of sbatch, as --sbatch=--mem=64G."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write. Default: print it.")
+    ] = None,
+) -> None:
+    """Write a batch script that trains under Slurm and goes on after preemption.
+
+    A job that is preempted, loses a node or comes to its time limit saves, is queued again, and
+    goes on from its newest checkpoint, to the same weights.
+    """
+    from hvdcore.errors import user_errors_exit
+    from hvdcore.sbatch.command import write_batch_script
+    from hvdcore.sbatch.request import Request
+
+    request = Request(
+        time, nodes, ranks_per_node, cpus_per_rank, gpus_per_node, partition, account, array,
+        container, tuple(sbatch or ()),
+    )  # fmt: skip
+    with user_errors_exit():
+        write_batch_script(request, command, output)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from hvdcore.monitor import Monitor
 from hvdcore.outcome import EXIT_FAILED
 from hvdcore.rank_output import write_fd
 from hvdcore.signal_inbox import SignalInbox
+from hvdcore.stop import SAME_SIGNAL_SECONDS
 
 __all__ = ["JobEnd", "RunningJob"]
 
@@ -68,6 +69,7 @@ class RunningJob:
         self._started_at = time.monotonic()
         self._starter_ended_at: float | None = None
         self._stop_signal: int | None = None
+        self._stop_signal_at = 0.0
         self._give_up = False
 
     def run(self) -> JobEnd:
@@ -91,15 +93,21 @@ class RunningJob:
         self.monitor.hear()
 
     def _pass_on_signal(self) -> None:
-        """The first signal asks the ranks to save and stop; the second ends them."""
-        number = self.inbox.take_stop_signal()
+        """The first signal asks the ranks to save and stop; the second ends them.
+
+        A scheduler signals a batch script and all that it has started, and the script passes on
+        what it gets: that is one signal.
+        """
+        number, now = self.inbox.take_stop_signal(), time.monotonic()
         if number is None:
+            return
+        if self._stop_signal is not None and now - self._stop_signal_at < SAME_SIGNAL_SECONDS:
             return
         self._give_up = self._stop_signal is not None or not self.monitor.job.all_here
         # Ranks that save already take a second order as the one to end at once.
         if not self._drained or self._stop_signal is not None:
             self.monitor.order({"type": "stop", "signal": number})
-        self._stop_signal = number
+        self._stop_signal, self._stop_signal_at = number, now
 
     def _drain_if_wanted(self) -> None:
         if self._drain is None or self._drained or self._stop_signal is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from hvdcore.errors import UserError
 
-__all__ = ["slurm_counts", "slurm_slots"]
+__all__ = ["slurm_counts", "slurm_slots", "slurm_tasks"]
 
 _GROUP = re.compile(r"(?P<head>[\w.-]+)(\[(?P<numbers>[\d,-]+)\])?(?P<tail>[\w.-]*)(,|$)")
 
@@ -27,6 +27,19 @@ def slurm_slots(env: Mapping[str, str]) -> dict[str, int] | None:
     except ValueError:
         text = f"SLURM_JOB_NODELIST={nodes} and SLURM_TASKS_PER_NODE={tasks} do not fit together"
         raise UserError(f"--hosts: {text}; name the hosts with --hosts") from None
+
+
+def slurm_tasks(env: Mapping[str, str]) -> dict[str, int]:
+    """Host to tasks that the allocation was asked for, empty outside of one.
+
+    Slurm may count every core as a place for a task; where no tasks were asked for there is one on
+    each node, as `srun` starts them.
+
+    Raises:
+        UserError: Slurm's variables cannot be read.
+    """
+    slots = slurm_slots(env) or {}
+    return slots if "SLURM_NTASKS" in env else dict.fromkeys(slots, 1)
 
 
 def _names(text: str) -> list[str]:

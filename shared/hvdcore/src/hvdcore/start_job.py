@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from hvdcore.fleet.network import NETWORKS
 from hvdcore.horovodrun import Horovodrun, clean_environment, horovodrun_command
 from hvdcore.leftovers import JOB, end_leftovers
 from hvdcore.monitor import Monitor
+from hvdcore.open_mpi_daemon import DAEMON, daemon_environment
 from hvdcore.rank_output import write_fd
+from hvdcore.remote_shell import uses_srun, write_ssh_stand_in
 from hvdcore.running_job import JobEnd, RunningJob
 from hvdcore.signal_inbox import SignalInbox
 from hvdcore.supervise import EXPECTED_SIZE
@@ -96,6 +98,8 @@ def run_job(
     try:
         address = fleet.hosts.our_address()
         listener = Listener(folder, address)
+        if address is not None and uses_srun(fleet.hosts.slots, os.environ):
+            env.update(_within_slurm(folder, env))
         if address is None:
             # What mpirun would leave in /tmp after a hard end goes with our folder.
             env.setdefault("OMPI_MCA_orte_tmpdir_base", str(folder))
@@ -142,9 +146,20 @@ def _open_mpi_elsewhere() -> dict[str, str]:
     There mpirun looks for its daemon on the PATH of a login, and a relocated Open MPI, such as the
     wheel's, knows its place only by OPAL_PREFIX, which its mpirun sets here alone.
     """
-    prefix = Path(sys.executable).parent.parent
-    daemon = prefix / "bin" / "orted"
-    if not daemon.exists():
+    own = daemon_environment()
+    if not own:
         return {}
-    agent = shlex.join(["env", f"OPAL_PREFIX={prefix}", str(daemon)])
-    return {"OPAL_PREFIX": str(prefix), "OMPI_MCA_orte_launch_agent": agent}
+    prefix = own["OPAL_PREFIX"]
+    agent = shlex.join(["env", f"OPAL_PREFIX={prefix}", f"{prefix}/bin/{DAEMON}"])
+    return {**own, "OMPI_MCA_orte_launch_agent": agent}
+
+
+def _within_slurm(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """What horovodrun and mpirun need to reach the nodes of an allocation by srun."""
+    write_ssh_stand_in(folder)
+    return {
+        "PATH": f"{folder}:{env['PATH']}",
+        "OMPI_MCA_orte_launch_agent": shlex.join([sys.executable, "-m", "hvdcore.open_mpi_daemon"]),
+        # Beside a step that has not quite ended, such as the one before a restart.
+        "SLURM_OVERLAP": "1",
+    }

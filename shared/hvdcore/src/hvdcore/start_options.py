@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import Problems
+from hvdcore.slurm import slurm_tasks
 
 __all__ = ["StartOptions"]
 
@@ -42,8 +44,14 @@ class StartOptions:
 
     @property
     def needs_launcher(self) -> bool:
-        """Whether there is more than a single rank in this process to be started."""
-        several = (self.np or 1) > 1 or self.hosts is not None or self.hostfile is not None
+        """Whether there is more than a single rank in this process to be started: asked for, or
+        the tasks of a Slurm allocation.
+
+        Raises:
+            UserError: Slurm's variables cannot be read.
+        """
+        ranks = sum(slurm_tasks(os.environ).values()) if self.np is None else self.np
+        several = ranks > 1 or self.hosts is not None or self.hostfile is not None
         return several or self.may_start_again or self.max_np is not None
 
     def check(self) -> None:

@@ -7,10 +7,11 @@ import signal
 import time
 from types import FrameType, TracebackType
 
-__all__ = ["StopFlag"]
+__all__ = ["SAME_SIGNAL_SECONDS", "StopFlag"]
 
 # A launcher may pass on a signal that the terminal or scheduler already sent to us as well.
-_SAME_SIGNAL_SECONDS = 1.0
+SAME_SIGNAL_SECONDS = 1.0
+"""A signal that comes again within this time is the same one, on another way."""
 
 
 class StopFlag:
@@ -45,7 +46,7 @@ class StopFlag:
         now = time.monotonic()
         if self.signal_number is None:
             self.signal_number, self._first_at = number, now
-        elif now - self._first_at > _SAME_SIGNAL_SECONDS:
+        elif now - self._first_at > SAME_SIGNAL_SECONDS:
             os._exit(128 + number)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Owns asking a host what it has, over ssh without a password, in bounded time."""
+"""Owns asking a host what it has, without a password, in bounded time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from hvdcore.errors import UserError
 from hvdcore.fleet.facts import MARK, HostFacts, facts_here
 from hvdcore.hosts import is_ours
 from hvdcore.rank_argv import encode_command
+from hvdcore.remote_shell import remote_shell
 
 __all__ = ["ask_host", "is_here"]
 
-CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60.0
-# BatchMode: ssh fails where it would ask somebody for a password or about a key.
-_SSH = ("ssh", "-n", "-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}")
 _REFUSED = re.compile(r"Permission denied|Too many authentication failures")
 _STRANGER = re.compile(r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED")
 
@@ -61,7 +59,7 @@ def _question(package: str, peers: list[str]) -> str:
 def _run(name: str, command: str) -> tuple[int, str, str]:
     try:
         done = subprocess.run(
-            [*_SSH, name, command],
+            [*remote_shell(name, os.environ), command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 from hvdcore.errors import UserError
 from hvdcore.hostfile import parse_hostfile
 from hvdcore.hosts import Hosts, parse_hosts
-from hvdcore.slurm import slurm_slots
+from hvdcore.slurm import slurm_slots, slurm_tasks
 
 __all__ = ["named_hosts"]
 
@@ -22,7 +22,7 @@ def named_hosts(
     """The hosts that the options name, else those of a Slurm allocation, else this machine.
 
     Args:
-        np: number of ranks; None means all slots.
+        np: number of ranks; None means all slots, or the tasks of an allocation.
         env: with Slurm's variables; None looks at no allocation.
 
     Raises:
@@ -37,9 +37,15 @@ def named_hosts(
     elif hosts:
         found = parse_hosts(hosts)
     else:
-        allocated = slurm_slots(env or {}) or {}
-        # An allocation of one node is this machine, with as many ranks as are asked for.
-        found = Hosts(allocated if len(allocated) > 1 else {"localhost": np or 1})
+        found = _allocated(np, env or {})
     if np is not None:
         found.require_slots(np)
     return found
+
+
+def _allocated(np: int | None, env: Mapping[str, str]) -> Hosts:
+    tasks = slurm_tasks(env)
+    if len(tasks) > 1:
+        return Hosts(tasks if np is None else slurm_slots(env) or tasks)
+    # An allocation of one node is this machine, with as many ranks as are asked for.
+    return Hosts({"localhost": np or sum(tasks.values()) or 1})

@@ -1,0 +1,57 @@
+"""Owns how a command reaches another host: by ssh, inside a Slurm allocation by Slurm's own srun.
+
+Compute nodes often refuse ssh, and what ssh starts there escapes Slurm's limits. Open MPI starts
+its daemons by srun of itself; horovodrun knows ssh alone, so it finds a stand-in on its PATH.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from hvdcore.slurm import slurm_slots
+
+__all__ = ["CONNECT_SECONDS", "remote_shell", "uses_srun", "write_ssh_stand_in"]
+
+CONNECT_SECONDS = 5
+# BatchMode: ssh fails where it would ask somebody for a password or about a key.
+_SSH = ("ssh", "-n", "-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}")
+# One process on all cores of the node, beside whatever else of the job runs there.
+_SRUN = (
+    "srun", "--quiet", "--nodes=1", "--ntasks=1", "--ntasks-per-node=1", "--overlap",
+    "--cpu-bind=none", "--mpi=none", "--input=none",
+)  # fmt: skip
+# horovodrun writes options, each with a value, before the host and after it.
+_STAND_IN = """#!/bin/sh
+host=
+while :; do
+    case "$1" in
+        -*) shift 2 ;;
+        *) [ -z "$host" ] || break; host=$1; shift ;;
+    esac
+done
+# At the end of a job Slurm signals this shell; the launcher is the one that stops the ranks.
+exec {srun} --nodelist="$host" sh -c "trap : TERM; $*"
+"""
+
+
+def uses_srun(names: Iterable[str], env: Mapping[str, str]) -> bool:
+    """Whether all of these hosts are nodes of the Slurm allocation that we are in."""
+    nodes = slurm_slots(env) or {}
+    return all(name in nodes for name in names) and shutil.which("srun") is not None
+
+
+def remote_shell(name: str, env: Mapping[str, str]) -> list[str]:
+    """What to put before a line of shell so that it runs on a host, asking nobody anything."""
+    if uses_srun([name], env):
+        return [*_SRUN, f"--nodelist={name}", "sh", "-c"]
+    return [*_SSH, name]
+
+
+def write_ssh_stand_in(folder: Path) -> None:
+    """Write a program `ssh` to `folder` that starts its command by srun."""
+    path = folder / "ssh"
+    path.write_text(_STAND_IN.format(srun=shlex.join(_SRUN)), encoding="utf-8")
+    path.chmod(0o700)

@@ -1,0 +1,82 @@
+"""A job that Slurm stops saves, is queued again, and ends with the weights of one never stopped."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from hvdcore.controllers import mpi_problem
+from hvdcore.testing_runs import Run
+from hvdcore.testing_slurm_run import SlurmRun
+
+pytestmark = [
+    pytest.mark.ranks,
+    pytest.mark.skipif(mpi_problem() is not None, reason=str(mpi_problem())),
+]
+JOB = ("--nodes=2", "--time=10")
+
+
+@pytest.fixture
+def running(training: SlurmRun) -> str:
+    """The number of a job on both nodes that has saved a checkpoint, and stands still."""
+    number = training.submit(str(training.write_script(*JOB)))
+    training.wait_for_checkpoint(number)
+    training.signal_ranks(signal.SIGSTOP)
+    return number
+
+
+def preempt_and_finish(training: SlurmRun, running: str) -> Run:
+    sleeper = training.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 1")
+    training.cluster.wait_until(running, lambda: "PREEMPTION" in training.said(running))
+    run = training.finish_restarted(running)
+    assert training.cluster.job(sleeper)["JobState"] == "COMPLETED"
+    return run
+
+
+def test_preempted_it_ends_as_if_it_had_not_been(
+    training: SlurmRun, running: str, undisturbed: Run
+) -> None:
+    run = preempt_and_finish(training, running)
+    assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
+    assert run.losses("train") == undisturbed.losses("train")
+
+
+def test_near_the_time_limit_it_queues_itself_again(
+    training: SlurmRun, running: str, undisturbed: Run
+) -> None:
+    # What --signal does before the limit, without the wait.
+    training.cluster.ask("scancel", "--batch", "--signal=USR1", running)
+    run = training.finish_restarted(running)
+    assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
+
+
+def test_cancelled_it_saves_and_is_not_queued_again(training: SlurmRun, running: str) -> None:
+    training.cluster.ask("scancel", running)
+    training.signal_ranks(signal.SIGCONT)
+    end = training.cluster.wait_for(running, "CANCELLED")
+    assert end["ExitCode"] == "143:0"
+    assert end["Restarts"] == "0"
+    for host in training.cluster.network.hosts.values():
+        assert host.processes("hvdcore.rank_argv") == []
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("cluster", ["linuxproc"], indirect=True)
+def test_preempted_with_a_signal_to_every_process(
+    training: SlurmRun, running: str, undisturbed: Run
+) -> None:
+    run = preempt_and_finish(training, running)
+    assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
+
+
+@pytest.mark.proof
+def test_at_a_real_time_limit_it_queues_itself_again(training: SlurmRun, undisturbed: Run) -> None:
+    number = training.submit(str(training.write_script("--nodes=2", "--time=3")))
+    training.wait_for_checkpoint(number)
+    training.signal_ranks(signal.SIGSTOP)
+    # 120 s before the limit, which Slurm looks at every 30 s, and before the limit itself.
+    time.sleep(100)
+    run = training.finish_restarted(number)
+    assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
