@@ -15,6 +15,10 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(Path(__file__).parent))
 
+from containers import Image  # noqa: E402
+from image_build import Builder, missing_for_images  # noqa: E402
+from this_environment import this_environment  # noqa: E402
+
 from hvdcore.testing_hosts import TestNetwork, missing_for_hosts  # noqa: E402
 
 Objects = list[dict[str, Any]]
@@ -41,3 +45,29 @@ def network(tmp_path: Path) -> Iterator[TestNetwork]:
         pytest.skip(reason)
     with TestNetwork(tmp_path / "network") as switch:
         yield switch
+
+
+@pytest.fixture(scope="session")
+def built_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """The image `cpu` of textgen, every step of its Dockerfile carried out."""
+    if reason := missing_for_images():
+        pytest.skip(reason)
+    builder = Builder(tmp_path_factory.mktemp("image"))
+    builder.make_wheels("textgen")
+    builder.make_base()
+    # The last step is the doctor, as the user without rights.
+    assert "Two ranks can run here." in builder.build("cpu")
+    yield builder.open("cpu")
+    builder.close()
+
+
+@pytest.fixture(
+    params=["this environment", pytest.param("built image", marks=pytest.mark.proof)],
+    scope="session",
+)
+def image(request: pytest.FixtureRequest) -> Image:
+    """What the pods are made of."""
+    if request.param == "this environment":
+        return this_environment()
+    built: Image = request.getfixturevalue("built_image")
+    return built

@@ -1,4 +1,4 @@
-"""Owns containers for tests: a root file system, mounts and a user without rights, on a host of a test.
+"""Owns containers for tests, on a host of a test: a root file system, mounts, a user of no rights.
 
 The root is an overlay, so that nothing that a container writes reaches the file system below it.
 """
@@ -82,7 +82,7 @@ class Container:
         return "\n".join(lines)
 
     def command(self, args: Sequence[str] | None = None) -> list[str]:
-        """The command line that runs in it, or `args` as by `kubectl exec`; for root on the host."""
+        """What runs in it, or `args` as by `kubectl exec`: a command line for root on the host."""
         words = [*self.image.entrypoint, *self.args] if args is None else args
         env = [f"{name}={value}" for name, value in {**self.image.env, **self.env}.items()]
         return [

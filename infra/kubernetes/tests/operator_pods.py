@@ -99,7 +99,10 @@ class Job:
 
     def list_running(self, *indices: int) -> None:
         """These workers' pods run now: the operator writes it, and the kubelet brings it in."""
-        number, slots = self.spec["mpiReplicaSpecs"]["Worker"]["replicas"], self.spec["slotsPerWorker"]
+        number, slots = (
+            self.spec["mpiReplicaSpecs"]["Worker"]["replicas"],
+            self.spec["slotsPerWorker"],
+        )
         lines = [f"{self.full_name(i)} slots={slots}\n" for i in range(number)]
         echoes = [f"echo {self.full_name(i)}\n" for i in indices]
         files = {"hostfile": "".join(lines), "discover_hosts.sh": "".join(["#!/bin/sh\n", *echoes])}
@@ -131,7 +134,9 @@ class Job:
         container = self._container("Worker", host.name, {})
         hook = self._pod("Worker")["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
         grace = self._pod("Worker")["terminationGracePeriodSeconds"]
-        subprocess.run([*host.inside(Path("/")), *container.command(hook)], check=True, timeout=grace)
+        subprocess.run(
+            [*host.inside(Path("/")), *container.command(hook)], check=True, timeout=grace
+        )
         os.kill(host.pid, signal.SIGTERM)
         host.process.wait(grace)
 

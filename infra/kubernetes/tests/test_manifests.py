@@ -81,7 +81,7 @@ def test_control_a_slip_is_refused(
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_pod_has_rights_or_is_without_limits(kustomize: Kustomize, folder: str) -> None:
-    """The profile `restricted` of Kubernetes' Pod Security Standards, and a root that is read-only."""
+    """As in the profile `restricted` of Kubernetes' standards; the root is read-only too."""
     for pod in pods(kustomize(folder)):
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -109,8 +109,8 @@ def test_names_that_stand_in_two_places_agree(kustomize: Kustomize, folder: str)
     chosen = named["NetworkPolicy", "trainer"]["spec"]["podSelector"]["matchLabels"]
     assert chosen == {"training.kubeflow.org/job-name": job["metadata"]["name"]}
     board = named["Deployment", "tensorboard"]["spec"]["template"]["metadata"]["labels"]
-    for other in (named["Service", "tensorboard"]["spec"]["selector"],
-                  named["NetworkPolicy", "tensorboard"]["spec"]["podSelector"]["matchLabels"]):  # fmt: skip
+    policy = named["NetworkPolicy", "tensorboard"]["spec"]["podSelector"]["matchLabels"]
+    for other in (named["Service", "tensorboard"]["spec"]["selector"], policy):
         assert other == board
 
 

@@ -1,15 +1,14 @@
 """The manifests' own commands, in pods as the MPI operator makes them, train what one host trains.
 
 Host file, keys, names and variables are the operator's; sshd and the ranks run as a user without
-rights, in a root that is read-only. The programs are this environment's, not the image's.
+rights, in a root that is read-only. The programs are this environment's; in the long form, those of
+the image, built by its Dockerfile.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,38 +17,17 @@ import pytest
 from containers import Image
 from operator_pods import Job
 
-import hvdcore
 from hvdcore.testing_hosts import TestNetwork
-from hvdcore.testing_runs import Run, ranks_environment
+from hvdcore.testing_runs import Run
 from textgen.testing import TINY, train, write_book
 
 pytestmark = pytest.mark.ranks
-ROOT = Path(__file__).resolve().parents[3]
-DOCKER = ROOT / "infra" / "docker"
 FLAGS = ("--max-steps", "60", "--eval-every", "60", "--checkpoint-every", "4", "--log-every", "1")
-# What the Dockerfile does to the root; this machine's programs are already there.
-PREPARE = f"""
-sed -i '/:1000:/d' $R/etc/passwd $R/etc/group
-echo 'trainer:x:1000:1000::/trainer:/bin/sh' >> $R/etc/passwd
-echo 'trainer:x:1000:' >> $R/etc/group
-mkdir -p $R/trainer $R/etc/mpi $R/etc/ssh/ssh_config.d
-cp {shlex.quote(str(DOCKER / "ssh_config"))} $R/etc/ssh/ssh_config.d/hvdcore.conf
-cp {shlex.quote(str(DOCKER / "sshd_config"))} $R/etc/ssh/hvdcore_sshd_config
-cp {shlex.quote(str(DOCKER / "drain-ranks"))} $R/usr/local/bin/drain-ranks
-"""
+Objects = list[dict[str, Any]]
+Kustomize = Callable[[str], Objects]
 
 
-def this_environment() -> Image:
-    """This machine's root and this interpreter's packages, wherever they lie."""
-    kept = ("PATH", "PYTHONPATH")
-    env = {k: v for k, v in ranks_environment({}).items() if k in kept}
-    env["PATH"] = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-    env |= {"HOME": "/trainer", "XDG_CACHE_HOME": "/data/cache", "MPLCONFIGDIR": "/tmp/matplotlib"}
-    sources = {Path(sys.prefix), Path(sys.base_prefix), Path(hvdcore.__file__).parents[4]}
-    return Image(Path("/"), env, (), PREPARE, sorted(sources))
-
-
-def mpi_job(objects: list[dict[str, Any]]) -> dict[str, Any]:
+def mpi_job(objects: Objects) -> dict[str, Any]:
     return next(item for item in objects if item["kind"] == "MPIJob")
 
 
@@ -62,10 +40,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
-def pods(tmp_path: Path, network: TestNetwork) -> Callable[[list[dict[str, Any]]], Job]:
-    def make(objects: list[dict[str, Any]]) -> Job:
-        env = {"OMP_NUM_THREADS": "1"}
-        job = Job(mpi_job(objects), network, tmp_path, this_environment(), env)
+def pods(tmp_path: Path, network: TestNetwork, image: Image) -> Callable[[Objects], Job]:
+    def make(objects: Objects) -> Job:
+        job = Job(mpi_job(objects), network, tmp_path, image, {"OMP_NUM_THREADS": "1"})
         write_book(job.data / "book.txt", num_words=2000)
         return job
 
@@ -83,9 +60,7 @@ def report(job: Job) -> dict[str, Any]:
 
 
 def test_the_job_trains_what_one_host_trains(
-    kustomize: Callable[[str], list[dict[str, Any]]],
-    pods: Callable[[list[dict[str, Any]]], Job],
-    alone: Run,
+    kustomize: Kustomize, pods: Callable[[Objects], Job], alone: Run
 ) -> None:
     job = pods(kustomize("base"))
     workers = [job.start_worker(0), job.start_worker(1)]
@@ -99,9 +74,7 @@ def test_the_job_trains_what_one_host_trains(
 
 
 def test_a_spot_worker_is_taken_back_and_the_run_goes_on(
-    kustomize: Callable[[str], list[dict[str, Any]]],
-    pods: Callable[[list[dict[str, Any]]], Job],
-    alone: Run,
+    kustomize: Kustomize, pods: Callable[[Objects], Job], alone: Run
 ) -> None:
     job = pods(kustomize("overlays/elastic"))
     job.start_worker(0)
