@@ -87,15 +87,32 @@ class Job:
             container["securityContext"]["readOnlyRootFilesystem"],
         )  # fmt: skip
 
+    def _add(
+        self, container: Container, full_name: str, server: str = "", port: int = 22
+    ) -> TestHost:
+        """A pod's host. It alone knows its short name; by the full one it is known from now on."""
+        name = full_name.partition(".")[0]
+        hosts = self.folder / f"{name}.hosts"
+        own = f"""
+cp /etc/hosts '{hosts}'
+sed -n 's/ {full_name}$/ {name}/p' /etc/hosts >> '{hosts}'
+mount --bind '{hosts}' $R/etc/hosts"""
+        host = self.network.add(
+            name, "eth0", full_name=full_name, extra=container.set_up() + own, server=server,
+            port=port,
+        )  # fmt: skip
+        for other in set(self.folder.glob("*.hosts")) - {hosts}:
+            with other.open("a", encoding="utf-8") as file:
+                file.write(f"{host.address} {full_name}\n")
+        return host
+
     def start_worker(self, index: int) -> TestHost:
         """A worker's pod, ready when this returns."""
         name = f"{self.name}-worker-{index}"
         container = self._container("Worker", name, {"K_MPI_JOB_ROLE": "worker"})
         probe = self._pod("Worker")["containers"][0]["readinessProbe"]
-        return self.network.add(
-            name, "eth0", full_name=self.full_name(index), extra=container.set_up(),
-            server=shlex.join(container.command()), port=probe["tcpSocket"]["port"],
-        )  # fmt: skip
+        port = probe["tcpSocket"]["port"]
+        return self._add(container, self.full_name(index), shlex.join(container.command()), port)
 
     def list_running(self, *indices: int) -> None:
         """These workers' pods run now: the operator writes it, and the kubelet brings it in."""
@@ -121,7 +138,7 @@ class Job:
         }
         name = f"{self.name}-launcher"
         container = self._container("Launcher", name, env, *more)
-        host = self.network.add(name, "eth0", extra=container.set_up())
+        host = self._add(container, f"{name}.{self.name}.{NAMESPACE}.svc")
         with self._errors.open("wb") as err:
             self.process = subprocess.Popen(
                 [*host.inside(Path("/")), *container.command()],
