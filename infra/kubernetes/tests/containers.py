@@ -66,6 +66,7 @@ class Container:
             "mkdir -p $R/proc $R/dev $R/sys",
             "mount -t proc proc $R/proc",
             "mount --rbind /dev $R/dev",
+            "mount --rbind /sys $R/sys",
             "mount --bind /etc/hosts $R/etc/hosts",
             self.image.prepare,
         ]
