@@ -53,9 +53,10 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
 }
 """What is tested and published: its folder, and what its tests need beside it."""
 
-ACROSS = ("tests", "infra/wheels/tests")
+ACROSS = ("tests", "infra/wheels/tests", "infra/kubernetes/tests")
 """What crosses packages."""
 
+MANIFEST_TOOLS = ["pyyaml", "jsonschema>=4.18", "kubernetes-validate>=1.37"]  # Kubernetes' schemas
 TEST_TOOLS = ["pytest>=8.3", "pytest-timeout>=2.3"]
 LINT_TOOLS = ["ruff>=0.17,<0.18"]
 TYPE_TOOLS = ["mypy>=1.15"]
@@ -79,7 +80,7 @@ def tests(session: nox.Session, package: str) -> None:
     if package == "across":
         for name in ("textgen", "image_cls", "news_cls"):
             install(session, name)
-        session.install("nox", "build", "packaging", "hatchling")
+        session.install("nox", "build", "packaging", "hatchling", *MANIFEST_TOOLS)
         pytest(session, *ACROSS)
     else:
         install(session, package)
@@ -91,8 +92,10 @@ def proofs(session: nox.Session) -> None:
     """The long form of every proof: twenty kills, real corpora, the README's own figures."""
     for name in ("hvdcore", "textgen", "image_cls", "news_cls"):
         install(session, name)
-    where = [f"{folder}/tests" for folder, _ in PACKAGES.values()]
-    session.run("python", "-m", "pytest", "tests", *where, "-m", "proof or data", *session.posargs)
+    session.install(*MANIFEST_TOOLS)
+    where = ["tests", "infra/kubernetes/tests"]
+    where += [f"{folder}/tests" for folder, _ in PACKAGES.values()]
+    session.run("python", "-m", "pytest", *where, "-m", "proof or data", *session.posargs)
 
 
 @nox.session

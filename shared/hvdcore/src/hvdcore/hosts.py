@@ -72,8 +72,8 @@ def is_ours(address: str) -> bool:
         return True
 
 
-def parse_hosts(text: str) -> Hosts:
-    """`a:2,b:2`; a host without a number has one slot.
+def parse_hosts(text: str, default_slots: int = 1) -> Hosts:
+    """`a:2,b:2`; a host without a number has `default_slots`.
 
     Raises:
         UserError: text that is no host list.
@@ -85,6 +85,6 @@ def parse_hosts(text: str) -> Hosts:
         if match is None or match["slots"] == "0":
             problems.add("--hosts", f"cannot read {item.strip()!r}; write name:slots,name:slots")
             continue
-        slots[match["name"]] = slots.get(match["name"], 0) + int(match["slots"] or 1)
+        slots[match["name"]] = slots.get(match["name"], 0) + int(match["slots"] or default_slots)
     problems.raise_if_any()
     return Hosts(slots)

@@ -131,6 +131,8 @@ def _rank_environment(
     if fleet.networks:
         env[NETWORKS] = fleet.networks
         env["OMPI_MCA_oob_tcp_if_include"] = fleet.networks
+        # Open MPI cuts a name at its first dot, and in Kubernetes nobody is called what is left.
+        env["OMPI_MCA_orte_keep_fqdn_hostnames"] = "1"
         env.update(_open_mpi_elsewhere())
     # A scheduler's SIGTERM reaches mpirun too, which would kill the ranks one second later.
     env.setdefault("OMPI_MCA_odls_base_sigkill_timeout", "60")

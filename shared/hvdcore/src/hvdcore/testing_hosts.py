@@ -29,7 +29,7 @@ until ip link set {interface} up 2> /dev/null; do sleep 0.02; done
 ip addr add {address}/24 dev {interface}
 ip link set lo up
 {extra}
-exec /usr/sbin/sshd -D -e -f {folder}/sshd_config
+exec {server}
 """
 _SSHD = """
 Port 22
@@ -167,6 +167,9 @@ class TestNetwork:
         extra: str = "",
         refuses: bool = False,
         known: bool = True,
+        full_name: str = "",
+        server: str = "",
+        port: int = 22,
     ) -> TestHost:
         """A host that is up when this returns.
 
@@ -176,15 +179,18 @@ class TestNetwork:
             extra: shell commands to run first on the host.
             refuses: it does not take our key.
             known: its host key is known to the others.
+            full_name: by which the hosts know this one, where that is not its own name.
+            server: shell command that serves ssh on `port`, in place of a server as root.
         """
         self._number += 1
         address = f"10.77.1.{self._number}"
-        self._learn(name, address, known=known)
+        self._learn(full_name or name, address, known=known)
         keys = "other_keys" if refuses else "authorized_keys"
         self._write("sshd_config", _SSHD.format(folder=self.folder, keys=keys))
         script = _FIRST_PROCESS.format(
-            name=name, folder=self.folder, interface=interface, address=address, extra=extra
-        )
+            name=name, folder=self.folder, interface=interface, address=address, extra=extra,
+            server=server or f"/usr/sbin/sshd -D -e -f {self.folder}/sshd_config",
+        )  # fmt: skip
         # Should the test be killed, so are its hosts.
         unshare = [
             "setpriv",
@@ -212,7 +218,7 @@ class TestNetwork:
         )
         _run("ip", "link", "set", cable, "master", self.bridge, "up")
         host = self.hosts[name] = TestHost(name, address, interface, cable, process, pid)
-        self._wait_for_ssh(host)
+        self._wait_for_ssh(host, port)
         return host
 
     def _learn(self, name: str, address: str, *, known: bool) -> None:
@@ -230,9 +236,9 @@ class TestNetwork:
             time.sleep(0.01)
         return int(children[0].pid)
 
-    def _wait_for_ssh(self, host: TestHost) -> None:
+    def _wait_for_ssh(self, host: TestHost, port: int) -> None:
         deadline = time.monotonic() + _SECONDS
-        command: Sequence[str] = ["ss", "-Hltn", "sport = :22"]
+        command: Sequence[str] = ["ss", "-Hltn", f"sport = :{port}"]
         while not subprocess.run(
             [*host.inside(self.folder), *command], capture_output=True, check=False
         ).stdout:

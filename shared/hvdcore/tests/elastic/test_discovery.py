@@ -22,6 +22,28 @@ def test_hosts_a_line(tmp_path: Path) -> None:
     assert script(tmp_path, "true").ask().slots == {}
 
 
+def test_slots_of_hosts_without_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = script(tmp_path, "echo a; echo b:1")
+    for value, slots in (("3", 3), ("cores", 1), ("", 1)):
+        monkeypatch.setenv("OMPI_MCA_orte_set_default_slots", value)
+        assert found.ask().slots == {"a": slots, "b": 1}
+
+
+def test_a_script_behind_a_link_that_moves_is_asked_where_the_link_points(tmp_path: Path) -> None:
+    for version in ("first", "second"):
+        (tmp_path / version).mkdir()
+        script(tmp_path / version, f"echo {version}")
+    link = tmp_path / "discover"
+    link.symlink_to("data/discover")
+    (tmp_path / "data").symlink_to("first")
+    found = HostScript(link)
+    assert found.ask().slots == {"first": 1}
+    (tmp_path / "next").symlink_to("second")
+    (tmp_path / "next").rename(tmp_path / "data")
+    (tmp_path / "first" / "discover").unlink()
+    assert found.ask().slots == {"second": 1}
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -15,10 +15,14 @@ __all__ = ["HostScript"]
 
 _OPTION = "--host-discovery-script"
 _SECONDS = 20.0
+_DEFAULT_SLOTS = "OMPI_MCA_orte_set_default_slots"
 
 
 class HostScript:
     """A program that prints a host a line, `name:slots` or `name`, as Horovod's does.
+
+    A host without a number has the slots of Open MPI's own variable for such hosts, which
+    Kubeflow's MPI operator sets to the job's `slotsPerWorker`, else one.
 
     Args:
         seconds: within which it has to answer.
@@ -28,7 +32,8 @@ class HostScript:
     """
 
     def __init__(self, path: Path, seconds: float = _SECONDS) -> None:
-        self.path = path.resolve()
+        # Not resolved: Kubernetes mounts the program as a link, and each change is another target.
+        self.path = path.absolute()
         self.seconds = seconds
         if not self.path.is_file() or not os.access(self.path, os.X_OK):
             raise UserError(f"{_OPTION}: {path}: not a program; give one, and chmod +x it")
@@ -52,7 +57,7 @@ class HostScript:
             raise self._error(f"failed with exit code {process.returncode} ({said})")
         lines = [line.strip() for line in out.splitlines() if line.strip()]
         try:
-            return parse_hosts(",".join(lines)) if lines else Hosts({})
+            return parse_hosts(",".join(lines), _default_slots()) if lines else Hosts({})
         except UserError:
             raise self._error(f"printed {lines[0]!r}, not a host a line (name:slots)") from None
 
@@ -72,3 +77,8 @@ class HostScript:
 
     def _error(self, what: str) -> UserError:
         return UserError(f"{_OPTION}: {self.path} {what}")
+
+
+def _default_slots() -> int:
+    text = os.environ.get(_DEFAULT_SLOTS, "")
+    return max(1, int(text)) if text.isdecimal() else 1  # Open MPI knows words here too
