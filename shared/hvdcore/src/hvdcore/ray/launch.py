@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hvdcore.elastic.agent import Agent
@@ -36,7 +39,7 @@ def launch_on_ray(
     if settings.controller == "mpi":
         raise UserError("--controller: ranks on Ray talk through Gloo; leave the option out")
     assert start.ray is not None
-    with connected(start.ray):
+    with connected(start.ray), _without_rays_words():
         import ray
 
         from hvdcore.ray.cluster import RayCluster
@@ -50,6 +53,16 @@ def launch_on_ray(
             return Agent(command, plan, settings, cluster.look, cluster.start_ranks).run()
         finally:
             cluster.release()
+
+
+@contextlib.contextmanager
+def _without_rays_words() -> Iterator[None]:
+    """Ray prints pages about a lost node on our stdout; ours goes to the descriptor."""
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        yield
 
 
 def amounts(start: StartOptions, cluster: Mapping[str, float]) -> dict[str, float]:
