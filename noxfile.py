@@ -79,7 +79,7 @@ def tests(session: nox.Session, package: str) -> None:
     if package == "across":
         for name in ("textgen", "image_cls", "news_cls"):
             install(session, name)
-        session.install("nox", "build", "packaging", "hatchling")
+        session.install("./shared/hvdcore[ray]", "nox", "build", "packaging", "hatchling")
         pytest(session, *ACROSS)
     else:
         install(session, package)

@@ -39,7 +39,7 @@ def launch_on_ray(
     if settings.controller == "mpi":
         raise UserError("--controller: ranks on Ray talk through Gloo; leave the option out")
     assert start.ray is not None
-    with connected(start.ray), _without_rays_words():
+    with _without_rays_words(), connected(start.ray):
         import ray
 
         from hvdcore.ray.cluster import RayCluster
