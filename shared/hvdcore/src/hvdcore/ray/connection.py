@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from hvdcore.errors import UserError
 
-__all__ = ["connected", "own_signals"]
+__all__ = ["connected", "own_signals", "why_unreachable"]
 
 _TCP_SECONDS = 10.0
 # Ray asks an address for ever; a cluster that is there answers within seconds.
@@ -32,7 +32,8 @@ def connected(address: str) -> Iterator[None]:
     from ray.exceptions import RayError
 
     where = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
-    _require_answer(where)
+    if where != "auto" and (why := why_unreachable(where)):
+        raise _no_cluster(where, why)
     try:
         with own_signals(), _alarm(where):
             ray.init(address=where, logging_level=logging.ERROR, log_to_driver=False)
@@ -53,19 +54,16 @@ def _no_cluster(address: str, why: str) -> UserError:
     )
 
 
-def _require_answer(address: str) -> None:
-    """Ask what Ray would ask for ever."""
-    if address == "auto":
-        return
+def why_unreachable(address: str) -> str:
+    """Why nobody can be at `HOST:PORT`, '' when somebody listens. Ray itself would ask for ever."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise UserError(
-            f"--ray: cannot read {address!r}; write HOST:PORT or auto, on a node of the cluster"
-        )
+    if not host or "/" in host or not port.isdigit():
+        return "not a HOST:PORT"
     try:
         socket.create_connection((host, int(port)), _TCP_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise _no_cluster(address, str(error)) from None
+        return str(error)
+    return ""
 
 
 @contextlib.contextmanager
