@@ -114,6 +114,8 @@ class Agent:
 
     def _gather(self) -> tuple[Team, Fleet] | int:
         """A team whose hosts are all fit, or the exit code when none comes together in time."""
+        if self._starts and self.plan.asks_again:
+            self._list_again()
         deadline = time.monotonic() + self.plan.timeout
         problems: list[str] = []
         waits = False

@@ -40,6 +40,7 @@ class RayCluster:
         self.per_rank, self.package = per_rank, package
         self.address = str(ray.util.get_node_ip_address())
         self._group: Group | None = None
+        self._kept: list[str] = []
         self._ids: dict[str, str] = {}
 
     def ask(self) -> Hosts:
@@ -50,24 +51,24 @@ class RayCluster:
         """
         try:
             status = get_cluster_status(ray.get_runtime_context().gcs_address)
-            ours = self._group.ranks_by_node() if self._group else {}
         except (RayError, RuntimeError, OSError) as error:
             raise UserError(f"--ray: the cluster does not answer ({error})") from None
         slots = {}
         for node in [*status.active_nodes, *status.idle_nodes]:
             usage = {u.resource_name: u for u in node.resource_usage.usage}
-            total = {name: u.total for name, u in usage.items()}
             free = {name: u.total - u.used for name, u in usage.items()}
+            # Of one moment with the rest: what is taken or given back is counted late.
+            ours = sum(usage[name].total for name in self._kept if name in usage)
             name = f"{node.ip_address}-{node.node_id[:6]}"
             self._ids[name] = node.node_id
-            # What we have just taken may not be counted as used yet.
-            with_ours = room(self.per_rank, free) + ours.get(node.node_id, 0)
-            slots[name] = min(with_ours, room(self.per_rank, total))
+            slots[name] = room(self.per_rank, free) + int(ours // self.per_rank["CPU"])
         return Hosts(dict(sorted(slots.items(), key=lambda item: -item[1])))
 
-    def reserve(self, np: int) -> Group:
-        """Ask for `np` ranks, wherever; kept until a job starts, whose ranks take their place."""
-        self._group = Group(self.per_rank, np)
+    def reserve(self, np: int, nodes: list[str] | None = None) -> Group:
+        """Ask for `np` ranks, in place of what was kept so far; on these nodes, or wherever."""
+        self.release()
+        self._group = Group(self.per_rank, np, nodes)
+        self._kept.append(self._group.resource)
         return self._group
 
     def release(self) -> None:
@@ -118,10 +119,8 @@ class RayCluster:
         threads = {"OMP_NUM_THREADS": str(int(self.per_rank["CPU"]))}
 
         def start(env: Mapping[str, str]) -> RayRanks:
-            self.release()
-            self._group = Group(self.per_rank, np, nodes)
-            own = {**threads, **env}
-            return RayRanks(command, fleet.hosts, self._group, self.address, own)
+            group, own = self.reserve(np, nodes), {**threads, **env}
+            return RayRanks(command, fleet.hosts, group, self.address, own)
 
         return start
 

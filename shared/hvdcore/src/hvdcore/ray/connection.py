@@ -50,7 +50,7 @@ def connected(address: str) -> Iterator[None]:
 def _no_cluster(address: str, why: str) -> UserError:
     return UserError(
         f"--ray: no Ray cluster at {address} ({why}); give HOST:PORT of its head as `ray start` "
-        "told it, on a node of the cluster"
+        "told it, on a node of the cluster; with RAY_AUTH_MODE=token where it wants one"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,9 +38,10 @@ class Group:
         """All bundles are kept for us."""
         return bool(placement_group_table(self._group).get("state") == "CREATED")
 
-    def ranks_by_node(self) -> Counter[str]:
-        """Node id to number of bundles there."""
-        return Counter(placement_group_table(self._group)["bundles_to_node_id"].values())
+    @property
+    def resource(self) -> str:
+        """Ray's name for the CPUs of a node that are kept for us."""
+        return f"CPU_group_{self._group.id.hex()}"
 
     def options_of(self, rank: int) -> dict[str, Any]:
         """What an actor needs to live in the bundle of a rank."""
