@@ -56,9 +56,10 @@ class TestCluster:
     def nodes(self) -> list[str]:
         return list(self._nodes)
 
-    def add(self) -> str:
-        """A node more; its name."""
-        node = self._cluster.add_node(num_cpus=1, include_dashboard=False)
+    def add(self, num_cpus: int = 1, num_gpus: int = 0) -> str:
+        """A node more; its name. Ray counts its GPUs and does not look for them."""
+        amounts = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+        node = self._cluster.add_node(**amounts, include_dashboard=False)
         name = f"{node.node_ip_address}-{node.node_id[:6]}"
         self._nodes[name] = node
         return name
