@@ -80,7 +80,8 @@ def tests(session: nox.Session, package: str) -> None:
     if package == "across":
         for name in ("textgen", "image_cls", "news_cls"):
             install(session, name)
-        session.install("nox", "build", "packaging", "hatchling", *MANIFEST_TOOLS)
+        tools = ["nox", "build", "packaging", "hatchling", *MANIFEST_TOOLS]
+        session.install("./shared/hvdcore[ray]", *tools)
         pytest(session, *ACROSS)
     else:
         install(session, package)

@@ -18,6 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "hvdcore": set(),
     "hvdcore.torch": {"torch", ENGINE},
     "hvdcore.keras": {"tensorflow", "keras", ENGINE},
+    "hvdcore.ray": {ENGINE},  # its launcher, which loads no framework
     "textgen": {"hvdcore", "torch", "transformers"},
     "image_cls": {"hvdcore", "tensorflow", "keras"},
     "news_cls": {"hvdcore", "tensorflow", "keras"},

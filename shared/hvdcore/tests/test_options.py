@@ -50,6 +50,9 @@ def train(
     max_np: options.MaxNp = None,
     host_discovery_script: options.HostDiscoveryScript = None,
     elastic_timeout: options.ElasticTimeout = None,
+    ray: options.Ray = None,
+    cpus_per_rank: options.CpusPerRank = None,
+    gpus_per_rank: options.GpusPerRank = None,
 ) -> None:
     """Train."""
     flags: dict[str, Any] = {
@@ -75,7 +78,8 @@ def test_help_lists_the_shared_options_in_their_order() -> None:
         "--data", "--output-dir", "--np", "--hosts", "--model", "--epochs", "--max-steps",
         "--global-batch-size", "--learning-rate", "--seed", "--eval-every", "--checkpoint-every",
         "--resume", "--config", "--stall-timeout", "--hostfile", "--max-restarts", "--min-np",
-        "--max-np", "--host-discovery-script", "--elastic-timeout",
+        "--max-np", "--host-discovery-script", "--elastic-timeout", "--ray", "--cpus-per-rank",
+        "--gpus-per-rank",
     )  # fmt: skip
 
 

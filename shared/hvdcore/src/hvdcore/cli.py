@@ -56,8 +56,11 @@ def launch(
     max_np: shared.MaxNp = None,
     host_discovery_script: shared.HostDiscoveryScript = None,
     elastic_timeout: shared.ElasticTimeout = None,
+    ray: shared.Ray = None,
+    cpus_per_rank: shared.CpusPerRank = None,
+    gpus_per_rank: shared.GpusPerRank = None,
 ) -> None:
-    """Run COMMAND on N ranks through horovodrun.
+    """Run COMMAND on N ranks through horovodrun, or on a Ray cluster.
 
     A COMMAND that is started again finds HVDCORE_RESTART, the number of starts before, in its
     environment; trainers of this project go on from their newest checkpoint by themselves.
@@ -70,7 +73,7 @@ def launch(
 
     start = shared.StartOptions(
         np, hosts, stall_timeout, hostfile, max_restarts, min_np, max_np,
-        host_discovery_script, elastic_timeout,
+        host_discovery_script, elastic_timeout, ray, cpus_per_rank, gpus_per_rank,
     )  # fmt: skip
     settings = JobSettings(controller, stall_timeout, start_timeout, log_dir)
     with user_errors_exit():

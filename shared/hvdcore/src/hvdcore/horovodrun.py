@@ -69,6 +69,8 @@ def horovodrun_command(
 class Horovodrun:
     """horovodrun while it runs. What it says is kept for when nothing else explains a failure."""
 
+    name = "horovodrun"
+
     def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
         self.hosts = command[command.index("-H") + 1] if "-H" in command else "localhost"
         # A session of its own: Ctrl-C is for us, and we pass it on in good order.

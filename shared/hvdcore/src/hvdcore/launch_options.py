@@ -1,4 +1,4 @@
-"""Owns the options for several hosts, restarts and elastic runs; a part of `hvdcore.options`."""
+"""Owns the options for hosts, restarts, elastic runs and Ray; a part of `hvdcore.options`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "CpusPerRank",
     "ElasticTimeout",
+    "GpusPerRank",
     "HostDiscoveryScript",
     "Hostfile",
     "MaxNp",
     "MaxRestarts",
     "MinNp",
+    "Ray",
 ]
 
 Hostfile = Annotated[
@@ -54,6 +57,28 @@ ElasticTimeout = Annotated[
     float | None,
     typer.Option(
         "--elastic-timeout", metavar="SECONDS",
-        help="Elastic: how long to wait for enough hosts. Default: 600.",
+        help="Elastic, and on Ray: how long to wait for enough hosts. Default: 600; 60 on Ray for"
+        " a run of one size.",
+    ),
+]  # fmt: skip
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="ADDRESS|auto",
+        help="Start the ranks on a Ray cluster: the HOST:PORT of its head, or auto for the one of"
+        " RAY_ADDRESS or of this host. Without --np: as many as are free.",
+    ),
+]  # fmt: skip
+CpusPerRank = Annotated[
+    int | None,
+    typer.Option(
+        "--cpus-per-rank", min=1, metavar="N", help="On Ray: CPUs kept for each rank. Default: 1."
+    ),
+]
+GpusPerRank = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus-per-rank", min=0, metavar="N",
+        help="On Ray: GPUs kept for each rank. Default: 1 where the cluster has some.",
     ),
 ]  # fmt: skip

@@ -20,12 +20,15 @@ from typing import Annotated, Any
 import typer
 
 from hvdcore.launch_options import (
+    CpusPerRank,
     ElasticTimeout,
+    GpusPerRank,
     HostDiscoveryScript,
     Hostfile,
     MaxNp,
     MaxRestarts,
     MinNp,
+    Ray,
 )
 from hvdcore.start_options import StartOptions
 
@@ -33,11 +36,13 @@ __all__ = [
     "SHARED_OPTIONS",
     "CheckpointEvery",
     "ConfigFile",
+    "CpusPerRank",
     "Data",
     "ElasticTimeout",
     "Epochs",
     "EvalEvery",
     "GlobalBatchSize",
+    "GpusPerRank",
     "HostDiscoveryScript",
     "Hostfile",
     "Hosts",
@@ -49,6 +54,7 @@ __all__ = [
     "Model",
     "Np",
     "OutputDir",
+    "Ray",
     "Resume",
     "Seed",
     "StallTimeout",
@@ -162,6 +168,7 @@ SHARED_OPTIONS = (
     "--data", "--output-dir", "--np", "--hosts", "--model", "--epochs", "--max-steps",
     "--global-batch-size", "--learning-rate", "--seed", "--eval-every", "--checkpoint-every",
     "--resume", "--config", "--stall-timeout", "--hostfile", "--max-restarts", "--min-np",
-    "--max-np", "--host-discovery-script", "--elastic-timeout",
+    "--max-np", "--host-discovery-script", "--elastic-timeout", "--ray", "--cpus-per-rank",
+    "--gpus-per-rank",
 )  # fmt: skip
 """The order in which every command lists the shared options; a package's own come after."""

@@ -7,9 +7,9 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from hvdcore.errors import EXIT_USER_ERROR
-from hvdcore.horovodrun import Horovodrun
 from hvdcore.job import Verdict
 from hvdcore.monitor import Monitor
 from hvdcore.outcome import EXIT_FAILED
@@ -17,12 +17,41 @@ from hvdcore.rank_output import write_fd
 from hvdcore.signal_inbox import SignalInbox
 from hvdcore.stop import SAME_SIGNAL_SECONDS
 
-__all__ = ["JobEnd", "RunningJob"]
+__all__ = ["JobEnd", "RunningJob", "Starter"]
 
 _TICK_SECONDS = 0.2
 _ABORT_SECONDS = 5.0
 _RANKS_OUTLIVE_LAUNCHER_SECONDS = 10.0
 _SSH_FAILED = "could not connect to some hosts via ssh"
+
+
+class Starter(Protocol):
+    """What has started the ranks of a job and holds their processes."""
+
+    name: str
+    """For the user."""
+    hosts: str
+
+    @property
+    def sockets(self) -> list[int]:
+        """What to wait on for news."""
+        ...
+
+    def hear(self) -> None:
+        """Take in what it has to say; called at least five times a second."""
+        ...
+
+    def exit_code(self) -> int | None:
+        """None while it holds ranks."""
+        ...
+
+    def last_words(self) -> list[str]:
+        """Lines for the user when nothing else explains a failure."""
+        ...
+
+    def end(self) -> None:
+        """End it and all that it started."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +83,7 @@ class RunningJob:
 
     def __init__(
         self,
-        starter: Horovodrun,
+        starter: Starter,
         monitor: Monitor,
         inbox: SignalInbox,
         start_timeout: float,
@@ -140,7 +169,9 @@ class RunningJob:
             line = f"error: --hosts: ssh to {self.starter.hosts} does not work without a password"
             return Verdict(EXIT_USER_ERROR, (f"{line}; set up keys",))
         when = "while ranks were running" if self.monitor.job.ranks else "before ranks could start"
-        return Verdict(EXIT_FAILED, (*words, f"horovodrun ended with exit code {code} {when}"))
+        return Verdict(
+            EXIT_FAILED, (*words, f"{self.starter.name} ended with exit code {code} {when}")
+        )
 
     def _late(self) -> Verdict | None:
         job = self.monitor.job

@@ -24,13 +24,19 @@ from hvdcore.monitor import Monitor
 from hvdcore.open_mpi_daemon import DAEMON, daemon_environment
 from hvdcore.rank_output import write_fd
 from hvdcore.remote_shell import uses_srun, write_ssh_stand_in
-from hvdcore.running_job import JobEnd, RunningJob
+from hvdcore.running_job import JobEnd, RunningJob, Starter
 from hvdcore.signal_inbox import SignalInbox
 from hvdcore.supervise import EXPECTED_SIZE
 from hvdcore.supervisor import LOG_DIR
 from hvdcore.terminal import share_terminal
 
-__all__ = ["DEFAULT_START_TIMEOUT_SECONDS", "JobSettings", "run_job"]
+__all__ = [
+    "DEFAULT_START_TIMEOUT_SECONDS",
+    "JobSettings",
+    "StartRanks",
+    "run_job",
+    "start_with_horovodrun",
+]
 
 DEFAULT_START_TIMEOUT_SECONDS = 300.0
 
@@ -66,6 +72,26 @@ class JobSettings:
         _ = self.stall
 
 
+StartRanks = Callable[[list[str], int, Fleet, JobSettings], Callable[[Mapping[str, str]], Starter]]
+"""Looks whether the ranks can be started so; the answer starts them, in an environment."""
+
+
+def start_with_horovodrun(
+    command: list[str], np: int, fleet: Fleet, settings: JobSettings
+) -> Callable[[Mapping[str, str]], Starter]:
+    """The ranks through horovodrun, over MPI or Gloo.
+
+    Raises:
+        UserError: the controller cannot work here.
+    """
+    kind, seconds = choose_controller(settings.controller), settings.start_timeout_seconds
+    # MPI takes networks, whatever their interfaces are called on each host; Gloo's launcher wants
+    # the name here, and the ranks put in the one there.
+    interfaces = fleet.our_interface and (fleet.networks if kind == "mpi" else fleet.our_interface)
+    line = horovodrun_command(np, fleet.hosts, kind, seconds, command, interfaces)
+    return lambda env: Horovodrun(line, env)
+
+
 def run_job(
     command: list[str],
     np: int,
@@ -75,6 +101,7 @@ def run_job(
     *,
     drain: Callable[[], bool] | None = None,
     restart: int = 0,
+    start_ranks: StartRanks = start_with_horovodrun,
 ) -> JobEnd:
     """Run `command` as `np` ranks on the hosts of `fleet`, once.
 
@@ -83,20 +110,14 @@ def run_job(
         restart: how often this job was started before.
 
     Raises:
-        UserError: the controller cannot work here.
+        UserError: the ranks cannot be started so.
     """
-    kind, stall, start_timeout = (
-        choose_controller(settings.controller), settings.stall, settings.start_timeout_seconds
-    )  # fmt: skip
-    # MPI takes networks, whatever their interfaces are called on each host; Gloo's launcher wants
-    # the name here, and the ranks put in the one there.
-    interfaces = fleet.our_interface and (fleet.networks if kind == "mpi" else fleet.our_interface)
-    starter = horovodrun_command(np, fleet.hosts, kind, start_timeout, command, interfaces)
+    start, stall = start_ranks(command, np, fleet, settings), settings.stall
     env = _rank_environment(np, stall, settings.log_dir, fleet, restart)
     # Short, and not under a deep TMPDIR: sockets in it have at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="hvdcore-", dir=_short_temporary_folder()))
     try:
-        address = fleet.hosts.our_address()
+        address = fleet.address or fleet.hosts.our_address()
         listener = Listener(folder, address)
         if address is not None and uses_srun(fleet.hosts.slots, os.environ):
             env.update(_within_slurm(folder, env))
@@ -106,8 +127,8 @@ def run_job(
         env[MONITOR] = listener.address
         monitor = Monitor(listener, np, stall, write_fd)
         try:
-            horovodrun = Horovodrun(starter, env)
-            return RunningJob(horovodrun, monitor, inbox, start_timeout, drain).run()
+            seconds = settings.start_timeout_seconds
+            return RunningJob(start(env), monitor, inbox, seconds, drain).run()
         finally:
             monitor.close()
             end_leftovers(JOB, env[JOB])

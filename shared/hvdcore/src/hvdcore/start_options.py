@@ -26,6 +26,9 @@ class StartOptions:
     max_np: int | None = None
     host_discovery_script: Path | None = None
     elastic_timeout: float | None = None
+    ray: str | None = None
+    cpus_per_rank: int | None = None
+    gpus_per_rank: int | None = None
 
     @classmethod
     def take(cls, flags: dict[str, Any]) -> StartOptions:
@@ -52,7 +55,8 @@ class StartOptions:
         """
         ranks = sum(slurm_tasks(os.environ).values()) if self.np is None else self.np
         several = ranks > 1 or self.hosts is not None or self.hostfile is not None
-        return several or self.may_start_again or self.max_np is not None
+        elsewhere = self.ray is not None
+        return several or elsewhere or self.may_start_again or self.max_np is not None
 
     def check(self) -> None:
         """Look at the options as a whole.
@@ -61,11 +65,11 @@ class StartOptions:
             UserError: they contradict each other; all problems at once.
         """
         problems = Problems()
-        for option, value in (
-            ("--max-np", self.max_np), ("--elastic-timeout", self.elastic_timeout)
-        ):  # fmt: skip
-            if value is not None and not self.is_elastic:
-                problems.add(option, "give --min-np as well, which makes the run elastic")
+        elastic = "give --min-np as well, which makes the run elastic"
+        if self.max_np is not None and not self.is_elastic:
+            problems.add("--max-np", elastic)
+        if self.elastic_timeout is not None and not (self.is_elastic or self.ray):
+            problems.add("--elastic-timeout", elastic)
         if self.is_elastic and self.np is not None:
             problems.add("--np", "an elastic run has no one size; give --min-np and --max-np alone")
         if self.min_np is not None and self.max_np is not None and self.max_np < self.min_np:
@@ -74,4 +78,15 @@ class StartOptions:
             problems.add("--host-discovery-script", "give it or --hosts/--hostfile, not both")
         if self.elastic_timeout is not None and not self.elastic_timeout > 0:
             problems.add("--elastic-timeout", f"got {self.elastic_timeout:g}; give seconds above 0")
+        self._check_ray(problems)
         problems.raise_if_any()
+
+    def _check_ray(self, problems: Problems) -> None:
+        hosts = (self.hosts, self.hostfile, self.host_discovery_script)
+        if self.ray is not None and any(hosts):
+            problems.add("--ray", "Ray knows its nodes; leave out the options that name hosts")
+        for option, value in (
+            ("--cpus-per-rank", self.cpus_per_rank), ("--gpus-per-rank", self.gpus_per_rank)
+        ):  # fmt: skip
+            if value is not None and self.ray is None:
+                problems.add(option, "give --ray as well, whose cluster counts them")

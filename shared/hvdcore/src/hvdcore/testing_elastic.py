@@ -13,49 +13,29 @@ from pathlib import Path
 from hvdcore.testing_hosts import TestHost, TestNetwork
 from hvdcore.testing_runs import Run
 
-__all__ = ["RunOnHosts"]
+__all__ = ["RunOnHosts", "WatchedRun"]
 
 LIMIT_SECONDS = 900.0
 
 
-class RunOnHosts:
-    """A trainer's command under `hvdcore launch`, on hosts of a test.
+class WatchedRun:
+    """A trainer's command while it runs, and what its launcher says.
 
     Args:
-        folder: of the test; holds what the launcher says and what the discovery script prints.
+        folder: of the test; holds what the launcher says.
         output_dir: the run directory that the command writes.
-        command: the trainer's.
         env: its environment.
     """
 
-    def __init__(
-        self,
-        network: TestNetwork,
-        folder: Path,
-        output_dir: Path,
-        command: Sequence[str],
-        env: Mapping[str, str],
-    ) -> None:
-        self.network, self.folder, self.path = network, folder, output_dir
-        self.command = list(command)
-        self.env = {**env, "PATH": network.path}
-        self._listed, self._errors = folder / "listed", folder / "stderr"
-        self.script = folder / "discover"
-        self.script.write_text(f"#!/bin/sh\ncat '{self._listed}'\n", encoding="utf-8")
-        self.script.chmod(0o755)
+    def __init__(self, folder: Path, output_dir: Path, env: Mapping[str, str]) -> None:
+        self.folder, self.path, self.env = folder, output_dir, dict(env)
+        self._errors = folder / "stderr"
 
-    def list_hosts(self, *names: str) -> None:
-        """What the discovery script prints from now on, with one slot each."""
-        new = self._listed.with_suffix(".new")
-        new.write_text("".join(f"{name}:1\n" for name in names), encoding="utf-8")
-        new.rename(self._listed)
-
-    def start(self, host: TestHost, *options: str) -> None:
-        """Start on a host, with these options of `hvdcore launch`."""
-        launch = [sys.executable, "-m", "hvdcore", "launch", *options]
+    def run_line(self, line: Sequence[str]) -> None:
+        """Start a command line."""
         with self._errors.open("wb") as err:
             self.process = subprocess.Popen(
-                [*host.inside(self.folder), *launch, *self.command],
+                line,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -87,12 +67,47 @@ class RunOnHosts:
         found = (self.path / "checkpoints").glob("step-*")
         return max((path.name for path in found), default="")
 
-    def ask_to_stop(self, host: TestHost) -> None:
-        """SIGTERM to the supervisors on a host, as from a machine that is taken back."""
-        for pid in host.processes("hvdcore.rank_argv"):
-            os.kill(pid, signal.SIGTERM)
-
     def finish(self) -> Run:
         """Wait for the end."""
         code = self.process.wait(LIMIT_SECONDS)
         return Run(self.path, code, "", self.stderr())
+
+
+class RunOnHosts(WatchedRun):
+    """A trainer's command under `hvdcore launch`, on hosts of a test; see `WatchedRun`.
+
+    Args:
+        folder: also holds what the discovery script prints.
+        command: the trainer's.
+    """
+
+    def __init__(
+        self,
+        network: TestNetwork,
+        folder: Path,
+        output_dir: Path,
+        command: Sequence[str],
+        env: Mapping[str, str],
+    ) -> None:
+        super().__init__(folder, output_dir, {**env, "PATH": network.path})
+        self.network, self.command = network, list(command)
+        self._listed = folder / "listed"
+        self.script = folder / "discover"
+        self.script.write_text(f"#!/bin/sh\ncat '{self._listed}'\n", encoding="utf-8")
+        self.script.chmod(0o755)
+
+    def list_hosts(self, *names: str) -> None:
+        """What the discovery script prints from now on, with one slot each."""
+        new = self._listed.with_suffix(".new")
+        new.write_text("".join(f"{name}:1\n" for name in names), encoding="utf-8")
+        new.rename(self._listed)
+
+    def start(self, host: TestHost, *options: str) -> None:
+        """Start on a host, with these options of `hvdcore launch`."""
+        launch = [sys.executable, "-m", "hvdcore", "launch", *options]
+        self.run_line([*host.inside(self.folder), *launch, *self.command])
+
+    def ask_to_stop(self, host: TestHost) -> None:
+        """SIGTERM to the supervisors on a host, as from a machine that is taken back."""
+        for pid in host.processes("hvdcore.rank_argv"):
+            os.kill(pid, signal.SIGTERM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -123,6 +124,19 @@ def test_a_trial_larger_than_the_cluster_is_refused(
     with pytest.raises(UserError, match="np: got 4; Ray's cluster has 3 CPUs"):
         ray_engine.RayEngine(plan_of(engine="ray", np=4), folder)
     assert ray_engine.RayEngine(plan_of(engine="ray", np=2), folder).num_parallel == 1
+
+
+def test_an_address_where_nobody_listens_is_refused(
+    plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hvdcore.tune import ray_engine
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UserError, match=f"engine: no Ray cluster at {address} "):
+            ray_engine.RayEngine(plan_of(engine="ray", np=1), StudyFolder(tmp_path / "study"))
 
 
 def test_gpus_are_counted_where_there_are_some() -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Callable
 
 from hvdcore.elastic.membership import Team
 from hvdcore.elastic.plan import Plan
 from hvdcore.elastic.watch import POLL_SECONDS, MembershipWatch
 from hvdcore.errors import UserError
-from hvdcore.fleet.check import Fleet, look_at_fleet
+from hvdcore.fleet.check import Fleet
+from hvdcore.hosts import Hosts
 from hvdcore.launch import show_fleet
 from hvdcore.outcome import EXIT_FAILED, STOP_CODES
 from hvdcore.rank_output import write_fd
 from hvdcore.running_job import JobEnd
 from hvdcore.signal_inbox import SignalInbox
-from hvdcore.start_job import JobSettings, run_job
+from hvdcore.start_job import JobSettings, StartRanks, run_job, start_with_horovodrun
 
 __all__ = ["Agent"]
 
@@ -26,12 +28,20 @@ class Agent:
     Args:
         command: program and arguments; a trainer that starts with `start_run` goes on from its
             newest whole checkpoint, others read HVDCORE_RESTART.
-        package: the distribution that has to be the same on every host.
+        look: whether hosts are fit.
+        start_ranks: on hosts that are.
     """
 
-    def __init__(self, command: list[str], plan: Plan, settings: JobSettings, package: str) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        plan: Plan,
+        settings: JobSettings,
+        look: Callable[[Hosts], Fleet],
+        start_ranks: StartRanks = start_with_horovodrun,
+    ) -> None:
         self.command, self.plan, self.settings = command, plan, settings
-        self.package = package
+        self.look, self.start_ranks = look, start_ranks
         self.membership = plan.membership
         self._starts = 0
         self._restarts = 0
@@ -61,13 +71,12 @@ class Agent:
             return run_job(
                 self.command, team.np, fleet, self.settings, self._inbox,
                 drain=(lambda: bool(watch.reason)) if watch else None, restart=self._starts,
+                start_ranks=self.start_ranks,
             )  # fmt: skip
 
         if not self.plan.is_elastic:
             return start(None)
-        with MembershipWatch(
-            self.plan.ask, self.membership, team, self.package, self._say
-        ) as watch:
+        with MembershipWatch(self.plan.ask, self.membership, team, self.look, self._say) as watch:
             end = start(watch)
         self._why = watch.reason
         return end
@@ -94,7 +103,8 @@ class Agent:
 
     def _judge_failure(self, end: JobEnd, team: Team) -> int | None:
         if self._restarts >= self.plan.max_restarts:
-            self._say(f"giving up after {self._restarts} restarts (--max-restarts)")
+            if self._restarts:
+                self._say(f"giving up after {self._restarts} restarts (--max-restarts)")
             return EXIT_FAILED
         self._restarts += 1
         self._why = f"restart {self._restarts} of {self.plan.max_restarts}"
@@ -104,13 +114,15 @@ class Agent:
 
     def _gather(self) -> tuple[Team, Fleet] | int:
         """A team whose hosts are all fit, or the exit code when none comes together in time."""
+        if self._starts and self.plan.asks_again:
+            self._list_again()
         deadline = time.monotonic() + self.plan.timeout
         problems: list[str] = []
         waits = False
         while True:
             team = self.membership.choose(time.monotonic())
             if team is not None:
-                fleet = look_at_fleet(team.hosts, self.package)
+                fleet = self.look(team.hosts)
                 if not fleet.problems:
                     if self._starts == 0:
                         show_fleet(fleet)

@@ -39,18 +39,23 @@ class Plan:
 
 
 def make_plan(
-    start: StartOptions, env: Mapping[str, str], global_batch_size: int | None = None
+    start: StartOptions,
+    env: Mapping[str, str],
+    global_batch_size: int | None = None,
+    ask: Callable[[], Hosts] | None = None,
 ) -> Plan:
     """The plan that the options mean.
 
     Args:
         env: with Slurm's variables, where there are some.
         global_batch_size: the number of ranks must divide it; None asks for nothing.
+        ask: the hosts there are now, of a cluster that knows them; None takes the options' own.
 
     Raises:
         UserError: hosts that cannot be read, or a number of ranks that cannot share the batch.
     """
-    ask = _asker(start, env)
+    asks_again = start.host_discovery_script is not None or ask is not None
+    ask = ask or _asker(start, env)
 
     def fits(np: int) -> bool:
         # The number that was asked for is the trainer's to refuse.
@@ -70,7 +75,7 @@ def make_plan(
     default = DEFAULT_ELASTIC_RESTARTS if start.is_elastic else 0
     return Plan(
         ask,
-        start.host_discovery_script is not None,
+        asks_again,
         membership,
         start.is_elastic,
         default if start.max_restarts is None else start.max_restarts,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from hvdcore.elastic.agent import Agent
 from hvdcore.elastic.plan import make_plan
+from hvdcore.fleet.check import look_at_fleet
 from hvdcore.fleet.named import named_hosts
 from hvdcore.launch import launch
 from hvdcore.start_job import JobSettings
@@ -35,6 +37,10 @@ def launch_on_hosts(
         UserError: the options, the hosts or the controller cannot work here.
     """
     start.check()
+    if start.ray is not None:
+        from hvdcore.ray.launch import launch_on_ray
+
+        return launch_on_ray(command, start, settings, package, global_batch_size)
     if not start.may_start_again:
         where = named_hosts(start.np, start.hosts, start.hostfile, os.environ)
         return launch(
@@ -49,4 +55,4 @@ def launch_on_hosts(
         )
     settings.check()
     plan = make_plan(start, os.environ, global_batch_size)
-    return Agent(command, plan, settings, package).run()
+    return Agent(command, plan, settings, partial(look_at_fleet, package=package)).run()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from hvdcore.elastic.membership import Membership, Team
 from hvdcore.errors import UserError
-from hvdcore.fleet.check import look_at_fleet
+from hvdcore.fleet.check import Fleet
 from hvdcore.hosts import Hosts
 
 __all__ = ["POLL_SECONDS", "MembershipWatch"]
@@ -23,7 +23,7 @@ class MembershipWatch:
         ask: the hosts there are now; raises UserError.
         membership: taken over while open: nobody else touches it.
         team: that runs.
-        package: that has to be the same on newcomers.
+        look: whether newcomers are fit.
         say: shows a line to the user.
     """
 
@@ -32,12 +32,12 @@ class MembershipWatch:
         ask: Callable[[], Hosts],
         membership: Membership,
         team: Team,
-        package: str,
+        look: Callable[[Hosts], Fleet],
         say: Callable[[str], None],
     ) -> None:
         self.reason = ""
         self._ask, self._membership, self._team = ask, membership, team
-        self._package, self._say = package, say
+        self._look, self._say = look, say
         self._last_error = ""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
@@ -73,7 +73,7 @@ class MembershipWatch:
             return ""
         grown = {n: s for n, s in better.hosts.slots.items() if s > running.slots.get(n, 0)}
         # One that is not fit must not disturb those that run.
-        fleet = look_at_fleet(Hosts(grown), self._package)
+        fleet = self._look(Hosts(grown))
         for name, problems in fleet.problems.items():
             self._say("; ".join(problems))
             membership.failed(name, time.monotonic(), answers=False)

@@ -11,7 +11,7 @@ from hvdcore.fleet.ask import ask_host, is_here
 from hvdcore.fleet.facts import HostFacts, facts_here
 from hvdcore.hosts import Hosts
 
-__all__ = ["Fleet", "check_fleet", "look_at_fleet"]
+__all__ = ["Fleet", "check_fleet", "look_at_fleet", "require_like"]
 
 _MAX_AT_ONCE = 64
 
@@ -24,12 +24,14 @@ class Fleet:
         here: facts of this machine, None when it was not asked.
         facts: of the hosts that are fit.
         problems: lines about the hosts that are not.
+        address: of this machine, for the ranks to call; '' asks where a route to them begins.
     """
 
     hosts: Hosts
     here: HostFacts | None = None
     facts: dict[str, HostFacts] = field(default_factory=dict)
     problems: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    address: str = ""
 
     @property
     def networks(self) -> str:
@@ -113,11 +115,11 @@ def _peers(name: str, names: list[str], elsewhere: list[str], here: HostFacts) -
 
 def _fit_facts(name: str, package: str, peers: list[str], here: HostFacts) -> HostFacts:
     facts = ask_host(name, package, peers)
-    _require_like(name, facts, here)
+    require_like(name, facts, here)
     return facts
 
 
-def _require_like(name: str, there: HostFacts, here: HostFacts) -> None:
+def require_like(name: str, there: HostFacts, here: HostFacts, option: str = "--hosts") -> None:
     """A job's ranks must compute the same: same versions, same sources, same folder.
 
     Raises:
@@ -136,10 +138,10 @@ def _require_like(name: str, there: HostFacts, here: HostFacts) -> None:
     problems = []
     if differing:
         text = "; ".join(differing)
-        problems.append(f"--hosts: {name} differs: {text}; install the same on every host")
+        problems.append(f"{option}: {name} differs: {text}; install the same on every host")
     if not there.has_folder:
         problems.append(
-            f"--hosts: {name} has no folder {os.getcwd()}; start in one that all hosts share"
+            f"{option}: {name} has no folder {os.getcwd()}; start in one that all hosts share"
         )
     if problems:
         raise UserError(*problems)

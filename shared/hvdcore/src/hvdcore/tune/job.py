@@ -6,7 +6,6 @@ dies by a signal that it cannot catch, the kernel sends SIGTERM here: the ranks 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -16,13 +15,12 @@ from typing import TYPE_CHECKING
 
 from hvdcore.errors import user_errors_exit
 from hvdcore.launch import launch
+from hvdcore.parent import end_with_parent
 
 if TYPE_CHECKING:
     from hvdcore.tune.plan import Limits
 
 __all__ = ["job_command"]
-
-_PR_SET_PDEATHSIG = 1
 
 
 def job_command(command: list[str], limits: Limits, log_dir: Path) -> list[str]:
@@ -36,17 +34,10 @@ def job_command(command: list[str], limits: Limits, log_dir: Path) -> list[str]:
     return [sys.executable, "-m", "hvdcore.tune.job", text, *command]
 
 
-def _end_with(parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before we could ask
-        sys.exit(128 + signal.SIGTERM)
-
-
 def main(argv: list[str]) -> int:
     """Launch the command; the exit code is `launch`'s."""
     settings = json.loads(argv[0])
-    _end_with(settings["parent"])
+    end_with_parent(settings["parent"], signal.SIGTERM)
     with user_errors_exit():
         return launch(
             argv[1:],

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,7 @@ from ray.exceptions import RayError
 from hvdcore.environment import threads_per_rank
 from hvdcore.errors import UserError
 from hvdcore.outcome import EXIT_FAILED
+from hvdcore.ray.connection import own_signals, why_unreachable
 from hvdcore.run_dir import RunDir
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.job import job_command
@@ -107,15 +108,7 @@ class RayEngine:
 
     def __init__(self, plan: Plan, folder: StudyFolder) -> None:
         self._limits = plan.limits
-        try:
-            with _own_signals():
-                ray.init(logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, RayError, ValueError) as error:
-            address = os.environ.get("RAY_ADDRESS", "none")
-            raise UserError(
-                f"engine: no Ray cluster at {address} ({str(error).splitlines()[0]}); set "
-                "RAY_ADDRESS to one, or unset it to start one here"
-            ) from error
+        _connect()
         cluster = ray.cluster_resources()
         self._resources = _resources(plan.limits.np, cluster)
         fits = _num_trials(self._resources, cluster)
@@ -144,7 +137,7 @@ class RayEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with _own_signals():
+        with own_signals():
             ray.shutdown()
 
 
@@ -159,12 +152,17 @@ def _num_trials(resources: Mapping[str, float], cluster: Mapping[str, float]) ->
     return int(min(cluster.get(names[n], 0.0) // wanted for n, wanted in resources.items()))
 
 
-@contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; the search hears it, and ends its trials in good order."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+def _connect() -> None:
+    address = os.environ.get("RAY_ADDRESS", "")
+    why = why_unreachable(address) if ":" in address and "://" not in address else ""
     try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+        if not why:
+            with own_signals():
+                ray.init(logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
+    except (ConnectionError, RayError, ValueError) as error:
+        why = str(error).splitlines()[0]
+    if why:
+        raise UserError(
+            f"engine: no Ray cluster at {address or 'this host'} ({why}); set RAY_ADDRESS to one, "
+            "or unset it to start one here"
+        )
