@@ -33,3 +33,21 @@ def test_a_host_dies_and_one_is_taken_back(training: RunOnHosts, undisturbed: Ru
     )
     assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
     assert run.losses("train") == undisturbed.losses("train")
+
+
+def test_keras_goes_on_when_hosts_are_lost_and_join(
+    keras_training: RunOnHosts, undisturbed_keras: Run
+) -> None:
+    training, add = keras_training, keras_training.network.add
+    first, second = add("first", "eth0"), add("second", "ens7")
+    training.list_hosts("first", "second")
+    training.start(first, *ELASTIC, "--host-discovery-script", str(training.script))
+    assert training.wait_for_checkpoint()
+    second.kill()
+    training.wait_for("launcher: waiting 600 s at most for hosts")
+    add("third", "eth1")
+    training.list_hosts("first", "third")
+    run = training.finish().check()
+    assert "going on from the newest checkpoint with 2 ranks on first:1,third:1" in run.stderr
+    assert run.report["weights_sha256"] == undisturbed_keras.report["weights_sha256"]
+    assert run.losses("train") == undisturbed_keras.losses("train")

@@ -45,6 +45,16 @@ class Network:
         messages = 2 * (size - 1)
         return messages * (self.latency_seconds + num_bytes / size / self.bytes_per_second)
 
+    def allgather_seconds(self, num_bytes: float, size: int, largest: float = 0.0) -> float:
+        """A ring of `size` ranks gathers parts of `num_bytes` in all: each part makes N - 1 hops,
+        and is whole at one rank before it goes on to the next, so the largest part sets the pace.
+
+        Args:
+            largest: bytes that are never cut; no part is the largest one and smaller.
+        """
+        part = max(num_bytes / size, largest)
+        return (size - 1) * (self.latency_seconds + part / self.bytes_per_second)
+
 
 def fit_network(timings: Sequence[Timing], size: int) -> Network:
     """The network that explains timings of `size` ranks best, by relative errors.
