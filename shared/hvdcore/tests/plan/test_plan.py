@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from hvdcore.cli import app
 from hvdcore.plan.network import Network, Timing, fit_network
 from hvdcore.plan.predict import predict
-from hvdcore.plan.workload import Gradient, Workload
+from hvdcore.plan.workload import Gradient, Workload, workload_of_run
+from hvdcore.run_dir import RunDir
 
 SLOW = Network(latency_seconds=0.001, bytes_per_second=1e6)
 
@@ -163,6 +164,19 @@ def test_ranks_that_share_the_update_gather_the_parameters(run: Path) -> None:
     assert seconds == pytest.approx([0.09, 0.08 + 1.0 + 0.5, 0.075 + 1.5 + 0.9])
     code, out, _ = plan(str(run), "--np", "2", *network)
     assert "1.0 MB of gradients and 1.0 MB of parameters" in out
+
+
+def test_samples_of_a_step_are_those_of_any_point(run: Path) -> None:
+    """2,000 tokens of two ranks, in steps of 0.4 s, 0.4 s and 0.2 s; the medians of the two kinds
+    are 0.1 s each."""
+    kinds = [(0.4, 0.0), (0.0, 0.4), (0.1, 0.1)]
+    points = [
+        {"split": "train", "tokens_per_second": 2000 / (computing + waiting),
+         "compute_seconds": computing, "communicate_seconds": waiting}
+        for computing, waiting in kinds
+    ]  # fmt: skip
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(point)}\n" for point in points))
+    assert workload_of_run(RunDir.open(run)).samples == pytest.approx(1000.0)
 
 
 def test_a_run_that_does_not_tell_what_its_ranks_send(run: Path) -> None:

@@ -13,6 +13,9 @@ from hvdcore.run_dir import RunDir
 
 __all__ = ["Gradient", "Workload", "workload_of_run"]
 
+KINDS = ("data", "compute", "update", "communicate")
+"""Of a step's seconds in metrics.jsonl."""
+
 
 @dataclass(frozen=True)
 class Gradient:
@@ -79,13 +82,12 @@ def workload_of_run(run: RunDir) -> Workload:
     sent = report.get("communication")
     if not isinstance(sent, dict):
         raise UserError(f"{run.report}: no 'communication'; train again with this version")
-    speed, unit = _speed(points)
+    units, unit = _units(points)
     compute = _median(points, "data_seconds") + _median(points, "compute_seconds")
     update = _median(points, "update_seconds")
-    step = compute + update + _median(points, "communicate_seconds")
     size, gathered = int(report["size"]), float(sent.get("allgather_bytes", 0))
     return Workload(
-        samples=speed * step / size,
+        samples=units / size,
         compute_seconds=compute,
         update_seconds=update * size if gathered else update,
         gradients=(Gradient(float(sent["allreduce_bytes"]), compute),),
@@ -99,7 +101,9 @@ def _median(points: Sequence[dict[str, Any]], name: str) -> float:
     return statistics.median(float(point.get(name, 0.0)) for point in points)
 
 
-def _speed(points: Sequence[dict[str, Any]]) -> tuple[float, str]:
-    """Units a second of all ranks, and the unit."""
+def _units(points: Sequence[dict[str, Any]]) -> tuple[float, str]:
+    """Units of a step of all ranks, and what they are. Each point tells
+    it exactly, speed times seconds; the medians of the kinds do not add up to one of the step."""
     name = next(name for name in points[0] if name.endswith("_per_second"))
-    return _median(points, name), name.removesuffix("_per_second")
+    units = [p[name] * sum(float(p.get(f"{kind}_seconds", 0.0)) for kind in KINDS) for p in points]
+    return statistics.median(units), name.removesuffix("_per_second")
