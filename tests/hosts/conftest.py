@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ FLAGS = ("--max-steps", "80", "--eval-every", "80", "--checkpoint-every", "4", "
 TRAINERS: dict[str, Any] = {
     "textgen": textgen.testing, "image_cls": image_cls.testing, "news_cls": news_cls.testing,
 }  # fmt: skip
+MODELS = {"image_cls": ("--model", "mlp")}
+"""Where another one than TINY's starts faster."""
 
 
 @pytest.fixture(scope="session")
@@ -38,18 +41,25 @@ def data(tmp_path_factory: pytest.TempPathFactory, book: Path) -> dict[str, Path
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, book: Path) -> Run:
-    """textgen on two ranks of one host."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return textgen.testing.train(folder / "run", book, *FLAGS, "--np", "2", timeout=900).check()
+def run_undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, data: dict[str, Path]
+) -> Callable[[str], Run]:
+    """Runs a trainer on two ranks of one host, once a session."""
+
+    @cache
+    def run(trainer: str) -> Run:
+        path = tmp_path_factory.mktemp("undisturbed") / "run"
+        flags = (*MODELS.get(trainer, ()), *FLAGS, "--np", "2")
+        done: Run = TRAINERS[trainer].train(path, data[trainer], *flags, timeout=900)
+        return done.check()
+
+    return run
 
 
 @pytest.fixture(scope="session")
-def undisturbed_keras(tmp_path_factory: pytest.TempPathFactory, data: dict[str, Path]) -> Run:
-    """image_cls on two ranks of one host."""
-    path = tmp_path_factory.mktemp("undisturbed") / "run"
-    flags = ("--model", "mlp", *FLAGS, "--np", "2")
-    return image_cls.testing.train(path, data["image_cls"], *flags).check()
+def undisturbed(run_undisturbed: Callable[[str], Run]) -> Run:
+    """textgen."""
+    return run_undisturbed("textgen")
 
 
 @pytest.fixture
@@ -64,15 +74,17 @@ def network(tmp_path: Path) -> Iterator[TestNetwork]:
 def make_training(
     tmp_path: Path, network: TestNetwork, data: dict[str, Path]
 ) -> Callable[..., RunOnHosts]:
-    """Makes a trainer's run, not yet started: its name, the run directory's, and flags."""
+    """Makes a trainer's run, not yet started: its name, the run directory's, and other flags than
+    those of the undisturbed run."""
 
     def make(trainer: str, name: str, *flags: str) -> RunOnHosts:
         testing = TRAINERS[trainer]
         path = tmp_path / name
         folder = path.with_name(f"{name}-launcher")
         folder.mkdir()
+        chosen = (*MODELS.get(trainer, ()), *(flags or FLAGS))
         line = testing.command(
-            "train", "--data", str(data[trainer]), "--output-dir", str(path), *testing.TINY, *flags
+            "train", "--data", str(data[trainer]), "--output-dir", str(path), *testing.TINY, *chosen
         )
         env = testing.environment(tmp_path / "cache")
         return RunOnHosts(network, folder, path, line, env)
@@ -83,10 +95,4 @@ def make_training(
 @pytest.fixture
 def training(make_training: Callable[..., RunOnHosts]) -> RunOnHosts:
     """textgen, not yet started."""
-    return make_training("textgen", "run", *FLAGS)
-
-
-@pytest.fixture
-def keras_training(make_training: Callable[..., RunOnHosts]) -> RunOnHosts:
-    """image_cls, not yet started."""
-    return make_training("image_cls", "run", "--model", "mlp", *FLAGS)
+    return make_training("textgen", "run")

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.ranks, pytest.mark.proof]
 SIZES = (2, 4, 8)
 # Some 13 MB of gradients: a second on the wire between two ranks, and milliseconds of computing.
 CASES = {
-    "image_cls": ("--model", "mlp", "--image-size", "64", "--eval-every", "1000"),
+    "image_cls": ("--image-size", "64", "--eval-every", "1000"),
     "textgen": (
         "--embed-dim", "256", "--num-heads", "4", "--num-layers", "4", "--mlp-dim", "1024",
         "--optimizer", "adamw",

@@ -41,12 +41,15 @@ def test_two_hosts_train_what_one_trains(
 
 
 def test_keras_on_two_hosts_trains_what_one_trains(
-    keras_training: RunOnHosts, undisturbed_keras: Run
+    network: TestNetwork,
+    make_training: Callable[..., RunOnHosts],
+    run_undisturbed: Callable[[str], Run],
 ) -> None:
-    first = keras_training.network.add("first", "eth0")
-    keras_training.network.add("second", "ens7")
-    keras_training.start(first, "--hosts", "first:1,second:1")
-    require_same(keras_training.finish().check(), undisturbed_keras)
+    first = network.add("first", "eth0")
+    network.add("second", "ens7")
+    training = make_training("image_cls", "run")
+    training.start(first, "--hosts", "first:1,second:1")
+    require_same(training.finish().check(), run_undisturbed("image_cls"))
 
 
 @pytest.mark.proof
