@@ -30,11 +30,14 @@ _PROGRAMS = (
     "/usr/sbin/sshd",
 )
 _SECONDS = 60.0
-# Becomes the first process of the host: when it is killed, the kernel kills all the others.
+# Becomes the first process of the host: when it is killed, the kernel kills all the others. What a
+# person's login does beside the command is left out: it may take a lock on the shared disk, and a
+# host that dies with it would hold up every login on all the others.
 _FIRST_PROCESS = """
 hostname {name}
 mount --bind {folder}/hosts /etc/hosts
 mount -t tmpfs tmpfs /dev/shm
+test ! -e ~root/.bashrc || mount --bind /dev/null ~root/.bashrc
 until ip link set {interface} up 2> /dev/null; do sleep 0.02; done
 ip addr add {address}/24 dev {interface}
 ip link set lo up
