@@ -123,9 +123,8 @@ class TestHost:
 
     def limit(self, rate: str) -> None:
         """Let the cable carry `rate` (such as `100mbit`) in each direction."""
-        # Far more than the timer of the kernel lets through between two ticks, far less than a
-        # message of which the time is of interest.
-        self._both_ends("tbf", "rate", rate, "burst", "64kb", "latency", "200ms")
+        # What a burst lets through at once is to be far less than the messages of interest.
+        self._both_ends("tbf", "rate", rate, "burst", "16kb", "latency", "200ms")
 
     def delay(self, milliseconds: float) -> None:
         """Let what goes through the cable take so much longer in each direction."""

@@ -29,6 +29,12 @@ def test_a_network_is_found_from_its_timings() -> None:
     found = fit_network(timings, 3)
     assert found.latency_seconds == pytest.approx(0.001)
     assert found.bytes_per_second == pytest.approx(1e6)
+    for wrong in (Timing(10_000, 0.0005), Timing(10_000, 3.0)):
+        found = fit_network(
+            [*timings, Timing(200_000, SLOW.allreduce_seconds(200_000, 3)), wrong], 3
+        )
+        assert found.latency_seconds == pytest.approx(0.001)
+        assert found.bytes_per_second == pytest.approx(1e6)
     with pytest.raises(ValueError, match="two ranks or more"):
         fit_network(timings, 1)
     with pytest.raises(ValueError, match="two sizes or more"):
