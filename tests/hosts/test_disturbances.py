@@ -28,7 +28,7 @@ MPI = pytest.param(
 
 
 class Disturber:
-    """Does something to a random host but the first, which the launcher runs on."""
+    """Does something to a random host that takes part, but the first: there the launcher runs."""
 
     def __init__(self, run: RunOnHosts, draw: random.Random) -> None:
         self.run, self.draw = run, draw
@@ -48,7 +48,14 @@ class Disturber:
         self.run.list_hosts(*self.listed)
 
     def _other(self) -> TestHost:
-        return self.network.hosts[self.draw.choice(self.listed[1:])]
+        """One on which a rank runs."""
+        while True:
+            others = [self.network.hosts[name] for name in self.listed[1:]]
+            taking_part = [host for host in others if host.processes("hvdcore.rank_argv")]
+            if taking_part:
+                return self.draw.choice(taking_part)
+            assert self.run.process.poll() is None, self.run.stderr()
+            time.sleep(0.1)
 
     def _remove(self, host: TestHost) -> None:
         self.listed.remove(host.name)
@@ -127,6 +134,8 @@ def test_a_run_outlives_its_hosts(
     while len(made) < DISTURBANCES_A_RUN and training.wait_for_checkpoint():
         made.append(disturber.disturb())
     run = training.finish().check()
+    starts = run.stderr.count("going on from the newest checkpoint")
+    print(f"{controller}, at most {most} ranks: {', '.join(made)}; started again {starts} times")
     assert len(made) == DISTURBANCES_A_RUN, (made, run.stderr)
     if most == 2:
         assert run.report["weights_sha256"] == long_run.report["weights_sha256"]

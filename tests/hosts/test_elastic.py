@@ -5,9 +5,12 @@ The number of ranks stays the same here, so that the weights are the same to the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from hvdcore.testing_elastic import RunOnHosts
+from hvdcore.testing_hosts import TestNetwork
 from hvdcore.testing_runs import Run
 
 pytestmark = pytest.mark.ranks
@@ -31,5 +34,29 @@ def test_a_host_dies_and_one_is_taken_back(training: RunOnHosts, undisturbed: Ru
         "third asked to stop: going on from the newest checkpoint with 2 ranks on first:1,fourth:1"
         in run.stderr
     )
+    assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
+    assert run.losses("train") == undisturbed.losses("train")
+
+
+@pytest.mark.parametrize(
+    "trainer", ["image_cls", pytest.param("news_cls", marks=pytest.mark.proof)]
+)
+def test_keras_goes_on_when_hosts_are_lost_and_join(
+    network: TestNetwork,
+    make_training: Callable[..., RunOnHosts],
+    run_undisturbed: Callable[[str], Run],
+    trainer: str,
+) -> None:
+    training = make_training(trainer, "run")
+    first, second = network.add("first", "eth0"), network.add("second", "ens7")
+    training.list_hosts("first", "second")
+    training.start(first, *ELASTIC, "--host-discovery-script", str(training.script))
+    assert training.wait_for_checkpoint()
+    second.kill()
+    training.wait_for("launcher: waiting 600 s at most for hosts")
+    network.add("third", "eth1")
+    training.list_hosts("first", "third")
+    run, undisturbed = training.finish().check(), run_undisturbed(trainer)
+    assert "going on from the newest checkpoint with 2 ranks on first:1,third:1" in run.stderr
     assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
     assert run.losses("train") == undisturbed.losses("train")

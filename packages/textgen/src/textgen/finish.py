@@ -56,6 +56,7 @@ def finish(training: Training, record: Record) -> None:
             "seconds": training.seconds,
             "tokens_per_second": speed,
             "step_seconds": step_seconds,
+            "communication": training.optimizer.communication,
             "peak_memory_mb": peak_memory,
             **record.utilization.to_json(speed),
             "weights_sha256": digest,

@@ -19,6 +19,11 @@ app = typer.Typer(
     add_completion=False,
 )
 
+Controller = Annotated[
+    Literal["auto", "mpi", "gloo"],
+    typer.Option(help="What ranks talk through; auto takes MPI where it works."),
+]
+
 
 @app.command(
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
@@ -34,10 +39,7 @@ def launch(
     np: shared.Np = None,
     hosts: shared.Hosts = None,
     hostfile: shared.Hostfile = None,
-    controller: Annotated[
-        Literal["auto", "mpi", "gloo"],
-        typer.Option(help="What ranks talk through; auto takes MPI where it works."),
-    ] = "auto",
+    controller: Controller = "auto",
     stall_timeout: Annotated[
         float | None,
         typer.Option(
@@ -114,6 +116,7 @@ def network(
     np: shared.Np = None,
     hosts: shared.Hosts = None,
     hostfile: shared.Hostfile = None,
+    controller: Controller = "auto",
 ) -> None:
     """Measure what sums over ranks cost on this network: its latency and bandwidth.
 
@@ -129,7 +132,7 @@ def network(
     with user_errors_exit():
         if not start.needs_launcher:
             raise UserError("--np: give two ranks or more, or hosts: one rank sends nothing")
-        code = launch_on_hosts(rank_command(output), start, JobSettings())
+        code = launch_on_hosts(rank_command(output), start, JobSettings(controller))
         if code == 0:
             typer.echo(network_line(read_network(output)))
     raise typer.Exit(code)

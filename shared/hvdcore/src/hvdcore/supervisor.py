@@ -53,6 +53,7 @@ class Supervisor:
         self.stop_signal: int | None = None
         self._signalled = False
         self._stop_at = 0.0
+        self._asked_at: dict[str, float] = {}
         self._cut_short = False
 
     def run(self, command: list[str]) -> int:
@@ -129,22 +130,25 @@ class Supervisor:
         orders = self.line.orders
         own = self.inbox.take_stop_signal()
         self._signalled |= own is not None and self.stop_signal is None and not orders.stop_signals
-        signals = [*orders.stop_signals, own]
+        for number in orders.stop_signals:
+            self._stop(process, number, "launcher")
         orders.stop_signals.clear()
-        for number in signals:
-            if number is not None:
-                self._stop(process, number)
+        if own is not None:
+            self._stop(process, own, "host")
         if orders.abort:
             self._cut_short = True
             process.kill()
 
-    def _stop(self, process: RankProcess, number: int) -> None:
+    def _stop(self, process: RankProcess, number: int, who: str) -> None:
+        """Let the rank save and stop; asked again by the same one, end it. A machine that is taken
+        back tells its ranks, and the launcher may do so as well once it is no longer listed."""
         now = time.monotonic()
-        beat = self.page.read()
+        first_at = self._asked_at.setdefault(who, now)
         if self.stop_signal is None:
+            beat = self.page.read()
             self.stop_signal, self._stop_at = number, now
             process.signal(number, beat.pid if beat.number else None)
-        elif now - self._stop_at > _SAME_SIGNAL_SECONDS:
+        elif now - first_at > _SAME_SIGNAL_SECONDS:
             self._cut_short = True
             process.kill()
 

@@ -16,15 +16,28 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["TestHost", "TestNetwork", "missing_for_hosts"]
+__all__ = ["TestHost", "TestNetwork", "missing_for_delays", "missing_for_hosts"]
 
-_PROGRAMS = ("unshare", "nsenter", "setpriv", "ip", "mount", "ssh", "ssh-keygen", "/usr/sbin/sshd")
+_PROGRAMS = (
+    "unshare",
+    "nsenter",
+    "setpriv",
+    "ip",
+    "tc",
+    "mount",
+    "ssh",
+    "ssh-keygen",
+    "/usr/sbin/sshd",
+)
 _SECONDS = 60.0
-# Becomes the first process of the host: when it is killed, the kernel kills all the others.
+# Becomes the first process of the host: when it is killed, the kernel kills all the others. What a
+# person's login does beside the command is left out: it may take a lock on the shared disk, and a
+# host that dies with it would hold up every login on all the others.
 _FIRST_PROCESS = """
 hostname {name}
 mount --bind {folder}/hosts /etc/hosts
 mount -t tmpfs tmpfs /dev/shm
+test ! -e ~root/.bashrc || mount --bind /dev/null ~root/.bashrc
 until ip link set {interface} up 2> /dev/null; do sleep 0.02; done
 ip addr add {address}/24 dev {interface}
 ip link set lo up
@@ -63,6 +76,15 @@ def missing_for_hosts() -> str:
     return f"this machine makes no hosts: {done.stderr.strip()}" if done.returncode else ""
 
 
+def missing_for_delays() -> str:
+    """Why links cannot be made slow to answer here, '' when they can."""
+    probe = ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]
+    if reason := missing_for_hosts():
+        return reason
+    done = subprocess.run(probe, capture_output=True, text=True, check=False)
+    return f"this kernel delays no packets (netem): {done.stderr.strip()}" * bool(done.returncode)
+
+
 def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stderr}"
@@ -98,6 +120,20 @@ class TestHost:
         """Let the cable carry `rate` (such as `2mbit`) in the direction of this host."""
         limits = ("rate", rate, "burst", "16kbit", "latency", "200ms")
         _run("tc", "qdisc", "replace", "dev", self.cable, "root", "tbf", *limits)
+
+    def limit(self, rate: str) -> None:
+        """Let the cable carry `rate` (such as `100mbit`) in each direction."""
+        # What a burst lets through at once is to be far less than the messages of interest.
+        self._both_ends("tbf", "rate", rate, "burst", "16kb", "latency", "200ms")
+
+    def delay(self, milliseconds: float) -> None:
+        """Let what goes through the cable take so much longer in each direction."""
+        self._both_ends("netem", "delay", f"{milliseconds}ms")
+
+    def _both_ends(self, *discipline: str) -> None:
+        replace = ("tc", "qdisc", "replace", "dev")
+        _run(*replace, self.cable, "root", *discipline)
+        _run(*self.inside(Path("/")), *replace, self.interface, "root", *discipline)
 
     def kill(self) -> None:
         """Power off: every process dies at once."""

@@ -134,6 +134,77 @@ def test_ranks_save_and_more_go_on_when_slots_join(job: Job) -> None:
     ]
 
 
+def test_a_host_whose_rank_failed_is_left_out_for_a_while(job: Job) -> None:
+    """Ten seconds at first: then the others, which have gone on without it, take it back."""
+    body = """
+def main():
+    if rank == 1 and restart == 0:
+        raise ValueError("a bad host")
+    with StopFlag() as flag:
+        print("start", restart, "size", size, flush=True)
+        while restart < 2 and not flag.requested:
+            beat("compute" if restart else "communicate")
+            time.sleep(0.05)
+        return flag.exit_code if flag.requested else 0
+"""
+    code, out, err = job.run(body, "--min-np", "1", "--hosts", "localhost:1,127.0.0.1:1")
+    assert code == 0, err
+    assert out == "start 0 size 2\nstart 1 size 1\nstart 2 size 2\n"
+    assert err[0].startswith("rank 1 failed: ValueError: a bad host")
+    assert launcher_says(err) == [
+        "restart 1 of 10: going on from the newest checkpoint with 1 ranks on localhost:1",
+        "127.0.0.1 joined: going on from the newest checkpoint with 2 ranks on "
+        "localhost:1,127.0.0.1:1",
+    ]
+
+
+def test_more_ranks_than_slots_are_not_started(job: Job) -> None:
+    for options in (("--np", "3"), ("--np", "3", "--max-restarts", "1"), ("--min-np", "3")):
+        code, out, err = job.run(STEPS, *options, "--hosts", "localhost:2")
+        assert (code, out) == (2, ""), err
+        assert len(err) == 1
+        assert err[0].startswith(f"error: {options[0]}: "), err
+
+
+SAVES_FOR_LONG = """
+from pathlib import Path
+def main():
+    with StopFlag() as flag:
+        Path(f"supervisor-{rank}").write_text(str(os.getppid()))
+        while size == 2 and not flag.requested:
+            beat("compute")
+            time.sleep(0.05)
+        if size == 2:
+            time.sleep(5)
+            Path(f"saved-{rank}").touch()
+        return flag.exit_code if flag.requested else 0
+"""
+
+
+def test_a_host_that_asked_to_stop_and_then_left_may_save(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ranks are told twice, by their host and, seconds later, by the launcher: that is no
+    order to end at once."""
+    monkeypatch.chdir(job.folder)
+    script = job.list_hosts("localhost:1\\n127.0.0.1:1\\n")
+    process = job.start(SAVES_FOR_LONG, "--min-np", "1", *script)
+    supervisors = [job.folder / f"supervisor-{rank}" for rank in range(2)]
+    while not all(path.exists() and path.read_text() for path in supervisors):
+        assert process.poll() is None
+        time.sleep(0.05)
+    for path in supervisors:  # no collective here in which they could agree
+        os.kill(int(path.read_text()), signal.SIGTERM)
+    time.sleep(1.5)  # what comes at once is taken for the same signal
+    job.list_hosts("localhost:1\\n")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert launcher_says(err.splitlines()) == [
+        "127.0.0.1 left: going on from the newest checkpoint with 1 ranks on localhost:1"
+    ]
+    assert sorted(path.name for path in job.folder.glob("saved-*")) == ["saved-0", "saved-1"]
+
+
 def test_a_signal_to_the_launcher_ends_the_run_for_good(job: Job) -> None:
     process = job.start(STEPS, "--min-np", "1", "--hosts", "localhost:1", "--max-restarts", "5")
     assert process.stdout is not None

@@ -60,6 +60,11 @@ def test_sums_by_hand() -> None:
     assert sums.stop
 
 
+def test_bytes_that_a_step_sends() -> None:
+    """Of one layer from two numbers to three classes, with its biases."""
+    assert steps().communication == {"allreduce_bytes": 4 * (2 * 3 + 3)}
+
+
 def test_nobody_wishes_to_stop() -> None:
     pieces = steps()
     assert not pieces.reduce(pieces.gradients(batch(slice(0, 4)), 4, stop=False))[1].stop

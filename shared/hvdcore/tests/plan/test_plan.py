@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from hvdcore.cli import app
 from hvdcore.plan.network import Network, Timing, fit_network
 from hvdcore.plan.predict import predict
-from hvdcore.plan.workload import Gradient, Workload
+from hvdcore.plan.workload import Gradient, Workload, workload_of_run
+from hvdcore.run_dir import RunDir
 
 SLOW = Network(latency_seconds=0.001, bytes_per_second=1e6)
 
@@ -28,10 +29,23 @@ def test_a_network_is_found_from_its_timings() -> None:
     found = fit_network(timings, 3)
     assert found.latency_seconds == pytest.approx(0.001)
     assert found.bytes_per_second == pytest.approx(1e6)
+    for wrong in (Timing(10_000, 0.0005), Timing(10_000, 3.0)):
+        found = fit_network(
+            [*timings, Timing(200_000, SLOW.allreduce_seconds(200_000, 3)), wrong], 3
+        )
+        assert found.latency_seconds == pytest.approx(0.001)
+        assert found.bytes_per_second == pytest.approx(1e6)
     with pytest.raises(ValueError, match="two ranks or more"):
         fit_network(timings, 1)
     with pytest.raises(ValueError, match="two sizes or more"):
         fit_network(timings[:1], 2)
+
+
+def test_a_ring_that_gathers_by_hand() -> None:
+    """Four ranks: three messages of a part; none is smaller than the largest tensor."""
+    assert SLOW.allgather_seconds(1_000_000, 4) == pytest.approx(3 * 0.251)
+    assert SLOW.allgather_seconds(1_000_000, 4, largest=500_000) == pytest.approx(3 * 0.501)
+    assert SLOW.allgather_seconds(1_000_000, 1) == 0.0
 
 
 def test_what_is_ready_early_is_hidden() -> None:
@@ -105,13 +119,16 @@ def test_published_scaling_at_512_gpus(
     assert free.efficiency == pytest.approx(1.0, abs=1e-3)
 
 
+def write_report(path: Path, **sent: int) -> None:
+    (path / "report.json").write_text(json.dumps({"size": 2, "communication": sent}))
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """As a run leaves it: 100 ms a step on two ranks, 20 of them summing, 10 updating."""
     path = tmp_path / "run"
     path.mkdir()
-    report = {"num_parameters": 250_000, "size": 2}
-    (path / "report.json").write_text(json.dumps(report))
+    write_report(path, allreduce_bytes=1_000_000)
     (path / "config.json").write_text("{}")
     point = {
         "step": 1, "epoch": 0, "split": "train", "tokens_per_second": 20_000.0,
@@ -140,6 +157,39 @@ def test_the_command_tells_what_a_run_would_do(run: Path) -> None:
     assert code == 0
     assert "1,000 tokens a step, 80.0 ms of computing, 1.0 MB of gradients" in out
     assert "cost of a million tokens" in out
+
+
+def test_ranks_that_share_the_update_gather_the_parameters(run: Path) -> None:
+    """1 MB of gradients and of parameters over 1 MB/s, 70 ms of computing, and 10 ms of updating
+    half of the parameters: alone 20 ms, of four ranks 5 ms each."""
+    write_report(run, allreduce_bytes=10**6, allgather_bytes=10**6, largest_tensor_bytes=300_000)
+    network = ("--latency-us", "0", "--bandwidth-gbit", "0.008")
+    code, out, _ = plan(str(run), "--np", "1,2,4", *network, "--json")
+    assert code == 0
+    seconds = [found["step_seconds"] for found in json.loads(out)]
+    assert seconds == pytest.approx([0.09, 0.08 + 1.0 + 0.5, 0.075 + 1.5 + 0.9])
+    code, out, _ = plan(str(run), "--np", "2", *network)
+    assert "1.0 MB of gradients and 1.0 MB of parameters" in out
+
+
+def test_samples_of_a_step_are_those_of_any_point(run: Path) -> None:
+    """2,000 tokens of two ranks, in steps of 0.4 s, 0.4 s and 0.2 s; the medians of the two kinds
+    are 0.1 s each."""
+    kinds = [(0.4, 0.0), (0.0, 0.4), (0.1, 0.1)]
+    points = [
+        {"split": "train", "tokens_per_second": 2000 / (computing + waiting),
+         "compute_seconds": computing, "communicate_seconds": waiting}
+        for computing, waiting in kinds
+    ]  # fmt: skip
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(point)}\n" for point in points))
+    assert workload_of_run(RunDir.open(run)).samples == pytest.approx(1000.0)
+
+
+def test_a_run_that_does_not_tell_what_its_ranks_send(run: Path) -> None:
+    (run / "report.json").write_text('{"size": 2}')
+    code, _, err = plan(str(run), "--np", "2", "--latency-us", "1", "--bandwidth-gbit", "1")
+    assert code == 2
+    assert "report.json: no 'communication'; train again with this version" in err
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,16 @@ def test_clipping_scales_to_the_norm() -> None:
     assert model.weight.tolist() == [[pytest.approx(1 - 0.6), pytest.approx(1 - 0.8)]]
 
 
+def test_bytes_that_a_step_sends() -> None:
+    """Two tensors of 2 and 20 numbers, each on a line of 16, and the extras with the gradients."""
+    model = nn.Sequential(ones_model(), nn.Linear(1, 20, bias=False))
+    assert hvt.ShardedOptimizer(model, sgd).communication == {
+        "allreduce_bytes": 4 * (16 + 32 + NUM_EXTRAS),
+        "allgather_bytes": 4 * (16 + 32),
+        "largest_tensor_bytes": 4 * 20,
+    }
+
+
 def test_a_steps_times_are_of_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that moves only where the work is: 2 s of data, 3 of update, 5 of all else."""
     now = [100.0]

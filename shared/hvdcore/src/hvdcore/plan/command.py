@@ -84,10 +84,11 @@ def plan_run(
         print(json.dumps([asdict(prediction) for prediction in found], indent=2))
         return
     sent = sum(gradient.num_bytes for gradient in workload.gradients)
+    gathered = f" and {workload.gathered / 1e6:.1f} MB of parameters" if workload.gathered else ""
     print(
         f"a rank: {workload.samples:,.0f} {workload.unit} a step, "
         f"{1e3 * (workload.compute_seconds + workload.update_seconds):.1f} ms of computing, "
-        f"{sent / 1e6:.1f} MB of gradients; {network_line(network)}"
+        f"{sent / 1e6:.1f} MB of gradients{gathered}; {network_line(network)}"
     )
     print_table(prediction_table(found, workload))
 

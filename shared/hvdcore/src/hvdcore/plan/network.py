@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from itertools import combinations
+from statistics import median
 
 from hvdcore.errors import UserError
 
@@ -45,18 +45,30 @@ class Network:
         messages = 2 * (size - 1)
         return messages * (self.latency_seconds + num_bytes / size / self.bytes_per_second)
 
+    def allgather_seconds(self, num_bytes: float, size: int, largest: float = 0.0) -> float:
+        """A ring of `size` ranks gathers parts of `num_bytes` in all: each part makes N - 1 hops,
+        and is whole at one rank before it goes on to the next, so the largest part sets the pace.
+
+        Args:
+            largest: bytes that are never cut; no part is the largest one and smaller.
+        """
+        part = max(num_bytes / size, largest)
+        return (size - 1) * (self.latency_seconds + part / self.bytes_per_second)
+
 
 def fit_network(timings: Sequence[Timing], size: int) -> Network:
-    """The network that explains timings of `size` ranks best, by relative errors.
+    """The network that explains timings of `size` ranks: the median slope of all pairs, and the
+    median of what it leaves (Theil 1950, Sen 1968). A timing that another program disturbed, or
+    that a buffer on the way took in one piece, does not count.
 
     Raises:
         ValueError: less than two sizes, or a single rank: nothing was sent.
     """
     if size < 2 or len({timing.num_bytes for timing in timings}) < 2:
         raise ValueError("give timings of two ranks or more, and of two sizes or more")
-    seconds = np.array([timing.seconds for timing in timings])
     messages = 2 * (size - 1)
-    sent = np.array([timing.num_bytes / size for timing in timings])
-    terms = messages * np.stack([np.ones_like(sent), sent], axis=1) / seconds[:, None]
-    latency, per_byte = np.linalg.lstsq(terms, np.ones_like(seconds), rcond=None)[0]
-    return Network(max(float(latency), 0.0), 1.0 / max(float(per_byte), 1e-15))
+    points = [(timing.num_bytes / size, timing.seconds / messages) for timing in timings]
+    slopes = [(t - s) / (n - m) for (m, s), (n, t) in combinations(points, 2) if m != n]
+    per_byte = max(median(slopes), 1e-15)
+    latency = median(seconds - num_bytes * per_byte for num_bytes, seconds in points)
+    return Network(max(latency, 0.0), 1.0 / per_byte)

@@ -89,6 +89,16 @@ class ShardedOptimizer:
         """Groups of the parameters that this rank owns."""
         return self.optimizer.param_groups if self.optimizer else []
 
+    @property
+    def communication(self) -> dict[str, int]:
+        """Bytes of a step's collectives, whatever the number of ranks, for report.json."""
+        item = self._flat.parameters.element_size()
+        return {
+            "allreduce_bytes": item * self._flat.gradients.numel(),
+            "allgather_bytes": item * self._flat.parameters.numel(),
+            "largest_tensor_bytes": item * max(slot.numel for slot in self.layout.slots),
+        }
+
     def scale_learning_rate(self, fraction: float) -> None:
         """Give every group its first learning rate (`initial_lr`) times `fraction`."""
         for group in self.param_groups:

@@ -107,6 +107,7 @@ def run_values(training: Training, chosen_step: int, digest: str) -> dict[str, A
         "chosen_step": chosen_step,
         "seconds": training.seconds,
         "weights_sha256": digest,
+        "communication": training.steps.communication,
         "num_train_samples": training.num_train,
     }
 

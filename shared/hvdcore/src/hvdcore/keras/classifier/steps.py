@@ -6,6 +6,7 @@ which it could not with the communication inside (horovod issue 2590).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,12 @@ class Steps:
         )
         self._reduce = tf.function(self._reduction, autograph=False, reduce_retracing=True)
         self._update = Update(optimizer, model.trainable_variables, self._follow)
+
+    @property
+    def communication(self) -> dict[str, int]:
+        """Bytes of a step's collective, for report.json; embeddings count whole."""
+        sizes = [v.value.dtype.size * math.prod(v.shape) for v in self.model.trainable_variables]
+        return {"allreduce_bytes": sum(sizes)}
 
     def gradients(self, batch: Batch, num_samples: int, stop: bool) -> list[Any]:
         """This rank's part of the mean loss's gradients, and its sums as the last tensor.
