@@ -18,7 +18,7 @@ __all__ = ["RowwiseAdamW", "Update"]
 
 
 @keras.saving.register_keras_serializable(package="hvdcore")
-class RowwiseAdamW(keras.optimizers.AdamW):
+class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
     """AdamW that also updates rows by themselves; otherwise Keras's own.
 
     A row that no sample of a step uses keeps its weights and its moments to the bit, weight decay
