@@ -9,6 +9,7 @@ import pytest
 
 from hvdcore.controllers import mpi_problem
 from hvdcore.testing_runs import Run
+from hvdcore.testing_slurm import missing_for_cgroups
 from hvdcore.testing_slurm_run import SlurmRun
 
 pytestmark = [
@@ -63,8 +64,18 @@ def test_cancelled_it_saves_and_is_not_queued_again(training: SlurmRun, running:
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("cluster", ["linuxproc"], indirect=True)
-def test_preempted_with_a_signal_to_every_process(
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        "linuxproc",  # signals every process of the job
+        pytest.param(
+            "cgroup",  # as clusters have it: the batch script, and on other nodes Open MPI's daemon
+            marks=pytest.mark.skipif(bool(missing_for_cgroups()), reason=missing_for_cgroups()),
+        ),
+    ],
+    indirect=True,
+)
+def test_preempted_whichever_processes_are_signalled(
     training: SlurmRun, running: str, undisturbed: Run
 ) -> None:
     run = preempt_and_finish(training, running)

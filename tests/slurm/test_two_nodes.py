@@ -47,6 +47,13 @@ def test_tasks_of_one_node_are_ranks(training: SlurmRun, undisturbed: Run) -> No
     assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
 
 
+def test_more_ranks_than_tasks_fit_on_one_node(training: SlurmRun) -> None:
+    """A task may have been given the cores for all of them."""
+    launch = f"{sys.executable} -m hvdcore launch --np 3 {sys.executable} -c 'print(1)'"
+    number = training.submit("--ntasks=1", "--wrap", launch)
+    assert "1\n" in training.finish(number).check().stderr
+
+
 def test_each_seed_of_an_array_has_its_own_run(training: SlurmRun, undisturbed: Run) -> None:
     script = training.write_script("--array=0,3", "--time=10")
     number = training.submit(str(script))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.remote_shell import remote_shell, write_ssh_stand_in
+from hvdcore.remote_shell import remote_shell, srun_environment
 
 ALLOCATION = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_TASKS_PER_NODE": "1(x2)"}
 # In srun's place: tells its arguments, and runs the shell that they end with.
@@ -41,7 +41,8 @@ def test_ssh_is_taken_where_there_is_no_srun(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_stand_in_takes_what_horovodrun_writes(folder: Path) -> None:
-    write_ssh_stand_in(folder)
+    env = srun_environment(folder, {"PATH": "elsewhere"})
+    assert env["PATH"] == f"{folder}:elsewhere"
     options = ["-o", "PasswordAuthentication=no", "-o", "StrictHostKeyChecking=no"]
     line = ["ssh", *options, "n2", "-o", "ConnectTimeout=10", "echo", "'a  b';", "exit", "3"]
     done = subprocess.run(line, capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ from hvdcore.stop import StopFlag
 TWICE = """
 import os, signal, time
 from hvdcore import stop
-stop._SAME_SIGNAL_SECONDS = 0.0
+stop.SAME_SIGNAL_SECONDS = 0.0
 flag = stop.StopFlag()
 os.kill(os.getpid(), signal.SIGTERM)
 assert flag.requested

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hvdcore.slurm import slurm_slots
 
-__all__ = ["CONNECT_SECONDS", "remote_shell", "uses_srun", "write_ssh_stand_in"]
+__all__ = ["remote_shell", "srun_environment", "uses_srun"]
 
-CONNECT_SECONDS = 5
 # BatchMode: ssh fails where it would ask somebody for a password or about a key.
-_SSH = ("ssh", "-n", "-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}")
+_SSH = ("ssh", "-n", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
 # One process on all cores of the node, beside whatever else of the job runs there.
 _SRUN = (
     "srun", "--quiet", "--nodes=1", "--ntasks=1", "--ntasks-per-node=1", "--overlap",
@@ -50,8 +50,18 @@ def remote_shell(name: str, env: Mapping[str, str]) -> list[str]:
     return [*_SSH, name]
 
 
-def write_ssh_stand_in(folder: Path) -> None:
-    """Write a program `ssh` to `folder` that starts its command by srun."""
+def srun_environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """What horovodrun and mpirun need, beside `env`, to reach the nodes of the allocation by srun.
+
+    Args:
+        folder: takes a program `ssh`, which starts its command by srun.
+    """
     path = folder / "ssh"
     path.write_text(_STAND_IN.format(srun=shlex.join(_SRUN)), encoding="utf-8")
     path.chmod(0o700)
+    return {
+        "PATH": f"{folder}:{env['PATH']}",
+        "OMPI_MCA_orte_launch_agent": shlex.join([sys.executable, "-m", "hvdcore.open_mpi_daemon"]),
+        # Beside a step that has not quite ended, such as the one before a restart.
+        "SLURM_OVERLAP": "1",
+    }

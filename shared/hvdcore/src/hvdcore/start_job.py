@@ -6,9 +6,8 @@ import os
 import secrets
 import shlex
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from hvdcore.leftovers import JOB, end_leftovers
 from hvdcore.monitor import Monitor
 from hvdcore.open_mpi_daemon import DAEMON, daemon_environment
 from hvdcore.rank_output import write_fd
-from hvdcore.remote_shell import uses_srun, write_ssh_stand_in
+from hvdcore.remote_shell import srun_environment, uses_srun
 from hvdcore.running_job import JobEnd, RunningJob, Starter
 from hvdcore.signal_inbox import SignalInbox
 from hvdcore.supervise import EXPECTED_SIZE
@@ -119,11 +118,13 @@ def run_job(
     try:
         address = fleet.address or fleet.hosts.our_address()
         listener = Listener(folder, address)
-        if address is not None and uses_srun(fleet.hosts.slots, os.environ):
-            env.update(_within_slurm(folder, env))
         if address is None:
             # What mpirun would leave in /tmp after a hard end goes with our folder.
             env.setdefault("OMPI_MCA_orte_tmpdir_base", str(folder))
+            # One task of Slurm's may have the cores for many ranks.
+            env.setdefault("OMPI_MCA_ras", "^slurm")
+        elif uses_srun(fleet.hosts.slots, os.environ):
+            env.update(srun_environment(folder, env))
         env[MONITOR] = listener.address
         monitor = Monitor(listener, np, stall, write_fd)
         try:
@@ -175,14 +176,3 @@ def _open_mpi_elsewhere() -> dict[str, str]:
     prefix = own["OPAL_PREFIX"]
     agent = shlex.join(["env", f"OPAL_PREFIX={prefix}", f"{prefix}/bin/{DAEMON}"])
     return {**own, "OMPI_MCA_orte_launch_agent": agent}
-
-
-def _within_slurm(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
-    """What horovodrun and mpirun need to reach the nodes of an allocation by srun."""
-    write_ssh_stand_in(folder)
-    return {
-        "PATH": f"{folder}:{env['PATH']}",
-        "OMPI_MCA_orte_launch_agent": shlex.join([sys.executable, "-m", "hvdcore.open_mpi_daemon"]),
-        # Beside a step that has not quite ended, such as the one before a restart.
-        "SLURM_OVERLAP": "1",
-    }

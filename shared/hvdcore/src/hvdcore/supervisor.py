@@ -19,6 +19,7 @@ from hvdcore.rank_output import RankLog, RankOutput, write_fd
 from hvdcore.rank_process import RankProcess, process_state
 from hvdcore.siblings import SUPERVISED, Siblings
 from hvdcore.signal_inbox import SignalInbox
+from hvdcore.stop import SAME_SIGNAL_SECONDS
 from hvdcore.watch import Finding, Watch
 from hvdcore.world import World
 
@@ -27,7 +28,6 @@ __all__ = ["LOG_DIR", "SUPERVISED", "Supervisor"]
 LOG_DIR = "HVDCORE_LOG_DIR"
 
 _TICK_SECONDS = 0.25
-_SAME_SIGNAL_SECONDS = 1.0
 # A rank that was told to stop but waits for one that has gone never reaches a step boundary.
 _STUCK_AFTER_STOP_SECONDS = 30.0
 # Without a launcher of ours: ranks fail together, and the one to blame is to speak first.
@@ -148,7 +148,7 @@ class Supervisor:
             beat = self.page.read()
             self.stop_signal, self._stop_at = number, now
             process.signal(number, beat.pid if beat.number else None)
-        elif now - first_at > _SAME_SIGNAL_SECONDS:
+        elif now - first_at > SAME_SIGNAL_SECONDS:
             self._cut_short = True
             process.kill()
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from hvdcore.testing_hosts import TestHost, TestNetwork, missing_for_hosts
 
-__all__ = ["TestCluster", "missing_for_slurm"]
+__all__ = ["TestCluster", "missing_for_cgroups", "missing_for_slurm"]
 
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 _START_SECONDS = 60.0
 _JOB_SECONDS = 600.0
 _CONTROLLER = "head"
+_FREEZER = Path("/sys/fs/cgroup/freezer")
 # pgid signals little more than what Slurm itself has started, as the usual cgroup does, which
 # needs more of the machine than a test may take. A busy machine has KillWait to save.
 _CONF = """
@@ -51,6 +52,11 @@ def missing_for_slurm() -> str:
     if missing:
         return f"a Slurm cluster of a test needs {', '.join(missing)}"
     return missing_for_hosts()
+
+
+def missing_for_cgroups() -> str:
+    """Why Slurm cannot hold a job in a cgroup here, '' when it can."""
+    return "" if os.access(_FREEZER, os.W_OK) else f"cgroups of a test need a writable {_FREEZER}"
 
 
 def _path() -> str:
@@ -91,13 +97,17 @@ class TestCluster:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.network.__exit__()
         for daemon in self._daemons:
             daemon.wait()
+        for name in self.nodes:
+            for left, _, _ in os.walk(_FREEZER / f"slurm_{name}", topdown=False):
+                os.rmdir(left)
 
     def _start(self) -> None:
         self._conf.write_text(self._text, encoding="utf-8")
+        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n", encoding="utf-8")
         for name in self.nodes:
             (self.folder / f"tmp-{name}").mkdir()
         self.head = self.network.add(_CONTROLLER, "eth0", refuses=True)
@@ -192,9 +202,10 @@ class TestCluster:
 
         self._wait(look, _JOB_SECONDS)
 
-    def start_now(self, number: str) -> None:
-        """A job that was queued again need not wait its two minutes."""
-        self.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
+    def start_soon(self, number: str) -> None:
+        """A job that was queued again need not wait its two minutes. A few seconds it must: the
+        nodes refuse a job whose leave to start is no newer than the order that ended it."""
+        self.ask("scontrol", "update", f"JobId={number}", "StartTime=now+5")
 
     def _wait(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -79,7 +79,7 @@ class SlurmRun:
         self.signal_ranks(signal.SIGCONT)
         self.cluster.wait_for(number, "PENDING", restarts=1)
         assert not (self.path / "report.json").exists()
-        self.cluster.start_now(number)
+        self.cluster.start_soon(number)
         run = self.finish(number, restarts=1)
         assert len(re.findall(r"going on from step (\d+) ", run.stderr)) == 1, run.stderr
         return run
