@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -14,6 +16,7 @@ from typer.main import get_command
 
 from textgen.cli import app
 
+FOLDER = Path(__file__).resolve().parents[1]
 VERSIONS = ("1.29", "1.37")
 FOLDERS = ("base", "overlays/elastic", "overlays/gpu")
 Objects = list[dict[str, Any]]
@@ -121,6 +124,19 @@ def test_the_launcher_is_a_command_line_of_textgen(kustomize: Kustomize, folder:
     assert (program, verb) == ("textgen", "train")
     known = {name for option in get_command(app).commands[verb].params for name in option.opts}
     assert {word for word in rest if word.startswith("--")} <= known
+
+
+def test_the_readme_has_an_overlay_that_works(kustomize: Kustomize, tmp_path: Path) -> None:
+    text = (FOLDER / "README.md").read_text("utf-8").partition("```yaml\n")[2].partition("```")[0]
+    shutil.copytree(FOLDER / "base", tmp_path / "base")
+    own = tmp_path / "overlays" / "own"
+    own.mkdir(parents=True)
+    (own / "kustomization.yaml").write_text(text, encoding="utf-8")
+    job = mpi_job(kustomize(str(own)))
+    check(job, VERSIONS[0])
+    containers = [pod["containers"][0] for pod in pods([job])]
+    assert {c["image"] for c in containers} == {"registry.example/textgen:cpu"}
+    assert containers[0]["args"][-1] == "--epochs=20"
 
 
 def test_spot_nodes_take_workers_and_no_launcher(kustomize: Kustomize) -> None:
