@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def kustomize() -> Callable[[str], Objects]:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl, whose kustomize prints the manifests, is not installed")
 
+    @functools.cache
     def build(folder: str) -> Objects:
         command = ["kubectl", "kustomize", str(ROOT / "infra" / "kubernetes" / folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -17,7 +17,7 @@ from typer.main import get_command
 from textgen.cli import app
 
 FOLDER = Path(__file__).resolve().parents[1]
-VERSIONS = ("1.29", "1.37")
+VERSION = "1.29"
 FOLDERS = ("base", "overlays/elastic", "overlays/gpu")
 Objects = list[dict[str, Any]]
 Kustomize = Callable[[str], Objects]
@@ -47,8 +47,10 @@ def mpi_job(objects: Objects) -> dict[str, Any]:
     return next(item for item in objects if item["kind"] == "MPIJob")
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize(
+    ("folder", "version"),
+    [("base", "1.29"), ("overlays/elastic", "1.37"), ("overlays/gpu", "1.37")],
+)
 def test_the_schemas(kustomize: Kustomize, folder: str, version: str) -> None:
     objects = kustomize(folder)
     kinds = sorted(item["kind"] for item in objects)
@@ -79,7 +81,7 @@ def test_control_a_slip_is_refused(
         place = place[name]
     place[path[-1]] = value
     with pytest.raises(jsonschema.ValidationError):
-        check(job, VERSIONS[0])
+        check(job, VERSION)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -133,7 +135,7 @@ def test_the_readme_has_an_overlay_that_works(kustomize: Kustomize, tmp_path: Pa
     own.mkdir(parents=True)
     (own / "kustomization.yaml").write_text(text, encoding="utf-8")
     job = mpi_job(kustomize(str(own)))
-    check(job, VERSIONS[0])
+    check(job, VERSION)
     containers = [pod["containers"][0] for pod in pods([job])]
     assert {c["image"] for c in containers} == {"registry.example/textgen:cpu"}
     assert containers[0]["args"][-1] == "--epochs=20"
