@@ -58,9 +58,7 @@ def built_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     builder.make_wheels("textgen")
     builder.make_base()
     # The last step is the doctor, as the user without rights.
-    said = builder.build("cpu")
-    for controller in ("mpi", "gloo"):
-        assert f"ok two-rank allreduce, {controller}: right" in said, said
+    assert "ok two-rank allreduce, mpi: right" in builder.build("cpu")
     yield builder.open("cpu")
     builder.close()
 
