@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def kustomize() -> Callable[[str], Objects]:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl, whose kustomize prints the manifests, is not installed")
 
+    @functools.cache
     def build(folder: str) -> Objects:
         command = ["kubectl", "kustomize", str(ROOT / "infra" / "kubernetes" / folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -56,9 +58,7 @@ def built_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     builder.make_wheels("textgen")
     builder.make_base()
     # The last step is the doctor, as the user without rights.
-    said = builder.build("cpu")
-    for controller in ("mpi", "gloo"):
-        assert f"ok two-rank allreduce, {controller}: right" in said, said
+    assert "ok two-rank allreduce, mpi: right" in builder.build("cpu")
     yield builder.open("cpu")
     builder.close()
 

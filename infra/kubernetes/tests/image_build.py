@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -68,9 +67,7 @@ class Builder:
         context = self.folder / "context"
         shutil.copytree(ROOT / "infra" / "docker", context / "infra" / "docker")
         file = context / "infra" / "docker" / "Dockerfile"
-        options = ["--isolation", "chroot", "--format", "docker", "--target", target]
-        # Engines give a build's container a name that it knows; here it has this machine's.
-        options += ["--add-host", f"{socket.gethostname()}:127.0.0.1"]
+        options = ("--isolation", "chroot", "--format", "docker", "--target", target)
         return _run(*self._buildah, "bud", *options, "-t", target, "-f", file, context)
 
     def open(self, target: str) -> Image:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -14,7 +16,8 @@ from typer.main import get_command
 
 from textgen.cli import app
 
-VERSIONS = ("1.29", "1.37")
+FOLDER = Path(__file__).resolve().parents[1]
+VERSION = "1.29"
 FOLDERS = ("base", "overlays/elastic", "overlays/gpu")
 Objects = list[dict[str, Any]]
 Kustomize = Callable[[str], Objects]
@@ -44,8 +47,10 @@ def mpi_job(objects: Objects) -> dict[str, Any]:
     return next(item for item in objects if item["kind"] == "MPIJob")
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize(
+    ("folder", "version"),
+    [("base", "1.29"), ("overlays/elastic", "1.37"), ("overlays/gpu", "1.37")],
+)
 def test_the_schemas(kustomize: Kustomize, folder: str, version: str) -> None:
     objects = kustomize(folder)
     kinds = sorted(item["kind"] for item in objects)
@@ -76,7 +81,7 @@ def test_control_a_slip_is_refused(
         place = place[name]
     place[path[-1]] = value
     with pytest.raises(jsonschema.ValidationError):
-        check(job, VERSIONS[0])
+        check(job, VERSION)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -121,6 +126,19 @@ def test_the_launcher_is_a_command_line_of_textgen(kustomize: Kustomize, folder:
     assert (program, verb) == ("textgen", "train")
     known = {name for option in get_command(app).commands[verb].params for name in option.opts}
     assert {word for word in rest if word.startswith("--")} <= known
+
+
+def test_the_readme_has_an_overlay_that_works(kustomize: Kustomize, tmp_path: Path) -> None:
+    text = (FOLDER / "README.md").read_text("utf-8").partition("```yaml\n")[2].partition("```")[0]
+    shutil.copytree(FOLDER / "base", tmp_path / "base")
+    own = tmp_path / "overlays" / "own"
+    own.mkdir(parents=True)
+    (own / "kustomization.yaml").write_text(text, encoding="utf-8")
+    job = mpi_job(kustomize(str(own)))
+    check(job, VERSION)
+    containers = [pod["containers"][0] for pod in pods([job])]
+    assert {c["image"] for c in containers} == {"registry.example/textgen:cpu"}
+    assert containers[0]["args"][-1] == "--epochs=20"
 
 
 def test_spot_nodes_take_workers_and_no_launcher(kustomize: Kustomize) -> None:

@@ -22,7 +22,7 @@ from hvdcore.testing_runs import Run
 from textgen.testing import TINY, train, write_book
 
 pytestmark = pytest.mark.ranks
-FLAGS = ("--max-steps", "60", "--eval-every", "60", "--checkpoint-every", "4", "--log-every", "1")
+FLAGS = ("--max-steps", "150", "--eval-every", "150", "--checkpoint-every", "4", "--log-every", "1")
 Objects = list[dict[str, Any]]
 Kustomize = Callable[[str], Objects]
 
@@ -77,13 +77,12 @@ def test_a_spot_worker_is_taken_back_and_the_run_goes_on(
     kustomize: Kustomize, pods: Callable[[Objects], Job], alone: Run
 ) -> None:
     job = pods(kustomize("overlays/elastic"))
-    job.start_worker(0)
-    job.start_worker(1)
+    for index in range(3):
+        job.start_worker(index)
     job.list_running(0, 1)
     # Two ranks throughout: to the bit what two ranks train.
     job.start_launcher(*own_data("--min-np", "2", "--max-np", "2"))
     job.wait_until(lambda: any((job.data / "runs/trainer/checkpoints").glob("step-*")))
-    job.start_worker(2)
     job.list_running(0, 1, 2)
     job.evict(1)
     job.list_running(0, 2)

@@ -68,6 +68,16 @@ def test_the_controller_that_is_chosen() -> None:
 
 
 @needs_horovod
+def test_mpi_is_tried_here_whatever_hosts_open_mpi_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = mpi_problem()
+    (tmp_path / "hostfile").write_text("nobody.invalid slots=1\n", encoding="utf-8")
+    monkeypatch.setenv("OMPI_MCA_orte_default_hostfile", str(tmp_path / "hostfile"))
+    assert mpi_problem() == before
+
+
+@needs_horovod
 @pytest.mark.parametrize(
     ("script", "problem"),
     [
