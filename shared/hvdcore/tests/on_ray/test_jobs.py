@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,18 @@ def test_a_signal_to_the_driver_lets_the_ranks_save(cluster: TestCluster, folder
     assert (code, out) == (143, "saved\n"), err
     assert len(err) == len(said(err, "host ")), err
     assert find_leftovers(MARK, folder.name) == []
+
+
+def test_a_driver_that_is_killed_leaves_no_rank(cluster: TestCluster, folder: Path) -> None:
+    process = start(folder, UNTIL_STOPPED, "--ray", cluster.address)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "start 2\n"
+    process.kill()
+    ended(process)
+    deadline = time.monotonic() + SECONDS
+    while find_leftovers(MARK, folder.name):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 @pytest.mark.proof

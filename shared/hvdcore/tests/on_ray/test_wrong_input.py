@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,28 @@ def test_addresses_where_there_is_no_cluster(monkeypatch: pytest.MonkeyPatch) ->
     for address in ("ray://127.0.0.1:10001", "nonsense"):
         (text,) = problems(ray=address, np=2)
         assert text.startswith(f"--ray: no Ray cluster at {address} (not a HOST:PORT); give ")
+
+
+@pytest.mark.proof
+def test_somebody_who_never_answers_is_given_up() -> None:
+    """Ray's own call, some 40 s, comes back first. In a process: it leaves Ray half set up."""
+    pytest.importorskip("ray", reason="the extra hvdcore[ray] is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        program = f"""
+from hvdcore.errors import UserError
+from hvdcore.ray import connection
+connection._ANSWER_SECONDS = 5
+try:
+    with connection.connected({address!r}):
+        pass
+except UserError as error:
+    print(error)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=600, check=True
+        )
+    assert done.stdout.startswith(f"--ray: no Ray cluster at {address} (no answer within 5 s); ")
 
 
 def test_what_ray_keeps_for_a_rank() -> None:

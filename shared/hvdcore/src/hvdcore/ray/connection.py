@@ -19,6 +19,10 @@ _TCP_SECONDS = 10.0
 _ANSWER_SECONDS = 60
 
 
+class _Late(BaseException):
+    """No answer in time. Ray swallows every `Exception`, and asks again."""
+
+
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[None]:
     """While open, Ray's functions mean the cluster at `address`: `HOST:PORT`, or 'auto'.
@@ -35,11 +39,13 @@ def connected(address: str) -> Iterator[None]:
     if where != "auto" and (why := why_unreachable(where)):
         raise _no_cluster(where, why)
     try:
-        with own_signals(), _alarm(where):
+        with own_signals(), _alarm():
             ray.init(address=where, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _no_cluster(where, said) from error
+    except _Late:
+        raise _no_cluster(where, f"no answer within {_ANSWER_SECONDS} s") from None
     try:
         yield
     finally:
@@ -67,9 +73,9 @@ def why_unreachable(address: str) -> str:
 
 
 @contextlib.contextmanager
-def _alarm(address: str) -> Iterator[None]:
+def _alarm() -> Iterator[None]:
     def late(*_: object) -> None:
-        raise _no_cluster(address, f"no answer within {_ANSWER_SECONDS} s")
+        raise _Late
 
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(_ANSWER_SECONDS)
