@@ -157,6 +157,9 @@ def test_the_command_tells_what_a_run_would_do(run: Path) -> None:
     assert code == 0
     assert "1,000 tokens a step, 80.0 ms of computing, 1.0 MB of gradients" in out
     assert "cost of a million tokens" in out
+    assert "4,372" in out  # tokens a second: 8,000 in 80 ms and 1.75 s
+    code, out, _ = plan(str(run), "--np", "8", "--latency-us", "0", "--bandwidth-gbit", "1e-5")
+    assert "5.71" in out  # in 1,400 s
 
 
 def test_ranks_that_share_the_update_gather_the_parameters(run: Path) -> None:
