@@ -38,9 +38,8 @@ def test_a_host_dies_and_one_is_taken_back(training: RunOnHosts, undisturbed: Ru
     assert run.losses("train") == undisturbed.losses("train")
 
 
-@pytest.mark.parametrize(
-    "trainer", ["image_cls", pytest.param("news_cls", marks=pytest.mark.proof)]
-)
+@pytest.mark.proof
+@pytest.mark.parametrize("trainer", ["image_cls", "news_cls"])
 def test_keras_goes_on_when_hosts_are_lost_and_join(
     network: TestNetwork,
     make_training: Callable[..., RunOnHosts],

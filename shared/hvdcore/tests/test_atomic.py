@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,3 +114,21 @@ def test_a_finished_folder_takes_a_damaged_ones_place_but_not_a_whole_ones(tmp_p
     assert [entry.name for entry in place.iterdir()] == ["content"]
     move_folder_into_place(make("second"), place, is_whole)
     assert (place / "content").read_text() == "first"
+
+
+def test_processes_of_one_number_on_two_hosts_write_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one begins and ends while our bytes go to the disk."""
+    monkeypatch.setattr(os, "getpid", lambda: 29)
+    path, fsync = tmp_path / "file", os.fsync
+
+    def other_first(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        write_bytes_atomically(path, b"theirs")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", other_first)
+    write_bytes_atomically(path, b"ours")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() == b"ours"

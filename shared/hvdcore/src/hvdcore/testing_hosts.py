@@ -137,8 +137,9 @@ class TestHost:
 
     def kill(self) -> None:
         """Power off: every process dies at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        if self.process.poll() is None:  # else its number may be another process's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
         self.process.wait()
 
     def processes(self, word: str) -> list[int]:
@@ -183,7 +184,9 @@ class TestNetwork:
     def __exit__(self, *_: object) -> None:
         for host in self.hosts.values():
             host.kill()
-        subprocess.run(["ip", "link", "del", self.bridge], capture_output=True, check=False)
+        # The kernel of a host that died may go on sending for minutes, and keeps the cable.
+        for link in (*(host.cable for host in self.hosts.values()), self.bridge):
+            subprocess.run(["ip", "link", "del", link], capture_output=True, check=False)
 
     @property
     def path(self) -> str:
@@ -249,11 +252,11 @@ class TestNetwork:
             )
         cable = f"{self.bridge}-{self._number}"
         pid = self._first_process(process)
+        host = self.hosts[name] = TestHost(name, address, interface, cable, process, pid)
         _run(
             "ip", "link", "add", cable, "type", "veth", "peer", "name", interface, "netns", str(pid)
         )
         _run("ip", "link", "set", cable, "master", self.bridge, "up")
-        host = self.hosts[name] = TestHost(name, address, interface, cable, process, pid)
         self._wait_for_ssh(host, port)
         return host
 

@@ -42,9 +42,11 @@ def test_a_network_is_found_from_its_timings() -> None:
 
 
 def test_a_ring_that_gathers_by_hand() -> None:
-    """Four ranks: three messages of a part; none is smaller than the largest tensor."""
+    """Four ranks: three messages of a part; none is smaller than the largest tensor. Two ranks:
+    two messages, one after the other."""
     assert SLOW.allgather_seconds(1_000_000, 4) == pytest.approx(3 * 0.251)
     assert SLOW.allgather_seconds(1_000_000, 4, largest=500_000) == pytest.approx(3 * 0.501)
+    assert SLOW.allgather_seconds(1_000_000, 2) == pytest.approx(2 * 0.501)
     assert SLOW.allgather_seconds(1_000_000, 1) == 0.0
 
 
@@ -157,6 +159,9 @@ def test_the_command_tells_what_a_run_would_do(run: Path) -> None:
     assert code == 0
     assert "1,000 tokens a step, 80.0 ms of computing, 1.0 MB of gradients" in out
     assert "cost of a million tokens" in out
+    assert "4,372" in out  # tokens a second: 8,000 in 80 ms and 1.75 s
+    code, out, _ = plan(str(run), "--np", "8", "--latency-us", "0", "--bandwidth-gbit", "1e-5")
+    assert "5.71" in out  # in 1,400 s
 
 
 def test_ranks_that_share_the_update_gather_the_parameters(run: Path) -> None:
@@ -167,7 +172,7 @@ def test_ranks_that_share_the_update_gather_the_parameters(run: Path) -> None:
     code, out, _ = plan(str(run), "--np", "1,2,4", *network, "--json")
     assert code == 0
     seconds = [found["step_seconds"] for found in json.loads(out)]
-    assert seconds == pytest.approx([0.09, 0.08 + 1.0 + 0.5, 0.075 + 1.5 + 0.9])
+    assert seconds == pytest.approx([0.09, 0.08 + 1.0 + 1.0, 0.075 + 1.5 + 0.9])
     code, out, _ = plan(str(run), "--np", "2", *network)
     assert "1.0 MB of gradients and 1.0 MB of parameters" in out
 

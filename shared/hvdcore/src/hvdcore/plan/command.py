@@ -101,7 +101,7 @@ def prediction_table(found: Sequence[Prediction], workload: Workload) -> Table:
         [
             f"{p.size:,}",
             f"{1e3 * p.step_seconds:.1f}",
-            f"{p.per_second:,.0f}",
+            f"{p.per_second:,.0f}" if p.per_second >= 100 else f"{p.per_second:.3g}",
             f"{p.efficiency:.1%}",
             *([f"{p.cost_per_million:.4g}"] if p.cost_per_million is not None else []),
         ]
