@@ -4,31 +4,19 @@ an ssh server each, and cables that can be cut. They share the disk, and nothing
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from hvdcore.testing_host import TestHost, missing_for_delays, missing_for_hosts, run
+
 __all__ = ["TestHost", "TestNetwork", "missing_for_delays", "missing_for_hosts"]
 
-_PROGRAMS = (
-    "unshare",
-    "nsenter",
-    "setpriv",
-    "ip",
-    "tc",
-    "mount",
-    "ssh",
-    "ssh-keygen",
-    "/usr/sbin/sshd",
-)
 _SECONDS = 60.0
 # Becomes the first process of the host: when it is killed, the kernel kills all the others. What a
 # person's login does beside the command is left out: it may take a lock on the shared disk, and a
@@ -64,95 +52,6 @@ Host *
 """
 
 
-def missing_for_hosts() -> str:
-    """Why there can be no such hosts here, '' when there can."""
-    if os.geteuid() != 0:
-        return "hosts of a test need root"
-    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
-    if missing:
-        return f"hosts of a test need {', '.join(missing)}"
-    probe = ["unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--mount-proc", "true"]
-    done = subprocess.run(probe, capture_output=True, text=True, check=False)
-    return f"this machine makes no hosts: {done.stderr.strip()}" if done.returncode else ""
-
-
-def missing_for_delays() -> str:
-    """Why links cannot be made slow to answer here, '' when they can."""
-    probe = ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]
-    if reason := missing_for_hosts():
-        return reason
-    done = subprocess.run(probe, capture_output=True, text=True, check=False)
-    return f"this kernel delays no packets (netem): {done.stderr.strip()}" * bool(done.returncode)
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-
-
-@dataclass
-class TestHost:
-    """A host. `cable` is the end of its cable at the switch, `interface` its own end."""
-
-    __test__ = False
-
-    name: str
-    address: str
-    interface: str
-    cable: str
-    process: subprocess.Popen[bytes]
-    pid: int
-
-    def inside(self, folder: Path) -> list[str]:
-        """What to put before a command line so that it runs on this host, in `folder`."""
-        enter = ["nsenter", f"--target={self.pid}", "--net", "--pid", "--mount", "--uts"]
-        return [*enter, "sh", "-c", 'cd "$0" && exec "$@"', str(folder)]
-
-    def cut_off(self) -> None:
-        """Pull the cable."""
-        _run("ip", "link", "set", self.cable, "down")
-
-    def plug_in(self) -> None:
-        """Put the cable back."""
-        _run("ip", "link", "set", self.cable, "up")
-
-    def slow_down(self, rate: str) -> None:
-        """Let the cable carry `rate` (such as `2mbit`) in the direction of this host."""
-        limits = ("rate", rate, "burst", "16kbit", "latency", "200ms")
-        _run("tc", "qdisc", "replace", "dev", self.cable, "root", "tbf", *limits)
-
-    def limit(self, rate: str) -> None:
-        """Let the cable carry `rate` (such as `100mbit`) in each direction."""
-        # What a burst lets through at once is to be far less than the messages of interest.
-        self._both_ends("tbf", "rate", rate, "burst", "16kb", "latency", "200ms")
-
-    def delay(self, milliseconds: float) -> None:
-        """Let what goes through the cable take so much longer in each direction."""
-        self._both_ends("netem", "delay", f"{milliseconds}ms")
-
-    def _both_ends(self, *discipline: str) -> None:
-        replace = ("tc", "qdisc", "replace", "dev")
-        _run(*replace, self.cable, "root", *discipline)
-        _run(*self.inside(Path("/")), *replace, self.interface, "root", *discipline)
-
-    def kill(self) -> None:
-        """Power off: every process dies at once."""
-        if self.process.poll() is None:  # else its number may be another process's by now
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def processes(self, word: str) -> list[int]:
-        """Ids of this host's processes with `word` in their command line."""
-        family = psutil.Process(self.pid).children(recursive=True)
-        found = []
-        for process in family:
-            with contextlib.suppress(psutil.Error):
-                if any(word in argument for argument in process.cmdline()):
-                    found.append(process.pid)
-        return found
-
-
 class TestNetwork:
     """A switch, and the hosts at it. `folder` takes keys and settings; use as a context."""
 
@@ -168,7 +67,7 @@ class TestNetwork:
         self.folder.mkdir(parents=True, exist_ok=True)
         Path("/run/sshd").mkdir(exist_ok=True)
         for key in ("host_key", "user_key", "wrong_key"):
-            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / key))
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / key))
         self._write("authorized_keys", (self.folder / "user_key.pub").read_text("utf-8"))
         self._write("other_keys", (self.folder / "wrong_key.pub").read_text("utf-8"))
         self._write("hosts", "127.0.0.1 localhost\n")
@@ -177,8 +76,8 @@ class TestNetwork:
         (self.folder / "bin").mkdir()
         ssh = f'#!/bin/sh\nexec {shutil.which("ssh")} -F {self.folder}/ssh_config "$@"\n'
         self._write("bin/ssh", ssh).chmod(0o755)
-        _run("ip", "link", "add", self.bridge, "type", "bridge")
-        _run("ip", "link", "set", self.bridge, "up")
+        run("ip", "link", "add", self.bridge, "type", "bridge")
+        run("ip", "link", "set", self.bridge, "up")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -253,10 +152,10 @@ class TestNetwork:
         cable = f"{self.bridge}-{self._number}"
         pid = self._first_process(process)
         host = self.hosts[name] = TestHost(name, address, interface, cable, process, pid)
-        _run(
+        run(
             "ip", "link", "add", cable, "type", "veth", "peer", "name", interface, "netns", str(pid)
         )
-        _run("ip", "link", "set", cable, "master", self.bridge, "up")
+        run("ip", "link", "set", cable, "master", self.bridge, "up")
         self._wait_for_ssh(host, port)
         return host
 
