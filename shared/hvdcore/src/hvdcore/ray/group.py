@@ -27,7 +27,9 @@ class Group:
         nodes: id of the node for each rank; None leaves the nodes to Ray.
     """
 
-    def __init__(self, per_rank: Mapping[str, float], np: int, nodes: Sequence[str] | None = None):
+    def __init__(
+        self, per_rank: Mapping[str, float], np: int, nodes: Sequence[str] | None = None
+    ) -> None:
         bundles = [dict(per_rank) for _ in range(np)]
         labels = None if nodes is None else [{_NODE_ID: node} for node in nodes]
         self._group = placement_group(bundles, strategy="PACK", bundle_label_selector=labels)
