@@ -25,11 +25,13 @@ Step = Callable[[npt.NDArray[np.int64]], None]
 def our_step(work: Work) -> Step:
     """A step as our trainers make it, without its running average."""
     import hvdcore.keras
+    from hvdcore.keras import RowwiseAdamW
     from hvdcore.keras.classifier import Batch
     from hvdcore.keras.classifier.steps import Steps
 
     world = hvdcore.keras.init()
-    model, optimizer = work.new_model(), work.new_optimizer()
+    model = work.new_model()
+    optimizer = RowwiseAdamW.from_config(work.new_optimizer().get_config())
     optimizer.build(model.trainable_variables)
     steps = Steps(model, model, optimizer, ema_decay=0.0, xla=False)
 

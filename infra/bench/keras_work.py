@@ -20,7 +20,8 @@ class Work(Protocol):
         """The network as our command makes it."""
 
     def new_optimizer(self) -> Any:
-        """The optimizer as our command makes it."""
+        """Keras's AdamW as our command sets it; ours moves only the rows of a table that a step
+        used."""
 
     def loss(self, targets: Any, logits: Any) -> Any:
         """Mean over the samples, a scalar."""

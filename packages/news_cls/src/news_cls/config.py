@@ -85,9 +85,9 @@ class TrainConfig(DataFields, ModelFields, ClassifierConfig, Config):
     """Decoupled weight decay; biases are left out."""
     label_smoothing: float = Field(0.05, ge=0.0, lt=1.0)
     """Probability that the target leaves to all classes alike."""
-    ema_decay: float = Field(0.998, ge=0.0, lt=1.0)
+    ema_decay: float = Field(0.0, ge=0.0, lt=1.0)
     """Decay a step of the running average of the weights, which is what is evaluated and saved;
-    0 evaluates the weights themselves."""
+    0 evaluates the weights themselves. It reads and writes whole tables in every step."""
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> TrainConfig:
