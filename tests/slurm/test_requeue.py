@@ -89,5 +89,9 @@ def test_at_a_real_time_limit_it_queues_itself_again(training: SlurmRun, undistu
     training.signal_ranks(signal.SIGSTOP)
     # 120 s before the limit, which Slurm looks at every 30 s, and before the limit itself.
     time.sleep(100)
+    training.signal_ranks(signal.SIGCONT)
+    training.cluster.wait_for(number, "PENDING", restarts=1)
+    # On a busy machine what is left takes more than a minute.
+    training.cluster.ask("scontrol", "update", f"JobId={number}", "TimeLimit=60")
     run = training.finish_restarted(number)
     assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
