@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -87,8 +86,7 @@ def test_at_a_real_time_limit_it_queues_itself_again(training: SlurmRun, undistu
     number = training.submit(str(training.write_script("--nodes=2", "--time=3")))
     training.wait_for_checkpoint(number)
     training.signal_ranks(signal.SIGSTOP)
-    # 120 s before the limit, which Slurm looks at every 30 s, and before the limit itself.
-    time.sleep(100)
+    training.wait_for_order(number)
     training.signal_ranks(signal.SIGCONT)
     training.cluster.wait_for(number, "PENDING", restarts=1)
     # On a busy machine what is left takes more than a minute.

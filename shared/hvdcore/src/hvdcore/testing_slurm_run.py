@@ -58,12 +58,29 @@ class SlurmRun:
 
     def signal_ranks(self, number: signal.Signals) -> None:
         """Stop the ranks where they are, or let them go on: a job then lasts as long as wanted."""
+        for process in self._ranks():
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+
+    def wait_for_order(self, number: str) -> None:
+        """Until ranks that stand still have been told to save and stop."""
+
+        def is_told() -> bool:
+            with contextlib.suppress(OSError):  # a process that has just ended
+                return any(map(_is_told_to_stop, self._ranks()))
+            return False
+
+        self.cluster.wait_until(number, is_told)
+
+    def _ranks(self) -> list[psutil.Process]:
         start = ["-m", self.command[0].replace("-", "_"), *self.command[1:2]]
+        found = []
         for host in self.cluster.network.hosts.values():
             for process in psutil.Process(host.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     if process.cmdline()[1:4] == start:
-                        process.send_signal(number)
+                        found.append(process)
+        return found
 
     def said(self, number: str) -> str:
         """What a job has printed so far, over all its restarts."""
@@ -83,3 +100,10 @@ class SlurmRun:
         run = self.finish(number, restarts=1)
         assert len(re.findall(r"going on from step (\d+) ", run.stderr)) == 1, run.stderr
         return run
+
+
+def _is_told_to_stop(process: psutil.Process) -> bool:
+    """Whether SIGTERM waits for a process that stands still (man proc_pid_status)."""
+    status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
+    waiting = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
+    return bool(int(waiting[0], 16) >> (signal.SIGTERM - 1) & 1)
