@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,11 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from containers import Image  # noqa: E402
 from image_build import Builder, missing_for_images  # noqa: E402
+from mpijob import Objects  # noqa: E402
 from this_environment import this_environment  # noqa: E402
 
 from hvdcore.testing_hosts import TestNetwork, missing_for_hosts  # noqa: E402
-
-Objects = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="session")

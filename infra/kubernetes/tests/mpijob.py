@@ -1,4 +1,4 @@
-"""Owns the shape of an MPIJob (kubeflow.org/v2beta1) as JSON Schema, for tests.
+"""Owns the MPIJob (kubeflow.org/v2beta1) of the manifests, and its JSON Schema, for tests.
 
 Written after the operator's API and its validation: fields that it does not know are refused, and
 what it would refuse is refused here. Pod templates are checked against Kubernetes' own schema.
@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["MPIJOB"]
+__all__ = ["MPIJOB", "Objects", "mpi_job"]
+
+Objects = list[dict[str, Any]]
+"""What kustomize prints."""
+
+
+def mpi_job(objects: Objects) -> dict[str, Any]:
+    """The MPIJob among them."""
+    return next(item for item in objects if item["kind"] == "MPIJob")
 
 
 def _object(required: list[str], **fields: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 import pytest
-from mpijob import MPIJOB
+from mpijob import MPIJOB, Objects, mpi_job
 from typer.main import get_command
 
 from textgen.cli import app
@@ -19,7 +19,6 @@ from textgen.cli import app
 FOLDER = Path(__file__).resolve().parents[1]
 VERSION = "1.29"
 FOLDERS = ("base", "overlays/elastic", "overlays/gpu")
-Objects = list[dict[str, Any]]
 Kustomize = Callable[[str], Objects]
 
 
@@ -41,10 +40,6 @@ def pods(objects: Objects) -> Iterator[dict[str, Any]]:
                 yield replicas["template"]["spec"]
         elif item["kind"] == "Deployment":
             yield item["spec"]["template"]["spec"]
-
-
-def mpi_job(objects: Objects) -> dict[str, Any]:
-    return next(item for item in objects if item["kind"] == "MPIJob")
 
 
 @pytest.mark.parametrize(

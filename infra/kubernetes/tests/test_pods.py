@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from containers import Image
+from mpijob import Objects, mpi_job
 from operator_pods import Job
 
 from hvdcore.testing_hosts import TestNetwork
@@ -23,12 +24,7 @@ from textgen.testing import TINY, train, write_book
 
 pytestmark = pytest.mark.ranks
 FLAGS = ("--max-steps", "150", "--eval-every", "150", "--checkpoint-every", "4", "--log-every", "1")
-Objects = list[dict[str, Any]]
 Kustomize = Callable[[str], Objects]
-
-
-def mpi_job(objects: Objects) -> dict[str, Any]:
-    return next(item for item in objects if item["kind"] == "MPIJob")
 
 
 @pytest.fixture(scope="module")
