@@ -18,6 +18,10 @@ from hvdcore.testing_host import TestHost, missing_for_delays, missing_for_hosts
 __all__ = ["TestHost", "TestNetwork", "missing_for_delays", "missing_for_hosts"]
 
 _SECONDS = 60.0
+_NEW_HOST = (
+    "setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--pid", "--mount", "--uts", "--fork",
+    "--kill-child", "--mount-proc",
+)  # fmt: skip
 # Becomes the first process of the host: when it is killed, the kernel kills all the others. What a
 # person's login does beside the command is left out: it may take a lock on the shared disk, and a
 # host that dies with it would hold up every login on all the others.
@@ -129,26 +133,7 @@ class TestNetwork:
             name=name, folder=self.folder, interface=interface, address=address, extra=extra,
             server=server or f"/usr/sbin/sshd -D -e -f {self.folder}/sshd_config",
         )  # fmt: skip
-        # Should the test be killed, so are its hosts.
-        unshare = [
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "unshare",
-            "--net",
-            "--pid",
-            "--mount",
-            "--uts",
-            "--fork",
-            "--kill-child",
-        ]
-        with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*unshare, "--mount-proc", "sh", "-ec", script],
-                stdin=subprocess.DEVNULL,
-                stderr=log,
-                start_new_session=True,
-            )
+        process = self._power_on(name, script)
         cable = f"{self.bridge}-{self._number}"
         pid = self._first_process(process)
         host = self.hosts[name] = TestHost(name, address, interface, cable, process, pid)
@@ -158,6 +143,14 @@ class TestNetwork:
         run("ip", "link", "set", cable, "master", self.bridge, "up")
         self._wait_for_ssh(host, port)
         return host
+
+    def _power_on(self, name: str, script: str) -> subprocess.Popen[bytes]:
+        # Should the test be killed, so are its hosts.
+        with (self.folder / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                [*_NEW_HOST, "sh", "-ec", script],
+                stdin=subprocess.DEVNULL, stderr=log, start_new_session=True,
+            )  # fmt: skip
 
     def _learn(self, name: str, address: str, *, known: bool) -> None:
         with (self.folder / "hosts").open("a", encoding="utf-8") as file:
