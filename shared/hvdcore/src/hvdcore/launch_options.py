@@ -78,7 +78,7 @@ CpusPerRank = Annotated[
 GpusPerRank = Annotated[
     int | None,
     typer.Option(
-        "--gpus-per-rank", min=0, metavar="N",
-        help="On Ray: GPUs kept for each rank. Default: 1 where the cluster has some.",
+        "--gpus-per-rank", min=0, metavar="0|1",
+        help="On Ray: whether a GPU is kept for each rank. Default: 1 where the cluster has some.",
     ),
 ]  # fmt: skip

@@ -90,3 +90,7 @@ class StartOptions:
         ):  # fmt: skip
             if value is not None and self.ray is None:
                 problems.add(option, "give --ray as well, whose cluster counts them")
+        if (self.gpus_per_rank or 0) > 1:
+            problems.add(
+                "--gpus-per-rank", f"got {self.gpus_per_rank}; a rank uses one; give 0 or 1"
+            )
