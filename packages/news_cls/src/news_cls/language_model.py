@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hvdcore.keras import GradientReduction, RowwiseAdamW
-from hvdcore.keras.rowwise import Update
+from hvdcore.keras import GradientReduction
+from hvdcore.keras.rowwise import RowwiseAdamW, Update
 
 __all__ = ["LanguageBatch", "LanguageModel", "LanguageSums", "sampling_shares"]
 

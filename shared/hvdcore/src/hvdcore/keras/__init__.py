@@ -25,7 +25,6 @@ from hvdcore.keras.collectives import (
 from hvdcore.keras.evaluation import evaluate
 from hvdcore.keras.optimizer import DistributedOptimizer
 from hvdcore.keras.reduction import GradientReduction
-from hvdcore.keras.rowwise import RowwiseAdamW
 from hvdcore.keras.startup import init
 from hvdcore.keras.stopping import Heartbeat, StopTogether
 from hvdcore.keras.train_step import distribute
@@ -43,7 +42,6 @@ __all__ = [
     "Heartbeat",
     "LearningRate",
     "ReduceMetrics",
-    "RowwiseAdamW",
     "StopTogether",
     "allgather_rows",
     "allreduce_sum",

@@ -19,11 +19,11 @@ __all__ = ["RowwiseAdamW", "Update"]
 
 @keras.saving.register_keras_serializable(package="hvdcore")
 class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
-    """AdamW that also updates rows by themselves; otherwise Keras's own.
+    """AdamW that also updates rows by themselves, for `Update`; otherwise Keras's own.
 
-    A row that no sample of a step uses keeps its weights and its moments to the bit, weight decay
-    included. A row that every step uses moves as under `keras.optimizers.AdamW`. Clipping is the
-    caller's.
+    There a row that no sample of a step uses keeps its weights and its moments to the bit, weight
+    decay included. A row that every step uses moves as under `keras.optimizers.AdamW`. Clipping is
+    the caller's.
     """
 
     def update_rows(self, gradient: tf.IndexedSlices, variable: keras.Variable) -> None:
