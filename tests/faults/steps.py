@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from hvdcore.heartbeat import beat
+from hvdcore.job.supervise import run_as_rank
 from hvdcore.stop import StopFlag
-from hvdcore.supervise import run_as_rank
 
 
 def misbehave(fault: str) -> None:

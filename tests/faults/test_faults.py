@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.controllers import horovod_extensions, mpi_problem
-from hvdcore.testing import RanksResult, StartedRanks, start_ranks
+from hvdcore.job.controllers import horovod_extensions, mpi_problem
+from hvdcore.testing.ranks import RanksResult, StartedRanks, start_ranks
 
 pytestmark = [
     pytest.mark.ranks,

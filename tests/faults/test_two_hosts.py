@@ -8,9 +8,9 @@ from typing import Literal
 
 import pytest
 
-from hvdcore.controllers import horovod_extensions, mpi_problem
-from hvdcore.testing import RanksResult, run_ranks
-from hvdcore.testing_hosts import TestNetwork, missing_for_hosts
+from hvdcore.job.controllers import horovod_extensions, mpi_problem
+from hvdcore.testing.hosts import TestNetwork, missing_for_hosts
+from hvdcore.testing.ranks import RanksResult, run_ranks
 
 pytestmark = [
     pytest.mark.ranks,

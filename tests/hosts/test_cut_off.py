@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.testing_elastic import RunOnHosts
-from hvdcore.testing_hosts import TestNetwork
-from hvdcore.testing_runs import ranks_environment
+from hvdcore.testing.elastic import RunOnHosts
+from hvdcore.testing.hosts import TestNetwork
+from hvdcore.testing.runs import ranks_environment
 
 pytestmark = [pytest.mark.ranks, pytest.mark.proof]
 RANK = """
 import os, sys, time
 from hvdcore.heartbeat import beat
-from hvdcore.supervise import run_as_rank
+from hvdcore.job.supervise import run_as_rank
 
 def main():
     print("under way", file=sys.stderr, flush=True)

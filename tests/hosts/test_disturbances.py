@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.controllers import mpi_problem
-from hvdcore.testing_elastic import RunOnHosts
-from hvdcore.testing_hosts import TestHost, TestNetwork
-from hvdcore.testing_runs import Run
+from hvdcore.job.controllers import mpi_problem
+from hvdcore.testing.elastic import RunOnHosts
+from hvdcore.testing.hosts import TestHost, TestNetwork
+from hvdcore.testing.runs import Run
 from textgen.testing import TINY, command, environment, train
 
 pytestmark = [pytest.mark.ranks, pytest.mark.proof]
@@ -51,7 +51,7 @@ class Disturber:
         """One on which a rank runs."""
         while True:
             others = [self.network.hosts[name] for name in self.listed[1:]]
-            taking_part = [host for host in others if host.processes("hvdcore.rank_argv")]
+            taking_part = [host for host in others if host.processes("hvdcore.job.rank_argv")]
             if taking_part:
                 return self.draw.choice(taking_part)
             assert self.run.process.poll() is None, self.run.stderr()

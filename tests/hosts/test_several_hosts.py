@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from hvdcore.controllers import mpi_problem
-from hvdcore.testing_elastic import RunOnHosts
-from hvdcore.testing_hosts import TestNetwork, missing_for_delays
-from hvdcore.testing_runs import Run
+from hvdcore.job.controllers import mpi_problem
+from hvdcore.testing.elastic import RunOnHosts
+from hvdcore.testing.hosts import TestNetwork, missing_for_delays
+from hvdcore.testing.runs import Run
 
 pytestmark = pytest.mark.ranks
 MPI = pytest.param(

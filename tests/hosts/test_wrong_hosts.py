@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import hvdcore
-from hvdcore.testing_hosts import TestHost, TestNetwork
-from hvdcore.testing_runs import ranks_environment
+from hvdcore.testing.hosts import TestHost, TestNetwork
+from hvdcore.testing.runs import ranks_environment
 
 
 def hvdcore_command(host: TestHost, folder: Path, path: str, *arguments: str) -> tuple[int, str]:

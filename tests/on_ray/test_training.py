@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.leftovers import find_leftovers
-from hvdcore.testing_elastic import WatchedRun
-from hvdcore.testing_ray import TestCluster
-from hvdcore.testing_runs import Run, ranks_environment, run_command
+from hvdcore.job.leftovers import find_leftovers
+from hvdcore.testing.elastic import WatchedRun
+from hvdcore.testing.ray import TestCluster
+from hvdcore.testing.runs import Run, ranks_environment, run_command
 from news_cls.testing import TINY as TINY_NEWS
 from textgen.testing import TINY, command, write_book
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.testing_runs import Run
-from hvdcore.testing_slurm import TestCluster, missing_for_slurm
-from hvdcore.testing_slurm_run import SlurmRun
+from hvdcore.testing.runs import Run
+from hvdcore.testing.slurm import TestCluster, missing_for_slurm
+from hvdcore.testing.slurm_run import SlurmRun
 from textgen.testing import TINY, environment, train, write_book
 
 FLAGS = ("--max-steps", "100", "--eval-every", "100", "--checkpoint-every", "4", "--log-every", "1")

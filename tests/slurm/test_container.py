@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.testing_runs import Run
-from hvdcore.testing_slurm import TestCluster
-from hvdcore.testing_slurm_run import SlurmRun
+from hvdcore.testing.runs import Run
+from hvdcore.testing.slurm import TestCluster
+from hvdcore.testing.slurm_run import SlurmRun
 
 pytestmark = pytest.mark.ranks
 APPTAINER = """#!/bin/sh

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from hvdcore.controllers import mpi_problem
-from hvdcore.testing_runs import Run
-from hvdcore.testing_slurm_run import SlurmRun
+from hvdcore.job.controllers import mpi_problem
+from hvdcore.testing.runs import Run
+from hvdcore.testing.slurm_run import SlurmRun
 
 pytestmark = [
     pytest.mark.ranks,

@@ -20,7 +20,7 @@ from image_build import Builder, missing_for_images  # noqa: E402
 from mpijob import Objects  # noqa: E402
 from this_environment import this_environment  # noqa: E402
 
-from hvdcore.testing_hosts import TestNetwork, missing_for_hosts  # noqa: E402
+from hvdcore.testing.hosts import TestNetwork, missing_for_hosts  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from typing import Any
 from containers import Container, Image
 from volumes import write_volume
 
-from hvdcore.testing_hosts import TestHost, TestNetwork
+from hvdcore.testing.hosts import TestHost, TestNetwork
 
 __all__ = ["Job"]
 

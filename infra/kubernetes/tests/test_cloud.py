@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hvdcore.testing_runs import ranks_environment, run_command
+from hvdcore.testing.runs import ranks_environment, run_command
 from textgen.testing import TINY, write_book
 
 TASK = Path(__file__).resolve().parents[2] / "cloud" / "skypilot.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from containers import Container, Image
 
-from hvdcore.testing_hosts import TestNetwork
+from hvdcore.testing.hosts import TestNetwork
 
 
 @pytest.mark.proof

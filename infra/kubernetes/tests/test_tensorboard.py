@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from containers import Container, Image
 
-from hvdcore.testing_hosts import TestNetwork
+from hvdcore.testing.hosts import TestNetwork
 from textgen.testing import TINY, train, write_book
 
 RUNS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:6006/data/runs').read().decode())"

@@ -7,9 +7,9 @@ from typing import Literal
 
 import pytest
 
-from hvdcore.controllers import mpi_problem
-from hvdcore.testing import RanksResult
-from hvdcore.testing_faults import Fault, check_named, run_with_fault
+from hvdcore.job.controllers import mpi_problem
+from hvdcore.testing.faults import Fault, check_named, run_with_fault
+from hvdcore.testing.ranks import RanksResult
 from image_cls.testing import TINY, environment
 
 pytestmark = pytest.mark.ranks

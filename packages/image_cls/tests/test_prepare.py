@@ -13,7 +13,7 @@ import pytest
 from hvdcore.classifier.prepared import default_cache_dir
 from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
-from hvdcore.small_disk import NoDisk, small_disk
+from hvdcore.testing.small_disk import NoDisk, small_disk
 from image_cls.build_data import DataRequest
 from image_cls.config import TrainConfig
 from image_cls.image_data import ImageData

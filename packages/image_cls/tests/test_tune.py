@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hvdcore.config import load_config
-from hvdcore.testing import TEST_MARKER, orphans
+from hvdcore.testing.ranks import TEST_MARKER, orphans
 from hvdcore.tune.space import Real, check_space
 from image_cls.cli import app
 from image_cls.config import MODELS, TrainConfig

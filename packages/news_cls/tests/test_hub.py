@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hvdcore.testing_hub import NOBODY, Hub, serve_hub
+from hvdcore.testing.hub import NOBODY, Hub, serve_hub
 from news_cls.testing import news, write_json_lines
 
 pytest.importorskip("huggingface_hub", reason="pip install './packages/news_cls[hub]'")

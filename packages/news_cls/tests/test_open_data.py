@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.testing import run_ranks
+from hvdcore.testing.ranks import run_ranks
 from news_cls.testing import news, write_official
 
 pytestmark = pytest.mark.ranks
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ranks
 SCRIPT = """
 import os
 import hvdcore.keras
-from hvdcore.testing import save_result
+from hvdcore.testing.ranks import save_result
 from news_cls.config import TrainConfig
 from news_cls import open_texts
 

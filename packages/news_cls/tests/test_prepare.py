@@ -17,7 +17,7 @@ import pytest
 from hvdcore.classifier.prepared import default_cache_dir
 from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
-from hvdcore.small_disk import NoDisk, small_disk
+from hvdcore.testing.small_disk import NoDisk, small_disk
 from news_cls.build_data import DataRequest
 from news_cls.clean import clean
 from news_cls.config import TrainConfig

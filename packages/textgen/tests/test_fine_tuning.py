@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 import hvdcore.torch
 from hvdcore.errors import UserError
-from hvdcore.testing_resume import StoppedRun
-from hvdcore.testing_runs import Run, run_command
+from hvdcore.testing.resume import StoppedRun
+from hvdcore.testing.runs import Run, run_command
 from hvdcore.torch import weights_sha256
 from textgen.causal_lm import CausalLM
 from textgen.config import TrainConfig

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hvdcore.testing_hub import NOBODY, Hub, serve_hub
+from hvdcore.testing.hub import NOBODY, Hub, serve_hub
 from textgen.tokenizer import train_bpe
 
 

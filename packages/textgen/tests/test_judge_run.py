@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from hvdcore.testing_runs import run_command
+from hvdcore.testing.runs import run_command
 from textgen.cli import app
 from textgen.testing import Run, command, environment, save_gpt2, train, write_book
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from hvdcore.controllers import find_program
-from hvdcore.testing_hub import NOBODY, REVISION, Hub, serve_hub
-from hvdcore.testing_runs import Run, ranks_environment, run_command
+from hvdcore.job.controllers import find_program
+from hvdcore.testing.hub import NOBODY, REVISION, Hub, serve_hub
+from hvdcore.testing.runs import Run, ranks_environment, run_command
 from textgen.prepare import DataConfig, prepare
 from textgen.quiet import quiet_transformers
 from textgen.testing import command, save_gpt2, write_book

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.controllers import find_program
-from hvdcore.testing_traces import trace_events
+from hvdcore.job.controllers import find_program
+from hvdcore.testing.traces import trace_events
 from textgen.testing import Run, train, write_book
 
 pytestmark = pytest.mark.ranks

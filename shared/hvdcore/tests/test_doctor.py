@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.controllers import (
+from hvdcore.errors import UserError
+from hvdcore.examination import _framework, look_around
+from hvdcore.job.controllers import (
     built_with_mpi,
     choose_controller,
     find_program,
@@ -17,8 +19,6 @@ from hvdcore.controllers import (
     mpi_problem,
     operations_built,
 )
-from hvdcore.errors import UserError
-from hvdcore.examination import _framework, look_around
 
 BUILT = {"torch": "2.13.0+cpu"}
 needs_horovod = pytest.mark.skipif(not horovod_extensions(), reason="Horovod is not installed")
@@ -111,7 +111,7 @@ def test_without_horovod_there_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "hvdcore").symlink_to(Path(hvdcore.__file__).parent)
     code = (
         f"import sys; sys.path[:] = [{str(tmp_path)!r}, *sys.path]\n"
-        "from hvdcore.controllers import choose_controller\n"
+        "from hvdcore.job.controllers import choose_controller\n"
         "choose_controller('auto')"
     )
     done = subprocess.run(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.controllers import horovod_extensions, mpi_problem
 from hvdcore.errors import UserError
+from hvdcore.job.controllers import horovod_extensions, mpi_problem
 from hvdcore.launch import launch
-from hvdcore.testing import run_ranks
+from hvdcore.testing.ranks import run_ranks
 
 pytestmark = [
     pytest.mark.ranks,
@@ -30,7 +30,7 @@ NASTY = [
 ]  # fmt: skip
 ARGUMENTS = """
 import os, sys
-from hvdcore.testing import save_result
+from hvdcore.testing.ranks import save_result
 names = ["OMP_NUM_THREADS", "HVDCORE_EXPECTED_SIZE", "NASTY"]
 save_result([[os.fsencode(a).hex() for a in sys.argv[1:]], [os.environ.get(n) for n in names]])
 print("rank 0 says" if os.environ.get("HOROVOD_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "0"
@@ -60,7 +60,7 @@ def test_every_ranks_own_error_is_told_once(tmp_path: Path) -> None:
     script = """
 import sys
 from hvdcore.errors import UserError
-from hvdcore.supervise import run_as_rank
+from hvdcore.job.supervise import run_as_rank
 def main():
     raise UserError("--data: no such path")
 sys.exit(run_as_rank(main))
@@ -90,7 +90,7 @@ def test_nothing_stays_in_the_temporary_folder(tmp_path: Path) -> None:
 
 def test_ranks_that_do_not_start_in_time(tmp_path: Path) -> None:
     """As from a slow file system: the ranks' Python takes a minute, horovodrun's does not."""
-    slow = "import sys, time\nif 'hvdcore.rank_argv' in sys.orig_argv:\n    time.sleep(60)\n"
+    slow = "import sys, time\nif 'hvdcore.job.rank_argv' in sys.orig_argv:\n    time.sleep(60)\n"
     (tmp_path / "sitecustomize.py").write_text(slow, encoding="utf-8")
     code = (
         "import sys; from hvdcore.launch import launch;"
@@ -130,7 +130,7 @@ def test_what_cannot_start_is_the_users_error(options: dict[str, object], messag
 
 
 def test_the_command_line_passes_options_of_the_command_on(tmp_path: Path) -> None:
-    script = "import sys; from hvdcore.testing import save_result; save_result(sys.argv[1:])"
+    script = "import sys; from hvdcore.testing.ranks import save_result; save_result(sys.argv[1:])"
     path = tmp_path / "show.py"
     path.write_text(script, encoding="utf-8")
     command = [sys.executable, str(path), "--np", "7", "--help", "--", "-x"]

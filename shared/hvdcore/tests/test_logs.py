@@ -9,7 +9,7 @@ SPEAK = """
 import logging, sys
 from pathlib import Path
 from hvdcore.logs import get_logger, setup_logging
-from hvdcore.supervise import run_as_rank
+from hvdcore.job.supervise import run_as_rank
 from hvdcore.world import World, world_from_environment
 def main():
     setup_logging(world_from_environment(), Path(sys.argv[1]))

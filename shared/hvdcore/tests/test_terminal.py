@@ -9,7 +9,7 @@ import termios
 
 import pytest
 
-from hvdcore.rank_process import RankProcess
+from hvdcore.job.rank_process import RankProcess
 from hvdcore.terminal import TERMINAL, open_terminal
 
 CHILD = "import os, sys; print(sys.stdout.isatty(), sys.stderr.isatty(), os.get_terminal_size(2))"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from hvdcore import options as shared
 from hvdcore.classifier import options as classifier
 from hvdcore.errors import exit_on_user_error
+from hvdcore.option_groups import takes
 from hvdcore.tune import options as tuning
 from image_cls import options
 
@@ -35,58 +36,17 @@ def main() -> None:
 
 @app.command()
 @exit_on_user_error
-def train(
-    data: shared.Data = None,
-    output_dir: shared.OutputDir = None,
-    np: shared.Np = None,
-    hosts: shared.Hosts = None,
-    model: shared.Model = None,
-    epochs: shared.Epochs = None,
-    max_steps: shared.MaxSteps = None,
-    global_batch_size: shared.GlobalBatchSize = None,
-    learning_rate: shared.LearningRate = None,
-    seed: shared.Seed = None,
-    eval_every: shared.EvalEvery = None,
-    checkpoint_every: shared.CheckpointEvery = None,
-    resume: shared.Resume = None,
-    config: shared.ConfigFile = None,
-    stall_timeout: shared.StallTimeout = None,
-    hostfile: shared.Hostfile = None,
-    max_restarts: shared.MaxRestarts = None,
-    min_np: shared.MinNp = None,
-    max_np: shared.MaxNp = None,
-    host_discovery_script: shared.HostDiscoveryScript = None,
-    elastic_timeout: shared.ElasticTimeout = None,
-    ray: shared.Ray = None,
-    cpus_per_rank: shared.CpusPerRank = None,
-    gpus_per_rank: shared.GpusPerRank = None,
-    image_size: options.ImageSize = None,
-    val_fraction: classifier.ValFraction = None,
-    test_fraction: classifier.TestFraction = None,
-    num_train_images: options.NumTrainImages = None,
-    weights: options.Weights = None,
-    augment: options.Augment = None,
-    crop_area: options.CropArea = None,
-    rotation: options.Rotation = None,
-    colour: options.Colour = None,
-    erase: options.Erase = None,
-    mixup: options.Mixup = None,
-    label_smoothing: classifier.LabelSmoothing = None,
-    warmup_steps: classifier.WarmupSteps = None,
-    final_learning_rate_fraction: classifier.FinalFraction = None,
-    weight_decay: classifier.WeightDecay = None,
-    ema_decay: classifier.EmaDecay = None,
-    dtype: classifier.Dtype = None,
-    compiler: classifier.Compiler = None,
-    eval_batch_size: classifier.EvalBatchSize = None,
-    patience: classifier.Patience = None,
-    log_every: classifier.LogEvery = None,
-) -> None:
+@takes(
+    shared.TRAIN,
+    {"image_size": options.ImageSize},
+    classifier.SPLIT,
+    options.PICTURES,
+    classifier.TRAINING,
+)
+def train(**flags: Any) -> None:
     """Train a model, on one rank or on many."""
-    flags = {**locals()}
     start = shared.StartOptions.take(flags)
-    for name in ("output_dir", "resume", "config"):
-        del flags[name]
+    output_dir, resume, config = (flags.pop(name) for name in ("output_dir", "resume", "config"))
 
     def settings() -> TrainConfig:
         from hvdcore.config import load_config
@@ -104,7 +64,7 @@ def train(
             # could no longer start again with the threads and the malloc that it needs.
             from image_cls.check import check_before_start
 
-            check_before_start(config, np)
+            check_before_start(config, start.np)
         return config
 
     def work() -> int:
@@ -130,37 +90,30 @@ def run(
 
 @app.command()
 @exit_on_user_error
+@takes(classifier.SPLIT)
 def prepare(
     data: shared.Data = None,
     config: shared.ConfigFile = None,
     image_size: options.ImageSize = None,
-    val_fraction: classifier.ValFraction = None,
-    test_fraction: classifier.TestFraction = None,
+    **flags: Any,
 ) -> None:
     """Decode, check and resize the pictures into the cache, and say what was found."""
-    flags = {**locals()}
-    del flags["config"]
-
     from hvdcore.config import load_config
     from image_cls.config import TrainConfig
     from image_cls.show import prepare_and_show
 
-    prepare_and_show(load_config(TrainConfig, config, flags))
+    prepare_and_show(
+        load_config(TrainConfig, config, {"data": data, "image_size": image_size, **flags})
+    )
 
 
 @app.command()
 @exit_on_user_error
-def evaluate(
-    run_dir: classifier.RunArgument,
-    data: shared.Data = None,
-    np: shared.Np = None,
-    hosts: shared.Hosts = None,
-    stall_timeout: shared.StallTimeout = None,
-    split: classifier.Splits = None,
-) -> None:
+@takes({"data": shared.Data}, shared.RANKS, {"split": classifier.Splits})
+def evaluate(run_dir: classifier.RunArgument, **flags: Any) -> None:
     """Score a trained model exactly: loss, accuracy, macro F1, each class."""
-
-    splits = split or ["val", "test"]
+    start = shared.StartOptions.take(flags)
+    data, splits = flags["data"], flags["split"] or ["val", "test"]
 
     def check() -> TrainConfig:
         from hvdcore.classifier.check import check_evaluation
@@ -172,7 +125,7 @@ def evaluate(
 
         return score_run(run_dir, data, splits)
 
-    run(work, shared.StartOptions(np, hosts, stall_timeout), check=check)
+    run(work, start, check=check)
 
 
 @app.command()
@@ -191,32 +144,9 @@ def predict(
 
 @app.command()
 @exit_on_user_error
-def tune(
-    data: shared.Data = None,
-    output_dir: shared.OutputDir = None,
-    np: shared.Np = None,
-    hosts: shared.Hosts = None,
-    model: shared.Model = None,
-    epochs: shared.Epochs = None,
-    max_steps: shared.MaxSteps = None,
-    global_batch_size: shared.GlobalBatchSize = None,
-    learning_rate: shared.LearningRate = None,
-    seed: shared.Seed = None,
-    eval_every: shared.EvalEvery = None,
-    checkpoint_every: shared.CheckpointEvery = None,
-    config: shared.ConfigFile = None,
-    stall_timeout: shared.StallTimeout = None,
-    trials: tuning.Trials = None,
-    timeout: tuning.Timeout = None,
-    parallel_trials: tuning.ParallelTrials = None,
-    objective: tuning.ObjectiveName = None,
-    pruner: tuning.Pruner = None,
-    space: tuning.SpaceFile = None,
-    engine: tuning.Engine = None,
-) -> None:
+@takes(tuning.TUNE)
+def tune(**flags: Any) -> None:
     """Search for good settings: many trainings, the poor ones stopped early."""
-    flags = {**locals()}
-
     from hvdcore.tune.command import tune_command
     from image_cls.search_space import TUNABLE
 
@@ -234,22 +164,12 @@ def report(runs: classifier.Runs, output_dir: shared.OutputDir = None) -> None:
 
 @app.command()
 @exit_on_user_error
+@takes(classifier.COMPARE, {"image_size": options.ImageSize})
 def compare(
-    models: classifier.Models = "logreg,mlp,cnn",
-    np: classifier.Sizes = "1,2",
-    data: shared.Data = None,
-    output_dir: shared.OutputDir = None,
-    epochs: shared.Epochs = None,
-    max_steps: shared.MaxSteps = None,
-    global_batch_size: shared.GlobalBatchSize = None,
-    seed: shared.Seed = None,
-    config: shared.ConfigFile = None,
-    image_size: options.ImageSize = None,
+    models: classifier.Models = "logreg,mlp,cnn", np: classifier.Sizes = "1,2", **flags: Any
 ) -> None:
     """Train several models on several numbers of ranks: what does distribution buy?"""
-    flags = {**locals()}
-    for name in ("models", "np", "output_dir"):
-        del flags[name]
+    output_dir = flags.pop("output_dir")
 
     from hvdcore.classifier.compare import compare_command
     from image_cls.check import check_before_start

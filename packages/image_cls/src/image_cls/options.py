@@ -31,3 +31,15 @@ Colour = Annotated[
 ]
 Erase = Annotated[float | None, typer.Option(**REAL, help="Probability of a grey rectangle.")]
 Mixup = Annotated[float | None, typer.Option(**REAL, help="Probability of blending two pictures.")]
+
+PICTURES = {
+    "num_train_images": NumTrainImages,
+    "weights": Weights,
+    "augment": Augment,
+    "crop_area": CropArea,
+    "rotation": Rotation,
+    "colour": Colour,
+    "erase": Erase,
+    "mixup": Mixup,
+}
+"""How many pictures are trained on, what the model starts from, and how pictures are changed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from hvdcore.testing_runs import Run, ranks_environment, run_command
+from hvdcore.testing.runs import Run, ranks_environment, run_command
 from image_cls.sample import CLASSES, draw_scene
 
 __all__ = ["TINY", "Run", "command", "environment", "run", "train", "write_scenes"]

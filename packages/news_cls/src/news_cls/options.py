@@ -54,3 +54,20 @@ Inputs = Annotated[
 Texts = Annotated[
     list[str] | None, typer.Option("--text", metavar="TEXT", help="A text itself; repeatable.")
 ]
+
+COLUMNS = {"text_column": TextColumn, "label_column": LabelColumn}
+"""Where a table has text and class."""
+TOKENS = {"vocab_size": VocabSize, "max_length": MaxLength}
+"""How texts become ids."""
+NETWORK = {
+    "vectors": Vectors,
+    "embed_dim": EmbedDim,
+    "hidden_dim": HiddenDim,
+    "conv_dim": ConvDim,
+    "ngram_buckets": NgramBuckets,
+    "word_dropout": WordDropout,
+    "embed_dropout": EmbedDropout,
+    "feature_dropout": FeatureDropout,
+    "pretrain_epochs": PretrainEpochs,
+}
+"""The model, and what keeps it from learning texts by heart."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hvdcore.testing_runs import Run, ranks_environment, run_command
+from hvdcore.testing.runs import Run, ranks_environment, run_command
 from news_cls.labels import AG_NEWS
 from news_cls.sample import write_news
 

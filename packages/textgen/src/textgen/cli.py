@@ -10,6 +10,7 @@ import typer
 
 from hvdcore import options as shared
 from hvdcore.errors import exit_on_user_error
+from hvdcore.option_groups import takes
 from hvdcore.tune import options as tuning
 from textgen import options
 
@@ -28,12 +29,6 @@ app = typer.Typer(
 )
 
 
-SCORE_FIELDS = (
-    "data", "context_length", "val_fraction", "test_fraction", "text_column", "eval_batch_size",
-)  # fmt: skip
-"""Fields of the configuration that a model is scored by."""
-
-
 def main() -> None:
     """The entry point of the ``textgen`` command."""
     app()
@@ -41,69 +36,21 @@ def main() -> None:
 
 @app.command()
 @exit_on_user_error
-def train(
-    data: shared.Data = None,
-    output_dir: shared.OutputDir = None,
-    np: shared.Np = None,
-    hosts: shared.Hosts = None,
-    model: shared.Model = None,
-    epochs: shared.Epochs = None,
-    max_steps: shared.MaxSteps = None,
-    global_batch_size: shared.GlobalBatchSize = None,
-    learning_rate: shared.LearningRate = None,
-    seed: shared.Seed = None,
-    eval_every: shared.EvalEvery = None,
-    checkpoint_every: shared.CheckpointEvery = None,
-    resume: shared.Resume = None,
-    config: shared.ConfigFile = None,
-    stall_timeout: shared.StallTimeout = None,
-    hostfile: shared.Hostfile = None,
-    max_restarts: shared.MaxRestarts = None,
-    min_np: shared.MinNp = None,
-    max_np: shared.MaxNp = None,
-    host_discovery_script: shared.HostDiscoveryScript = None,
-    elastic_timeout: shared.ElasticTimeout = None,
-    ray: shared.Ray = None,
-    cpus_per_rank: shared.CpusPerRank = None,
-    gpus_per_rank: shared.GpusPerRank = None,
-    tokenizer: options.Tokenizer = None,
-    vocab_size: options.VocabSize = None,
-    context_length: options.ContextLength = None,
-    num_layers: options.NumLayers = None,
-    num_heads: options.NumHeads = None,
-    num_kv_heads: options.NumKvHeads = None,
-    embed_dim: options.EmbedDim = None,
-    mlp_dim: options.MlpDim = None,
-    attention_every: options.AttentionEvery = None,
-    conv_kernel: options.ConvKernel = None,
-    val_fraction: options.ValFraction = None,
-    test_fraction: options.TestFraction = None,
-    text_column: options.TextColumn = None,
-    near_duplicate_threshold: options.NearDuplicateThreshold = None,
-    init_from: options.InitFrom = None,
-    lora_rank: options.LoraRank = None,
-    lora_alpha: options.LoraAlpha = None,
-    lora_targets: options.LoraTargets = None,
-    optimizer: options.Optimizer = None,
-    learning_rate_schedule: options.Schedule = None,
-    warmup_steps: options.WarmupSteps = None,
-    final_learning_rate_fraction: options.FinalFraction = None,
-    weight_decay: options.WeightDecay = None,
-    momentum: options.Momentum = None,
-    train_temperature: options.TrainTemperature = None,
-    clip_norm: options.ClipNorm = None,
-    per_rank_batch_size: options.PerRankBatchSize = None,
-    eval_batch_size: options.EvalBatchSize = None,
-    dtype: options.Dtype = None,
-    log_every: options.LogEvery = None,
-    sample_tokens: options.SampleTokens = None,
-    profile: options.Profile = False,
-) -> None:
+@takes(
+    shared.TRAIN,
+    options.TOKENS,
+    options.NETWORK,
+    options.PARTS,
+    options.DUPLICATES,
+    options.FINE_TUNING,
+    options.TRAINING,
+)
+def train(**flags: Any) -> None:
     """Train a model, on one rank or on many."""
-    flags = {**locals()}
     start = shared.StartOptions.take(flags)
-    for name in ("output_dir", "resume", "config", "profile"):
-        del flags[name]
+    output_dir, resume, config, profile = (
+        flags.pop(name) for name in ("output_dir", "resume", "config", "profile")
+    )
 
     def settings() -> TrainConfig:
         from hvdcore.config import load_config
@@ -134,24 +81,17 @@ def run(
 
 @app.command()
 @exit_on_user_error
-def prepare(
-    data: shared.Data = None,
-    np: shared.Np = None,
-    hosts: shared.Hosts = None,
-    config: shared.ConfigFile = None,
-    stall_timeout: shared.StallTimeout = None,
-    tokenizer: options.Tokenizer = None,
-    vocab_size: options.VocabSize = None,
-    context_length: options.ContextLength = None,
-    val_fraction: options.ValFraction = None,
-    test_fraction: options.TestFraction = None,
-    text_column: options.TextColumn = None,
-    near_duplicate_threshold: options.NearDuplicateThreshold = None,
-) -> None:
+@takes(
+    {"data": shared.Data},
+    shared.RANKS,
+    {"config": shared.ConfigFile},
+    options.TOKENS,
+    options.PARTS,
+    options.DUPLICATES,
+)
+def prepare(**flags: Any) -> None:
     """Read, split and tokenize the data into the cache, on one rank or on many."""
-    flags = {**locals()}
-    for name in ("np", "hosts", "config", "stall_timeout"):
-        del flags[name]
+    start, config = shared.StartOptions.take(flags), flags.pop("config")
 
     def settings() -> TrainConfig:
         from hvdcore.config import load_config
@@ -164,123 +104,92 @@ def prepare(
 
         return prepare_and_show(settings())
 
-    run(work, shared.StartOptions(np, hosts, stall_timeout), check=settings)
+    run(work, start, check=settings)
 
 
-def judge_config(*asked: Any) -> JudgeConfig:
+def judge_config(judging: dict[str, Any]) -> JudgeConfig:
     """How text is judged, as the flags of `evaluate` and `compare` say it."""
     from textgen.judge.config import JudgeConfig
 
-    return JudgeConfig.of(*asked)
+    return JudgeConfig.of(**judging)
+
+
+def taken_out(
+    flags: dict[str, Any],
+) -> tuple[shared.StartOptions, int | None, dict[str, Any], str | None]:
+    """Take out of the flags of `evaluate` and `compare` what is no field of a configuration:
+    where the ranks run, the stride, how text is judged, and by which model."""
+    start = shared.StartOptions.take(flags)
+    judging = {name: flags.pop(name) for name in options.JUDGING}
+    scorer = judging.pop("scorer")
+    return start, flags.pop("stride"), judging, scorer
 
 
 @app.command()
 @exit_on_user_error
-def evaluate(
-    model: options.ModelArgument,
-    data: shared.Data = None,
-    np: shared.Np = None,
-    hosts: shared.Hosts = None,
-    stall_timeout: shared.StallTimeout = None,
-    split: options.Splits = None,
-    context_length: options.WindowLength = None,
-    stride: options.Stride = None,
-    val_fraction: options.ValFraction = None,
-    test_fraction: options.TestFraction = None,
-    text_column: options.TextColumn = None,
-    eval_batch_size: options.EvalBatchSize = None,
-    generation: options.Generation = False,
-    num_prompts: options.NumPrompts = 64,
-    prompt_words: options.PromptWords = 32,
-    continuation_words: options.ContinuationWords = 64,
-    decoding: options.Decodings = None,
-    scorer: options.Scorer = None,
-    seed: options.JudgeSeed = 0,
-) -> None:
+@takes(
+    {"data": shared.Data},
+    shared.RANKS,
+    {"split": options.Splits},
+    options.SCORING,
+    {"generation": (options.Generation, False)},
+    options.JUDGING,
+)
+def evaluate(model: options.ModelArgument, **flags: Any) -> None:
     """Score a model exactly: loss, perplexity by token and by word, bits per byte. With
     --generation, judge what it writes."""
-    given = {**locals()}
-    flags = {name: given[name] for name in SCORE_FIELDS}
+    start, stride, judging, scorer = taken_out(flags)
+    split, generation = flags.pop("split"), flags.pop("generation")
 
-    def judging() -> JudgeConfig | None:
-        asked = (num_prompts, prompt_words, continuation_words, decoding, seed)
-        return judge_config(*asked) if generation else None
+    def judge() -> JudgeConfig | None:
+        return judge_config(judging) if generation else None
 
     def work() -> int:
         from textgen.score import score_model
 
-        return score_model(model, split or ["val", "test"], stride, flags, judging(), scorer)
+        return score_model(model, split or ["val", "test"], stride, flags, judge(), scorer)
 
-    run(work, shared.StartOptions(np, hosts, stall_timeout), check=judging)
+    run(work, start, check=judge)
 
 
 @app.command()
 @exit_on_user_error
-def generate(
-    model: options.ModelArgument,
-    np: shared.Np = None,
-    hosts: shared.Hosts = None,
-    stall_timeout: shared.StallTimeout = None,
-    prompt: options.Prompt = None,
-    prompt_file: options.PromptFile = None,
-    max_new_tokens: options.MaxNewTokens = 200,
-    num_samples: options.NumSamples = 1,
-    temperature: options.Temperature = 0.8,
-    top_k: options.TopK = 50,
-    top_p: options.TopP = 1.0,
-    repetition_penalty: options.RepetitionPenalty = 1.0,
-    greedy: options.Greedy = False,
-    seed: options.SamplingSeed = 0,
-) -> None:
+@takes(shared.RANKS, options.SAMPLING)
+def generate(model: options.ModelArgument, **settings: Any) -> None:
     """Let a model go on from a prompt, or write from an empty page."""
-    settings = {**locals()}
-    for name in ("model", "np", "hosts", "stall_timeout"):
-        del settings[name]
+    start = shared.StartOptions.take(settings)
 
     def work() -> int:
         from textgen.generate import generate_command
 
         return generate_command(model, **settings)
 
-    run(work, shared.StartOptions(np, hosts, stall_timeout))
+    run(work, start)
 
 
 @app.command()
 @exit_on_user_error
-def compare(
-    models: options.Models,
-    data: shared.Data = None,
-    output_dir: shared.OutputDir = None,
-    np: shared.Np = None,
-    hosts: shared.Hosts = None,
-    stall_timeout: shared.StallTimeout = None,
-    split: options.HeldOut = "test",
-    context_length: options.WindowLength = None,
-    stride: options.Stride = None,
-    val_fraction: options.ValFraction = None,
-    test_fraction: options.TestFraction = None,
-    text_column: options.TextColumn = None,
-    eval_batch_size: options.EvalBatchSize = None,
-    num_prompts: options.NumPrompts = 64,
-    prompt_words: options.PromptWords = 32,
-    continuation_words: options.ContinuationWords = 64,
-    decoding: options.Decodings = None,
-    scorer: options.Scorer = None,
-    seed: options.JudgeSeed = 0,
-) -> None:
+@takes(
+    {"data": shared.Data, "output_dir": shared.OutputDir},
+    shared.RANKS,
+    {"split": (options.HeldOut, "test")},
+    options.SCORING,
+    options.JUDGING,
+)
+def compare(models: options.Models, **flags: Any) -> None:
     """Put several models side by side on the same held-out books, trained here or elsewhere."""
-    given = {**locals()}
-    flags = {name: given[name] for name in SCORE_FIELDS}
+    start, stride, judging, scorer = taken_out(flags)
+    output_dir, split = flags.pop("output_dir"), flags.pop("split")
 
-    def judging() -> JudgeConfig:
-        return judge_config(num_prompts, prompt_words, continuation_words, decoding, seed)
+    def judge() -> JudgeConfig:
+        return judge_config(judging)
 
     def work() -> int:
         from textgen.compare.command import compare_models
 
-        return compare_models(models, output_dir, split, stride, flags, judging(), scorer)
+        return compare_models(models, output_dir, split, stride, flags, judge(), scorer)
 
-    run(work, shared.StartOptions(np, hosts, stall_timeout), check=judging)
+    run(work, start, check=judge)
 
 
 @app.command()
@@ -294,32 +203,9 @@ def export(model: options.ModelArgument, to: options.To, output_dir: shared.Outp
 
 @app.command()
 @exit_on_user_error
-def tune(
-    data: shared.Data = None,
-    output_dir: shared.OutputDir = None,
-    np: shared.Np = None,
-    hosts: shared.Hosts = None,
-    model: shared.Model = None,
-    epochs: shared.Epochs = None,
-    max_steps: shared.MaxSteps = None,
-    global_batch_size: shared.GlobalBatchSize = None,
-    learning_rate: shared.LearningRate = None,
-    seed: shared.Seed = None,
-    eval_every: shared.EvalEvery = None,
-    checkpoint_every: shared.CheckpointEvery = None,
-    config: shared.ConfigFile = None,
-    stall_timeout: shared.StallTimeout = None,
-    trials: tuning.Trials = None,
-    timeout: tuning.Timeout = None,
-    parallel_trials: tuning.ParallelTrials = None,
-    objective: tuning.ObjectiveName = None,
-    pruner: tuning.Pruner = None,
-    space: tuning.SpaceFile = None,
-    engine: tuning.Engine = None,
-) -> None:
+@takes(tuning.TUNE)
+def tune(**flags: Any) -> None:
     """Search for good settings: many trainings, the poor ones stopped early."""
-    flags = {**locals()}
-
     from hvdcore.tune.command import tune_command
     from textgen.search_space import TUNABLE
 

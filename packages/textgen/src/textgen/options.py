@@ -195,3 +195,75 @@ Models = Annotated[
 HeldOut = Annotated[
     str, typer.Option("--split", metavar="val|test", help="Part that models are compared on.")
 ]
+
+TOKENS = {"tokenizer": Tokenizer, "vocab_size": VocabSize, "context_length": ContextLength}
+"""How text becomes tokens."""
+PARTS = {"val_fraction": ValFraction, "test_fraction": TestFraction, "text_column": TextColumn}
+"""How documents are cut into parts."""
+NETWORK = {
+    "num_layers": NumLayers,
+    "num_heads": NumHeads,
+    "num_kv_heads": NumKvHeads,
+    "embed_dim": EmbedDim,
+    "mlp_dim": MlpDim,
+    "attention_every": AttentionEvery,
+    "conv_kernel": ConvKernel,
+}
+"""The model, where it is not a preset."""
+DUPLICATES = {"near_duplicate_threshold": NearDuplicateThreshold}
+"""What counts as the same document."""
+FINE_TUNING = {
+    "init_from": InitFrom,
+    "lora_rank": LoraRank,
+    "lora_alpha": LoraAlpha,
+    "lora_targets": LoraTargets,
+}
+"""What a training starts from."""
+TRAINING = {
+    "optimizer": Optimizer,
+    "learning_rate_schedule": Schedule,
+    "warmup_steps": WarmupSteps,
+    "final_learning_rate_fraction": FinalFraction,
+    "weight_decay": WeightDecay,
+    "momentum": Momentum,
+    "train_temperature": TrainTemperature,
+    "clip_norm": ClipNorm,
+    "per_rank_batch_size": PerRankBatchSize,
+    "eval_batch_size": EvalBatchSize,
+    "dtype": Dtype,
+    "log_every": LogEvery,
+    "sample_tokens": SampleTokens,
+    "profile": (Profile, False),
+}
+"""How a model is trained."""
+SCORING = {
+    "context_length": WindowLength,
+    "stride": Stride,
+    "val_fraction": ValFraction,
+    "test_fraction": TestFraction,
+    "text_column": TextColumn,
+    "eval_batch_size": EvalBatchSize,
+}
+"""What a model is scored on, and in which windows."""
+JUDGING = {
+    "num_prompts": (NumPrompts, 64),
+    "prompt_words": (PromptWords, 32),
+    "continuation_words": (ContinuationWords, 64),
+    "decoding": Decodings,
+    "scorer": Scorer,
+    "seed": (JudgeSeed, 0),
+}
+"""How text is judged."""
+SAMPLING = {
+    "prompt": Prompt,
+    "prompt_file": PromptFile,
+    "max_new_tokens": (MaxNewTokens, 200),
+    "num_samples": (NumSamples, 1),
+    "temperature": (Temperature, 0.8),
+    "top_k": (TopK, 50),
+    "top_p": (TopP, 1.0),
+    "repetition_penalty": (RepetitionPenalty, 1.0),
+    "greedy": (Greedy, False),
+    "seed": (SamplingSeed, 0),
+}
+"""What is written, and how."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hvdcore.testing_runs import Run, ranks_environment, run_command
+from hvdcore.testing.runs import Run, ranks_environment, run_command
 
 __all__ = [
     "TINY", "Run", "command", "environment", "real_books", "save_gpt2", "train", "write_book",

@@ -71,7 +71,7 @@ def launch(
     """
     from hvdcore.elastic.run import launch_on_hosts
     from hvdcore.errors import UserError, user_errors_exit
-    from hvdcore.start_job import JobSettings
+    from hvdcore.job.start import JobSettings
 
     start = shared.StartOptions(
         np, hosts, stall_timeout, hostfile, max_restarts, min_np, max_np,
@@ -124,9 +124,9 @@ def network(
     """
     from hvdcore.elastic.run import launch_on_hosts
     from hvdcore.errors import UserError, user_errors_exit
+    from hvdcore.job.start import JobSettings
     from hvdcore.plan.command import network_line
     from hvdcore.plan.measure import rank_command, read_network
-    from hvdcore.start_job import JobSettings
 
     start = shared.StartOptions(np, hosts, hostfile=hostfile)
     with user_errors_exit():

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from hvdcore.controllers import horovod_extensions
 from hvdcore.examination import FRAMEWORKS, Finding, installed, look_around
-from hvdcore.testing import run_ranks
+from hvdcore.job.controllers import horovod_extensions
+from hvdcore.testing.ranks import run_ranks
 
 __all__ = ["examine", "run_doctor"]
 
@@ -18,7 +18,7 @@ _ALLREDUCE_SECONDS = 240.0
 # Ranks 0 and 1 give 1 and 2 in each of 1,000 places; the sum is 3 everywhere.
 _ALLREDUCE = """
 import {framework}, horovod.{framework} as hvd
-from hvdcore.testing import save_result
+from hvdcore.testing.ranks import save_result
 hvd.init()
 total = hvd.allreduce({tensor} * (hvd.rank() + 1.0), op=hvd.Sum)
 save_result([hvd.size(), float({framework_sum}(total))])

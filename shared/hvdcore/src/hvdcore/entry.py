@@ -9,10 +9,10 @@ from pathlib import Path
 
 from hvdcore.elastic.run import launch_on_hosts
 from hvdcore.errors import UserError
+from hvdcore.job.start import JobSettings
+from hvdcore.job.supervise import EXPECTED_SIZE, run_as_rank
 from hvdcore.run_dir import default_run_dir
-from hvdcore.start_job import JobSettings
 from hvdcore.start_options import StartOptions
-from hvdcore.supervise import EXPECTED_SIZE, run_as_rank
 from hvdcore.world import check_size, world_from_environment
 
 __all__ = ["run_on_ranks"]

@@ -9,14 +9,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvdcore.controllers import (
+from hvdcore.environment import cores_available, threads_per_rank
+from hvdcore.job.controllers import (
     find_program,
     horovod_extensions,
     horovod_folder,
     mpi_problem,
     operations_built,
 )
-from hvdcore.environment import cores_available, threads_per_rank
 
 __all__ = ["FRAMEWORKS", "Finding", "installed", "look_around"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hvdcore.controllers import ControllerChoice
 from hvdcore.fleet.check import Fleet, check_fleet
 from hvdcore.fleet.named import named_hosts
-from hvdcore.hosts import Hosts
-from hvdcore.rank_output import write_fd
-from hvdcore.signal_inbox import SignalInbox
-from hvdcore.start_job import DEFAULT_START_TIMEOUT_SECONDS, JobSettings, run_job
+from hvdcore.job.controllers import ControllerChoice
+from hvdcore.job.hosts import Hosts
+from hvdcore.job.rank_output import write_fd
+from hvdcore.job.signal_inbox import SignalInbox
+from hvdcore.job.start import DEFAULT_START_TIMEOUT_SECONDS, JobSettings, run_job
 
 __all__ = ["launch", "show_fleet"]
 

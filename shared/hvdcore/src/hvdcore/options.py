@@ -4,11 +4,9 @@ Every option is None when it was not given, so that `load_config` can tell a fla
 the defaults stand in each package's configuration. Imports typer alone.
 
 Example:
-    >>> def train(
-    ...     data: options.Data = None,
-    ...     output_dir: options.OutputDir = None,
-    ...     np: options.Np = None,
-    ... ) -> None: ...
+    >>> @app.command()
+    ... @takes(options.TRAIN)
+    ... def train(**flags: Any) -> None: ...
 """
 
 from __future__ import annotations
@@ -33,7 +31,11 @@ from hvdcore.launch_options import (
 from hvdcore.start_options import StartOptions
 
 __all__ = [
+    "PLACES",
+    "RANKS",
+    "SCHEDULE",
     "SHARED_OPTIONS",
+    "TRAIN",
     "CheckpointEvery",
     "ConfigFile",
     "CpusPerRank",
@@ -164,11 +166,22 @@ StallTimeout = Annotated[
     ),
 ]  # fmt: skip
 
-SHARED_OPTIONS = (
-    "--data", "--output-dir", "--np", "--hosts", "--model", "--epochs", "--max-steps",
-    "--global-batch-size", "--learning-rate", "--seed", "--eval-every", "--checkpoint-every",
-    "--resume", "--config", "--stall-timeout", "--hostfile", "--max-restarts", "--min-np",
-    "--max-np", "--host-discovery-script", "--elastic-timeout", "--ray", "--cpus-per-rank",
-    "--gpus-per-rank",
-)  # fmt: skip
-"""The order in which every command lists the shared options; a package's own come after."""
+RANKS = {"np": Np, "hosts": Hosts, "stall_timeout": StallTimeout}
+"""Of a command that runs on ranks."""
+PLACES = {"data": Data, "output_dir": OutputDir, "np": Np, "hosts": Hosts}
+"""What a training reads, where it writes and where it runs."""
+SCHEDULE = {
+    "model": Model, "epochs": Epochs, "max_steps": MaxSteps,
+    "global_batch_size": GlobalBatchSize, "learning_rate": LearningRate, "seed": Seed,
+    "eval_every": EvalEvery, "checkpoint_every": CheckpointEvery,
+}  # fmt: skip
+"""What is trained, how long, and what is told meanwhile."""
+TRAIN = {
+    **PLACES, **SCHEDULE, "resume": Resume, "config": ConfigFile, "stall_timeout": StallTimeout,
+    "hostfile": Hostfile, "max_restarts": MaxRestarts, "min_np": MinNp, "max_np": MaxNp,
+    "host_discovery_script": HostDiscoveryScript, "elastic_timeout": ElasticTimeout, "ray": Ray,
+    "cpus_per_rank": CpusPerRank, "gpus_per_rank": GpusPerRank,
+}  # fmt: skip
+"""All of them, in the order in which every command lists them; a package's own come after."""
+SHARED_OPTIONS = tuple("--" + name.replace("_", "-") for name in TRAIN)
+"""Their flags, in that order."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import Problems
-from hvdcore.slurm import slurm_tasks
+from hvdcore.job.slurm import slurm_tasks
 
 __all__ = ["StartOptions"]
 
@@ -32,8 +32,8 @@ class StartOptions:
 
     @classmethod
     def take(cls, flags: dict[str, Any]) -> StartOptions:
-        """Take what is ours out of a verb's flags."""
-        return cls(**{field.name: flags.pop(field.name) for field in fields(cls)})
+        """Take what is ours out of a verb's flags; what the verb does not have is not given."""
+        return cls(**{field.name: flags.pop(field.name, None) for field in fields(cls)})
 
     @property
     def is_elastic(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hvdcore.errors import UserError
-from hvdcore.slurm import slurm_counts
+from hvdcore.job.slurm import slurm_counts
 
 __all__ = ["Controller", "World", "check_size", "world_from_environment"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.controllers import horovod_extensions
-from hvdcore.testing_runs import ranks_environment
+from hvdcore.job.controllers import horovod_extensions
+from hvdcore.testing.runs import ranks_environment
 
 pytestmark = [
     pytest.mark.ranks,
@@ -23,7 +23,7 @@ import os, sys, time
 from hvdcore.errors import UserError
 from hvdcore.heartbeat import beat
 from hvdcore.stop import StopFlag
-from hvdcore.supervise import run_as_rank
+from hvdcore.job.supervise import run_as_rank
 rank, size = int(os.environ["HOROVOD_RANK"]), int(os.environ["HOROVOD_SIZE"])
 restart = int(os.environ.get("HVDCORE_RESTART", "0"))
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hvdcore.elastic.membership import Membership
-from hvdcore.hosts import Hosts
+from hvdcore.job.hosts import Hosts
 
 
 def chosen(membership: Membership, now: float) -> tuple[str, int] | None:

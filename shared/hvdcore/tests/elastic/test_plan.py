@@ -10,7 +10,7 @@ import pytest
 from hvdcore.elastic.plan import make_plan
 from hvdcore.elastic.run import launch_on_hosts
 from hvdcore.errors import UserError
-from hvdcore.start_job import JobSettings
+from hvdcore.job.start import JobSettings
 from hvdcore.start_options import StartOptions
 
 

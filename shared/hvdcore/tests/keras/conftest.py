@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
-from hvdcore.testing import RESULT_DIR, run_ranks
+from hvdcore.testing.ranks import RESULT_DIR, run_ranks
 
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 900.0

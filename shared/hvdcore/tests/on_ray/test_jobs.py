@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.controllers import horovod_extensions
-from hvdcore.leftovers import find_leftovers
-from hvdcore.testing_ray import TestCluster
-from hvdcore.testing_runs import ranks_environment
+from hvdcore.job.controllers import horovod_extensions
+from hvdcore.job.leftovers import find_leftovers
+from hvdcore.testing.ray import TestCluster
+from hvdcore.testing.runs import ranks_environment
 
 pytest.importorskip("ray", reason="the extra hvdcore[ray] is not installed")
 pytestmark = [
@@ -29,7 +29,7 @@ import os, sys, time
 import hvdcore.torch
 from hvdcore.heartbeat import beat
 from hvdcore.stop import StopFlag
-from hvdcore.supervise import run_as_rank
+from hvdcore.job.supervise import run_as_rank
 rank, size = int(os.environ["HOROVOD_RANK"]), int(os.environ["HOROVOD_SIZE"])
 """
 

@@ -13,8 +13,8 @@ import pytest
 
 from hvdcore.elastic.run import launch_on_hosts
 from hvdcore.errors import UserError
+from hvdcore.job.start import JobSettings
 from hvdcore.ray.launch import amounts
-from hvdcore.start_job import JobSettings
 from hvdcore.start_options import StartOptions
 
 

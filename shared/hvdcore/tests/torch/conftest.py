@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("horovod")
 
-from hvdcore.testing import RESULT_DIR, run_ranks
+from hvdcore.testing.ranks import RESULT_DIR, run_ranks
 
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 600.0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hvdcore.torch as hvt
-from hvdcore.testing_traces import trace_events
+from hvdcore.testing.traces import trace_events
 from hvdcore.torch.profile import plan_steps
 from hvdcore.world import World
 

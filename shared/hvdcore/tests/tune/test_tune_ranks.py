@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from hvdcore.horovodrun import clean_environment
-from hvdcore.leftovers import end_leftovers, find_leftovers
-from hvdcore.testing import TEST_MARKER, orphans
+from hvdcore.job.horovodrun import clean_environment
+from hvdcore.job.leftovers import end_leftovers, find_leftovers
+from hvdcore.testing.ranks import TEST_MARKER, orphans
 
 pytest.importorskip("optuna", reason="the extra hvdcore[tune] is not installed")
 

@@ -33,7 +33,7 @@ class JudgeConfig:
         num_prompts: int,
         prompt_words: int,
         continuation_words: int,
-        decodings: Sequence[str] | None,
+        decoding: Sequence[str] | None,
         seed: int,
     ) -> JudgeConfig:
         """Checked settings.
@@ -50,6 +50,6 @@ class JudgeConfig:
         for name, (value, least) in counts.items():
             if value < least:
                 problems.add(name, f"got {value}; give {least} or more")
-        chosen = parse_decodings(decodings or DEFAULT_DECODINGS, problems)
+        chosen = parse_decodings(decoding or DEFAULT_DECODINGS, problems)
         problems.raise_if_any()
         return cls(num_prompts, prompt_words, continuation_words, tuple(chosen), seed)

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from hvdcore.options import REAL, WHOLE
+from hvdcore.options import (
+    REAL,
+    WHOLE,
+    ConfigFile,
+    Data,
+    Epochs,
+    GlobalBatchSize,
+    MaxSteps,
+    OutputDir,
+    Seed,
+)
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run directory or more.")]
@@ -58,3 +68,18 @@ Output = Annotated[
 ]
 Models = Annotated[str, typer.Option("--models", metavar="NAME,...", help="Models to compare.")]
 Sizes = Annotated[str, typer.Option("--np", metavar="N,...", help="Numbers of ranks to compare.")]
+
+SPLIT = {"val_fraction": ValFraction, "test_fraction": TestFraction}
+"""How the samples are cut into parts."""
+TRAINING = {
+    "label_smoothing": LabelSmoothing, "warmup_steps": WarmupSteps,
+    "final_learning_rate_fraction": FinalFraction, "weight_decay": WeightDecay,
+    "ema_decay": EmaDecay, "dtype": Dtype, "compiler": Compiler,
+    "eval_batch_size": EvalBatchSize, "patience": Patience, "log_every": LogEvery,
+}  # fmt: skip
+"""How a classifier is trained."""
+COMPARE = {
+    "data": Data, "output_dir": OutputDir, "epochs": Epochs, "max_steps": MaxSteps,
+    "global_batch_size": GlobalBatchSize, "seed": Seed, "config": ConfigFile,
+}  # fmt: skip
+"""What all trainings of a comparison share."""

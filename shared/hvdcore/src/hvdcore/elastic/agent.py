@@ -11,13 +11,13 @@ from hvdcore.elastic.plan import Plan
 from hvdcore.elastic.watch import POLL_SECONDS, MembershipWatch
 from hvdcore.errors import UserError
 from hvdcore.fleet.check import Fleet
-from hvdcore.hosts import Hosts
+from hvdcore.job.hosts import Hosts
+from hvdcore.job.outcome import EXIT_FAILED, STOP_CODES
+from hvdcore.job.rank_output import write_fd
+from hvdcore.job.running import JobEnd
+from hvdcore.job.signal_inbox import SignalInbox
+from hvdcore.job.start import JobSettings, StartRanks, run_job, start_with_horovodrun
 from hvdcore.launch import show_fleet
-from hvdcore.outcome import EXIT_FAILED, STOP_CODES
-from hvdcore.rank_output import write_fd
-from hvdcore.running_job import JobEnd
-from hvdcore.signal_inbox import SignalInbox
-from hvdcore.start_job import JobSettings, StartRanks, run_job, start_with_horovodrun
 
 __all__ = ["Agent"]
 

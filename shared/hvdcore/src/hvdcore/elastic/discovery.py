@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from hvdcore.errors import UserError
-from hvdcore.hosts import Hosts, parse_hosts
+from hvdcore.job.hosts import Hosts, parse_hosts
 
 __all__ = ["HostScript"]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hvdcore.hosts import Hosts
+from hvdcore.job.hosts import Hosts
 
 __all__ = ["Membership", "Team"]
 

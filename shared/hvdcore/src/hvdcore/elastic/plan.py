@@ -9,7 +9,7 @@ from hvdcore.elastic.discovery import HostScript
 from hvdcore.elastic.membership import Membership
 from hvdcore.errors import UserError
 from hvdcore.fleet.named import named_hosts
-from hvdcore.hosts import Hosts
+from hvdcore.job.hosts import Hosts
 from hvdcore.start_options import StartOptions
 
 __all__ = ["Plan", "make_plan"]

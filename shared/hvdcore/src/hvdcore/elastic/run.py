@@ -9,8 +9,8 @@ from hvdcore.elastic.agent import Agent
 from hvdcore.elastic.plan import make_plan
 from hvdcore.fleet.check import look_at_fleet
 from hvdcore.fleet.named import named_hosts
+from hvdcore.job.start import JobSettings
 from hvdcore.launch import launch
-from hvdcore.start_job import JobSettings
 from hvdcore.start_options import StartOptions
 
 __all__ = ["launch_on_hosts"]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hvdcore.elastic.membership import Membership, Team
 from hvdcore.errors import UserError
 from hvdcore.fleet.check import Fleet
-from hvdcore.hosts import Hosts
+from hvdcore.job.hosts import Hosts
 
 __all__ = ["POLL_SECONDS", "MembershipWatch"]
 

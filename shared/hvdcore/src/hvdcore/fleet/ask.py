@@ -12,9 +12,9 @@ import sys
 
 from hvdcore.errors import UserError
 from hvdcore.fleet.facts import MARK, HostFacts, facts_here
-from hvdcore.hosts import is_ours
-from hvdcore.rank_argv import encode_command
-from hvdcore.remote_shell import remote_shell
+from hvdcore.job.hosts import is_ours
+from hvdcore.job.rank_argv import encode_command
+from hvdcore.job.remote_shell import remote_shell
 
 __all__ = ["ask_host", "is_here"]
 

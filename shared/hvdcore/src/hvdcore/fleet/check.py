@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hvdcore.errors import UserError
 from hvdcore.fleet.ask import ask_host, is_here
 from hvdcore.fleet.facts import HostFacts, facts_here
-from hvdcore.hosts import Hosts
+from hvdcore.job.hosts import Hosts
 
 __all__ = ["Fleet", "check_fleet", "look_at_fleet", "require_like"]
 

@@ -18,7 +18,7 @@ from typing import Any
 from hvdcore.environment import cores_available
 from hvdcore.environment_record import git_state, package_folder, package_versions
 from hvdcore.fleet.network import Route, route_to
-from hvdcore.rank_argv import decode_command
+from hvdcore.job.rank_argv import decode_command
 
 __all__ = ["MARK", "HostFacts", "facts_here"]
 

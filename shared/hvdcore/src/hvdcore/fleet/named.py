@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hvdcore.errors import UserError
-from hvdcore.hostfile import parse_hostfile
-from hvdcore.hosts import Hosts, parse_hosts
-from hvdcore.slurm import slurm_slots, slurm_tasks
+from hvdcore.job.hostfile import parse_hostfile
+from hvdcore.job.hosts import Hosts, parse_hosts
+from hvdcore.job.slurm import slurm_slots, slurm_tasks
 
 __all__ = ["named_hosts"]
 

@@ -2,8 +2,13 @@
 
 A step looks up some thousand rows of an embedding of millions of numbers. Adam moves the others
 too, by what momentum is left, and so reads and writes the table and its state in every step, which
-for a small network costs more than its gradients do. Moving the touched rows alone is what
-TensorFlow Addons called LazyAdam.
+for a small network costs more than its gradients do. Without momentum (beta_1 = 0, which is RMSProp
+with Adam's correction) an untouched row would stay where it is, and all that happens to it is that
+its second moment decays, which can wait for the next touch. So tables here do without momentum, and
+what they do is then Adam's to rounding.
+
+Leaving the decay out too (LazyAdam) makes the steps of rare rows several times smaller than Adam's
+are over all steps together.
 """
 
 from __future__ import annotations
@@ -21,10 +26,19 @@ __all__ = ["RowwiseAdamW", "Update"]
 class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
     """AdamW that also updates rows by themselves, for `Update`; otherwise Keras's own.
 
-    There a row that no sample of a step uses keeps its weights and its moments to the bit, weight
-    decay included. A row that every step uses moves as under `keras.optimizers.AdamW`. Clipping is
-    the caller's.
+    There a table moves as under `keras.optimizers.AdamW(beta_1=0)` with whole gradients, but that a
+    row which no sample of a step uses has no weight decay in it. Clipping is the caller's.
     """
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Make the state. Beside Keras's: the step, from 1, in which a row was last updated."""
+        if self.built:
+            return
+        super().build(variables)
+        self._updated_at = [
+            self.add_variable(v.shape[:1], "zeros", "int32", name=f"{v.name}_updated_at")
+            for v in variables
+        ]
 
     def update_rows(self, gradient: tf.IndexedSlices, variable: keras.Variable) -> None:
         """One step of the rows of `gradient`; `apply` counts the steps, so call this before it.
@@ -33,21 +47,21 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
             gradient: each row once, values [R, ...].
             variable: one that the optimizer was built with, [N, ...].
         """
-        rows, index = gradient.indices, self._get_variable_index(variable)
-        slots = (self._momentums[index].value, self._velocities[index].value)
-        mean, square = (tf.gather(slot, rows) for slot in slots)
-        weights = tf.gather(variable.value, rows)
-        step = tf.cast(self.iterations + 1, weights.dtype)
-        rate = tf.cast(self.learning_rate, weights.dtype)
-        mean += (gradient.values - mean) * (1.0 - self.beta_1)
-        square += (tf.square(gradient.values) - square) * (1.0 - self.beta_2)
+        rows, values, index = gradient.indices, gradient.values, self._get_variable_index(variable)
+        squares, updated_at = self._velocities[index].value, self._updated_at[index].value
+        weights, step = tf.gather(variable.value, rows), tf.cast(self.iterations + 1, tf.int32)
+        rate, beta = (tf.cast(x, values.dtype) for x in (self.learning_rate, self.beta_2))
+        elapsed = tf.cast(step - tf.gather(updated_at, rows), values.dtype)
+        decay = tf.reshape(beta**elapsed, [-1, *(1 for _ in variable.shape[1:])])
+        square = decay * tf.gather(squares, rows) + (1.0 - beta) * tf.square(values)
         if self.weight_decay and self._use_weight_decay(variable):
             weights *= 1.0 - self.weight_decay * rate
-        correction = tf.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
-        weights -= rate * correction * mean / (tf.sqrt(square) + self.epsilon)
-        changed = (mean, square, weights)
-        for table, values in zip((*slots, variable.value), changed, strict=True):
-            table.scatter_update(tf.IndexedSlices(values, rows))
+        correction = tf.sqrt(1.0 - beta ** tf.cast(step, values.dtype))
+        weights -= rate * correction * values / (tf.sqrt(square) + self.epsilon)
+        steps = tf.fill(tf.shape(rows), step)
+        changed = ((squares, square), (variable.value, weights), (updated_at, steps))
+        for table, new in changed:
+            table.scatter_update(tf.IndexedSlices(new, rows))
 
 
 class Update:

@@ -46,7 +46,7 @@ def run(
         UserError: no cluster answers, it has no room, or Ray is not installed.
     """
     from hvdcore.elastic.run import launch_on_hosts
-    from hvdcore.start_job import JobSettings
+    from hvdcore.job.start import JobSettings
     from hvdcore.start_options import StartOptions
 
     start = StartOptions(

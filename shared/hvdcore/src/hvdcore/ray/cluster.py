@@ -15,10 +15,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hvdcore.errors import UserError
 from hvdcore.fleet.check import Fleet, require_like
 from hvdcore.fleet.facts import HostFacts, facts_here
-from hvdcore.hosts import Hosts
+from hvdcore.job.hosts import Hosts
+from hvdcore.job.start import JobSettings
 from hvdcore.ray.group import Group
 from hvdcore.ray.ranks import RayRanks
-from hvdcore.start_job import JobSettings
 
 __all__ = ["RayCluster"]
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from hvdcore.elastic.agent import Agent
 from hvdcore.elastic.plan import DEFAULT_ELASTIC_TIMEOUT_SECONDS, make_plan
 from hvdcore.errors import UserError
+from hvdcore.job.signal_inbox import SignalInbox
+from hvdcore.job.start import JobSettings
 from hvdcore.ray.connection import connected
-from hvdcore.signal_inbox import SignalInbox
-from hvdcore.start_job import JobSettings
 from hvdcore.start_options import StartOptions
 
 if TYPE_CHECKING:

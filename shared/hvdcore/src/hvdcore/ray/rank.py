@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 
-from hvdcore.parent import end_with_parent
-from hvdcore.rank_argv import decode_command, encode_command
+from hvdcore.job.parent import end_with_parent
+from hvdcore.job.rank_argv import decode_command, encode_command
 
 __all__ = ["RankActor"]
 
@@ -36,7 +36,7 @@ class RankActor:
 
 def main() -> int:
     """Become the supervisor of the rank that runs the encoded command."""
-    from hvdcore.supervise import supervise
+    from hvdcore.job.supervise import supervise
     from hvdcore.world import world_from_environment
 
     end_with_parent(int(sys.argv[1]), signal.SIGKILL)

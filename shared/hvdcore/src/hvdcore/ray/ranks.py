@@ -13,8 +13,8 @@ from horovod.runner.gloo_run import create_slot_env_vars
 from horovod.runner.http.http_server import RendezvousServer
 from ray.exceptions import RayError
 
-from hvdcore.hosts import Hosts
-from hvdcore.outcome import EXIT_FAILED
+from hvdcore.job.hosts import Hosts
+from hvdcore.job.outcome import EXIT_FAILED
 from hvdcore.ray.group import Group
 from hvdcore.ray.rank import RankActor
 

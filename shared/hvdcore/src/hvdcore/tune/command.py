@@ -14,9 +14,9 @@ from typing import Any
 
 from hvdcore.config import dump_json
 from hvdcore.errors import EXIT_USER_ERROR, UserError
-from hvdcore.outcome import EXIT_FAILED
+from hvdcore.job.outcome import EXIT_FAILED
+from hvdcore.job.signal_inbox import SignalInbox
 from hvdcore.run_dir import default_run_dir
-from hvdcore.signal_inbox import SignalInbox
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Limits, Plan, make_plan
 from hvdcore.tune.tunable import Tunable

@@ -13,8 +13,8 @@ from typing import Any
 
 from hvdcore.atomic import writing
 from hvdcore.errors import UserError
+from hvdcore.job.leftovers import end_leftovers, find_leftovers
 from hvdcore.json_files import read_json_object, write_json_atomically
-from hvdcore.leftovers import end_leftovers, find_leftovers
 
 __all__ = ["STUDY", "StudyFolder"]
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hvdcore.options import REAL, WHOLE
+from hvdcore.options import PLACES, REAL, SCHEDULE, WHOLE, ConfigFile, StallTimeout
 
-__all__ = ["Engine", "ObjectiveName", "ParallelTrials", "Pruner", "SpaceFile", "Timeout", "Trials"]
+__all__ = ["TUNE"]
 
 Trials = Annotated[
     int | None,
@@ -57,3 +57,10 @@ SpaceFile = Annotated[
         help="A TOML file with what is searched, in place of the package's own space.",
     ),
 ]  # fmt: skip
+
+TUNE = {
+    **PLACES, **SCHEDULE, "config": ConfigFile, "stall_timeout": StallTimeout,
+    "trials": Trials, "timeout": Timeout, "parallel_trials": ParallelTrials,
+    "objective": ObjectiveName, "pruner": Pruner, "space": SpaceFile, "engine": Engine,
+}  # fmt: skip
+"""All options of `tune`: those of a training that trials share, then those of the search."""

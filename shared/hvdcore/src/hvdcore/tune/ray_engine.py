@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 
 from hvdcore.environment import threads_per_rank
 from hvdcore.errors import UserError
-from hvdcore.outcome import EXIT_FAILED
+from hvdcore.job.outcome import EXIT_FAILED
 from hvdcore.ray.connection import own_signals, why_unreachable
 from hvdcore.run_dir import RunDir
 from hvdcore.tune.folder import StudyFolder

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hvdcore.errors import UserError
-from hvdcore.signal_inbox import SignalInbox
+from hvdcore.job.signal_inbox import SignalInbox
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.settle import hear, settle

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
+from hvdcore.job.signal_inbox import SignalInbox
 from hvdcore.json_files import write_json_atomically
 from hvdcore.run_dir import RunDir
-from hvdcore.signal_inbox import SignalInbox
 from hvdcore.tune.engine import Engine, open_engine
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.page import write_study_page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hvdcore.errors import EXIT_USER_ERROR, UserError
-from hvdcore.outcome import EXIT_FAILED, STOP_CODES
+from hvdcore.job.outcome import EXIT_FAILED, STOP_CODES
 from hvdcore.tune.objective import Objective
 from hvdcore.tune.study import Study
 from hvdcore.tune.trial_run import Run, console_log, user_errors, why_it_ended

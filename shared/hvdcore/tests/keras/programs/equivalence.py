@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 import hvdcore.keras as hvk
-from hvdcore.testing import save_result
+from hvdcore.testing.ranks import save_result
 from hvdcore.world import World
 
 GLOBAL_BATCH = 12

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import hvdcore.keras as hvk
-from hvdcore.testing import save_result
+from hvdcore.testing.ranks import save_result
 
 
 def main(out: Path, modules: list[str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 import hvdcore.torch as hvt
-from hvdcore.testing import save_result
+from hvdcore.testing.ranks import save_result
 from hvdcore.torch import hardware
 from hvdcore.torch.gather import gather_bytes
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import hvdcore.torch as hvt
-from hvdcore.testing import save_result
+from hvdcore.testing.ranks import save_result
 
 SAMPLES = 12
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import hvdcore.torch as hvt
-from hvdcore.testing import save_result
+from hvdcore.testing.ranks import save_result
 
 GLOBAL_BATCH = 12
 STEPS = 20

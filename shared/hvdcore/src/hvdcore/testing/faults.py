@@ -1,0 +1,91 @@
+"""Owns real trainings of which one rank misbehaves: a command for tests, and how it must end.
+
+`python -m hvdcore.testing.faults PACKAGE MODULE:CLASS.METHOD FAULT RANK STEP ARGUMENTS...` is the
+package's command, with the fault in that call of the method on that rank.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from hvdcore.testing.ranks import RanksResult, run_ranks
+from hvdcore.world import world_from_environment
+
+__all__ = ["check_named", "run_with_fault"]
+
+Fault = Literal["exception", "SIGKILL", "SIGSTOP", "SIGTERM"]
+# Only the silent fault needs the watchdog; a busy machine is silent for long as it starts.
+STALL_SECONDS = 20.0
+LINES = {
+    "exception": "rank 1 failed: ValueError: this batch is broken",
+    "SIGKILL": "rank 1 was killed by SIGKILL",
+    "SIGSTOP": "rank 1 stopped by a signal for more than 20 s",
+}
+
+
+def run_with_fault(
+    package: str,
+    method: str,
+    arguments: Sequence[str],
+    *,
+    fault: Fault,
+    folder: Path,
+    controller: Literal["mpi", "gloo"],
+    env: Mapping[str, str],
+) -> RanksResult:
+    """Train on two ranks, with the fault in step 3 of rank 1.
+
+    Args:
+        method: that reads a step's batch, as `module:Class.method`.
+        arguments: of the package's command.
+        folder: empty, for what the ranks say.
+    """
+    command = [sys.executable, "-m", "hvdcore.testing.faults", package, method, fault, "1", "3"]
+    return run_ranks(
+        [*command, *arguments], 2, folder=folder, controller=controller, timeout=900,
+        stall_timeout=STALL_SECONDS if fault == "SIGSTOP" else 600.0, env=env,
+    )  # fmt: skip
+
+
+def check_named(ended: RanksResult, folder: Path, fault: Fault) -> None:
+    """The job failed, one line names the rank and its log, and no process is left."""
+    assert ended.returncode == 1, ended
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("rank ")]
+    assert lines == [f"{LINES[fault]} (log: {folder / 'logs' / 'rank-1.log'})"], ended
+    assert ended.orphans == ()
+
+
+def put_in(method: str, fault: str, step: int) -> None:
+    """Make the call of that number go wrong, counted from 0."""
+    module, _, name = method.partition(":")
+    owner, _, attribute = name.partition(".")
+    of = getattr(importlib.import_module(module), owner)
+    original, number = getattr(of, attribute), iter(range(10_000_000))
+
+    def faulty(self: Any, *given: Any) -> Any:
+        if next(number) == step:
+            if fault == "exception":
+                raise ValueError("this batch is broken")
+            os.kill(os.getpid(), getattr(signal, fault))
+        return original(self, *given)
+
+    setattr(of, attribute, faulty)
+
+
+def main() -> None:
+    """Run the command that the process's arguments name."""
+    package, method, fault, rank, step, *rest = sys.argv[1:]
+    sys.argv = [sys.argv[0], *rest]
+    if world_from_environment().rank == int(rank):
+        put_in(method, fault, int(step))
+    importlib.import_module(f"{package}.cli").main()
+
+
+if __name__ == "__main__":
+    main()
