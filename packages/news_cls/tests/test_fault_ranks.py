@@ -39,12 +39,13 @@ def test_a_fault_in_pretraining_is_named_too(tmp_path: Path, texts: Path) -> Non
     check_named(start(tmp_path, texts, "exception", "gloo", step), tmp_path, "exception")
 
 
-def test_sigterm_in_pretraining_ends_all(tmp_path: Path, texts: Path) -> None:
-    """There is nothing to save yet: the run begins anew."""
+def test_sigterm_in_pretraining_saves_and_ends_all(tmp_path: Path, texts: Path) -> None:
     step = "news_cls.language_model:LanguageModel.step"
     ended = start(tmp_path, texts, "SIGTERM", "gloo", step)
     assert ended.returncode == 143, ended
-    assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert [path.name for path in checkpoints.iterdir()] == ["pretraining"]
+    assert list((checkpoints / "pretraining").glob("step-*"))
     assert ended.orphans == ()
 
 

@@ -151,8 +151,10 @@ def test_the_linear_head_by_hand() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 10])
-def test_a_length_that_is_no_multiple_of_eight(most: int) -> None:
+def test_a_length_that_is_no_multiple_of_eight(tmp_path: Path, most: int) -> None:
     """Masks are drawn for the words that are kept, and batches are no longer than that."""
+    from hvdcore.keras.classifier import Pretraining
+    from hvdcore.run_dir import RunDir
     from news_cls.prepare import prepare
     from news_cls.pretrain import pretrain
     from news_cls.task import TextTask
@@ -164,7 +166,8 @@ def test_a_length_that_is_no_multiple_of_eight(most: int) -> None:
     task = TextTask(settings, data, 1, random_vectors(data.vocab_size, 6, 0))
     batch = task.read(0, np.arange(12))
     assert batch.inputs[0].shape == (12, most)
-    assert pretrain(task, task.build_model(), world, lambda: False)
+    kept = Pretraining(RunDir(tmp_path), task.identity(), world)
+    assert pretrain(task, task.build_model(), world, kept, lambda: False)
 
 
 def test_one_bucket_is_refused() -> None:

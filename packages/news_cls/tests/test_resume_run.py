@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
 
-from hvdcore.testing.resume import StoppedRun
+from hvdcore.testing.resume import StoppedRun, rank_pids
 from news_cls.testing import TINY, Run, command, environment, train
 
 pytestmark = pytest.mark.ranks
@@ -37,6 +39,23 @@ def test_a_kill_changes_nothing(folder: Path, texts: Path, undisturbed: Run) -> 
     run = stopped(folder, "one", texts)
     run.kill_at_random(random.Random(1), *SIZE)
     run.finish_as(undisturbed, *SIZE)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_pretraining_goes_on_too(
+    folder: Path, texts: Path, undisturbed: Run, how: signal.Signals
+) -> None:
+    run = stopped(folder, how.name, texts)
+    process = run.start(*SIZE)
+    run.wait_for("pretraining/step-*", process)
+    os.kill(rank_pids(process)[0], how)
+    process.communicate(timeout=300)
+    assert process.returncode == (1 if how == signal.SIGKILL else 143)
+    assert run.checkpoints() == set()
+    run.finish_as(undisturbed, *SIZE)
+    log = (run.path / "logs" / "rank-0.log").read_text(encoding="utf-8")
+    assert "pretraining: going on from step " in log
+    assert run.checkpoints("pretraining") == set()
 
 
 @pytest.mark.proof

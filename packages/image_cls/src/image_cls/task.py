@@ -10,7 +10,14 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.keras.classifier import Batch, Inputs, filled_up, open_on_all_ranks, save_model
+from hvdcore.keras.classifier import (
+    Batch,
+    Inputs,
+    Pretraining,
+    filled_up,
+    open_on_all_ranks,
+    save_model,
+)
 from hvdcore.run_dir import RunDir
 from hvdcore.sharding import Indices, epoch_order
 from hvdcore.world import World
@@ -68,7 +75,9 @@ class ImageTask:
         """Fresh weights, by the seed."""
         return build_model(self.config, self.data.image_size, len(self.classes), self.config.seed)
 
-    def pretrain(self, model: keras.Model, world: World, stop: Callable[[], bool]) -> bool:
+    def pretrain(
+        self, model: keras.Model, world: World, kept: Pretraining, stop: Callable[[], bool]
+    ) -> bool:
         """There is none."""
         return True
 

@@ -83,6 +83,7 @@ class LanguageModel:
         for projection in self.projections:
             projection.build((None, units))
         self.biases = keras.Variable(np.zeros(vocab_size, dtype=np.float32), name="foretell_bias")
+        self.cumulated = np.cumsum(shares)
         self.expected = tf.constant(np.log(shares * sample_size + 1e-20), tf.float32)
         self.units = units
         self.variables = [

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
 from hvdcore.heartbeat import beat
+from hvdcore.keras.classifier import Pretraining
 from hvdcore.logs import get_logger
 from hvdcore.progress import Progress
 from hvdcore.schedule import learning_rate_at
-from hvdcore.sharding import Indices, train_steps
+from hvdcore.sharding import Indices, Position, train_steps
 from hvdcore.world import World
 from news_cls.buckets import bucketed_order, padded_length
 from news_cls.dropout import drop_words, kept, uniforms
@@ -34,35 +36,72 @@ _FIRST_EPOCH = 1 << 20
 _STREAM = 7
 
 
-def pretrain(task: TextTask, network: keras.Model, world: World, stop: Callable[[], bool]) -> bool:
+def pretrain(
+    task: TextTask, network: keras.Model, world: World, kept: Pretraining, stop: Callable[[], bool]
+) -> bool:
     """Teach the network the language of the train texts. Every rank must call.
+
+    Args:
+        kept: where it goes on from, to the bit. Kept are the ends of epochs and a stop, and every
+            `checkpoint_every` steps.
 
     Returns:
         Whether it came to its end; not, when some rank was asked to stop.
     """
-    ids = task.parts["train"].ids
-    flat = np.concatenate([ids[i] for i in range(len(ids))])
-    shares = sampling_shares(flat, task.data.vocab_size)
-    model = LanguageModel(network, shares, SAMPLE_SIZE)
-    batch, epochs = task.config.global_batch_size, task.config.num_pretrain_epochs
-    total = epochs * -(-len(ids) // batch)
-    cumulated, sums = np.cumsum(shares), []
+    model = _language_model(task, network)
+    variables = [*model.variables, *model.optimizer.variables]
+    done = _Done.of(kept.restore(variables))
+    batch, num_texts = task.config.global_batch_size, len(task.parts["train"])
+    total = task.config.num_pretrain_epochs * -(-num_texts // batch)
+    every = task.config.checkpoint_every
     steps = train_steps(
-        len(ids), global_batch_size=batch, seed=task.config.seed, rank=world.rank,
-        size=world.size, tail="short", order=lambda epoch: _order(task, epoch),
+        num_texts, global_batch_size=batch, seed=task.config.seed, rank=world.rank,
+        size=world.size, start=done.position, tail="short", order=lambda epoch: _order(task, epoch),
     )  # fmt: skip
     with Progress(total * batch, "texts", world.is_root, description="pretrain") as bar:
-        for number, step in zip(range(total), steps, strict=False):
-            beat("compute" if number else "start", number)
-            read = _read(task, step.epoch, step.indices, model.units, number, cumulated)
-            sums.append(model.step(read, _learning_rate(number, total), stop()))
-            if sums[-1].stop:
-                return False
+        bar.advance(done.steps * batch)
+        for number, step in zip(range(done.steps, total), steps, strict=False):
+            beat("compute" if number > done.steps else "start", number)
+            read = _read(task, step.epoch, step.indices, model, number)
+            sums = model.step(read, _learning_rate(number, total), stop())
+            done = done.and_then(sums, step.position)
             bar.advance(step.num_samples)
             if step.ends_epoch:
-                _tell(step.epoch + 1, epochs, sums, world)
-                sums = []
+                done = _tell(step.epoch + 1, task, done, world)
+            if sums.stop or step.ends_epoch or (every and done.steps % every == 0):
+                kept.keep(done.steps, variables, done.to_json())
+            if sums.stop:
+                return False
     return True
+
+
+@dataclass(frozen=True)
+class _Done:
+    """How far it is: updates, the place in the texts, and of this epoch nats and words."""
+
+    steps: int = 0
+    position: Position = field(default_factory=Position)
+    loss: float = 0.0
+    num_words: float = 0.0
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any] | None) -> _Done:
+        if state is None:
+            return cls()
+        return cls(**{**state, "position": Position.from_json(state["position"])})
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "position": self.position.to_json()}
+
+    def and_then(self, sums: LanguageSums, position: Position) -> _Done:
+        words = self.num_words + sums.num_words
+        return _Done(self.steps + 1, position, self.loss + sums.loss, words)
+
+
+def _language_model(task: TextTask, network: keras.Model) -> LanguageModel:
+    ids = task.parts["train"].ids
+    flat = np.concatenate([ids[i] for i in range(len(ids))])
+    return LanguageModel(network, sampling_shares(flat, task.data.vocab_size), SAMPLE_SIZE)
 
 
 def _order(task: TextTask, epoch: int) -> Indices:
@@ -72,19 +111,14 @@ def _order(task: TextTask, epoch: int) -> Indices:
 
 
 def _read(
-    task: TextTask,
-    epoch: int,
-    indices: Indices,
-    units: int,
-    number: int,
-    cumulated: npt.NDArray[np.float64],
+    task: TextTask, epoch: int, indices: Indices, model: LanguageModel, number: int
 ) -> LanguageBatch:
     lengths, most = task.lengths["train"][indices], task.data.max_length
     targets = task.parts["train"].ids.padded(indices, min(padded_length(lengths), most))
-    draws = uniforms(task.config.seed, _FIRST_EPOCH + epoch, indices, most + 2 * units)
+    draws = uniforms(task.config.seed, _FIRST_EPOCH + epoch, indices, most + 2 * model.units)
     ids = drop_words(targets, draws[:, :most], WORD_DROPOUT)
     mask = kept(draws[:, None, most:], STATE_DROPOUT)
-    return LanguageBatch(ids, targets, mask, _sample(task.config.seed, number, cumulated))
+    return LanguageBatch(ids, targets, mask, _sample(task.config.seed, number, model.cumulated))
 
 
 def _sample(seed: int, number: int, cumulated: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
@@ -102,7 +136,9 @@ def _learning_rate(number: int, total: int) -> float:
     )  # fmt: skip
 
 
-def _tell(epoch: int, epochs: int, sums: list[LanguageSums], world: World) -> None:
+def _tell(epoch: int, task: TextTask, done: _Done, world: World) -> _Done:
+    """Say how well words are foretold, and begin to count anew."""
     if world.is_root:
-        nats = sum(s.loss for s in sums) / max(sum(s.num_words for s in sums), 1.0)
-        logger.info("pretraining, epoch %d of %d: %.3f nats a word", epoch, epochs, nats)
+        nats, of = done.loss / max(done.num_words, 1.0), task.config.num_pretrain_epochs
+        logger.info("pretraining, epoch %d of %d: %.3f nats a word", epoch, of, nats)
+    return replace(done, loss=0.0, num_words=0.0)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.keras.classifier import Batch, Inputs, filled_up, save_model, smoothed
+from hvdcore.keras.classifier import Batch, Inputs, Pretraining, filled_up, save_model, smoothed
 from hvdcore.run_dir import RunDir
 from hvdcore.sharding import Indices
 from hvdcore.world import World
@@ -96,9 +96,11 @@ class TextTask:
         """Fresh weights, by the seed."""
         return build_network(self.config, self.vectors, len(self.classes), self.config.seed)
 
-    def pretrain(self, model: keras.Model, world: World, stop: Callable[[], bool]) -> bool:
+    def pretrain(
+        self, model: keras.Model, world: World, kept: Pretraining, stop: Callable[[], bool]
+    ) -> bool:
         """Recurrent layers learn to foretell words first."""
-        return not self.config.num_pretrain_epochs or pretrain(self, model, world, stop)
+        return not self.config.num_pretrain_epochs or pretrain(self, model, world, kept, stop)
 
     def identity(self) -> dict[str, Any]:
         """The texts, their number and how they become ids."""

@@ -7,6 +7,7 @@ from hvdcore.keras.classifier.batch import Batch, Inputs, filled_up, smoothed
 from hvdcore.keras.classifier.evaluation import Answers, Classifier, evaluate, probabilities_of_all
 from hvdcore.keras.classifier.loop import begin, train
 from hvdcore.keras.classifier.open_data import open_on_all_ranks
+from hvdcore.keras.classifier.pretraining import Pretraining
 from hvdcore.keras.classifier.saved_model import load_model, save_model
 from hvdcore.keras.classifier.scoring import score_run
 from hvdcore.keras.classifier.task import EvalTask, Task
@@ -17,6 +18,7 @@ __all__ = [
     "Classifier",
     "EvalTask",
     "Inputs",
+    "Pretraining",
     "Task",
     "begin",
     "evaluate",

@@ -7,16 +7,13 @@ hidden random state, so a checkpoint does not know how many ranks wrote it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from safetensors.numpy import load_file, save_file
 
 from hvdcore.checkpoint import Checkpoint, require_same_run, save
 from hvdcore.heartbeat import beat
 from hvdcore.keras.classifier.training import Training
+from hvdcore.keras.classifier.variables import read_variables, write_variables
 from hvdcore.keras.collectives import any_rank
 from hvdcore.run_dir import RunDir
 from hvdcore.sharding import Position
@@ -31,9 +28,9 @@ def write_checkpoint(training: Training, run: RunDir, *, is_best: bool = False) 
     beat("checkpoint", training.step)
 
     def write(folder: Path) -> None:
-        save_file(_tensors(training.model.weights), folder / MODEL)
-        save_file(_tensors(training.averaged.weights), folder / AVERAGED)
-        save_file(_tensors(training.optimizer.variables), folder / OPTIMIZER)
+        write_variables(training.model.weights, folder / MODEL)
+        write_variables(training.averaged.weights, folder / AVERAGED)
+        write_variables(training.optimizer.variables, folder / OPTIMIZER)
 
     if training.world.is_root:
         best = training.best_val_loss
@@ -55,9 +52,9 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
         UserError: it belongs to another model, other data or another batch.
     """
     require_same_run(identity(training), checkpoint.meta)
-    _assign(training.model.weights, checkpoint.file(MODEL))
+    read_variables(training.model.weights, checkpoint.file(MODEL))
     restore_weights(training, checkpoint)
-    _assign(training.optimizer.variables, checkpoint.file(OPTIMIZER))
+    read_variables(training.optimizer.variables, checkpoint.file(OPTIMIZER))
     training.position = Position.from_json(checkpoint.meta["position"])
     training.step = checkpoint.step
     training.seconds = checkpoint.meta["seconds"]
@@ -68,7 +65,7 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
 
 def restore_weights(training: Training, checkpoint: Checkpoint) -> None:
     """The weights that are evaluated and saved, alone."""
-    _assign(training.averaged.weights, checkpoint.file(AVERAGED))
+    read_variables(training.averaged.weights, checkpoint.file(AVERAGED))
 
 
 def identity(training: Training) -> dict[str, Any]:
@@ -81,14 +78,3 @@ def identity(training: Training) -> dict[str, Any]:
         "global_batch_size": config.global_batch_size,
         "seed": config.seed,
     }
-
-
-def _tensors(variables: Sequence[Any]) -> dict[str, np.ndarray[Any, Any]]:
-    # By place: Keras numbers names by what else the process has built.
-    return {f"{i:04d}": np.array(v.numpy()) for i, v in enumerate(variables)}
-
-
-def _assign(variables: Sequence[Any], path: Path) -> None:
-    tensors = load_file(path)
-    for i, variable in enumerate(variables):
-        variable.assign(tensors[f"{i:04d}"])

@@ -11,6 +11,7 @@ from hvdcore.errors import Problems
 from hvdcore.heartbeat import beat
 from hvdcore.keras.classifier.checkpoints import identity, restore, write_checkpoint
 from hvdcore.keras.classifier.finish import Evaluation, finish
+from hvdcore.keras.classifier.pretraining import Pretraining
 from hvdcore.keras.classifier.record import Record
 from hvdcore.keras.classifier.steps import StepSums
 from hvdcore.keras.classifier.task import Task
@@ -54,12 +55,15 @@ def train(
             output_dir, package, config, resume,
             identity=identity(training), world=world, broadcast=broadcast_object,
         )  # fmt: skip
+        kept = Pretraining(run, identity(training), world)
         if checkpoint is not None:
             restore(training, checkpoint)
-        elif not pretrain(training, stop):
+        elif not pretrain(training, kept, stop):
             return stop.exit_code
         with Record.of(training, run, None if checkpoint is None else checkpoint.step) as record:
             evaluation = Evaluation(training)
+            if checkpoint is None:
+                start(training, kept, evaluation, record)
             if fit(training, evaluation, record, stop):
                 return stop.exit_code
             finish(training, evaluation, record)
@@ -89,17 +93,21 @@ def begin(package: str, output_dir: Path | None, resume: str) -> tuple[World, Pa
     return world, output_dir
 
 
-def pretrain(training: Training, stop: StopFlag) -> bool:
-    """What the task does with a fresh model; whether it came to its end.
-
-    It is not resumed: a run that stops here begins anew.
-    """
-    began = perf_counter()
-    done = training.task.pretrain(training.model, training.world, lambda: stop.requested)
+def pretrain(training: Training, kept: Pretraining, stop: StopFlag) -> bool:
+    """What the task does with a fresh model; whether it came to its end."""
+    done = training.task.pretrain(training.model, training.world, kept, lambda: stop.requested)
     if training.averaged is not training.model:
         training.averaged.set_weights(training.model.get_weights())
-    training.seconds += perf_counter() - began
+    training.seconds += kept.seconds
     return done
+
+
+def start(training: Training, kept: Pretraining, evaluation: Evaluation, record: Record) -> None:
+    """Score val before the first step. What a pretraining kept goes, once it is in a checkpoint."""
+    validate(training, evaluation, record)
+    if kept.is_used:
+        write_checkpoint(training, record.run)
+        kept.discard()
 
 
 def fit(training: Training, evaluation: Evaluation, record: Record, stop: StopFlag) -> bool:
@@ -110,8 +118,6 @@ def fit(training: Training, evaluation: Evaluation, record: Record, stop: StopFl
     """
     eval_every = training.eval_every
     checkpoint_every = training.config.checkpoint_every or eval_every
-    if training.step == 0:
-        validate(training, evaluation, record)
     for batch in batches(training):
         if training.step == training.total_steps or training.out_of_patience():
             break

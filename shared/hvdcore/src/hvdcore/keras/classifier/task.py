@@ -14,6 +14,7 @@ from hvdcore.classifier.config import ClassifierConfig
 from hvdcore.classifier.parts import Part
 from hvdcore.classifier.words import Words
 from hvdcore.keras.classifier.batch import Batch, Inputs
+from hvdcore.keras.classifier.pretraining import Pretraining
 from hvdcore.run_dir import RunDir
 from hvdcore.sharding import Indices
 from hvdcore.world import World
@@ -62,10 +63,13 @@ class Task(EvalTask, Protocol):
     def build_model(self) -> keras.Model:
         """A model with fresh weights, the same for the same seed; it gives logits [B, C]."""
 
-    def pretrain(self, model: keras.Model, world: World, stop: Callable[[], bool]) -> bool:
+    def pretrain(
+        self, model: keras.Model, world: World, kept: Pretraining, stop: Callable[[], bool]
+    ) -> bool:
         """Whatever a fresh model learns before its classes. Every rank must call.
 
         Args:
+            kept: where it goes on from, and keeps how far it is.
             stop: whether this rank is asked to stop.
 
         Returns:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hvdcore.classifier.config import ClassifierConfig
 from hvdcore.classifier.words import Words
-from hvdcore.keras.classifier import Batch, Inputs, filled_up, smoothed
+from hvdcore.keras.classifier import Batch, Inputs, Pretraining, filled_up, smoothed
 from hvdcore.run_dir import RunDir
 from hvdcore.sharding import Indices, epoch_order
 from hvdcore.world import World
@@ -70,7 +70,9 @@ class TinyTask:
     def build_model(self) -> keras.Model:
         return network(len(self.classes))
 
-    def pretrain(self, model: keras.Model, world: World, stop: Callable[[], bool]) -> bool:
+    def pretrain(
+        self, model: keras.Model, world: World, kept: Pretraining, stop: Callable[[], bool]
+    ) -> bool:
         return True
 
     def identity(self) -> dict[str, Any]:
