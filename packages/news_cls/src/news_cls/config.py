@@ -61,11 +61,11 @@ class ModelFields(BaseModel):
     ngram_buckets: int = Field(2**18, ge=0)
     """Rows of the table of hashed words and word pairs, a linear model beside the network; 0 is
     none."""
-    word_dropout: float = Field(0.15, ge=0.0, lt=1.0)
+    word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Probability that a word of a train text is made unknown."""
-    embed_dropout: float = Field(0.2, ge=0.0, lt=1.0)
+    embed_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Probability that one number of all word vectors of a train text is left out."""
-    feature_dropout: float = Field(0.5, ge=0.0, lt=1.0)
+    feature_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Probability that a pooled feature of a train text is left out."""
     pretrain_epochs: int | None = Field(None, ge=0)
     """Passes over the train texts in which the recurrent layers learn to foretell the next and
