@@ -68,7 +68,7 @@ class LanguageModel:
     calls.
 
     Args:
-        network: with layers `words`, `forward` and `backward`; its weights change.
+        network: with layers `words` and `recurrent`; its weights change.
         shares: probability of each id in the sample, [V].
         sample_size: K.
     """
@@ -76,7 +76,7 @@ class LanguageModel:
     def __init__(
         self, network: keras.Model, shares: npt.NDArray[np.float64], sample_size: int
     ) -> None:
-        self.layers = [network.get_layer(name) for name in ("words", "forward", "backward")]
+        self.layers = [network.get_layer(name) for name in ("words", "recurrent")]
         self.table = self.layers[0].embeddings
         units, (vocab_size, dim) = self.layers[1].units, self.table.shape
         self.projections = [keras.layers.Dense(dim, name=f"foretell_{i}") for i in range(2)]
@@ -117,10 +117,9 @@ class LanguageModel:
     def _compute(self, ids: Any, targets: Any, mask: Any, sample: Any) -> list[Any]:
         is_word = ids > 0
         with tf.GradientTape() as tape:
-            words, forward, backward = self.layers
-            embedded = words(ids)
-            after = forward(embedded, mask=is_word) * mask[..., : self.units]
-            before = tf.reverse(backward(embedded, mask=is_word), [1]) * mask[..., self.units :]
+            words, recurrent = self.layers
+            states = recurrent(words(ids), is_word) * mask
+            after, before = tf.split(states, 2, -1)
             both = targets[:, 1:] > 0  # neighbours that are words
             loss = 0.5 * (
                 self._nats(self.projections[0](after[:, :-1]), targets[:, 1:], both, sample)

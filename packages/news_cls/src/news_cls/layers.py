@@ -18,7 +18,6 @@ __all__ = [
     "MeanOfHeads",
     "Ones",
     "PoolOverTime",
-    "Reversed",
 ]
 
 register = keras.saving.register_keras_serializable(package="news_cls")
@@ -77,16 +76,6 @@ class MeanOfHeads(keras.layers.Layer):
 
     def call(self, heads: Any) -> Any:
         return ops.mean(ops.cast(heads, "float32"), axis=1)
-
-
-@register
-class Reversed(keras.layers.Layer):
-    """[B, T, H] with time turned round."""
-
-    supports_masking = True
-
-    def call(self, states: Any) -> Any:
-        return ops.flip(states, axis=1)
 
 
 @register

@@ -25,8 +25,8 @@ from news_cls.layers import (
     MeanOfHeads,
     Ones,
     PoolOverTime,
-    Reversed,
 )
+from news_cls.recurrent import GRU, LSTM
 from news_cls.vectoriser import Vectoriser
 
 __all__ = ["LEARNING_RATES", "build_network", "num_features", "serving_model"]
@@ -86,21 +86,12 @@ def build_network(
     return keras.Model([ids, embed_mask, feature_mask], stacked, name=config.model)
 
 
-def _recurrent(kind: Callable[..., Any], embedded: Any, is_word: Any, config: ModelFields) -> Any:
-    """States of both directions, [B, T, 2 hidden_dim]."""
-    make = {"return_sequences": True, "use_cudnn": False}
-    forward = kind(config.hidden_dim, name="forward", **make)(embedded, mask=is_word)
-    backward = kind(config.hidden_dim, name="backward", go_backwards=True, **make)
-    turned = Reversed()(backward(embedded, mask=is_word))
-    return layers.Concatenate()([forward, turned])
-
-
 def _lstm(embedded: Any, is_word: Any, config: ModelFields) -> Any:
-    return _recurrent(layers.LSTM, embedded, is_word, config)
+    return LSTM(config.hidden_dim, name="recurrent")(embedded, is_word)
 
 
 def _gru(embedded: Any, is_word: Any, config: ModelFields) -> Any:
-    return _recurrent(layers.GRU, embedded, is_word, config)
+    return GRU(config.hidden_dim, name="recurrent")(embedded, is_word)
 
 
 def _cnn(embedded: Any, is_word: Any, config: ModelFields) -> Any:
