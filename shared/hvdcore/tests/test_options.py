@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from hvdcore import options
 from hvdcore.config import Config, load_config
 from hvdcore.errors import exit_on_user_error
+from hvdcore.option_groups import takes
 
 app = typer.Typer(add_completion=False)
 
@@ -28,40 +29,11 @@ class Train(Config):
 
 @app.command()
 @exit_on_user_error
-def train(
-    data: options.Data = None,
-    output_dir: options.OutputDir = None,
-    np: options.Np = None,
-    hosts: options.Hosts = None,
-    model: options.Model = None,
-    epochs: options.Epochs = None,
-    max_steps: options.MaxSteps = None,
-    global_batch_size: options.GlobalBatchSize = None,
-    learning_rate: options.LearningRate = None,
-    seed: options.Seed = None,
-    eval_every: options.EvalEvery = None,
-    checkpoint_every: options.CheckpointEvery = None,
-    resume: options.Resume = None,
-    config: options.ConfigFile = None,
-    stall_timeout: options.StallTimeout = None,
-    hostfile: options.Hostfile = None,
-    max_restarts: options.MaxRestarts = None,
-    min_np: options.MinNp = None,
-    max_np: options.MaxNp = None,
-    host_discovery_script: options.HostDiscoveryScript = None,
-    elastic_timeout: options.ElasticTimeout = None,
-    ray: options.Ray = None,
-    cpus_per_rank: options.CpusPerRank = None,
-    gpus_per_rank: options.GpusPerRank = None,
-) -> None:
+@takes(options.TRAIN)
+def train(**given: Any) -> None:
     """Train."""
-    flags: dict[str, Any] = {
-        "data": data,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "output_dir": output_dir,
-    }
-    print(load_config(Train, config, flags), np, stall_timeout)
+    flags = {name: given[name] for name in ("data", "epochs", "learning_rate", "output_dir")}
+    print(load_config(Train, given["config"], flags), given["np"], given["stall_timeout"])
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
