@@ -33,6 +33,9 @@ class ImageWork:
     def new_model(self) -> keras.Model:
         return build_model(TrainConfig(), SIZE, CLASSES, 0)
 
+    def peer_model(self) -> keras.Model:
+        return self.new_model()
+
     def new_optimizer(self) -> keras.optimizers.Optimizer:
         return keras.optimizers.AdamW(self.learning_rate, weight_decay=0.05, beta_2=0.99)
 

@@ -1,6 +1,7 @@
 """A process that trains in bursts: `keras_rank.py images|news ours|keras|mwms|input [INDEX]`.
 
-The same network, optimizer and samples in all; `input` bursts time the input pipeline alone.
+The same network, optimizer and samples in all; the peers take Keras's own layers. `input` bursts
+time the input pipeline alone.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def our_step(work: Work) -> Step:
 
 def keras_step(work: Work) -> Step:
     """A step of one process as Keras's users make it."""
-    model, optimizer = work.new_model(), work.new_optimizer()
+    model, optimizer = work.peer_model(), work.new_optimizer()
     model.compile(optimizer=optimizer, loss=work.loss, jit_compile=False)
 
     def step(samples: npt.NDArray[np.int64]) -> None:
@@ -65,7 +66,7 @@ def mwms_step(work: Work) -> Step:
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     with strategy.scope():
-        model, optimizer = work.new_model(), work.new_optimizer()
+        model, optimizer = work.peer_model(), work.new_optimizer()
         optimizer.build(model.trainable_variables)
 
     def replica(inputs: Any, targets: Any) -> None:

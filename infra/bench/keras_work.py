@@ -19,6 +19,9 @@ class Work(Protocol):
     def new_model(self) -> Any:
         """The network as our command makes it."""
 
+    def peer_model(self) -> Any:
+        """The same network of Keras's own layers, as its users build it."""
+
     def new_optimizer(self) -> Any:
         """Keras's AdamW as our command sets it; ours moves only the rows of a table that a step
         used."""

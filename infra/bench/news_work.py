@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hvdcore.keras.classifier import smoothed
-from news_cls.config import TrainConfig
+from news_cls.config import ModelFields, TrainConfig
 from news_cls.labels import AG_NEWS
 from news_cls.models import LEARNING_RATES, build_network, num_features
 from news_cls.ragged import Names, Ragged, Texts, offsets_of
@@ -22,6 +22,12 @@ from news_cls.text_data import Part, TextData
 LENGTH = 48
 """Tokens of each text; AG News has 45 in the mean."""
 RANKS = 2
+
+
+def keras_lstm(embedded: Any, is_word: Any, config: ModelFields) -> Any:
+    """States of both directions by Keras's layers."""
+    layer = keras.layers.LSTM(config.hidden_dim, return_sequences=True)
+    return keras.layers.Bidirectional(layer)(embedded, mask=is_word)
 
 
 class NewsWork:
@@ -52,6 +58,10 @@ class NewsWork:
 
     def new_model(self) -> keras.Model:
         return build_network(self.config, self.vectors, len(AG_NEWS), 0)
+
+    def peer_model(self) -> keras.Model:
+        readers = {"lstm": keras_lstm}
+        return build_network(self.config, self.vectors, len(AG_NEWS), 0, readers)
 
     def new_optimizer(self) -> keras.optimizers.Optimizer:
         return keras.optimizers.AdamW(self.learning_rate, weight_decay=0.0, beta_2=0.99)

@@ -8,7 +8,7 @@ keep the others from learning.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -33,6 +33,8 @@ __all__ = ["LEARNING_RATES", "build_network", "num_features", "serving_model"]
 
 LEARNING_RATES = {"lstm": 1e-3, "gru": 1e-3, "cnn": 1e-3}
 """Peak rates of AdamW at 64 texts a step."""
+Reader = Callable[[Any, Any, ModelFields], Any]
+"""Of word vectors [B, T, E] and bool [B, T], where words are, to [B, T, numbers of a word]."""
 WIDTHS = (2, 3, 4)
 """Words that a filter of `cnn` sees (Kim 2014)."""
 
@@ -49,12 +51,17 @@ def num_features(config: ModelFields) -> int:
 
 
 def build_network(
-    config: ModelFields, vectors: npt.NDArray[np.float32], num_classes: int, seed: int
+    config: ModelFields,
+    vectors: npt.NDArray[np.float32],
+    num_classes: int,
+    seed: int,
+    readers: Mapping[str, Reader] | None = None,
 ) -> keras.Model:
     """A network with fresh weights, the same for the same seed.
 
     Args:
         vectors: what the word vectors start with, [vocabulary, E]; row 0 is padding.
+        readers: of words [B, T, E] by name, in place of those of this package.
 
     Returns:
         A model of ids int32 [B, T], a mask of word vectors [B, 1, E] and one of features [B, F];
@@ -68,10 +75,10 @@ def build_network(
     known = keras.initializers.Constant(vectors)
     embedded = layers.Embedding(*vectors.shape, embeddings_initializer=known, name="words")(ids)
     embedded = layers.Multiply()([embedded, embed_mask])
-    heads, start = [], 0
+    readers, heads, start = {**READERS, **(readers or {})}, [], 0
     for name, width in _readers(config).items():
         pooled = PoolOverTime(name=f"{name}_pool")(
-            _READERS[name](embedded, is_word, config), is_word
+            readers[name](embedded, is_word, config), is_word
         )
         mask = feature_mask[:, start : start + 3 * width]
         start += 3 * width
@@ -117,4 +124,4 @@ def serving_model(network: keras.Model, vectoriser: Vectoriser) -> keras.Model:
     return keras.Model(texts, answer, name=network.name)
 
 
-_READERS: dict[str, Callable[..., Any]] = {"lstm": _lstm, "gru": _gru, "cnn": _cnn}
+READERS: dict[str, Reader] = {"lstm": _lstm, "gru": _gru, "cnn": _cnn}
