@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -59,7 +60,9 @@ def textgen(
 
 
 def scores(run: Run) -> dict[str, dict[str, Any]]:
-    values: dict[str, dict[str, Any]] = json.loads(run.check().stdout)
+    # Plain horovodrun over Gloo says of every line whose it is.
+    plain = re.sub(r"(?m)^\[\d+\]<stdout>:", "", run.check().stdout)
+    values: dict[str, dict[str, Any]] = json.loads(plain)
     return values
 
 
