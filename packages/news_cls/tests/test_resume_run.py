@@ -52,6 +52,11 @@ def test_pretraining_goes_on_too(
     process.communicate(timeout=300)
     assert process.returncode == (1 if how == signal.SIGKILL else 143)
     assert run.checkpoints() == set()
+    config = (run.path / "config.json").read_bytes()
+    refused = train(run.path, texts, *FLAGS, *SIZE, "--resume", "auto", "--seed", "5")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: seed: the checkpoint was written with 0")
+    assert (run.path / "config.json").read_bytes() == config
     run.finish_as(undisturbed, *SIZE)
     log = (run.path / "logs" / "rank-0.log").read_text(encoding="utf-8")
     assert "pretraining: going on from step " in log

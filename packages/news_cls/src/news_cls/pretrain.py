@@ -67,7 +67,8 @@ def pretrain(
             done = done.and_then(sums, step.position)
             bar.advance(step.num_samples)
             if step.ends_epoch:
-                done = _tell(step.epoch + 1, task, done, world)
+                _tell(step.epoch + 1, task, done, world)
+                done = replace(done, loss=0.0, num_words=0.0)
             if sums.stop or step.ends_epoch or (every and done.steps % every == 0):
                 kept.keep(done.steps, variables, done.to_json())
             if sums.stop:
@@ -136,9 +137,7 @@ def _learning_rate(number: int, total: int) -> float:
     )  # fmt: skip
 
 
-def _tell(epoch: int, task: TextTask, done: _Done, world: World) -> _Done:
-    """Say how well words are foretold, and begin to count anew."""
+def _tell(epoch: int, task: TextTask, done: _Done, world: World) -> None:
     if world.is_root:
         nats, of = done.loss / max(done.num_words, 1.0), task.config.num_pretrain_epochs
         logger.info("pretraining, epoch %d of %d: %.3f nats a word", epoch, of, nats)
-    return replace(done, loss=0.0, num_words=0.0)

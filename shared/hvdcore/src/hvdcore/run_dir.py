@@ -34,6 +34,7 @@ class RunDir:
         self.report_html = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
+        self.pretraining = self.checkpoints / "pretraining"
         self.logs = self.path / "logs"
         self.model = self.path / "model"
         self.figures = self.path / "figures"

@@ -86,9 +86,10 @@ def start_run(
     if world.is_root:
         found = latest_valid(run.checkpoints) if _restarted() else None
         found = found or resolve_resume(run, resume)
-        if found is not None:
-            require_same_run(identity, found.meta)
         goes_on = resume == "auto" or _restarted() or _is_own(run, found)
+        begun = latest_valid(run.pretraining) if goes_on and found is None else found
+        if begun is not None:
+            require_same_run(identity, begun.meta)
         RunDir.create(path, package, config, resuming=goes_on)
         clean_up(run.checkpoints)
         if goes_on:

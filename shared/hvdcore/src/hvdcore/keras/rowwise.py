@@ -27,7 +27,9 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
     """AdamW that also updates rows by themselves, for `Update`; otherwise Keras's own.
 
     There a table moves as under `keras.optimizers.AdamW(beta_1=0)` with whole gradients, but that a
-    row which no sample of a step uses has no weight decay in it. Clipping is the caller's.
+    row which no sample of a step uses has no weight decay in it. Clipping is the caller's. A table
+    whose gradient comes whole (as on a GPU, see `GradientReduction`) moves like all else, with
+    momentum; let one table always get the one or the other.
     """
 
     def build(self, variables: Sequence[keras.Variable]) -> None:

@@ -58,6 +58,7 @@ def train(
         kept = Pretraining(run, identity(training), world)
         if checkpoint is not None:
             restore(training, checkpoint)
+            kept.discard()  # a kill may have come before
         elif not pretrain(training, kept, stop):
             return stop.exit_code
         with Record.of(training, run, None if checkpoint is None else checkpoint.step) as record:

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from hvdcore.checkpoint import latest_valid, load, require_same_run, save
+from hvdcore.checkpoint import latest_valid, load, save
 from hvdcore.heartbeat import beat
 from hvdcore.keras.classifier.variables import read_variables, write_variables
 from hvdcore.keras.collectives import any_rank, broadcast_object
@@ -23,10 +23,10 @@ _VARIABLES = "variables.safetensors"
 
 
 class Pretraining:
-    """Where a task keeps how far its pretraining is: ``checkpoints/pretraining/`` of the run.
+    """Where a task keeps how far its pretraining is; `start_run` sees to it that it is this run's.
 
     Args:
-        identity: what must be the same for a checkpoint to be taken up.
+        identity: what must be the same for a checkpoint to be taken up, as in `start_run`.
 
     Attributes:
         is_used: whether something was kept or found.
@@ -34,7 +34,7 @@ class Pretraining:
     """
 
     def __init__(self, run: RunDir, identity: Mapping[str, Any], world: World) -> None:
-        self._folder = run.checkpoints / "pretraining"
+        self._folder = run.pretraining
         self._identity, self._world = dict(identity), world
         self.is_used = False
         self._before, self._began = 0.0, perf_counter()
@@ -46,16 +46,12 @@ class Pretraining:
     def restore(self, variables: Sequence[Any]) -> Mapping[str, Any] | None:
         """The newest state that was kept, its variables assigned; None: there is none. Every rank
         must call.
-
-        Raises:
-            UserError: it is another model's, or other data's.
         """
         found = latest_valid(self._folder) if self._world.is_root else None
         path = broadcast_object("" if found is None else str(found.path))
         if not path:
             return None
         checkpoint = load(Path(path))
-        require_same_run(self._identity, checkpoint.meta)
         read_variables(variables, checkpoint.file(_VARIABLES))
         self.is_used = True
         self._before = float(checkpoint.meta["seconds"])
