@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -123,11 +124,6 @@ def generate_command(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     opened = open_model_on_all_ranks(model_name, world, device)
     single = len(prompts) * num_samples == 1
-
-    def show(number: int, text: str) -> None:
-        stdout.write(text)
-        stdout.flush()
-
     if single and world.is_root:
         stdout.write(prompts[0])
     texts = generate(
@@ -135,7 +131,7 @@ def generate_command(
         temperature=temperature, top_k=top_k, top_p=top_p,
         repetition_penalty=repetition_penalty, greedy=greedy,
         num_samples=num_samples, seed=seed, batch_size=batch_size,
-        on_text=show if single else None, share=(world.rank, world.size),
+        on_text=partial(_show, stdout) if single else None, share=(world.rank, world.size),
     )  # fmt: skip
     texts = [text for part in gather_objects(texts) for text in part]
     if not world.is_root:
@@ -143,11 +139,22 @@ def generate_command(
     if single:
         stdout.write("\n")
         return 0
+    _write_numbered(stdout, prompts, texts, num_samples)
+    return 0
+
+
+def _show(stdout: TextIO, number: int, text: str) -> None:
+    stdout.write(text)
+    stdout.flush()
+
+
+def _write_numbered(
+    stdout: TextIO, prompts: Sequence[str], texts: Sequence[str], num_samples: int
+) -> None:
     for number, text in enumerate(texts):
         which, sample = divmod(number, num_samples)
         stdout.write(f"--- prompt {which + 1}, sample {sample + 1}\n{prompts[which]}{text}\n")
     stdout.flush()
-    return 0
 
 
 def read_prompts(
