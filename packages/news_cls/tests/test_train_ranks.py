@@ -57,6 +57,18 @@ def test_the_other_models_too(folder: Path, texts: Path, model: str) -> None:
     assert second.losses("val") == pytest.approx(first.losses("val"), **CLOSE)
 
 
+def test_in_bfloat16_it_learns_nearly_the_same(folder: Path, texts: Path) -> None:
+    """What a GPU computes in, from the pretraining on."""
+    flags = (*FLAGS, "--np", "2", "--learning-rate", "0.03", "--dtype")
+    whole, half = (
+        train(folder / dtype, texts, *flags, dtype).check().losses("train")
+        for dtype in ("float32", "bfloat16")
+    )
+    assert whole[1] - whole[12] > 0.2
+    assert half[12] == pytest.approx(whole[12], rel=0.05)
+    assert half != whole
+
+
 def test_another_seed_is_told_apart(folder: Path, texts: Path, one_rank: Run) -> None:
     """The control: the comparison above sees a difference where there is one."""
     other = train(folder / "seed1", texts, *FLAGS, "--seed", "1").check()

@@ -118,8 +118,8 @@ class LanguageModel:
         is_word = ids > 0
         with tf.GradientTape() as tape:
             words, recurrent = self.layers
-            states = recurrent(words(ids), is_word) * mask
-            after, before = tf.split(states, 2, -1)
+            states = recurrent(words(ids), is_word)
+            after, before = tf.split(states * tf.cast(mask, states.dtype), 2, -1)
             both = targets[:, 1:] > 0  # neighbours that are words
             loss = 0.5 * (
                 self._nats(self.projections[0](after[:, :-1]), targets[:, 1:], both, sample)
@@ -131,7 +131,9 @@ class LanguageModel:
     def _nats(self, states: Any, targets: Any, wanted: Any, sample: Any) -> Any:
         """Summed negative log-likelihood of the words, among themselves and the sample."""
         table, biases = self.table.value, self.biases.value
-        states, targets = tf.boolean_mask(states, wanted), tf.boolean_mask(targets, wanted)
+        # In float32 whatever the layers compute in: losses are.
+        states = tf.boolean_mask(tf.cast(states, tf.float32), wanted)
+        targets = tf.boolean_mask(targets, wanted)
         right = tf.reduce_sum(states * tf.gather(table, targets), axis=-1)
         right += tf.gather(biases - self.expected, targets)
         others = tf.matmul(states, tf.gather(table, sample), transpose_b=True)
