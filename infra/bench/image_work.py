@@ -12,7 +12,7 @@ from hvdcore.keras.classifier import smoothed
 from image_cls.batches import BatchReader
 from image_cls.config import TrainConfig
 from image_cls.image_data import Part
-from image_cls.models import LEARNING_RATES, build_model
+from image_cls.models import LEARNING_RATES, build_model, cnn
 
 SIZE, CLASSES = 64, 6
 
@@ -34,7 +34,8 @@ class ImageWork:
         return build_model(TrainConfig(), SIZE, CLASSES, 0)
 
     def peer_model(self) -> keras.Model:
-        return self.new_model()
+        keras.utils.set_random_seed(0)
+        return cnn(SIZE, CLASSES, of_keras=True)
 
     def new_optimizer(self) -> keras.optimizers.Optimizer:
         return keras.optimizers.AdamW(self.learning_rate, weight_decay=0.05, beta_2=0.99)

@@ -46,9 +46,11 @@ BURSTS = {
     "mwms": Burst("mwms", 2),
     "one_process": Burst("one_process", 1),
     "one_rank": Burst("one_rank", 2),
+    "apart": Burst("apart", 2),
     "input": Burst("input", 2),
     "two_ranks_large": Burst("two_ranks", 2, LARGE),
     "one_rank_large": Burst("one_rank", 2, LARGE),
+    "apart_large": Burst("apart", 2, LARGE),
 }
 
 
@@ -90,9 +92,10 @@ def _jobs(work: str) -> list[Job]:
     alone = [sys.executable, str(RANK), work]
     return [
         Job("two_ranks", ranks(RANK, 2, work, "ours"), 2, plain),
-        Job("mwms", both, 2, worker),
+        Job("mwms", [*both, "mwms"], 2, worker),
         Job("one_process", [*alone, "keras"], 1, plain),
         Job("one_rank", [*alone, "ours"], 1, one_thread),
+        Job("apart", [*both, "ours"], 2, one_thread),
         Job("input", [*alone, "input"], 1, one_thread),
     ]
 
@@ -115,8 +118,8 @@ def ratios(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     """How many times as fast: medians of the rounds' ratios.
 
     Args:
-        seconds: a step of each burst, by round. `one_rank` and `input` do half a step's samples,
-            and the large ones several times as many.
+        seconds: a step of each burst, by round. `one_rank`, `apart` and `input` do half a step's
+            samples in each process, and the large ones several times as many.
     """
 
     def times(other: str, ours: str = "two_ranks") -> float:
@@ -129,6 +132,9 @@ def ratios(seconds: Mapping[str, list[float]]) -> dict[str, float]:
         # Twice the samples in the same time is 1.
         "weak_scaling_efficiency": times("one_rank"),
         "weak_scaling_efficiency_large": times("one_rank_large", "two_ranks_large"),
+        # What two processes that exchange nothing would have: the cores share caches and memory.
+        "weak_scaling_apart": times("one_rank", "apart"),
+        "weak_scaling_apart_large": times("one_rank_large", "apart_large"),
         # Both on one thread, for the same samples.
         "input_against_model": times("one_rank", "input"),
     }

@@ -20,7 +20,9 @@ KERAS_AT_LEAST = {
     "speed_against_one_process": ("two_ranks", "one_process", 1.2),
     "weak_scaling_efficiency": ("two_ranks", "one_rank", 0.95),
     "weak_scaling_efficiency_large": ("two_ranks_large", "one_rank_large", 0.95),
-    "input_against_model": ("two_ranks", "input", 5.0),
+    "weak_scaling_apart": ("apart", "one_rank", None),
+    "weak_scaling_apart_large": ("apart_large", "one_rank_large", None),
+    "input_against_model": ("one_rank", "input", 5.0),
 }
 FINETUNE_AT_LEAST = {
     "speed_against_trainer": ("trainer", 1.2),
@@ -99,7 +101,7 @@ def _keras(work: str, found: dict[str, Any]) -> Iterator[Row]:
         return
     milliseconds = found["ms_a_step"]
     for name, (ours, other, at_least) in KERAS_AT_LEAST.items():
-        remark = f"two ranks {milliseconds[ours]:.1f} ms a step, "
+        remark = f"{ours.replace('_', ' ')} {milliseconds[ours]:.1f} ms a step, "
         remark += f"{other.replace('_', ' ')} {milliseconds[other]:.1f} ms"
         yield Row(f"{work}: {name.replace('_', ' ')}", found[name], remark, at_least=at_least)
 

