@@ -1,8 +1,10 @@
 """Owns jobs that all stay up while one at a time is told to measure.
 
-Starting ranks takes seconds and machines drift over minutes. So every job starts once, waits
-asleep, and runs a short burst whenever its turn comes round: what disturbs the machine disturbs
-all, and a ratio is taken within one round.
+Starting ranks takes seconds and machines drift over minutes. So every job starts once and runs a
+short burst whenever its turn comes round: what disturbs the machine disturbs all, and a ratio is
+taken within one round. Between its turns a job is stopped by a signal: a framework's threads wake
+hundreds of times a second even when there is nothing to do, which slows those most who use all
+cores.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
+
+import psutil
 
 ADDRESS = "HVD_BENCH_ADDRESS"
 JOB = "HVD_BENCH_JOB"
@@ -38,15 +42,34 @@ class Job:
 
     def run(self, **burst: Any) -> list[dict[str, Any]]:
         """Let every process of the job do `burst`; their answers, in no order."""
+        self.wake()
         for line in self.lines:
             print(json.dumps(burst), file=line, flush=True)
         answers = [line.readline() for line in self.lines]
+        self.sleep()
         if not all(answers):
             raise RuntimeError(f"{self.name}: a process ended; its output is above")
         return [json.loads(answer) for answer in answers]
 
+    def sleep(self) -> None:
+        """Stop all its processes until `wake`."""
+        self._each(psutil.Process.suspend)
+
+    def wake(self) -> None:
+        self._each(psutil.Process.resume)
+
+    def _each(self, do: Callable[[psutil.Process], None]) -> None:
+        if self.process is None:
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parent = psutil.Process(self.process.pid)
+            for process in (parent, *parent.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    do(process)
+
     def stop(self) -> None:
         """Let the job end by itself, else end it."""
+        self.wake()
         for line in self.lines:
             line.close()
         if self.process is None:
@@ -78,6 +101,8 @@ class Jobs:
                 connection.settimeout(BURST_SECONDS)
                 line = connection.makefile("rw", encoding="utf-8")
                 self[line.readline().strip()].lines.append(line)
+            for job in self._jobs.values():
+                job.sleep()
         except BaseException:
             self.__exit__()
             raise

@@ -64,6 +64,7 @@ def mwms_step(work: Work) -> Step:
     """
     import tensorflow as tf
 
+    _bear_silence()
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     with strategy.scope():
         model, optimizer = work.peer_model(), work.new_optimizer()
@@ -86,6 +87,22 @@ def mwms_step(work: Work) -> Step:
         compiled(tuple(tf.constant(part) for part in inputs), tf.constant(targets))
 
     return step
+
+
+def _bear_silence() -> None:
+    """Between its turns a worker is stopped, which the other would take for its death after 10 s.
+
+    The strategy configures the same, but for the time, if nobody has.
+    """
+    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+    from tensorflow.python.eager import context
+
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=2)],
+        heartbeat_timeout_in_ms=3_600_000,
+    )
 
 
 def input_step(work: Work) -> Step:
