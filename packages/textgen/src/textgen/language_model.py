@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from textgen.cross_entropy import summed_cross_entropy
+
 __all__ = ["LanguageModel", "Shape", "device_of", "rows_at_once"]
 
 _LOGITS_AT_ONCE = 1 << 27
@@ -69,6 +71,8 @@ class LanguageModel(nn.Module):
         logits = self(tokens).flatten(0, 1).float()
         if temperature != 1.0:
             logits = logits / temperature
+        if reduction == "sum":
+            return summed_cross_entropy(logits, targets.flatten())
         return F.cross_entropy(logits, targets.flatten(), reduction=reduction)
 
 
