@@ -38,7 +38,7 @@ def test_never_and_auto(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert resolve_resume(run, "auto") is None
     assert "no checkpoint in" in caplog.text
-    assert "starting anew" in caplog.text
+    assert "starts anew" in caplog.text
     put(run, 3)
     newest = put(run, 5)
     assert resolve_resume(run, "never") is None

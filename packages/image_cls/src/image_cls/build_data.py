@@ -53,6 +53,8 @@ class Found:
     sizes: Counter[str] = field(default_factory=Counter)
     notes: dict[str, list[str]] = field(default_factory=dict)
     skipped: dict[str, list[str]] = field(default_factory=dict)
+    skipped_of: dict[int, dict[str, list[str]]] = field(default_factory=dict)
+    """The same by label."""
 
 
 def build(request: DataRequest, source: Source, cache: Path, work: Path, tell: Progress) -> Path:
@@ -95,7 +97,9 @@ def decode_all(source: Source, spool: npt.NDArray[np.uint8], tell: Progress) -> 
     for number, outcome in enumerate(_in_order(decode_one, len(source))):
         tell(number + 1, len(source))
         if isinstance(outcome, Skip):
-            found.skipped.setdefault(str(outcome), []).append(source.shown(number))
+            of_class = found.skipped_of.setdefault(source.label(number), {})
+            for skipped in (found.skipped, of_class):
+                skipped.setdefault(str(outcome), []).append(source.shown(number))
             continue
         sha256, (height, width), notes = outcome
         found.rows.append(Row(number, source.label(number), source.part(number), sha256))
@@ -125,12 +129,11 @@ def check_found(source: Source, found: Found) -> None:
         UserError: naming each class that has none.
     """
     problems = Problems()
-    reasons = ", ".join(
-        f"{len(names)} {reason} ({names[0]})" for reason, names in found.skipped.items()
-    )
     present = {row.label for row in found.rows if row.part in (None, "train")}
     for label, name in enumerate(source.classes):
         if label not in present:
+            skipped = found.skipped_of.get(label, {})
+            reasons = ", ".join(f"{len(n)} {reason} ({n[0]})" for reason, n in skipped.items())
             because = f" ({reasons})" if reasons else ""
             problems.add(
                 "data",

@@ -43,7 +43,9 @@ def resolve_resume(run_dir: RunDir | Path, resume: str | Path) -> Checkpoint | N
     if str(resume) == "auto":
         found = latest_valid(run.checkpoints)
         if found is None:
-            _logger.info("resume auto: no checkpoint in %s; starting anew", run.checkpoints)
+            _logger.info(
+                "resume auto: no checkpoint in %s; the training starts anew", run.checkpoints
+            )
         else:
             _logger.info("resume auto: going on from step %d (%s)", found.step, found.path)
         return found
