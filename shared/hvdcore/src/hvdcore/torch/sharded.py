@@ -153,7 +153,7 @@ class ShardedOptimizer:
             own = parameters[runs[self._world.rank]]
             gathered = gather_rows(own, f"hvdcore.parameters.{number}")
             lengths = [run.stop - run.start for run in runs]
-            for run, values in zip(runs, gathered.split(lengths), strict=True):
+            for run, values in zip(runs, torch.split(gathered, lengths), strict=True):
                 parameters[run] = values
 
     def gather_state(self) -> SavedState:
