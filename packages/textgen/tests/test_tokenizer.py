@@ -121,6 +121,15 @@ def test_plain_transformers_gives_the_same_ids(tokenizer: Tokenizer, tmp_path: P
     assert len(theirs) == tokenizer.vocab_size
 
 
+def test_a_run_without_blanks_is_learned_in_pieces() -> None:
+    """A merge reads each word whole that holds it: one word of megabytes would take hours."""
+    run = "天地玄黃宇宙洪荒" * 40  # 320 characters
+    texts = ["first " + run + " last", "short " * 9]
+    parts = ["first " + run[:256], run[256:] + " last", "short " * 9]
+    assert train_bpe(texts, 300).sha256 == train_bpe(parts, 300).sha256
+    assert train_bpe(["a" * 256 + "b"] * 2, 258).sha256 == train_bpe(["a" * 256] * 2, 258).sha256
+
+
 def test_bpe_depends_on_the_texts_alone() -> None:
     texts = [f"word{i % 7} and {i} more" for i in range(200)]
     first = train_bpe(texts, 320).sha256

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,6 +37,8 @@ TokenIds: TypeAlias = "npt.NDArray[np.uint16] | npt.NDArray[np.uint32]"
 
 _WORTH_CUTTING = 1 << 14  # characters: below, a prompt, the backend answers at once
 _TRAINING_PIECE = 1 << 16  # characters: pieces of one long text are counted on all cores
+_LONGEST_WORD = 256  # characters: each merge reads all of each word that it is in
+_LONG_RUN = re.compile(rf"(?<!\S)\S{{{_LONGEST_WORD},}}")
 
 
 class Tokenizer(ABC):
@@ -222,6 +225,8 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Byte-level BPE learned from `texts` (the train part only); the same for the same texts.
 
+    What stands without a blank for over 256 characters is learned from in pieces of that length.
+
     Raises:
         UserError: `vocab_size` is below 257, the bytes and end-of-text.
     """
@@ -239,8 +244,17 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     pieces = (piece for text in texts for piece in cut_at_words(text, _TRAINING_PIECE))
-    made.train_from_iterator(pieces, trainer)
+    made.train_from_iterator((part for piece in pieces for part in _cut_long_runs(piece)), trainer)
     return SubwordTokenizer(made, END_OF_TEXT, cut_at_words=True)
+
+
+def _cut_long_runs(text: str) -> Iterator[str]:
+    done = 0
+    for run in _LONG_RUN.finditer(text):
+        for stop in range(run.start() + _LONGEST_WORD, run.end(), _LONGEST_WORD):
+            yield text[done:stop]
+            done = stop
+    yield text[done:]
 
 
 def _byte_level(made: tokenizers.Tokenizer, *, end_of_text: bool = True) -> tokenizers.Tokenizer:
