@@ -36,16 +36,6 @@ def test_an_idle_ranks_part_is_empty() -> None:
     assert [layout.part(rank) for rank in range(3)] == [slice(0, 16), slice(16, 16), slice(16, 16)]
 
 
-def test_pieces_take_a_run_of_every_part() -> None:
-    layout = plan_layout([("a", (40,)), ("b", (16,)), ("c", (4,))], [40, 16, 4], size=3)
-    assert [layout.part(rank) for rank in range(3)] == [slice(0, 48), slice(48, 64), slice(64, 80)]
-    assert list(layout.pieces(96)) == [
-        [slice(0, 32), slice(48, 64), slice(64, 80)],
-        [slice(32, 48), slice(64, 64), slice(80, 80)],
-    ]
-    assert len(list(layout.pieces(1000))) == 1
-
-
 @pytest.mark.parametrize("shape", [(128, 320), (320, 128)])
 def test_newton_schulz_counts_its_products(shape: tuple[int, int]) -> None:
     # 5 x (gram 2 r^2 c + its square 2 r^3 + product 2 r^2 c), r = 128, c = 320

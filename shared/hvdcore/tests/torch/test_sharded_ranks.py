@@ -34,12 +34,6 @@ def test_ranks_agree_on_every_bit(results: Results) -> None:
     assert len({json.dumps(result["seen"]) for result in results}) == 1
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_gathered_in_pieces_is_gathered_in_one(start: Any, size: int) -> None:
-    pieces, whole = start("sharded", "mpi", size, "20"), start("sharded", "mpi", size)
-    assert [r["hash"] for r in pieces] == [r["hash"] for r in whole]
-
-
 def test_without_the_wrapper_ranks_diverge(results: Results) -> None:
     assert len({result["unwrapped_hash"] for result in results}) == len(results)
 

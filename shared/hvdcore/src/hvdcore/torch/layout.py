@@ -5,7 +5,7 @@ Pure arithmetic: the same on every rank, from the names, shapes and costs alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -42,17 +42,6 @@ class Layout:
     def part(self, rank: int) -> slice:
         """The elements that `rank` owns."""
         return slice(self.ends[rank - 1] if rank else 0, self.ends[rank])
-
-    def pieces(self, most: int) -> Iterator[list[slice]]:
-        """The buffer in pieces of at most `most` elements: of every rank's part a run, by rank."""
-        size = len(self.ends)
-        parts = [self.part(rank) for rank in range(size)]
-        run = max(1, most // size)
-        for start in range(0, max(part.stop - part.start for part in parts), run):
-            yield [
-                slice(*(min(part.start + place, part.stop) for place in (start, start + run)))
-                for part in parts
-            ]
 
 
 def assign_owners(costs: Sequence[float], size: int) -> list[int]:

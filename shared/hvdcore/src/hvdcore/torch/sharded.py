@@ -20,9 +20,6 @@ from hvdcore.torch.optimizer_state import SavedState, gather_state, load_state
 MakeOptimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
 Cost = Callable[[str, nn.Parameter], float]
 
-PIECE_ELEMENTS = 1 << 22
-"""Updated parameters are gathered so many at a time: a gather needs memory for all its results."""
-
 
 @dataclass(frozen=True)
 class StepOutcome:
@@ -78,7 +75,6 @@ class ShardedOptimizer:
             self._world.size,
         )
         self._flat = FlatBuffers(named, self.layout, NUM_EXTRAS)
-        self._pieces = list(self.layout.pieces(PIECE_ELEMENTS))
         self._own_part = self.layout.part(self._world.rank)
         self._owned = [
             pair
@@ -146,15 +142,9 @@ class ShardedOptimizer:
         self.update_seconds += perf_counter() - started
 
     def _share_parameters(self) -> None:
-        if self._world.size == 1:
-            return
-        parameters = self._flat.parameters
-        for number, runs in enumerate(self._pieces):
-            own = parameters[runs[self._world.rank]]
-            gathered = gather_rows(own, f"hvdcore.parameters.{number}")
-            lengths = [run.stop - run.start for run in runs]
-            for run, values in zip(runs, torch.split(gathered, lengths), strict=True):
-                parameters[run] = values
+        if self._world.size > 1:
+            own = self._flat.parameters[self._own_part]
+            self._flat.parameters.copy_(gather_rows(own, "hvdcore.parameters"))
 
     def gather_state(self) -> SavedState:
         """The whole optimizer's state on rank 0, whatever the number of ranks; elsewhere empty."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 
 import torch
 from torch import Tensor, nn
 
 import hvdcore.torch as hvt
 from hvdcore.testing.ranks import save_result
-from hvdcore.torch import sharded
 
 GLOBAL_BATCH = 12
 STEPS = 20
@@ -75,7 +73,6 @@ def worst_difference(one: nn.Module, other: nn.Module) -> float:
 
 def main() -> None:
     world = hvt.init()
-    sharded.PIECE_ELEMENTS = int(sys.argv[1]) if len(sys.argv) > 1 else sharded.PIECE_ELEMENTS
     initial = new_model()
     model = copy.deepcopy(initial)
     optimizer = hvt.ShardedOptimizer(model, make_adamw, clip_norm=CLIP_NORM)
