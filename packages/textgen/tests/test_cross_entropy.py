@@ -41,6 +41,15 @@ def test_equal_logits_cost_the_logarithm_of_their_number() -> None:
     assert loss.item() == pytest.approx(2 * math.log(8))
 
 
+def test_an_ignored_row_may_hold_impossible_tokens() -> None:
+    logits = torch.tensor([[-math.inf, 0.0, 0.0]] * 2, requires_grad=True)
+    loss = summed_cross_entropy(logits, torch.tensor([-100, 1]))
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(2))
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[0.0, 0.0, 0.0], [0.0, -0.5, 0.5]]
+
+
 def test_huge_logits_do_not_overflow() -> None:
     logits = torch.tensor([[1e4, -1e4]], requires_grad=True)
     loss = summed_cross_entropy(logits, torch.tensor([1]))

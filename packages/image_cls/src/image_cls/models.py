@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from image_cls.config import ModelFields
-from image_cls.residual import keras_normalized, normalized, residual_network
+from image_cls.residual import keras_normalization, our_normalization, residual_network
 from image_cls.transfer import mobilenet
 
 __all__ = ["LEARNING_RATES", "build_model", "cnn", "portable"]
@@ -39,7 +39,7 @@ def mlp(size: int, num_classes: int, hidden: int = 256) -> keras.Model:
 def cnn(size: int, num_classes: int, *, of_keras: bool = False) -> keras.Model:
     """The residual network, of Keras's own layers alone if so wanted."""
     images = keras.Input((size, size, 3), name="images")
-    normalization = keras_normalized if of_keras else normalized
+    normalization = keras_normalization if of_keras else our_normalization
     logits = residual_network(_centred(images), num_classes, normalization)
     return keras.Model(images, logits, name="cnn")
 

@@ -35,7 +35,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
         known = targets != IGNORE
         rows = torch.where(known, targets, 0)[:, None]
         gradient = logits.log_softmax(-1)
-        loss = -(gradient.gather(1, rows)[:, 0] * known).sum()
+        loss = -gradient.gather(1, rows)[:, 0].masked_fill(~known, 0.0).sum()
         if ctx.needs_input_grad[0]:
             gradient.exp_()
             gradient.scatter_add_(1, rows, gradient.new_full(rows.shape, -1.0))
