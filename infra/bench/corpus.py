@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hvdcore.environment import cores_available
+from hvdcore.runtime.environment import cores_available
 from textgen.testing import command, environment, real_books, write_library
 
 _BARE_BYTES = 64_000_000

@@ -13,7 +13,7 @@ from finetune import LENGTH, SEQUENCES
 from jobs import commands, serve
 from torch import Tensor
 
-from hvdcore.peak_memory import peak_resident_bytes
+from hvdcore.metrics.peak_memory import peak_resident_bytes
 
 NUM_SEQUENCES = 512
 LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM = 1e-4, 0.01, 1.0
@@ -28,8 +28,8 @@ def sequences(vocab_size: int) -> Tensor:
 def ours(folder: Path) -> None:
     """A step as `textgen train --init-from` makes it."""
     import hvdcore.torch as hvt
-    from textgen.load_causal_lm import load_causal_lm
-    from textgen.optimizers import OptimizerConfig, build_optimizer, update_cost
+    from textgen.pretrained.hf_folder import load_causal_lm
+    from textgen.training.optimizer import OptimizerConfig, build_optimizer, update_cost
 
     world = hvt.init()
     model = load_causal_lm(folder)

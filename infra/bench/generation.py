@@ -21,13 +21,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from textgen.architecture import ModelConfig
-from textgen.decode_weights import DecodeWeights
-from textgen.generate_tokens import generate_tokens
-from textgen.model import Transformer
-from textgen.sampling import SamplingOptions
-from textgen.saved_model import save_model
-from textgen.tokenizer import ByteTokenizer
+from textgen.generation.decode_weights import DecodeWeights
+from textgen.generation.loop import generate_tokens
+from textgen.generation.sampling import SamplingOptions
+from textgen.model.config import ModelConfig
+from textgen.model.transformer import Transformer
+from textgen.pretrained.saved_model import save_model
+from textgen.tokenizer.tokenizer import ByteTokenizer
 
 SHAPES = {
     "0.8m": ModelConfig(256, 256, 4, 4, 4, 128, 352),

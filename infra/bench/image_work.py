@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.keras.classifier import smoothed
-from image_cls.batches import BatchReader
+from hvdcore.classifier.keras import smoothed
 from image_cls.config import TrainConfig
-from image_cls.image_data import Part
-from image_cls.models import LEARNING_RATES, build_model, cnn
+from image_cls.data.batches import BatchReader
+from image_cls.data.dataset import Part
+from image_cls.model import LEARNING_RATES, build_model, cnn
 
 SIZE, CLASSES = 64, 6
 

@@ -26,9 +26,9 @@ Step = Callable[[npt.NDArray[np.int64]], None]
 def our_step(work: Work) -> Step:
     """A step as our trainers make it, without its running average."""
     import hvdcore.keras
-    from hvdcore.keras.classifier import Batch
-    from hvdcore.keras.classifier.steps import Steps
-    from hvdcore.keras.rowwise import RowwiseAdamW
+    from hvdcore.classifier.keras import Batch
+    from hvdcore.classifier.keras.steps import Steps
+    from hvdcore.keras.adamw import RowwiseAdamW
 
     world = hvdcore.keras.init()
     model = work.new_model()

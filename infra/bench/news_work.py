@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hvdcore.keras.classifier import smoothed
+from hvdcore.classifier.keras import smoothed
 from news_cls.config import ModelFields, TrainConfig
-from news_cls.labels import AG_NEWS
-from news_cls.models import LEARNING_RATES, build_network, num_features
-from news_cls.ragged import Names, Ragged, Texts, offsets_of
-from news_cls.task import TextTask
-from news_cls.text_data import Part, TextData
+from news_cls.data.dataset import Part, TextData
+from news_cls.data.labels import AG_NEWS
+from news_cls.data.ragged import Names, Ragged, Texts, offsets_of
+from news_cls.model.networks import LEARNING_RATES, build_network, num_features
+from news_cls.training.task import TextTask
 
 LENGTH = 48
 """Tokens of each text; AG News has 45 in the mean."""

@@ -26,7 +26,7 @@ import keras_jobs
 import training
 from table import table
 
-from hvdcore.environment import cores_available
+from hvdcore.runtime.environment import cores_available
 
 
 def generate(rounds: int) -> list[dict[str, Any]]:

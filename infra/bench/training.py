@@ -14,8 +14,8 @@ from typing import Any
 
 from jobs import Job, Jobs, ranks, torch_ranks
 
-from hvdcore.environment import prepare_environment
-from hvdcore.world import World
+from hvdcore.runtime.environment import prepare_environment
+from hvdcore.runtime.world import World
 
 RANK = Path(__file__).with_name("training_rank.py")
 SEQUENCES = (12, 96)

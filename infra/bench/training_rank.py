@@ -12,9 +12,9 @@ import torch
 from jobs import serve
 from torch import Tensor, nn
 
-from textgen.model import Transformer
-from textgen.optimizers import OptimizerConfig, build_optimizer, set_learning_rate_fraction
-from textgen.presets import preset
+from textgen.model.presets import preset
+from textgen.model.transformer import Transformer
+from textgen.training.optimizer import OptimizerConfig, build_optimizer, set_learning_rate_fraction
 
 VOCAB_SIZE = 128
 CLIP_NORM = 1.0
@@ -30,7 +30,7 @@ def new_model() -> Transformer:
 def our_step() -> tuple[Step, Callable[[], float], Callable[[], None]]:
     """A step as `textgen train` makes it, the seconds spent in collectives, and the end."""
     import hvdcore.torch as hvt
-    from textgen.optimizers import update_cost
+    from textgen.training.optimizer import update_cost
 
     world = hvt.init()
     model = new_model()

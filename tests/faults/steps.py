@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from hvdcore.heartbeat import beat
-from hvdcore.job.supervise import run_as_rank
-from hvdcore.stop import StopFlag
+from hvdcore.launch.supervisor.supervise import run_as_rank
+from hvdcore.runtime.heartbeat import beat
+from hvdcore.runtime.signals import StopFlag
 
 
 def misbehave(fault: str) -> None:

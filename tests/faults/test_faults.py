@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.job.controllers import horovod_extensions, mpi_problem
+from hvdcore.launch.job.controllers import horovod_extensions, mpi_problem
 from hvdcore.testing.ranks import RanksResult, StartedRanks, start_ranks
 
 pytestmark = [

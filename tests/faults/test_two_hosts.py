@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from hvdcore.job.controllers import horovod_extensions, mpi_problem
+from hvdcore.launch.job.controllers import horovod_extensions, mpi_problem
 from hvdcore.testing.hosts import TestNetwork, missing_for_hosts
 from hvdcore.testing.ranks import RanksResult, run_ranks
 

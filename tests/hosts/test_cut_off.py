@@ -18,8 +18,8 @@ from hvdcore.testing.runs import ranks_environment
 pytestmark = [pytest.mark.ranks, pytest.mark.proof]
 RANK = """
 import os, sys, time
-from hvdcore.heartbeat import beat
-from hvdcore.job.supervise import run_as_rank
+from hvdcore.runtime.heartbeat import beat
+from hvdcore.launch.supervisor.supervise import run_as_rank
 
 def main():
     print("under way", file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.job.controllers import mpi_problem
+from hvdcore.launch.job.controllers import mpi_problem
 from hvdcore.testing.elastic import RunOnHosts
 from hvdcore.testing.hosts import TestHost, TestNetwork
 from hvdcore.testing.runs import Run
@@ -51,7 +51,9 @@ class Disturber:
         """One on which a rank runs."""
         while True:
             others = [self.network.hosts[name] for name in self.listed[1:]]
-            taking_part = [host for host in others if host.processes("hvdcore.job.rank_argv")]
+            taking_part = [
+                host for host in others if host.processes("hvdcore.launch.supervisor.rank_argv")
+            ]
             if taking_part:
                 return self.draw.choice(taking_part)
             assert self.run.process.poll() is None, self.run.stderr()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hvdcore.job.controllers import mpi_problem
+from hvdcore.launch.job.controllers import mpi_problem
 from hvdcore.testing.elastic import RunOnHosts
 from hvdcore.testing.hosts import TestNetwork, missing_for_delays
 from hvdcore.testing.runs import Run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.job.leftovers import find_leftovers
+from hvdcore.launch.supervisor.leftovers import find_leftovers
 from hvdcore.testing.elastic import WatchedRun
 from hvdcore.testing.ray import TestCluster
 from hvdcore.testing.runs import Run, ranks_environment, run_command

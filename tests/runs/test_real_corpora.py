@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.job.controllers import find_program
+from hvdcore.launch.job.controllers import find_program
 from textgen.testing import Run, environment, train
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from hvdcore.job.controllers import mpi_problem
+from hvdcore.launch.job.controllers import mpi_problem
 from hvdcore.testing.runs import Run
 from hvdcore.testing.slurm import missing_for_cgroups
 from hvdcore.testing.slurm_run import SlurmRun
@@ -59,7 +59,7 @@ def test_cancelled_it_saves_and_is_not_queued_again(training: SlurmRun, running:
     assert end["ExitCode"] == "143:0"
     assert end["Restarts"] == "0"
     for host in training.cluster.network.hosts.values():
-        assert host.processes("hvdcore.job.rank_argv") == []
+        assert host.processes("hvdcore.launch.supervisor.rank_argv") == []
 
 
 @pytest.mark.proof

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hvdcore.job.controllers import mpi_problem
+from hvdcore.launch.job.controllers import mpi_problem
 from hvdcore.testing.runs import Run
 from hvdcore.testing.slurm_run import SlurmRun
 

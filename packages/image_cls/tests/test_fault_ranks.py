@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from hvdcore.job.controllers import mpi_problem
+from hvdcore.launch.job.controllers import mpi_problem
 from hvdcore.testing.faults import Fault, check_named, run_with_fault
 from hvdcore.testing.ranks import RanksResult
 from image_cls.testing import TINY, environment
@@ -50,6 +50,6 @@ def start(
 ) -> RanksResult:
     arguments = ["train", "--data", str(scenes), "--output-dir", str(folder / "run")]
     return run_with_fault(
-        "image_cls", "image_cls.batches:BatchReader.read", [*arguments, *TINY, "--max-steps", "8"],
+        "image_cls", "image_cls.data.batches:BatchReader.read", [*arguments, *TINY, "--max-steps", "8"],
         fault=fault, folder=folder, controller=controller, env=environment(folder / "cache"),
     )  # fmt: skip

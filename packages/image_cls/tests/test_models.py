@@ -8,13 +8,13 @@ import keras
 import numpy as np
 import pytest
 
+from hvdcore.classifier.keras import Batch, load_model, save_model
+from hvdcore.classifier.keras.steps import Steps
 from hvdcore.classifier.model_folder import load_classes
 from hvdcore.errors import UserError
 from hvdcore.keras import init
-from hvdcore.keras.classifier import Batch, load_model, save_model
-from hvdcore.keras.classifier.steps import Steps
 from image_cls.config import TrainConfig
-from image_cls.models import LEARNING_RATES, build_model, portable
+from image_cls.model import LEARNING_RATES, build_model, portable
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
 

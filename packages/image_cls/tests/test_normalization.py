@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from image_cls.models import cnn, portable
+from image_cls.model import cnn, portable
 from image_cls.normalization import NormalizedReLU
 
 SHAPE = (3, 6, 5, 32)

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from hvdcore.errors import UserError
-from image_cls import decode as decoding
 from image_cls.config import TrainConfig
-from image_cls.decode import Skip, decode, resize
-from image_cls.prepare import prepare, summary
+from image_cls.data import decode as decoding
+from image_cls.data.decode import Skip, decode, resize
+from image_cls.data.prepare import prepare, summary
 from image_cls.testing import write_scenes
 
 RED = np.full((8, 12, 3), (200, 40, 30), dtype=np.uint8)

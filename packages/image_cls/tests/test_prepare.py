@@ -14,11 +14,11 @@ from hvdcore.classifier.prepared import default_cache_dir
 from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
 from hvdcore.testing.small_disk import NoDisk, small_disk
-from image_cls.build_data import DataRequest
 from image_cls.config import TrainConfig
-from image_cls.image_data import ImageData
-from image_cls.listing import list_scenes
-from image_cls.prepare import prepare, summary
+from image_cls.data.build_data import DataRequest
+from image_cls.data.dataset import ImageData
+from image_cls.data.listing import list_scenes
+from image_cls.data.prepare import prepare, summary
 from image_cls.testing import write_scenes
 
 
@@ -122,7 +122,7 @@ def test_fewer_train_pictures_are_as_many_of_each_class(tmp_path: Path) -> None:
 def test_pixels_are_those_of_the_files(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / "data", 3, size=16)
     data = prepare(config(root, val_fraction=0.34, test_fraction=0.34))
-    from image_cls.decode import decode
+    from image_cls.data.decode import decode
 
     for part in data.parts.values():
         assert len(part) == 6

@@ -18,8 +18,8 @@ from hvdcore.classifier.comparison import (
 )
 from hvdcore.classifier.figures import Mistake, draw_confusion, draw_reliability
 from hvdcore.errors import UserError
-from hvdcore.run_dir import RunDir
-from image_cls.figures import draw_mistakes, draw_rows
+from hvdcore.run.run_dir import RunDir
+from image_cls.plots import draw_mistakes, draw_rows
 from image_cls.report import report_runs
 from image_cls.words import WORDS
 

@@ -18,7 +18,7 @@ from hvdcore.testing.ranks import TEST_MARKER, orphans
 from hvdcore.tune.space import Real, check_space
 from image_cls.cli import app
 from image_cls.config import MODELS, TrainConfig
-from image_cls.models import LEARNING_RATES
+from image_cls.model import LEARNING_RATES
 from image_cls.search_space import search_space
 from image_cls.testing import TINY, command, environment
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from news_cls.buckets import bucketed_order, padding_share
 from news_cls.config import TrainConfig
-from news_cls.prepare import prepare
+from news_cls.data.prepare import prepare
+from news_cls.training.batches import bucketed_order, padding_share
 
 pytestmark = pytest.mark.data
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvdcore.sharding import Position, TrainStep, seeded_order, train_steps
-from news_cls.buckets import bucketed_order, padded_length, padding_share
-from news_cls.clean import clean
-from news_cls.sample import write_news
-from news_cls.tokens import tokenize
+from news_cls.data.clean import clean
+from news_cls.data.sample import write_news
+from news_cls.data.tokens import tokenize
+from news_cls.training.batches import bucketed_order, padded_length, padding_share
 
 numbers = st.lists(st.integers(0, 80), min_size=0, max_size=200).map(
     lambda values: np.array(values, dtype=np.int64)
@@ -34,8 +34,10 @@ def bucketed_steps(
 
 def test_a_small_case_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven samples in batches of two, two batches a chunk; the shuffles are set to be known."""
-    monkeypatch.setattr("news_cls.buckets.epoch_order", lambda *_: np.array([6, 0, 5, 1, 4, 2, 3]))
-    monkeypatch.setattr("news_cls.buckets.seeded_order", lambda *_: np.array([2, 0, 1]))
+    monkeypatch.setattr(
+        "news_cls.training.batches.epoch_order", lambda *_: np.array([6, 0, 5, 1, 4, 2, 3])
+    )
+    monkeypatch.setattr("news_cls.training.batches.seeded_order", lambda *_: np.array([2, 0, 1]))
     lengths = np.array([9, 3, 5, 1, 4, 2, 8])
     order = bucketed_order(lengths, 2, seed=0, epoch=0, chunk=2)
     # The tail is 3. Chunks: 6 0 5 1 of lengths 8 9 2 3, so 5 1 6 0; and 4 2 of lengths 4 5.

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from news_cls.clean import Cleaning, clean
-from news_cls.residue import RULES
-from news_cls.sample import write_news
+from news_cls.data.clean import Cleaning, clean
+from news_cls.data.residue import RULES
+from news_cls.data.sample import write_news
 
 
 @pytest.mark.parametrize(

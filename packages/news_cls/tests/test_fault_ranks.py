@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from hvdcore.job.controllers import mpi_problem
+from hvdcore.launch.job.controllers import mpi_problem
 from hvdcore.testing.faults import Fault, check_named, run_with_fault
 from hvdcore.testing.ranks import RanksResult
 from news_cls.testing import TINY, environment
@@ -24,7 +24,7 @@ TABLE = [
     pytest.param("SIGKILL", "gloo", marks=pytest.mark.proof),
     pytest.param("SIGSTOP", "gloo", marks=pytest.mark.proof),
 ]
-TRAINING = "news_cls.task:TextTask.read"
+TRAINING = "news_cls.training.task:TextTask.read"
 
 
 @pytest.mark.parametrize(("fault", "controller"), TABLE)
@@ -35,12 +35,12 @@ def test_the_rank_is_named_and_all_end(
 
 
 def test_a_fault_in_pretraining_is_named_too(tmp_path: Path, texts: Path) -> None:
-    step = "news_cls.language_model:LanguageModel.step"
+    step = "news_cls.training.language_model:LanguageModel.step"
     check_named(start(tmp_path, texts, "exception", "gloo", step), tmp_path, "exception")
 
 
 def test_sigterm_in_pretraining_saves_and_ends_all(tmp_path: Path, texts: Path) -> None:
-    step = "news_cls.language_model:LanguageModel.step"
+    step = "news_cls.training.language_model:LanguageModel.step"
     ended = start(tmp_path, texts, "SIGTERM", "gloo", step)
     assert ended.returncode == 143, ended
     checkpoints = tmp_path / "run" / "checkpoints"

@@ -13,7 +13,8 @@ import pytest
 
 from hvdcore.errors import UserError
 from news_cls.config import TrainConfig
-from news_cls.prepare import prepare, summary
+from news_cls.data.dataset import TextData
+from news_cls.data.prepare import prepare, summary
 from news_cls.testing import (
     News,
     news,
@@ -22,7 +23,6 @@ from news_cls.testing import (
     write_json_lines,
     write_official,
 )
-from news_cls.text_data import TextData
 
 AG = ("World", "Sports", "Business", "Sci/Tech")
 TRAIN, TEST = news(24), news(8, first=100)

@@ -48,7 +48,7 @@ SCRIPT = """
 import json, sys
 from hvdcore.errors import UserError
 from news_cls.config import TrainConfig
-from news_cls.prepare import prepare
+from news_cls.data.prepare import prepare
 for changes in json.loads(sys.argv[1]):
     try:
         data = prepare(TrainConfig(**changes))
@@ -116,7 +116,7 @@ def test_a_hub_that_misbehaves(hub: Hub, tmp_path: Path) -> None:
 def test_without_the_client_the_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from hvdcore.errors import UserError
     from news_cls.config import TrainConfig
-    from news_cls.prepare import prepare
+    from news_cls.data.prepare import prepare
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(

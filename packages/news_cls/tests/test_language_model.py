@@ -10,9 +10,14 @@ import tensorflow as tf
 
 from hvdcore.keras import init
 from news_cls.config import TrainConfig
-from news_cls.language_model import LanguageBatch, LanguageModel, _clipped_mean, sampling_shares
-from news_cls.models import build_network
-from news_cls.vectors import random_vectors
+from news_cls.model.embeddings import random_vectors
+from news_cls.model.networks import build_network
+from news_cls.training.language_model import (
+    LanguageBatch,
+    LanguageModel,
+    _clipped_mean,
+    sampling_shares,
+)
 
 IDS = np.array([[2, 3, 4, 0], [5, 2, 0, 0], [3, 0, 0, 0]], dtype=np.int32)
 

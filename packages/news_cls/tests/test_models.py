@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from hvdcore.classifier.keras import Batch, load_model, save_model
+from hvdcore.classifier.keras.steps import Steps, call
 from hvdcore.keras import init
-from hvdcore.keras.classifier import Batch, load_model, save_model
-from hvdcore.keras.classifier.steps import Steps, call
 from news_cls.config import TrainConfig
-from news_cls.layers import HashedNgrams, LinearOfNgrams, PoolOverTime
-from news_cls.models import build_network, num_features, serving_model
-from news_cls.vectoriser import Vectoriser
-from news_cls.vectors import random_vectors
+from news_cls.model.embeddings import random_vectors
+from news_cls.model.layers import HashedNgrams, LinearOfNgrams, PoolOverTime
+from news_cls.model.networks import build_network, num_features, serving_model
+from news_cls.model.vectorizer import Vectoriser
 
 MODELS = ("lstm", "gru", "cnn")
 WORDS = tuple("abcdefghij")
@@ -153,11 +153,11 @@ def test_the_linear_head_by_hand() -> None:
 @pytest.mark.parametrize("most", [1, 10])
 def test_a_length_that_is_no_multiple_of_eight(tmp_path: Path, most: int) -> None:
     """Masks are drawn for the words that are kept, and batches are no longer than that."""
-    from hvdcore.keras.classifier import Pretraining
-    from hvdcore.run_dir import RunDir
-    from news_cls.prepare import prepare
-    from news_cls.pretrain import pretrain
-    from news_cls.task import TextTask
+    from hvdcore.classifier.keras import Pretraining
+    from hvdcore.run.run_dir import RunDir
+    from news_cls.data.prepare import prepare
+    from news_cls.training.pretrain import pretrain
+    from news_cls.training.task import TextTask
 
     world = init()
     settings = config("gru", max_length=most, num_train_texts=24, global_batch_size=12,

@@ -17,7 +17,7 @@ import os
 import hvdcore.keras
 from hvdcore.testing.ranks import save_result
 from news_cls.config import TrainConfig
-from news_cls import open_texts
+from news_cls.training import open_texts
 
 world = hvdcore.keras.init()
 calls = []

@@ -18,16 +18,16 @@ from hvdcore.classifier.prepared import default_cache_dir
 from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
 from hvdcore.testing.small_disk import NoDisk, small_disk
-from news_cls.build_data import DataRequest
-from news_cls.clean import clean
 from news_cls.config import TrainConfig
-from news_cls.prepare import prepare, summary
-from news_cls.ragged import Ragged, Texts, offsets_of
-from news_cls.sample import write_news
+from news_cls.data.build_data import DataRequest
+from news_cls.data.clean import clean
+from news_cls.data.dataset import TextData, open_data
+from news_cls.data.prepare import prepare, summary
+from news_cls.data.ragged import Ragged, Texts, offsets_of
+from news_cls.data.sample import write_news
+from news_cls.data.tokens import tokenize
+from news_cls.data.vocabulary import encode
 from news_cls.testing import news, write_official
-from news_cls.text_data import TextData, open_data
-from news_cls.tokens import tokenize
-from news_cls.vocabulary import encode
 
 
 def config(root: Path | str, **fields: object) -> TrainConfig:
@@ -202,9 +202,9 @@ def test_two_at_once_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 SLOW = """
 import sys, time
 from pathlib import Path
-from news_cls import build_data
+from news_cls.data import build_data
 from news_cls.config import TrainConfig
-from news_cls.prepare import prepare
+from news_cls.data.prepare import prepare
 write = build_data.write
 def slowly(made, what):
     write(made, what)
@@ -262,7 +262,7 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
 def test_the_second_time_nothing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_official(tmp_path / "a.csv", news(40))
     data = prepare(config(path))
-    monkeypatch.setattr("news_cls.prepare.build", None)
+    monkeypatch.setattr("news_cls.data.prepare.build", None)
     assert prepare(config(path)).path == data.path
 
 

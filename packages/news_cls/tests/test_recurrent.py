@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from news_cls.recurrent import GRU, LSTM
+from news_cls.model.recurrent import GRU, LSTM
 
 B, T, E, H = 5, 7, 6, 4
 LENGTHS = [7, 1, 4, 0, 6]

@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from news_cls.clean import clean
-from news_cls.sample import CEILING, CLASSES, write_news
-from news_cls.sample_words import MARKERS, OWN
-from news_cls.sources import SAMPLE_TEST, SAMPLE_TRAIN
-from news_cls.tokens import tokenize
+from news_cls.data.clean import clean
+from news_cls.data.sample import CEILING, CLASSES, write_news
+from news_cls.data.sample_words import MARKERS, OWN
+from news_cls.data.sources import SAMPLE_TEST, SAMPLE_TRAIN
+from news_cls.data.tokens import tokenize
 
 BAG_OF_WORDS_AT_MOST = 0.75
 """Accuracy that TF-IDF and logistic regression stay below, with single words and with pairs."""

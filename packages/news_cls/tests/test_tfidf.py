@@ -11,10 +11,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from hvdcore.errors import UserError
-from news_cls.sample import write_news
-from news_cls.tfidf import fit_tfidf, load_tfidf, save_tfidf
-from news_cls.tokens import tokenize
-from news_cls.train_tfidf import score_of
+from news_cls.data.sample import write_news
+from news_cls.data.tokens import tokenize
+from news_cls.model.tfidf import fit_tfidf, load_tfidf, save_tfidf
+from news_cls.training.train_tfidf import score_of
 
 NEWS = [write_news(i) for i in range(240)]
 TEXTS = [text for _, text in NEWS]
@@ -63,8 +63,8 @@ def test_a_damaged_one_is_one_line(tmp_path: Path) -> None:
 
 
 def test_an_empty_part_has_no_score() -> None:
-    from news_cls.ragged import Names, Ragged, Texts, offsets_of
-    from news_cls.text_data import Part
+    from news_cls.data.dataset import Part
+    from news_cls.data.ragged import Names, Ragged, Texts, offsets_of
 
     nothing = Ragged(np.zeros(0, np.int32), offsets_of([]))
     part = Part(nothing, np.zeros(0, np.int64), Texts(nothing), Names((), np.zeros((0, 2), int)))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from news_cls.clean import clean
-from news_cls.tokens import lower, tokenize
-from news_cls.vocabulary import UNKNOWN, Lexicon, choose_words, encode
+from news_cls.data.clean import clean
+from news_cls.data.tokens import lower, tokenize
+from news_cls.data.vocabulary import UNKNOWN, Lexicon, choose_words, encode
 
 
 @pytest.mark.parametrize(

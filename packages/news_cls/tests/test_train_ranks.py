@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.job.controllers import find_program
+from hvdcore.launch.job.controllers import find_program
 from news_cls.testing import Run, train
 
 pytestmark = pytest.mark.ranks

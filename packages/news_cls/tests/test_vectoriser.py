@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 tf = pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 
-from news_cls.clean import clean  # noqa: E402
-from news_cls.sample import write_news  # noqa: E402
-from news_cls.tokens import tokenize  # noqa: E402
-from news_cls.vectoriser import Vectoriser  # noqa: E402
-from news_cls.vocabulary import encode  # noqa: E402
+from news_cls.data.clean import clean  # noqa: E402
+from news_cls.data.sample import write_news  # noqa: E402
+from news_cls.data.tokens import tokenize  # noqa: E402
+from news_cls.data.vocabulary import encode  # noqa: E402
+from news_cls.model.vectorizer import Vectoriser  # noqa: E402
 
 ODD = [
     "", " ", "\\", "&lt;br&gt;", "AT amp;T #39;s &lt;b&gt;old&lt;/b&gt; \\$3\\nThe",
@@ -133,8 +133,8 @@ def test_the_rules_of_the_time_of_saving_stay(tmp_path: Path) -> None:
 
 ELSEWHERE = """
 import tensorflow as tf
-from news_cls.tokens import tokenize
-from news_cls.vectoriser import Vectoriser
+from news_cls.data.tokens import tokenize
+from news_cls.model.vectorizer import Vectoriser
 text = "TITLE İstanbul DIŞ Ì Í Ĩ Į J́ Į́"
 words = sorted(set(tokenize(text)))
 layer = Vectoriser(words, 40)

@@ -14,18 +14,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hvdcore.errors import UserError
-from textgen.causal_lm import CausalLM
-from textgen.decode_batch import window_start
 from textgen.export import export
-from textgen.generate import generate
-from textgen.generate_tokens import generate_tokens
-from textgen.load_causal_lm import load_causal_lm
-from textgen.model import Transformer
-from textgen.open_model import open_model
-from textgen.quiet import quiet_transformers
-from textgen.sampling import SamplingOptions
+from textgen.generation.batch import window_start
+from textgen.generation.generate import generate
+from textgen.generation.loop import generate_tokens
+from textgen.generation.sampling import SamplingOptions
+from textgen.model.causal_lm import CausalLM
+from textgen.model.quiet import quiet_transformers
+from textgen.model.transformer import Transformer
+from textgen.pretrained.hf_folder import load_causal_lm
+from textgen.pretrained.load import open_model
 from textgen.testing import save_gpt2
-from textgen.tokenizer import train_bpe
+from textgen.tokenizer.tokenizer import train_bpe
 
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 20
 CONTEXT = 32
@@ -160,8 +160,8 @@ def test_an_export_of_an_adapted_model_is_checked(folder: Path, tmp_path: Path) 
 
 
 def test_our_own_models_stay_ours(tmp_path: Path) -> None:
-    from textgen.presets import preset
-    from textgen.saved_model import save_model
+    from textgen.model.presets import preset
+    from textgen.pretrained.saved_model import save_model
 
     own = Transformer(preset("1m").config(300, context_length=16, num_layers=1))
     save_model(tmp_path / "own", own, train_bpe([TEXT], 280))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.checkpoint import latest_valid
+from hvdcore.run.checkpoint import latest_valid
 from hvdcore.testing.small_disk import NoDisk, small_disk
 from textgen.testing import train, write_book
 

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvdcore.errors import UserError
-from textgen.data_files import find_files
-from textgen.documents import Skipped
-from textgen.sources import find_source
-from textgen.spool import SpooledUnit, write_unit
+from textgen.data.documents import Skipped
+from textgen.data.files import find_files
+from textgen.data.sources import find_source
+from textgen.data.spool import SpooledUnit, write_unit
 
 
 def read(path: Path, column: str = "text") -> tuple[list[str], dict[str, int]]:

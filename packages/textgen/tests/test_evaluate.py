@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import hvdcore.torch
-from textgen.blocks import TokenBlocks
-from textgen.evaluate import Score, evaluate
-from textgen.finish import Sampled
-from textgen.model import Transformer
-from textgen.presets import preset
+from textgen.data.blocks import TokenBlocks
+from textgen.evaluation.evaluate import Score, evaluate
+from textgen.model.presets import preset
+from textgen.model.transformer import Transformer
+from textgen.training.finish import Sampled
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from hvdcore.errors import UserError
-from textgen.causal_lm import CausalLM
 from textgen.export import export
 from textgen.export_onnx import check_onnx, write_graph
-from textgen.model import ModelConfig, Transformer
-from textgen.saved_model import save_model
-from textgen.tokenizer import ByteTokenizer, load_tokenizer
+from textgen.model.causal_lm import CausalLM
+from textgen.model.transformer import ModelConfig, Transformer
+from textgen.pretrained.saved_model import save_model
+from textgen.tokenizer.tokenizer import ByteTokenizer, load_tokenizer
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -10,10 +10,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hvdcore.torch import PeakFlops
-from textgen.causal_lm import CausalLM
-from textgen.count_flops import counted_flops_per_token, train_flops
-from textgen.flops import Utilization, forward_flops_per_token, train_flops_per_token
-from textgen.model import ModelConfig, Transformer
+from textgen.model.causal_lm import CausalLM
+from textgen.model.cost import Utilization, forward_flops_per_token, train_flops_per_token
+from textgen.model.count_flops import counted_flops_per_token, train_flops
+from textgen.model.transformer import ModelConfig, Transformer
 
 ATTENTION = ModelConfig(
     vocab_size=50, context_length=8, num_layers=2, num_heads=4, num_kv_heads=2, embed_dim=16,

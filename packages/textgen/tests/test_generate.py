@@ -9,21 +9,21 @@ import pytest
 import torch
 
 from hvdcore.errors import UserError
-from textgen import decode_batch
-from textgen.architecture import ModelConfig
-from textgen.decode_batch import window_start
-from textgen.decode_step import DecodeStep
-from textgen.decode_weights import DecodeWeights
-from textgen.generate import generate, generate_command, read_prompts
-from textgen.generate_tokens import generate_tokens
-from textgen.kv_cache import KVCache, RowContent
-from textgen.model import Transformer
-from textgen.prefill import prefill
-from textgen.row_product import RowProduct
-from textgen.sampling import SamplingOptions
-from textgen.saved_model import save_model
-from textgen.text_stream import TextStream
-from textgen.tokenizer import ByteTokenizer
+from textgen.generation import batch as decode_batch
+from textgen.generation.batch import window_start
+from textgen.generation.decode_step import DecodeStep
+from textgen.generation.decode_weights import DecodeWeights
+from textgen.generation.generate import generate, generate_command, read_prompts
+from textgen.generation.kv_cache import KVCache, RowContent
+from textgen.generation.loop import generate_tokens
+from textgen.generation.prefill import prefill
+from textgen.generation.row_product import RowProduct
+from textgen.generation.sampling import SamplingOptions
+from textgen.generation.text_stream import TextStream
+from textgen.model.config import ModelConfig
+from textgen.model.transformer import Transformer
+from textgen.pretrained.saved_model import save_model
+from textgen.tokenizer.tokenizer import ByteTokenizer
 
 CONTEXT = 16
 GREEDY = SamplingOptions(temperature=0)

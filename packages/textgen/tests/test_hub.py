@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvdcore.testing.hub import NOBODY, Hub, serve_hub
-from textgen.tokenizer import train_bpe
+from textgen.tokenizer.tokenizer import train_bpe
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ import time
 time.sleep = lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.05))  # between two tries
 from pathlib import Path
 from hvdcore.errors import UserError
-from textgen.prepare import DataConfig, prepare
-from textgen.tokenizer import load_tokenizer
+from textgen.data.prepare import DataConfig, prepare
+from textgen.tokenizer.tokenizer import load_tokenizer
 for number, changes in enumerate(json.loads(sys.argv[2])):
     settings = {"tokenizer": "byte", "context_length": 8, "cache_dir": Path(sys.argv[1])} | changes
     try:

@@ -9,12 +9,12 @@ import pytest
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from textgen.judge.bootstrap import Figure, estimate, resamples
-from textgen.judge.diversity import Distinct, repetition, self_bleu
-from textgen.judge.figures import HUMAN, figures_of, settings
-from textgen.judge.overlap import Bleu, rouge
-from textgen.judge.scorer import Scored
-from textgen.judge.table import FIGURES, judgement_table
+from textgen.evaluation.quality.bootstrap import Figure, estimate, resamples
+from textgen.evaluation.quality.overlap import Bleu, rouge
+from textgen.evaluation.quality.scorer import Scored
+from textgen.evaluation.quality.scores import HUMAN, figures_of, settings
+from textgen.evaluation.quality.table import FIGURES, judgement_table
+from textgen.evaluation.quality.text_metrics import Distinct, repetition, self_bleu
 
 TEXTS = ["the cat sat on the mat", "a dog ran over the old bridge", "it rained. It rained again"]
 TRUE = ["the cat lay on the mat", "a dog ran under the old bridge", "nobody came to the house"]

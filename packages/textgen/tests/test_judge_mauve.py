@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from textgen.judge.mauve import Mauve, divergence_curve, mauve_of_histograms
+from textgen.evaluation.quality.mauve import Mauve, divergence_curve, mauve_of_histograms
 
 ALL = np.arange(40)
 

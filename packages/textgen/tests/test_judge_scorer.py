@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from textgen.judge.scorer import score_text, windows
-from textgen.model import Transformer
-from textgen.open_model import ModelPlace, OpenedModel, open_model
-from textgen.presets import preset
+from textgen.evaluation.quality.scorer import score_text, windows
+from textgen.model.presets import preset
+from textgen.model.transformer import Transformer
+from textgen.pretrained.load import ModelPlace, OpenedModel, open_model
 from textgen.testing import save_gpt2
-from textgen.tokenizer import ByteTokenizer
+from textgen.tokenizer.tokenizer import ByteTokenizer
 
 CONTEXT = 12
 

@@ -18,8 +18,8 @@ from transformers import (
 )
 
 from hvdcore.errors import UserError
-from textgen.hf_weights import to_hf
-from textgen.model import ModelConfig, Transformer
+from textgen.model.transformer import ModelConfig, Transformer
+from textgen.pretrained.hf_weights import to_hf
 
 TINY = ModelConfig(
     vocab_size=61,

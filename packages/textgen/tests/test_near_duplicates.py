@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textgen.documents import blocks_of
-from textgen.near_duplicates import find_groups
-from textgen.prepare import Corpus, DataConfig, prepare
-from textgen.shingles import BANDS, SKETCH_SIZE, Sketcher, band_hashes
-from textgen.show import remarks
+from textgen.data.dedup import find_groups
+from textgen.data.documents import blocks_of
+from textgen.data.prepare import Corpus, DataConfig, prepare
+from textgen.data.shingles import BANDS, SKETCH_SIZE, Sketcher, band_hashes
+from textgen.prepare_command import remarks
 
 WORDS = [f"w{number}" for number in range(5000)]
 

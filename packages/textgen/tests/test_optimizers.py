@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from textgen.config import TrainConfig
-from textgen.model import ModelConfig, Transformer
-from textgen.muon import muon_updates, orthogonalize
-from textgen.optimizers import (
+from textgen.model.transformer import ModelConfig, Transformer
+from textgen.training.muon import muon_updates, orthogonalize
+from textgen.training.optimizer import (
     MuonAdamW,
     OptimizerConfig,
     build_optimizer,
     set_learning_rate_fraction,
     update_cost,
 )
-from textgen.training import optimizer_config
+from textgen.training.state import optimizer_config
 
 CONFIG = ModelConfig(61, 16, 2, 4, 2, 32, 40)
 

@@ -17,16 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvdcore.errors import UserError
-from textgen import pieces, text_files, units
-from textgen.bpe_sample import bpe_texts
-from textgen.data_files import find_files
-from textgen.document_index import DocumentIndex, SpooledText
-from textgen.documents import Document, Skipped
-from textgen.pieces import cut_at
-from textgen.segments import segments_of
-from textgen.splits import Split
-from textgen.spool import SpooledUnit, write_unit
-from textgen.tokenizer import ByteTokenizer, train_bpe
+from textgen.data import pieces, text_files, units
+from textgen.data.bpe_sample import bpe_texts
+from textgen.data.chunks import segments_of
+from textgen.data.document_index import DocumentIndex, SpooledText
+from textgen.data.documents import Document, Skipped
+from textgen.data.files import find_files
+from textgen.data.pieces import cut_at
+from textgen.data.splits import Split
+from textgen.data.spool import SpooledUnit, write_unit
+from textgen.tokenizer.tokenizer import ByteTokenizer, train_bpe
 
 CORPUS = ["the cat sat on the mat, and the dog sat on the cat's mat.\n\n  It rained. " * 30]
 BPE = train_bpe(CORPUS, 300)

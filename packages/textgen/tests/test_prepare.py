@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from hvdcore.errors import UserError
-from textgen.open_corpus import summary
-from textgen.prepare import Corpus, DataConfig, open_corpus, prepare
-from textgen.show import remarks
+from textgen.data.distributed import summary
+from textgen.data.prepare import Corpus, DataConfig, open_corpus, prepare
+from textgen.prepare_command import remarks
 
 
 def config(data: Path | str, cache: Path, **changes: object) -> DataConfig:
@@ -228,7 +228,7 @@ def test_a_full_or_read_only_cache(tmp_path: Path, options: str, named: str) -> 
 SCRIPT = """
 import sys
 from pathlib import Path
-from textgen.prepare import DataConfig, prepare
+from textgen.data.prepare import DataConfig, prepare
 corpus = prepare(DataConfig(data=sys.argv[1], tokenizer="bpe", vocab_size=300, context_length=8,
                             cache_dir=Path(sys.argv[2])))
 print(corpus.path, corpus.meta["seconds"])

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import torch
 
-from hvdcore.job.controllers import find_program
+from hvdcore.launch.job.controllers import find_program
 from hvdcore.testing.hub import NOBODY, REVISION, Hub, serve_hub
 from hvdcore.testing.runs import Run, ranks_environment, run_command
-from textgen.prepare import DataConfig, prepare
-from textgen.quiet import quiet_transformers
+from textgen.data.prepare import DataConfig, prepare
+from textgen.data.words import count_words
+from textgen.model.quiet import quiet_transformers
 from textgen.testing import command, save_gpt2, write_book
-from textgen.words import count_words
 
 pytestmark = pytest.mark.ranks
 
@@ -157,7 +157,7 @@ def test_generated_text_is_the_same_on_any_ranks(hub: Hub, tmp_path: Path) -> No
 FETCH = """
 import json, sys
 from hvdcore.errors import UserError
-from textgen.open_model import find_place
+from textgen.pretrained.load import find_place
 for name in json.loads(sys.argv[1]):
     try:
         print(json.dumps({"folder": str(find_place(name).folder)}))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.run_dir import RunDir
-from textgen.report import FIGURES, report_runs
+from hvdcore.run.run_dir import RunDir
+from textgen.evaluation.report import FIGURES, report_runs
 
 
 def finished_run(path: Path, loss: float, sample: str) -> Path:

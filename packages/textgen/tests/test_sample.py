@@ -9,10 +9,10 @@ from collections import Counter
 
 import pytest
 
-from textgen.documents import Skipped
-from textgen.sample import SampleSource, tell_story
-from textgen.sample.grammar import Choice, Chooser, Grammar, Rule, finish, parse_rules
-from textgen.sample.words import rules
+from textgen.data.documents import Skipped
+from textgen.data.sample import SampleSource, tell_story
+from textgen.data.sample.grammar import Choice, Chooser, Grammar, Rule, finish, parse_rules
+from textgen.data.sample.words import rules
 
 STORIES = [tell_story(f"story {number}") for number in range(150)]
 

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from hvdcore.errors import UserError
-from textgen.sampling import (
+from textgen.generation.sampling import (
     SamplingOptions,
     filter_logits,
     keep_top_k,

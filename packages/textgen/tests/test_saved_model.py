@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hvdcore.errors import UserError
-from hvdcore.run_dir import RunDir
-from textgen.architecture import ModelConfig
+from hvdcore.run.run_dir import RunDir
 from textgen.export import export
 from textgen.export_hf import check_hf
-from textgen.model import Transformer
-from textgen.saved_model import load_model, model_folder, save_model
-from textgen.tokenizer import ByteTokenizer, Tokenizer, train_bpe
+from textgen.model.config import ModelConfig
+from textgen.model.transformer import Transformer
+from textgen.pretrained.saved_model import load_model, model_folder, save_model
+from textgen.tokenizer.tokenizer import ByteTokenizer, Tokenizer, train_bpe
 
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 20
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from hvdcore.errors import UserError
-from textgen import read_documents, segments, units
-from textgen.prepare import DataConfig, prepare
-from textgen.shared_work import SharedWork
+from textgen.data import chunks, read, units
+from textgen.data.prepare import DataConfig, prepare
+from textgen.data.work_folder import SourceFailed
+from textgen.data.work_queue import SharedWork
 from textgen.testing import command, environment, write_book
-from textgen.work_folder import SourceFailed
 
 NUM_BOOKS = 24
 UNIT_BYTES, TASK_BYTES = 20_000, 9_000  # of some 240,000 in all
@@ -25,9 +25,10 @@ UNIT_BYTES, TASK_BYTES = 20_000, 9_000  # of some 240,000 in all
 SCRIPT = f"""
 import sys, time
 from pathlib import Path
-from textgen import segments, units
-from textgen.prepare import DataConfig, prepare
-units.UNIT_BYTES, segments.TASK_BYTES = {UNIT_BYTES}, {TASK_BYTES}
+from textgen.data import chunks
+from textgen.data import units
+from textgen.data.prepare import DataConfig, prepare
+units.UNIT_BYTES, chunks.TASK_BYTES = {UNIT_BYTES}, {TASK_BYTES}
 print(prepare(DataConfig(data=sys.argv[1], vocab_size=300, context_length=8,
                          cache_dir=Path(sys.argv[2])), lambda *_: time.sleep(0.01)).path)
 """
@@ -101,15 +102,15 @@ def test_after_a_kill_the_next_run_goes_on(
     total = len(json.loads((work / "plan" / "000000.done").read_text())["units"])
     assert 3 <= read_before <= total
     monkeypatch.setattr(units, "UNIT_BYTES", UNIT_BYTES)
-    monkeypatch.setattr(segments, "TASK_BYTES", TASK_BYTES)
+    monkeypatch.setattr(chunks, "TASK_BYTES", TASK_BYTES)
     made: list[str] = []
-    write_unit = read_documents.write_unit
+    write_unit = read.write_unit
 
     def counted(documents: object, place: Path, *rest: object) -> object:
         made.append(place.name)
         return write_unit(documents, place, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(read_documents, "write_unit", counted)
+    monkeypatch.setattr(read, "write_unit", counted)
     stages: list[tuple[str, int]] = []
     corpus = prepare(config(library, tmp_path), lambda name, done, _: stages.append((name, done)))
     assert len(made) == total - read_before

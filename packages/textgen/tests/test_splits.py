@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvdcore.errors import UserError
-from textgen.splits import cut_points, split_documents
+from textgen.data.splits import cut_points, split_documents
 
 
 def digests(count: int) -> list[bytes]:

@@ -8,8 +8,8 @@ import random
 import numpy as np
 import pytest
 
-from textgen.documents import blocks_of, normalised
-from textgen.text_check import TextCheck
+from textgen.data.documents import blocks_of, normalised
+from textgen.data.text_check import TextCheck
 
 DRAW = random.Random(5)
 BINARY = DRAW.randbytes(40_000)

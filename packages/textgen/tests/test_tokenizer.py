@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers
 
 from hvdcore.errors import UserError
-from textgen.tokenizer import (
+from textgen.tokenizer.tokenizer import (
     END_OF_TEXT,
     ByteTokenizer,
     SubwordTokenizer,
@@ -21,7 +21,7 @@ from textgen.tokenizer import (
     load_tokenizer,
     train_bpe,
 )
-from textgen.word_cache import cut_at_words
+from textgen.tokenizer.word_cache import cut_at_words
 
 CORPUS = ["the cat sat on the mat, and the dog sat on the cat's mat.\n\n  It rained. " * 30]
 BPE = train_bpe(CORPUS, 300)

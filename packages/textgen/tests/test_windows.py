@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen import words
-from textgen.blocks import IGNORE, TokenBlocks
-from textgen.windows import SlidingWindows
-from textgen.words import WordCount, count_words
+from textgen.data import words
+from textgen.data.blocks import IGNORE, TokenBlocks
+from textgen.data.windows import SlidingWindows
+from textgen.data.words import WordCount, count_words
 
 _ = IGNORE  # short, for tables of targets
 

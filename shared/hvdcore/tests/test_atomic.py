@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvdcore.atomic import move_folder_into_place, write_bytes_atomically, writing
 from hvdcore.errors import UserError
-from hvdcore.json_files import json_safe, read_json_object, write_json_atomically
+from hvdcore.files.atomic import move_folder_into_place, write_bytes_atomically, writing
+from hvdcore.files.json_files import json_safe, read_json_object, write_json_atomically
 
 
 def test_replaces_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:

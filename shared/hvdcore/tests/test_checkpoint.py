@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvdcore.checkpoint import (
+from hvdcore.errors import UserError
+from hvdcore.run.checkpoint import (
     Checkpoint,
     best,
     clean_up,
@@ -23,7 +24,6 @@ from hvdcore.checkpoint import (
     stage,
     staging_path,
 )
-from hvdcore.errors import UserError
 
 
 def put(directory: Path, step: int, **how: object) -> Checkpoint:
@@ -188,7 +188,7 @@ def test_file_size_limit(tmp_path: Path) -> None:
     """What a full disk does, for those who may not mount one: the kernel refuses the bytes."""
     code = (
         "import pathlib, resource, sys\n"
-        "from hvdcore.checkpoint import save\n"
+        "from hvdcore.run.checkpoint import save\n"
         "from hvdcore.errors import user_errors_exit\n"
         "directory = pathlib.Path(sys.argv[1])\n"
         "save(directory, 1, lambda folder: (folder / 'w').write_bytes(bytes(10)) and None)\n"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.checkpoint import clean_up, latest_valid
+from hvdcore.run.checkpoint import clean_up, latest_valid
 
 WRITER = """
 import itertools, pathlib, sys
-from hvdcore.checkpoint import latest_valid, save
+from hvdcore.run.checkpoint import latest_valid, save
 
 directory = pathlib.Path(sys.argv[1])
 found = latest_valid(directory)

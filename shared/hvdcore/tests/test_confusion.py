@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvdcore.confusion import accuracy, class_scores, confusion_matrix, macro_f1
+from hvdcore.metrics.classification import accuracy, class_scores, confusion_matrix, macro_f1
 
 LABELS = [0, 0, 1, 1, 1, 2]
 PREDICTIONS = [0, 1, 1, 1, 0, 1]

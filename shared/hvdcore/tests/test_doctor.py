@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hvdcore.doctor.examination import _framework, look_around
 from hvdcore.errors import UserError
-from hvdcore.examination import _framework, look_around
-from hvdcore.job.controllers import (
+from hvdcore.launch.job.controllers import (
     built_with_mpi,
     choose_controller,
     find_program,
@@ -55,7 +55,9 @@ def test_the_users_word_on_root_stands() -> None:
 def test_what_is_built_in_is_read_without_loading_it() -> None:
     assert ("mpi" in operations_built()) is built_with_mpi()
     assert "gloo" in operations_built()
-    code = "import sys, hvdcore.examination as e; e.look_around(); print(sorted(sys.modules))"
+    code = (
+        "import sys, hvdcore.doctor.examination as e; e.look_around(); print(sorted(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "'torch'" not in done.stdout
     assert "'horovod'" not in done.stdout
@@ -111,7 +113,7 @@ def test_without_horovod_there_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "hvdcore").symlink_to(Path(hvdcore.__file__).parent)
     code = (
         f"import sys; sys.path[:] = [{str(tmp_path)!r}, *sys.path]\n"
-        "from hvdcore.job.controllers import choose_controller\n"
+        "from hvdcore.launch.job.controllers import choose_controller\n"
         "choose_controller('auto')"
     )
     done = subprocess.run(

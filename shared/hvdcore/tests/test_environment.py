@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore import environment
-from hvdcore.environment import (
+from hvdcore.runtime import environment
+from hvdcore.runtime.environment import (
     cores_available,
     prepare_environment,
     stall_timeout,
     threads_per_rank,
 )
-from hvdcore.world import World
+from hvdcore.runtime.world import World
 
 ALONE = World(0, 1, 0, 1, "none")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.environment_record import collect_environment, package_versions
+from hvdcore.runtime.software import collect_environment, package_versions
 
 
 def test_collected_without_a_framework() -> None:
     code = (
         "import json, sys\n"
-        "from hvdcore.environment_record import collect_environment\n"
+        "from hvdcore.runtime.software import collect_environment\n"
         "found = collect_environment('hvdcore', ['train', '--epochs', '1'])\n"
         "found['loaded'] = [m for m in ('torch', 'tensorflow', 'keras') if m in sys.modules]\n"
         "print(json.dumps(found))\n"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.heartbeat import HEARTBEAT_VARIABLE, Beat, HeartbeatPage, beat
+from hvdcore.runtime.heartbeat import HEARTBEAT_VARIABLE, Beat, HeartbeatPage, beat
 
 CHILD = """
 from pathlib import Path
-from hvdcore.heartbeat import beat, tell_log_path
+from hvdcore.runtime.heartbeat import beat, tell_log_path
 beat("start")
 beat("compute", 7)
 beat("communicate")
@@ -44,7 +44,7 @@ def test_a_page_that_has_gone_is_no_error() -> None:
 def test_an_unknown_phase_is_a_mistake_in_the_program() -> None:
     page = HeartbeatPage()
     env = {**os.environ, HEARTBEAT_VARIABLE: page.path}
-    code = "from hvdcore.heartbeat import beat; beat('napping')"
+    code = "from hvdcore.runtime.heartbeat import beat; beat('napping')"
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.hub import HubSet, fetch_files, find_hub_set
+from hvdcore.files.hub import HubSet, fetch_files, find_hub_set
 
 
 class NotFoundError(Exception):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.job.controllers import horovod_extensions, mpi_problem
-from hvdcore.launch import launch
+from hvdcore.launch.job.controllers import horovod_extensions, mpi_problem
+from hvdcore.launch.launch import launch
 from hvdcore.testing.ranks import run_ranks
 
 pytestmark = [
@@ -60,7 +60,7 @@ def test_every_ranks_own_error_is_told_once(tmp_path: Path) -> None:
     script = """
 import sys
 from hvdcore.errors import UserError
-from hvdcore.job.supervise import run_as_rank
+from hvdcore.launch.supervisor.supervise import run_as_rank
 def main():
     raise UserError("--data: no such path")
 sys.exit(run_as_rank(main))
@@ -90,10 +90,10 @@ def test_nothing_stays_in_the_temporary_folder(tmp_path: Path) -> None:
 
 def test_ranks_that_do_not_start_in_time(tmp_path: Path) -> None:
     """As from a slow file system: the ranks' Python takes a minute, horovodrun's does not."""
-    slow = "import sys, time\nif 'hvdcore.job.rank_argv' in sys.orig_argv:\n    time.sleep(60)\n"
+    slow = "import sys, time\nif 'hvdcore.launch.supervisor.rank_argv' in sys.orig_argv:\n    time.sleep(60)\n"
     (tmp_path / "sitecustomize.py").write_text(slow, encoding="utf-8")
     code = (
-        "import sys; from hvdcore.launch import launch;"
+        "import sys; from hvdcore.launch.launch import launch;"
         "sys.exit(launch(['true'], 2, controller='gloo', start_timeout_seconds=3.0))"
     )
     done = subprocess.run(

@@ -8,9 +8,9 @@ from pathlib import Path
 SPEAK = """
 import logging, sys
 from pathlib import Path
-from hvdcore.logs import get_logger, setup_logging
-from hvdcore.job.supervise import run_as_rank
-from hvdcore.world import World, world_from_environment
+from hvdcore.tracking.logs import get_logger, setup_logging
+from hvdcore.launch.supervisor.supervise import run_as_rank
+from hvdcore.runtime.world import World, world_from_environment
 def main():
     setup_logging(world_from_environment(), Path(sys.argv[1]))
     log = get_logger("some.module")
@@ -62,7 +62,7 @@ def test_the_others_only_warn(tmp_path: Path) -> None:
 def test_each_line_is_one_write(tmp_path: Path) -> None:
     """Two processes write 2,000 long lines into one pipe; no line is torn."""
     code = (
-        "from hvdcore.logs import *; from hvdcore.world import World\n"
+        "from hvdcore.tracking.logs import *; from hvdcore.runtime.world import World\n"
         "import sys\n"
         "setup_logging(World(0, 1, 0, 1, 'none'), None)\n"
         "for _ in range(1000): get_logger('x').info(sys.argv[1] * 1000)"

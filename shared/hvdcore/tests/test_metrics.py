@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvdcore.metrics import AllReduce, Totals, bits_per_byte, max_over_ranks, perplexity
-from hvdcore.world import World
+from hvdcore.metrics.metrics import AllReduce, Totals, bits_per_byte, max_over_ranks, perplexity
+from hvdcore.runtime.world import World
 
 Array = npt.NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.metrics_log import MetricsLog, Trimmed
+from hvdcore.tracking.metrics_log import MetricsLog, Trimmed
 
 
 def test_lines_and_strict_json(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_killed_writer_leaves_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     code = (
         "import sys, pathlib, itertools\n"
-        "from hvdcore.metrics_log import MetricsLog\n"
+        "from hvdcore.tracking.metrics_log import MetricsLog\n"
         "log = MetricsLog(pathlib.Path(sys.argv[1]))\n"
         "for step in itertools.count():\n"
         "    log.append({'step': step, 'text': 'x' * 500})\n"

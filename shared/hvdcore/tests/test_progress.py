@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from hvdcore.progress import Progress
-from hvdcore.rate import Rate, duration_text, number_text
+from hvdcore.tracking.progress import Progress
+from hvdcore.tracking.rate import Rate, duration_text, number_text
 
 
 class Clock:
@@ -64,7 +64,7 @@ def test_no_work_at_all() -> None:
 def test_a_terminal_gets_a_bar() -> None:
     text = shown_at_a_terminal(
         "import time\n"
-        "from hvdcore.progress import Progress\n"
+        "from hvdcore.tracking.progress import Progress\n"
         "with Progress(1000, 'tokens') as progress:\n"
         "    for _ in range(10):\n"
         "        time.sleep(0.03)\n"
@@ -76,9 +76,9 @@ def test_a_terminal_gets_a_bar() -> None:
 
 def test_log_lines_stand_above_the_bar() -> None:
     text = shown_at_a_terminal(
-        "from hvdcore.logs import get_logger, setup_logging\n"
-        "from hvdcore.progress import Progress\n"
-        "from hvdcore.world import World\n"
+        "from hvdcore.tracking.logs import get_logger, setup_logging\n"
+        "from hvdcore.tracking.progress import Progress\n"
+        "from hvdcore.runtime.world import World\n"
         "setup_logging(World(0, 1, 0, 1, 'none'), None)\n"
         "with Progress(1000, 'tokens') as progress:\n"
         "    get_logger('x').info('step 1')\n"

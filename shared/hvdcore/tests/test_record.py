@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.progress import Progress
-from hvdcore.record import RunRecord, Window
-from hvdcore.run_dir import RunDir
-from hvdcore.tensorboard import Board
+from hvdcore.run.metrics_logger import RunRecord, Window
+from hvdcore.run.run_dir import RunDir
+from hvdcore.tracking.progress import Progress
+from hvdcore.tracking.tensorboard import Board
 
 
 @pytest.mark.parametrize("is_root", [True, False])

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.checkpoint import (
+from hvdcore.errors import UserError
+from hvdcore.run.checkpoint import (
     require_checkpoint,
     require_same,
     resolve_resume,
     save,
     shapes_hash,
 )
-from hvdcore.errors import UserError
-from hvdcore.run_dir import RunDir
+from hvdcore.run.run_dir import RunDir
 
 
 @pytest.fixture

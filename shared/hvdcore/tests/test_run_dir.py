@@ -10,7 +10,7 @@ import pytest
 
 from hvdcore.config import Config, load_config
 from hvdcore.errors import UserError
-from hvdcore.run_dir import RunDir, default_run_dir
+from hvdcore.run.run_dir import RunDir, default_run_dir
 
 
 class Train(Config):

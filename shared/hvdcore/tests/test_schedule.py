@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvdcore.errors import UserError
-from hvdcore.schedule import Shape, check_schedule, learning_rate_at
+from hvdcore.metrics.schedule import Shape, check_schedule, learning_rate_at
 
 
 def rates(shape: Shape, **given: float) -> list[float]:

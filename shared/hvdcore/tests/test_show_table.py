@@ -6,8 +6,8 @@ import io
 import re
 from pathlib import Path
 
-from hvdcore.report import Section, SideBySide, Table, write_page
-from hvdcore.show_table import print_table
+from hvdcore.run.report import Section, SideBySide, Table, write_page
+from hvdcore.run.show_table import print_table
 
 
 def test_a_table_in_a_pipe_is_whole() -> None:

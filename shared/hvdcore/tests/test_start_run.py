@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.checkpoint import save
 from hvdcore.errors import UserError
-from hvdcore.run_dir import RunDir
-from hvdcore.start_run import start_run
-from hvdcore.world import World
+from hvdcore.run.checkpoint import save
+from hvdcore.run.run_dir import RunDir
+from hvdcore.run.start import start_run
+from hvdcore.runtime.world import World
 
 ALONE = World(0, 1, 0, 1, "none")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvdcore.step_times import WARM_UP_STEPS, Speed, StepTimes, Window
+from hvdcore.metrics.step_times import WARM_UP_STEPS, Speed, StepTimes, Window
 
 
 def test_window_means_by_hand() -> None:

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from hvdcore.stop import StopFlag
+from hvdcore.runtime.signals import StopFlag
 
 TWICE = """
 import os, signal, time
-from hvdcore import stop
-stop.SAME_SIGNAL_SECONDS = 0.0
-flag = stop.StopFlag()
+from hvdcore.runtime import signals
+signals.SAME_SIGNAL_SECONDS = 0.0
+flag = signals.StopFlag()
 os.kill(os.getpid(), signal.SIGTERM)
 assert flag.requested
 time.sleep(0.01)

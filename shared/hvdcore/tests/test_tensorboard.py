@@ -24,8 +24,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from hvdcore.errors import UserError
-from hvdcore.event_file import read_records
-from hvdcore.tensorboard import Board
+from hvdcore.tracking.event_file import read_records
+from hvdcore.tracking.tensorboard import Board
 
 # TensorBoard reads files through TensorFlow where that is installed, and takes half a minute to
 # load it; this is its own switch for doing without.
@@ -189,8 +189,8 @@ def test_full_and_read_only_disks(full_disk: Path, read_only_disk: Path) -> None
 
 def test_loads_neither_torch_nor_tensorflow(tmp_path: Path) -> None:
     code = (
-        "import sys, hvdcore.tensorboard\n"
-        "board = hvdcore.tensorboard.Board(sys.argv[1])\n"
+        "import sys, hvdcore.tracking.tensorboard\n"
+        "board = hvdcore.tracking.tensorboard.Board(sys.argv[1])\n"
         "board.add_scalar('a', 1.0, 1); board.add_text('b', 'c', 1); board.add_hparams({'d': 1})\n"
         "print([m for m in ('torch', 'tensorflow', 'keras') if m in sys.modules])\n"
     )

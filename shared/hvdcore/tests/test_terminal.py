@@ -9,8 +9,8 @@ import termios
 
 import pytest
 
-from hvdcore.job.rank_process import RankProcess
-from hvdcore.terminal import TERMINAL, open_terminal
+from hvdcore.launch.supervisor.processes import RankProcess
+from hvdcore.runtime.terminal import TERMINAL, open_terminal
 
 CHILD = "import os, sys; print(sys.stdout.isatty(), sys.stderr.isatty(), os.get_terminal_size(2))"
 
@@ -52,7 +52,7 @@ def test_nonsense_means_no_terminal(value: str) -> None:
 def test_the_launcher_shares_what_it_has() -> None:
     ours, childs = os.openpty()
     fcntl.ioctl(childs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
-    code = "from hvdcore.terminal import share_terminal as s; env = {}; s(env); print(env)"
+    code = "from hvdcore.runtime.terminal import share_terminal as s; env = {}; s(env); print(env)"
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=childs, text=True, check=True
     )
@@ -63,7 +63,7 @@ def test_the_launcher_shares_what_it_has() -> None:
 
 def test_a_launcher_in_a_pipe_takes_back_what_it_inherited() -> None:
     code = (
-        "from hvdcore.terminal import share_terminal as s\n"
+        "from hvdcore.runtime.terminal import share_terminal as s\n"
         "env = {'HVDCORE_TERMINAL': '2:99x33'}; s(env); print(env)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

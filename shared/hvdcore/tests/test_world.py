@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.world import World, check_size, world_from_environment
+from hvdcore.runtime.world import World, check_size, world_from_environment
 
 ALONE = World(0, 1, 0, 1, "none")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvdcore.classifier.check import check_schedule_of
+from hvdcore.classifier.preflight import check_schedule_of
 from hvdcore.errors import Problems
-from hvdcore.start_run import look_at_places
+from hvdcore.run.start import look_at_places
 from image_cls.config import TrainConfig
 from image_cls.words import WORDS
 
 if TYPE_CHECKING:
-    from image_cls.image_data import ImageData, Part
+    from image_cls.data.dataset import ImageData, Part
 
 __all__ = ["check_before_start", "check_places", "train_part"]
 
@@ -38,7 +38,7 @@ def check_before_start(config: TrainConfig, np: int | None) -> None:
     Raises:
         UserError: the data, or what is asked of it.
     """
-    from image_cls.show import prepare_with_bar
+    from image_cls.prepare_command import prepare_with_bar
 
     n = len(train_part(config, prepare_with_bar(config)))
     check_schedule_of(config, n, np or 1, samples=WORDS.samples)

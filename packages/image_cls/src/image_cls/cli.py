@@ -82,7 +82,7 @@ def run(
     check: Callable[[], object] | None = None,
 ) -> None:
     """Do a verb's work on one rank or many, and exit with its code."""
-    from hvdcore.entry import run_on_ranks
+    from hvdcore.launch.entry import run_on_ranks
 
     code = run_on_ranks("image_cls", work, start, output_dir=output_dir, check=check)
     raise typer.Exit(code)
@@ -100,7 +100,7 @@ def prepare(
     """Decode, check and resize the pictures into the cache, and say what was found."""
     from hvdcore.config import load_config
     from image_cls.config import TrainConfig
-    from image_cls.show import prepare_and_show
+    from image_cls.prepare_command import prepare_and_show
 
     prepare_and_show(
         load_config(TrainConfig, config, {"data": data, "image_size": image_size, **flags})
@@ -116,7 +116,7 @@ def evaluate(run_dir: classifier.RunArgument, **flags: Any) -> None:
     data, splits = flags["data"], flags["split"] or ["val", "test"]
 
     def check() -> TrainConfig:
-        from hvdcore.classifier.check import check_evaluation
+        from hvdcore.classifier.preflight import check_evaluation
 
         check_evaluation(run_dir, splits)
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.classifier.figures import most_confident_mistakes
-from image_cls.batches import BatchReader
-from image_cls.figures import draw_mistakes, draw_rows
+from image_cls.data.batches import BatchReader
+from image_cls.plots import draw_mistakes, draw_rows
 
 if TYPE_CHECKING:
     from image_cls.task import ImageTask

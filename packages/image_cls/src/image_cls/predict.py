@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.atomic import write_bytes_atomically
 from hvdcore.classifier.model_folder import load_classes, load_preprocessing
 from hvdcore.classifier.predictions import FORMS, Prediction
 from hvdcore.errors import Problems, UserError
-from hvdcore.run_dir import RunDir
-from image_cls.decode import Skip, decode, resize
-from image_cls.listing import list_pictures
+from hvdcore.files.atomic import write_bytes_atomically
+from hvdcore.run.run_dir import RunDir
+from image_cls.data.decode import Skip, decode, resize
+from image_cls.data.listing import list_pictures
 
 __all__ = ["predict_command", "predict_files"]
 
@@ -74,8 +74,8 @@ def predict_files(folder: Path, files: Sequence[Path]) -> Iterator[Prediction]:
     Args:
         folder: a run's `model/`.
     """
+    from hvdcore.classifier.keras import Answers, filled_up, load_model
     from hvdcore.keras import init
-    from hvdcore.keras.classifier import Answers, filled_up, load_model
 
     init()
     size = int(load_preprocessing(folder, "image_size")["image_size"])

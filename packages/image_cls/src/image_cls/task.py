@@ -1,4 +1,4 @@
-"""The classification of pictures, as the training of `hvdcore.keras.classifier` takes it."""
+"""The classification of pictures, as the training of `hvdcore.classifier.keras` takes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.keras.classifier import (
+from hvdcore.classifier.keras import (
     Batch,
     Inputs,
     Pretraining,
@@ -18,16 +18,16 @@ from hvdcore.keras.classifier import (
     open_on_all_ranks,
     save_model,
 )
-from hvdcore.run_dir import RunDir
+from hvdcore.run.run_dir import RunDir
+from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices, epoch_order
-from hvdcore.world import World
-from image_cls.batches import BatchReader
 from image_cls.check import train_part
 from image_cls.config import TrainConfig
-from image_cls.image_data import ImageData, Part, open_data
-from image_cls.models import LEARNING_RATES, build_model, portable
+from image_cls.data.batches import BatchReader
+from image_cls.data.dataset import ImageData, Part, open_data
+from image_cls.data.prepare import prepare, summary
+from image_cls.model import LEARNING_RATES, build_model, portable
 from image_cls.pictures import draw_run_pictures
-from image_cls.prepare import prepare, summary
 from image_cls.words import WORDS
 
 __all__ = ["ImageTask", "open_task"]
@@ -44,7 +44,7 @@ def open_task(config: TrainConfig, world: World) -> ImageTask:
 
 
 class ImageTask:
-    """Pictures in parts, and the model for them; see `hvdcore.keras.classifier.Task`."""
+    """Pictures in parts, and the model for them; see `hvdcore.classifier.keras.Task`."""
 
     def __init__(self, config: TrainConfig, data: ImageData, size: int) -> None:
         self.words = WORDS

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from hvdcore.testing.runs import Run, ranks_environment, run_command
-from image_cls.sample import CLASSES, draw_scene
+from image_cls.data.sample import CLASSES, draw_scene
 
 __all__ = ["TINY", "Run", "command", "environment", "run", "train", "write_scenes"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hvdcore.keras import classifier
-from hvdcore.run_dir import RunDir
-from hvdcore.world import World
+from hvdcore.classifier import keras as classifier
+from hvdcore.run.run_dir import RunDir
+from hvdcore.runtime.world import World
 from image_cls.config import TrainConfig
 from image_cls.task import ImageTask, open_task
 
@@ -16,7 +16,7 @@ __all__ = ["score_run", "train"]
 
 
 def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
-    """Train as configured; see `hvdcore.keras.classifier.train`."""
+    """Train as configured; see `hvdcore.classifier.keras.train`."""
     return classifier.train(
         "image_cls", config, lambda world: open_task(config, world), output_dir, resume
     )

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvdcore.classifier.check import check_evaluation, check_schedule_of, check_splits
+from hvdcore.classifier.preflight import check_evaluation, check_schedule_of, check_splits
 from hvdcore.errors import Problems, UserError
-from hvdcore.run_dir import RunDir
-from hvdcore.start_run import look_at_places
+from hvdcore.run.run_dir import RunDir
+from hvdcore.run.start import look_at_places
 from news_cls.config import TrainConfig
 from news_cls.words import WORDS
 
 if TYPE_CHECKING:
-    from news_cls.text_data import Part, TextData
+    from news_cls.data.dataset import Part, TextData
 
 __all__ = ["check_before_start", "check_places", "check_saved_run", "train_part"]
 
@@ -52,7 +52,7 @@ def check_before_start(config: TrainConfig, np: int | None) -> None:
     Raises:
         UserError: the data, or what is asked of it.
     """
-    from news_cls.prepare import prepare
+    from news_cls.data.prepare import prepare
 
     n = len(train_part(config, prepare(config)))
     check_schedule_of(config, n, np or 1, samples=WORDS.samples)
@@ -64,7 +64,7 @@ def check_saved_run(path: Path, splits: Sequence[str]) -> None:
     Raises:
         UserError: there is none, or no such part.
     """
-    from news_cls.tfidf import is_tfidf
+    from news_cls.model.tfidf import is_tfidf
 
     if is_tfidf(RunDir(path).model):
         check_splits(splits)

@@ -70,7 +70,7 @@ def train(**flags: Any) -> None:
         return config
 
     def work() -> int:
-        from news_cls.train import train
+        from news_cls.training.train import train
 
         return train(settings(), output_dir, resume or "never")
 
@@ -84,7 +84,7 @@ def run(
     check: Callable[[], object] | None = None,
 ) -> None:
     """Do a verb's work on one rank or many, and exit with its code."""
-    from hvdcore.entry import run_on_ranks
+    from hvdcore.launch.entry import run_on_ranks
 
     code = run_on_ranks("news_cls", work, start, output_dir=output_dir, check=check)
     raise typer.Exit(code)
@@ -97,7 +97,7 @@ def prepare(data: shared.Data = None, config: shared.ConfigFile = None, **flags:
     """Read, clean, check and number the texts into the cache, and say what was found."""
     from hvdcore.config import load_config
     from news_cls.config import TrainConfig
-    from news_cls.show import prepare_and_show
+    from news_cls.prepare_command import prepare_and_show
 
     prepare_and_show(load_config(TrainConfig, config, {"data": data, **flags}))
 
@@ -117,7 +117,7 @@ def evaluate(run_dir: classifier.RunArgument, **flags: Any) -> None:
         check_saved_run(run_dir, splits)
 
     def work() -> int:
-        from news_cls.train import score_run
+        from news_cls.training.train import score_run
 
         return score_run(run_dir, changes, splits)
 
@@ -143,7 +143,7 @@ def predict(
 @exit_on_user_error
 def report(runs: classifier.Runs, output_dir: shared.OutputDir = None) -> None:
     """Write one page about a run, or about several side by side."""
-    from news_cls.report import report_runs
+    from news_cls.training.report import report_runs
 
     typer.echo(report_runs(runs, output_dir))
 

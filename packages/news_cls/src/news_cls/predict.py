@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.atomic import write_bytes_atomically
 from hvdcore.classifier.model_folder import load_classes
 from hvdcore.classifier.predictions import FORMS, Prediction
 from hvdcore.errors import Problems
-from hvdcore.run_dir import RunDir
-from news_cls.clean import clean
-from news_cls.tfidf import is_tfidf, load_tfidf
+from hvdcore.files.atomic import write_bytes_atomically
+from hvdcore.run.run_dir import RunDir
+from news_cls.data.clean import clean
+from news_cls.model.tfidf import is_tfidf, load_tfidf
 
 __all__ = ["predict_command", "predict_texts"]
 
@@ -101,10 +101,10 @@ def load_answer(folder: Path) -> tuple[Answer, tuple[str, ...]]:
     if is_tfidf(folder):
         linear, classes = load_tfidf(folder)
         return lambda texts: linear.log_probabilities([clean(t)[0] for t in texts]), classes
+    from hvdcore.classifier.keras import Answers, load_model
     from hvdcore.keras import init
-    from hvdcore.keras.classifier import Answers, load_model
-    from news_cls import models  # noqa: F401  (its layers are found by their names)
-    from news_cls.raw_texts import string_batch
+    from news_cls.model import networks  # noqa: F401  (its layers are found by their names)
+    from news_cls.model.raw_texts import string_batch
 
     init()
     answers = Answers(load_model(folder))

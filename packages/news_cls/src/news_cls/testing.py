@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.testing.runs import Run, ranks_environment, run_command
-from news_cls.labels import AG_NEWS
-from news_cls.sample import write_news
+from news_cls.data.labels import AG_NEWS
+from news_cls.data.sample import write_news
 
 __all__ = [
     "TINY",

@@ -16,7 +16,7 @@ from textgen import options, text_options
 
 if TYPE_CHECKING:
     from textgen.config import TrainConfig
-    from textgen.judge.config import JudgeConfig
+    from textgen.evaluation.quality.config import JudgeConfig
 
 app = typer.Typer(
     name="textgen",
@@ -59,7 +59,7 @@ def train(**flags: Any) -> None:
         return load_config(TrainConfig, config, flags)
 
     def work() -> int:
-        from textgen.train import train
+        from textgen.training.train import train
 
         return train(settings(), output_dir, resume or "never", profile)
 
@@ -73,7 +73,7 @@ def run(
     check: Callable[[], object] | None = None,
 ) -> None:
     """Do a verb's work on one rank or many, and exit with its code."""
-    from hvdcore.entry import run_on_ranks
+    from hvdcore.launch.entry import run_on_ranks
 
     code = run_on_ranks("textgen", work, start, output_dir=output_dir, check=check)
     raise typer.Exit(code)
@@ -100,7 +100,7 @@ def prepare(**flags: Any) -> None:
         return load_config(TrainConfig, config, flags)
 
     def work() -> int:
-        from textgen.show import prepare_and_show
+        from textgen.prepare_command import prepare_and_show
 
         return prepare_and_show(settings())
 
@@ -109,7 +109,7 @@ def prepare(**flags: Any) -> None:
 
 def judge_config(judging: dict[str, Any]) -> JudgeConfig:
     """How text is judged, as the flags of `evaluate` and `compare` say it."""
-    from textgen.judge.config import JudgeConfig
+    from textgen.evaluation.quality.config import JudgeConfig
 
     return JudgeConfig.of(**judging)
 
@@ -145,7 +145,7 @@ def evaluate(model: text_options.ModelArgument, **flags: Any) -> None:
         return judge_config(judging) if generation else None
 
     def work() -> int:
-        from textgen.score import score_model
+        from textgen.evaluation.command import score_model
 
         return score_model(model, split or ["val", "test"], stride, flags, judge(), scorer)
 
@@ -160,7 +160,7 @@ def generate(model: text_options.ModelArgument, **settings: Any) -> None:
     start = shared.StartOptions.take(settings)
 
     def work() -> int:
-        from textgen.generate import generate_command
+        from textgen.generation.generate import generate_command
 
         return generate_command(model, **settings)
 
@@ -185,7 +185,7 @@ def compare(models: text_options.Models, **flags: Any) -> None:
         return judge_config(judging)
 
     def work() -> int:
-        from textgen.compare.command import compare_models
+        from textgen.evaluation.compare.command import compare_models
 
         return compare_models(models, output_dir, split, stride, flags, judge(), scorer)
 
@@ -218,7 +218,7 @@ def tune(**flags: Any) -> None:
 @exit_on_user_error
 def report(runs: text_options.Runs, output_dir: shared.OutputDir = None) -> None:
     """Write one page about a run, or about several side by side."""
-    from textgen.report import report_runs
+    from textgen.evaluation.report import report_runs
 
     typer.echo(report_runs(runs, output_dir))
 
@@ -226,6 +226,6 @@ def report(runs: text_options.Runs, output_dir: shared.OutputDir = None) -> None
 @app.command()
 def models() -> None:
     """List the model presets."""
-    from textgen.show import show_models
+    from textgen.prepare_command import show_models
 
     show_models()

@@ -7,8 +7,8 @@ from pathlib import Path
 from hvdcore.errors import UserError
 from textgen.export_hf import write_hf
 from textgen.export_onnx import check_onnx_installed, write_onnx
-from textgen.open_model import open_model
-from textgen.saved_model import replace_folder
+from textgen.pretrained.load import open_model
+from textgen.pretrained.saved_model import replace_folder
 
 __all__ = ["export"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from textgen.open_model import OpenedModel
+from textgen.pretrained.load import OpenedModel
 
 __all__ = ["LOGITS_TOLERANCE", "copy_files", "logits_difference"]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from textgen.causal_lm import CausalLM
 from textgen.export_check import copy_files, logits_difference
-from textgen.hf_config import architecture_name
-from textgen.language_model import LanguageModel
-from textgen.model import Transformer
-from textgen.open_model import OpenedModel
-from textgen.tokenizer import Tokenizer
+from textgen.model.causal_lm import CausalLM
+from textgen.model.language_model import LanguageModel
+from textgen.model.transformer import Transformer
+from textgen.pretrained.hf_format import architecture_name
+from textgen.pretrained.load import OpenedModel
+from textgen.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["check_hf", "write_hf"]
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from hvdcore.errors import UserError
 from textgen.export_check import copy_files, logits_difference
-from textgen.language_model import LanguageModel
-from textgen.open_model import OpenedModel
+from textgen.model.language_model import LanguageModel
+from textgen.pretrained.load import OpenedModel
 
 __all__ = ["check_onnx", "check_onnx_installed", "write_onnx"]
 

@@ -67,8 +67,8 @@ def save_gpt2(folder: Path, text: str, **changes: int) -> Path:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from textgen.quiet import quiet_transformers
-    from textgen.tokenizer import train_bpe
+    from textgen.model.quiet import quiet_transformers
+    from textgen.tokenizer.tokenizer import train_bpe
 
     tokenizer = train_bpe([text], 280)
     shape = {"n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": 288}
@@ -89,7 +89,7 @@ def real_books() -> list[str]:
     folder = Path(os.environ.get("HVD_DATA", "shared/data")) / "books"
     books = [path.read_text(encoding="utf-8-sig") for path in sorted(folder.glob("*.txt"))]
     if not books:
-        from textgen.sample import tell_story
+        from textgen.data.sample import tell_story
 
         stories = [tell_story(f"library {number}")[0] for number in range(1500)]
         books = ["\n".join(stories[start::12]) for start in range(12)]

@@ -69,9 +69,9 @@ def launch(
 
     Exit code: 0 done, 1 a rank failed, 2 wrong input, 143 or 130 stopped by a signal.
     """
-    from hvdcore.elastic.run import launch_on_hosts
     from hvdcore.errors import UserError, user_errors_exit
-    from hvdcore.job.start import JobSettings
+    from hvdcore.launch.job.job import JobSettings
+    from hvdcore.launch.run import launch_on_hosts
 
     start = shared.StartOptions(
         np, hosts, stall_timeout, hostfile, max_restarts, min_np, max_np,
@@ -98,9 +98,9 @@ def doctor(
 
     Exit code: 0 when a two-rank job can run here, or all hosts are fit; else 1.
     """
-    from hvdcore.doctor import run_doctor
+    from hvdcore.doctor.doctor import run_doctor
+    from hvdcore.doctor.fleet_doctor import run_hosts_doctor
     from hvdcore.errors import user_errors_exit
-    from hvdcore.fleet.doctor import run_hosts_doctor
 
     with user_errors_exit():
         if hosts or hostfile:
@@ -122,11 +122,11 @@ def network(
 
     Exit code: as launch.
     """
-    from hvdcore.elastic.run import launch_on_hosts
+    from hvdcore.capacity.command import network_line
+    from hvdcore.capacity.measure import rank_command, read_network
     from hvdcore.errors import UserError, user_errors_exit
-    from hvdcore.job.start import JobSettings
-    from hvdcore.plan.command import network_line
-    from hvdcore.plan.measure import rank_command, read_network
+    from hvdcore.launch.job.job import JobSettings
+    from hvdcore.launch.run import launch_on_hosts
 
     start = shared.StartOptions(np, hosts, hostfile=hostfile)
     with user_errors_exit():
@@ -162,8 +162,8 @@ def plan(
     Each rank keeps the samples a step that it had. A ring allreduce is added to the measured
     computing.
     """
+    from hvdcore.capacity.command import make_network, plan_run, read_sizes
     from hvdcore.errors import user_errors_exit
-    from hvdcore.plan.command import make_network, plan_run, read_sizes
 
     with user_errors_exit():
         plan_run(
@@ -222,8 +222,8 @@ def slurm(
     goes on from its newest checkpoint, to the same weights.
     """
     from hvdcore.errors import user_errors_exit
-    from hvdcore.sbatch.command import write_batch_script
-    from hvdcore.sbatch.request import Request
+    from hvdcore.launch.sbatch.command import write_batch_script
+    from hvdcore.launch.sbatch.request import Request
 
     request = Request(
         time, nodes, ranks_per_node, cpus_per_rank, gpus_per_node, partition, account, array,

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hvdcore.launch.options import StartOptions
 from hvdcore.launch_options import (
     CpusPerRank,
     ElasticTimeout,
@@ -28,7 +29,6 @@ from hvdcore.launch_options import (
     MinNp,
     Ray,
 )
-from hvdcore.start_options import StartOptions
 
 __all__ = [
     "PLACES",

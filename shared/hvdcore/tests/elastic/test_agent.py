@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.job.controllers import horovod_extensions
+from hvdcore.launch.job.controllers import horovod_extensions
 from hvdcore.testing.runs import ranks_environment
 
 pytestmark = [
@@ -21,9 +21,9 @@ pytestmark = [
 PRELUDE = """
 import os, sys, time
 from hvdcore.errors import UserError
-from hvdcore.heartbeat import beat
-from hvdcore.stop import StopFlag
-from hvdcore.job.supervise import run_as_rank
+from hvdcore.runtime.heartbeat import beat
+from hvdcore.runtime.signals import StopFlag
+from hvdcore.launch.supervisor.supervise import run_as_rank
 rank, size = int(os.environ["HOROVOD_RANK"]), int(os.environ["HOROVOD_SIZE"])
 restart = int(os.environ.get("HVDCORE_RESTART", "0"))
 """

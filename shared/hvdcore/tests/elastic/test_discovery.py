@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.elastic.discovery import HostScript
 from hvdcore.errors import UserError
+from hvdcore.launch.elastic.discovery import HostScript
 
 
 def script(folder: Path, body: str) -> HostScript:

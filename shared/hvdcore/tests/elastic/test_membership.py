@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hvdcore.elastic.membership import Membership
-from hvdcore.job.hosts import Hosts
+from hvdcore.launch.elastic.membership import Membership
+from hvdcore.launch.hosts.hosts import Hosts
 
 
 def chosen(membership: Membership, now: float) -> tuple[str, int] | None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from hvdcore.elastic.plan import make_plan
-from hvdcore.elastic.run import launch_on_hosts
 from hvdcore.errors import UserError
-from hvdcore.job.start import JobSettings
-from hvdcore.start_options import StartOptions
+from hvdcore.launch.elastic.plan import make_plan
+from hvdcore.launch.job.job import JobSettings
+from hvdcore.launch.options import StartOptions
+from hvdcore.launch.run import launch_on_hosts
 
 
 def first_team(batch: int | None, **options: Any) -> tuple[str, int] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.job.channel import Channel, Listener, Message, connect
+from hvdcore.launch.supervisor.channel import Channel, Listener, Message, connect
 
 
 @pytest.fixture(params=[None, "127.0.0.1"])

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.fleet.named import named_hosts
-from hvdcore.job.hostfile import parse_hostfile
-from hvdcore.job.hosts import Hosts, parse_hosts
-from hvdcore.job.slurm import slurm_slots, slurm_tasks
-from hvdcore.start_options import StartOptions
+from hvdcore.launch.hosts.hostfile import parse_hostfile
+from hvdcore.launch.hosts.hosts import Hosts, parse_hosts
+from hvdcore.launch.hosts.named import named_hosts
+from hvdcore.launch.options import StartOptions
+from hvdcore.runtime.slurm import slurm_slots, slurm_tasks
 
 
 def test_this_machine_takes_any_number_of_ranks() -> None:

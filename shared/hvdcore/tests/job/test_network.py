@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import psutil
 
-from hvdcore.fleet.network import NETWORKS, Route, interface_settings, route_to
+from hvdcore.launch.hosts.network import NETWORKS, Route, interface_settings, route_to
 
 
 def test_this_machine_reaches_itself_by_its_loopback() -> None:

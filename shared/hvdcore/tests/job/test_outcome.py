@@ -5,8 +5,8 @@ from collections import deque
 
 import pytest
 
-from hvdcore.job.outcome import RankEnd, judge_end
-from hvdcore.job.rank_output import why_it_failed
+from hvdcore.launch.supervisor.outcome import RankEnd, judge_end
+from hvdcore.launch.supervisor.output import why_it_failed
 
 TRACEBACK = """before
 Traceback (most recent call last):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.job.rank_output import RankLog, RankOutput
+from hvdcore.launch.supervisor.output import RankLog, RankOutput
 
 Start = Callable[[int, "Path | None"], "Rank"]
 

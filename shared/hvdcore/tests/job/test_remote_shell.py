@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.job.remote_shell import remote_shell, srun_environment
+from hvdcore.launch.hosts.remote_shell import remote_shell, srun_environment
 
 ALLOCATION = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_TASKS_PER_NODE": "1(x2)"}
 # In srun's place: tells its arguments, and runs the shell that they end with.

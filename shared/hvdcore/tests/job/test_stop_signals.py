@@ -10,7 +10,7 @@ from signal import SIGTERM
 
 import pytest
 
-from hvdcore.job.controllers import horovod_extensions
+from hvdcore.launch.job.controllers import horovod_extensions
 from hvdcore.testing.runs import ranks_environment
 
 pytestmark = [
@@ -19,9 +19,9 @@ pytestmark = [
 ]
 RANK = """
 import os, pathlib, sys, time
-from hvdcore.heartbeat import beat
-from hvdcore.stop import StopFlag
-from hvdcore.job.supervise import run_as_rank
+from hvdcore.runtime.heartbeat import beat
+from hvdcore.runtime.signals import StopFlag
+from hvdcore.launch.supervisor.supervise import run_as_rank
 
 def main():
     with StopFlag() as flag:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.job.leftovers import end_leftovers, find_leftovers
+from hvdcore.launch.supervisor.leftovers import end_leftovers, find_leftovers
 
 PRELUDE = """
 import os, signal, subprocess, sys, time
 from hvdcore.errors import UserError
-from hvdcore.heartbeat import beat
-from hvdcore.stop import StopFlag
-from hvdcore.job.supervise import run_as_rank
+from hvdcore.runtime.heartbeat import beat
+from hvdcore.runtime.signals import StopFlag
+from hvdcore.launch.supervisor.supervise import run_as_rank
 """
 RANKS = {"HOROVOD_LOCAL_RANK": "0", "HOROVOD_LOCAL_SIZE": "1"}
 
@@ -228,7 +228,7 @@ def test_no_temporary_file_stays(job: Rank) -> None:
 
 def test_the_supervisor_is_light(job: Rank) -> None:
     code = (
-        "import sys, hvdcore.job.rank_argv, hvdcore.job.supervise\n"
+        "import sys, hvdcore.launch.supervisor.rank_argv, hvdcore.launch.supervisor.supervise\n"
         "heavy = {'numpy', 'torch', 'tensorflow', 'horovod', 'pydantic', 'typer', 'rich'}\n"
         "sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)"
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hvdcore.job.outcome import RankEnd
-from hvdcore.job.verdict import Job, RankView
+from hvdcore.launch.job.verdict import Job, RankView
+from hvdcore.launch.supervisor.outcome import RankEnd
 
 DONE = [RankEnd(rank, 0, "done", log=f"log{rank}") for rank in range(2)]
 CRASH = RankEnd(1, 1, "failed", "failed: ValueError: x", "log1")

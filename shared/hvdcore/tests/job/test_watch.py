@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hvdcore.heartbeat import Beat
-from hvdcore.job.watch import Watch
+from hvdcore.launch.supervisor.watch import Watch
+from hvdcore.runtime.heartbeat import Beat
 
 
 def watch(*, alone: bool = False) -> Watch:

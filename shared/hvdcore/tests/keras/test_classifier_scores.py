@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any
 
 import keras
@@ -12,15 +13,15 @@ import pytest
 from sklearn import metrics
 
 from hvdcore.classifier.figures import Mistake, most_confident_mistakes
+from hvdcore.classifier.keras import Classifier, probabilities_of_all
+from hvdcore.classifier.keras.evaluate import evaluate
 from hvdcore.classifier.parts import evenly, first_of_each_class
 from hvdcore.classifier.score import Score
 from hvdcore.errors import UserError
 from hvdcore.keras import init
-from hvdcore.keras.classifier import Classifier, evaluation, probabilities_of_all
-from hvdcore.keras.classifier.evaluation import evaluate
-from hvdcore.keras.classifier.testing import Points, TinyTask, network
+from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices
-from hvdcore.world import World
+from hvdcore.testing.classifier_task import Points, TinyTask, network
 
 
 def part(labels: npt.ArrayLike) -> Points:
@@ -46,7 +47,9 @@ def pooled(monkeypatch: pytest.MonkeyPatch, classify: Any, points: Points, size:
         sent[-1].append(array)
         return array
 
-    monkeypatch.setattr(evaluation, "allreduce_sum", collect)
+    monkeypatch.setattr(
+        import_module("hvdcore.classifier.keras.evaluate"), "allreduce_sum", collect
+    )
     for rank in range(size):
         sent.append([])
         evaluate(classify, points, np.arange(len(points)), 4, World(rank, size, rank, size, "gloo"))

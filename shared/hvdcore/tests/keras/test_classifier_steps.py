@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 
+from hvdcore.classifier.keras.batch import Batch, smoothed
+from hvdcore.classifier.keras.state import Training, build_training
+from hvdcore.classifier.keras.steps import Steps
 from hvdcore.keras import init
-from hvdcore.keras.classifier.batch import Batch, smoothed
-from hvdcore.keras.classifier.steps import Steps
-from hvdcore.keras.classifier.testing import LABELS, POINTS, TinyTask, network
-from hvdcore.keras.classifier.training import Training, build_training
+from hvdcore.testing.classifier_task import LABELS, POINTS, TinyTask, network
 
 TARGETS = smoothed(LABELS, 3, 0.0)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from hvdcore.keras.rowwise import RowwiseAdamW, Update
+from hvdcore.keras.adamw import RowwiseAdamW, Update
 
 ROWS, WIDTH = 6, 3
 SHAPE = tf.constant([ROWS, WIDTH])

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.job.controllers import horovod_extensions
-from hvdcore.job.leftovers import find_leftovers
+from hvdcore.launch.job.controllers import horovod_extensions
+from hvdcore.launch.supervisor.leftovers import find_leftovers
 from hvdcore.testing.ray import TestCluster
 from hvdcore.testing.runs import ranks_environment
 
@@ -27,9 +27,9 @@ MARK = "HVDCORE_TEST_ON_RAY"
 PRELUDE = """
 import os, sys, time
 import hvdcore.torch
-from hvdcore.heartbeat import beat
-from hvdcore.stop import StopFlag
-from hvdcore.job.supervise import run_as_rank
+from hvdcore.runtime.heartbeat import beat
+from hvdcore.runtime.signals import StopFlag
+from hvdcore.launch.supervisor.supervise import run_as_rank
 rank, size = int(os.environ["HOROVOD_RANK"]), int(os.environ["HOROVOD_SIZE"])
 """
 
@@ -167,7 +167,7 @@ def test_more_than_the_cluster_has_is_refused(cluster: TestCluster, folder: Path
 def test_the_python_call_is_the_same(cluster: TestCluster, folder: Path) -> None:
     program = f"""
 import sys
-from hvdcore.ray import run
+from hvdcore.launch.ray import run
 body = "import os; print('rank', os.environ['HOROVOD_RANK'], 'of', os.environ['HOROVOD_SIZE'])"
 sys.exit(run([sys.executable, "-c", body], np=1, address={cluster.address!r}))
 """

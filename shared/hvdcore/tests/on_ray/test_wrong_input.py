@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from hvdcore.elastic.run import launch_on_hosts
 from hvdcore.errors import UserError
-from hvdcore.job.start import JobSettings
-from hvdcore.ray.launch import amounts
-from hvdcore.start_options import StartOptions
+from hvdcore.launch.job.job import JobSettings
+from hvdcore.launch.options import StartOptions
+from hvdcore.launch.ray.launch import amounts
+from hvdcore.launch.run import launch_on_hosts
 
 
 def problems(settings: JobSettings | None = None, **options: Any) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def test_somebody_who_never_answers_is_given_up() -> None:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         program = f"""
 from hvdcore.errors import UserError
-from hvdcore.ray import connection
+from hvdcore.launch.ray import connection
 connection._ANSWER_SECONDS = 5
 try:
     with connection.connected({address!r}):
@@ -95,7 +95,7 @@ def test_what_ray_keeps_for_a_rank() -> None:
 
 def test_room_for_ranks_on_a_node() -> None:
     pytest.importorskip("ray", reason="the extra hvdcore[ray] is not installed")
-    from hvdcore.ray.cluster import room
+    from hvdcore.launch.ray.cluster import room
 
     assert room({"CPU": 2}, {"CPU": 5.0}) == 2
     assert room({"CPU": 1, "GPU": 1}, {"CPU": 8.0, "GPU": 3.0}) == 3

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from hvdcore.capacity.model import Network, Timing, fit_network
+from hvdcore.capacity.predict import predict
+from hvdcore.capacity.workload import Gradient, Workload, workload_of_run
 from hvdcore.cli import app
-from hvdcore.plan.network import Network, Timing, fit_network
-from hvdcore.plan.predict import predict
-from hvdcore.plan.workload import Gradient, Workload, workload_of_run
-from hvdcore.run_dir import RunDir
+from hvdcore.run.run_dir import RunDir
 
 SLOW = Network(latency_seconds=0.001, bytes_per_second=1e6)
 

@@ -18,14 +18,14 @@ from pydantic import Field
 from hvdcore import options as shared
 from hvdcore.config import Config
 from hvdcore.errors import exit_on_user_error
-from hvdcore.run_dir import RunDir
-from hvdcore.stop import StopFlag
+from hvdcore.run.run_dir import RunDir
+from hvdcore.runtime.signals import StopFlag
+from hvdcore.runtime.world import world_from_environment
 from hvdcore.tune import options as tuning
 from hvdcore.tune.command import tune_command
 from hvdcore.tune.objective import Objective
 from hvdcore.tune.space import Choice, Real
 from hvdcore.tune.tunable import Tunable
-from hvdcore.world import world_from_environment
 
 BEST_X = 0.3
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hvdcore.errors import Problems, UserError
-from hvdcore.sbatch.request import Request
+from hvdcore.launch.sbatch.request import Request
 
 
 def problems(**given: Any) -> list[str]:

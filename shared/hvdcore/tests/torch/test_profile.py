@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import hvdcore.torch as hvt
+from hvdcore.runtime.world import World
 from hvdcore.testing.traces import trace_events
 from hvdcore.torch.profile import plan_steps
-from hvdcore.world import World
 
 
 @pytest.fixture(scope="module")

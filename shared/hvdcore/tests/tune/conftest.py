@@ -13,7 +13,7 @@ from pydantic import Field
 
 from hvdcore.config import Config
 from hvdcore.errors import UserError
-from hvdcore.job.signal_inbox import SignalInbox
+from hvdcore.runtime.signal_inbox import SignalInbox
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.objective import Objective
 from hvdcore.tune.plan import Limits, Plan, make_plan

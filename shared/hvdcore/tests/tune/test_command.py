@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.run_dir import RunDir
+from hvdcore.run.run_dir import RunDir
 from hvdcore.tune.command import tune_command
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Limits, Plan
@@ -57,8 +57,8 @@ def left_running(plan: Plan, folder: StudyFolder) -> list[dict[str, Any]]:
 def test_what_a_killed_tuner_left_is_taken_up(plan_of: PlanOf, tmp_path: Path) -> None:
     """A trial that came to its end is complete; the others are tried again, each once."""
     pytest.importorskip("optuna")
+    from hvdcore.tune.progress import SearchProgress
     from hvdcore.tune.session import Session
-    from hvdcore.tune.show import SearchProgress
 
     plan, folder = plan_of(), StudyFolder(tmp_path / "study")
     params = left_running(plan, folder)

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.job.leftovers import find_leftovers
+from hvdcore.launch.supervisor.leftovers import find_leftovers
 from hvdcore.tune.folder import STUDY, StudyFolder
 from hvdcore.tune.plan import Plan
-from hvdcore.tune.trial_run import Process, console_log, why_it_ended
+from hvdcore.tune.trial import Process, console_log, why_it_ended
 
 pytest.importorskip("optuna", reason="the extra hvdcore[tune] is not installed")
 ray = pytest.importorskip("ray", reason="the extra hvdcore[ray] is not installed")

@@ -17,9 +17,9 @@ from hvdcore.tune.plan import Plan
 pytest.importorskip("optuna", reason="the extra hvdcore[tune] is not installed")
 
 from hvdcore.tune.figures import draw_history, draw_importance
-from hvdcore.tune.page import write_study_page
+from hvdcore.tune.progress import SearchProgress, seconds_left, trial_line
+from hvdcore.tune.report import write_study_page
 from hvdcore.tune.results import TrialRow, best_row, write_results
-from hvdcore.tune.show import SearchProgress, seconds_left, trial_line
 from hvdcore.tune.slices import draw_slices
 
 LOSS = Objective("loss", "minimize", "val loss")

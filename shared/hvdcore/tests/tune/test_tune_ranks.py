@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from hvdcore.job.horovodrun import clean_environment
-from hvdcore.job.leftovers import end_leftovers, find_leftovers
+from hvdcore.launch.job.horovodrun import clean_environment
+from hvdcore.launch.supervisor.leftovers import end_leftovers, find_leftovers
 from hvdcore.testing.ranks import TEST_MARKER, orphans
 
 pytest.importorskip("optuna", reason="the extra hvdcore[tune] is not installed")

@@ -12,10 +12,10 @@ from hvdcore.classifier.config import ClassifierConfig
 from hvdcore.classifier.words import Words
 from hvdcore.config import dump_json, load_config
 from hvdcore.errors import Problems
-from hvdcore.launch import launch
-from hvdcore.report import Table
-from hvdcore.run_dir import RunDir, default_run_dir
-from hvdcore.show_table import print_table
+from hvdcore.launch.launch import launch
+from hvdcore.run.report import Table
+from hvdcore.run.run_dir import RunDir, default_run_dir
+from hvdcore.run.show_table import print_table
 
 __all__ = ["compare_command"]
 

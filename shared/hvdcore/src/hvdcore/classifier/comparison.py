@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hvdcore.classifier.words import Words
-from hvdcore.json_files import write_json_atomically
-from hvdcore.report import Section, Table, write_page
-from hvdcore.run_dir import RunDir
+from hvdcore.files.json_files import write_json_atomically
+from hvdcore.run.report import Section, Table, write_page
+from hvdcore.run.run_dir import RunDir
 
 __all__ = ["Trial", "comparison_table", "efficiency", "speed_up", "write_comparison"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.calibration import NUM_BINS, reliability
+from hvdcore.metrics.calibration import NUM_BINS, reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import UserError
-from hvdcore.json_files import read_json_object
+from hvdcore.files.json_files import read_json_object
 
 __all__ = ["MODEL", "PREPROCESSING", "load_classes", "load_preprocessing"]
 

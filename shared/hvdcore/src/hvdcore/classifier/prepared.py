@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hvdcore.atomic import writing
-from hvdcore.cache_lock import CacheLock
-from hvdcore.json_files import write_json_atomically
+from hvdcore.files.atomic import writing
+from hvdcore.files.cache import CacheLock
+from hvdcore.files.json_files import write_json_atomically
 
 __all__ = ["Progress", "default_cache_dir", "find_or_build", "what_became"]
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.classifier.words import Words
-from hvdcore.report import Section, Table, write_page
-from hvdcore.run_pages import (
+from hvdcore.run.pages import (
     Column,
     Figure,
     Runs,
@@ -18,6 +17,7 @@ from hvdcore.run_pages import (
     score_table,
     software,
 )
+from hvdcore.run.report import Section, Table, write_page
 
 __all__ = ["write_report"]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hvdcore.classifier.figures import draw_confusion, draw_reliability
 from hvdcore.classifier.score import Score
 from hvdcore.classifier.words import Words
-from hvdcore.confusion import confusion_matrix
+from hvdcore.metrics.classification import confusion_matrix
 
 __all__ = ["draw_results", "report_values"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.confusion import accuracy, class_scores, macro_f1
+from hvdcore.metrics.classification import accuracy, class_scores, macro_f1
 
 __all__ = ["Score"]
 

@@ -75,7 +75,7 @@ class ReduceMetrics(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class LearningRate(keras.callbacks.Callback):  # type: ignore[misc]
-    """Set the learning rate by step, for example from `hvdcore.schedule.learning_rate_at`.
+    """Set the learning rate by step, for example from `hvdcore.metrics.schedule.learning_rate_at`.
 
     The step is the optimizer's own count of updates, so that it survives a resume. A callback,
     not a Keras schedule: a saved model then needs no class of ours to load.

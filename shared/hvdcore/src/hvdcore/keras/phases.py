@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from hvdcore import heartbeat
+from hvdcore.runtime import heartbeat
 
 __all__ = ["inside_collective", "waiting"]
 

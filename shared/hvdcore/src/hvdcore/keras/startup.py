@@ -9,12 +9,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from hvdcore.environment import cores_available, threads_per_rank
 from hvdcore.errors import UserError
 from hvdcore.keras.loading import without_chatter
 from hvdcore.keras.native import check_backend, engine
-from hvdcore.startup import start_horovod
-from hvdcore.world import World
+from hvdcore.runtime.environment import cores_available, threads_per_rank
+from hvdcore.runtime.startup import start_horovod
+from hvdcore.runtime.world import World
 
 __all__ = ["init", "pin_device"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
-from hvdcore.heartbeat import beat
 from hvdcore.keras.collectives import any_rank
 from hvdcore.keras.optimizer import needed_distribution
-from hvdcore.stop import StopFlag
+from hvdcore.runtime.heartbeat import beat
+from hvdcore.runtime.signals import StopFlag
 
 __all__ = ["Heartbeat", "StopTogether"]
 

@@ -109,5 +109,5 @@ class RunOnHosts(WatchedRun):
 
     def ask_to_stop(self, host: TestHost) -> None:
         """SIGTERM to the supervisors on a host, as from a machine that is taken back."""
-        for pid in host.processes("hvdcore.job.rank_argv"):
+        for pid in host.processes("hvdcore.launch.supervisor.rank_argv"):
             os.kill(pid, signal.SIGTERM)

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from hvdcore.runtime.world import world_from_environment
 from hvdcore.testing.ranks import RanksResult, run_ranks
-from hvdcore.world import world_from_environment
 
 __all__ = ["check_named", "run_with_fault"]
 

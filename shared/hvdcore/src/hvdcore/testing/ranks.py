@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hvdcore.job.controllers import find_program
-from hvdcore.job.horovodrun import clean_environment
-from hvdcore.job.leftovers import end_leftovers, find_leftovers
+from hvdcore.launch.job.controllers import find_program
+from hvdcore.launch.job.horovodrun import clean_environment
+from hvdcore.launch.supervisor.leftovers import end_leftovers, find_leftovers
 
 __all__ = ["RESULT_DIR", "TEST_MARKER", "RanksResult", "orphans", "run_ranks", "save_result"]
 
@@ -49,7 +49,7 @@ class RanksResult:
 
 def save_result(value: Any) -> None:
     """In a rank's script: keep a JSON value for `RanksResult.results[rank]`."""
-    from hvdcore.world import world_from_environment
+    from hvdcore.runtime.world import world_from_environment
 
     path = Path(os.environ[RESULT_DIR]) / f"rank-{world_from_environment().rank}.json"
     path.write_text(json.dumps(value), encoding="utf-8")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hvdcore.job.horovodrun import clean_environment
+from hvdcore.launch.job.horovodrun import clean_environment
 
 __all__ = ["Run", "ranks_environment", "run_command"]
 

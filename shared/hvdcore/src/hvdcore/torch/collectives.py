@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from hvdcore import heartbeat
+from hvdcore.runtime import heartbeat
 from hvdcore.torch.engine import current_world, engine
 
 Summed = TypeVar("Summed", Tensor, npt.NDArray[Any])

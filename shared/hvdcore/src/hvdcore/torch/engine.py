@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-from hvdcore.startup import running_world, start_horovod
-from hvdcore.world import World
+from hvdcore.runtime.startup import running_world, start_horovod
+from hvdcore.runtime.world import World
 
 
 @cache

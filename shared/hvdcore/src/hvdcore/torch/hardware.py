@@ -7,7 +7,7 @@ from time import perf_counter
 
 import torch
 
-from hvdcore.peak_memory import peak_resident_bytes
+from hvdcore.metrics.peak_memory import peak_resident_bytes
 from hvdcore.torch.collectives import allreduce_sum, any_rank
 
 # Dense FLOP/s of the makers' data sheets: tensor cores in bfloat16, CUDA cores in float32, which

@@ -12,11 +12,11 @@ from types import TracebackType
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from hvdcore.atomic import writing
-from hvdcore.logs import get_logger
-from hvdcore.step_times import WARM_UP_STEPS
+from hvdcore.files.atomic import writing
+from hvdcore.metrics.step_times import WARM_UP_STEPS
+from hvdcore.runtime.world import World
 from hvdcore.torch.engine import engine
-from hvdcore.world import World
+from hvdcore.tracking.logs import get_logger
 
 ACTIVE_STEPS = 5
 TIMELINE = "timeline.json"

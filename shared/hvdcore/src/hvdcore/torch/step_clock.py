@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from hvdcore.step_times import StepTimes
+from hvdcore.metrics.step_times import StepTimes
 from hvdcore.torch.collectives import communication_seconds
 from hvdcore.torch.sharded import ShardedOptimizer
 

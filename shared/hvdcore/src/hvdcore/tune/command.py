@@ -14,13 +14,13 @@ from typing import Any
 
 from hvdcore.config import dump_json
 from hvdcore.errors import EXIT_USER_ERROR, UserError
-from hvdcore.job.outcome import EXIT_FAILED
-from hvdcore.job.signal_inbox import SignalInbox
-from hvdcore.run_dir import default_run_dir
+from hvdcore.launch.supervisor.outcome import EXIT_FAILED
+from hvdcore.run.run_dir import default_run_dir
+from hvdcore.runtime.signal_inbox import SignalInbox
+from hvdcore.runtime.world import world_from_environment
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Limits, Plan, make_plan
 from hvdcore.tune.tunable import Tunable
-from hvdcore.world import world_from_environment
 
 __all__ = ["tune_command"]
 

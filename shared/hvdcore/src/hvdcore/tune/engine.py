@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from hvdcore.run_dir import RunDir
+from hvdcore.run.run_dir import RunDir
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.job import job_command
 from hvdcore.tune.plan import Plan
-from hvdcore.tune.trial_run import LocalProcess, Process, console_log
+from hvdcore.tune.trial import LocalProcess, Process, console_log
 
 __all__ = ["Engine", "open_engine"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hvdcore.atomic import writing
+from hvdcore.files.atomic import writing
 from hvdcore.tune.objective import Objective
 from hvdcore.tune.results import TrialRow
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hvdcore.atomic import writing
 from hvdcore.errors import UserError
-from hvdcore.job.leftovers import end_leftovers, find_leftovers
-from hvdcore.json_files import read_json_object, write_json_atomically
+from hvdcore.files.atomic import writing
+from hvdcore.files.json_files import read_json_object, write_json_atomically
+from hvdcore.launch.supervisor.leftovers import end_leftovers, find_leftovers
 
 __all__ = ["STUDY", "StudyFolder"]
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hvdcore.config import Config, load_config
-from hvdcore.environment import cores_available, threads_per_rank
 from hvdcore.errors import Problems
+from hvdcore.runtime.environment import cores_available, threads_per_rank
 from hvdcore.tune.objective import Objective
 from hvdcore.tune.space import Space, check_space, space_as_json
 from hvdcore.tune.space_file import read_space

@@ -18,15 +18,15 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from hvdcore.environment import threads_per_rank
 from hvdcore.errors import UserError
-from hvdcore.job.outcome import EXIT_FAILED
-from hvdcore.ray.connection import own_signals, why_unreachable
-from hvdcore.run_dir import RunDir
+from hvdcore.launch.ray.connection import own_signals, why_unreachable
+from hvdcore.launch.supervisor.outcome import EXIT_FAILED
+from hvdcore.run.run_dir import RunDir
+from hvdcore.runtime.environment import threads_per_rank
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.job import job_command
 from hvdcore.tune.plan import Limits, Plan
-from hvdcore.tune.trial_run import LocalProcess, Process, console_log
+from hvdcore.tune.trial import LocalProcess, Process, console_log
 
 __all__ = ["RayEngine"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hvdcore.atomic import write_bytes_atomically
 from hvdcore.config import dump_toml
-from hvdcore.json_files import write_json_atomically
+from hvdcore.files.atomic import write_bytes_atomically
+from hvdcore.files.json_files import write_json_atomically
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.objective import Objective
 from hvdcore.tune.plan import Plan

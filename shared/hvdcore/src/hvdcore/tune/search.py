@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hvdcore.errors import UserError
-from hvdcore.job.signal_inbox import SignalInbox
+from hvdcore.runtime.signal_inbox import SignalInbox
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.settle import hear, settle
 from hvdcore.tune.study import Study
-from hvdcore.tune.trial_run import TrialRun
+from hvdcore.tune.trial import TrialRun
 
 __all__ = ["Search"]
 

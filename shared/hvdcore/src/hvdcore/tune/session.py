@@ -5,19 +5,19 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from hvdcore.job.signal_inbox import SignalInbox
-from hvdcore.json_files import write_json_atomically
-from hvdcore.run_dir import RunDir
+from hvdcore.files.json_files import write_json_atomically
+from hvdcore.run.run_dir import RunDir
+from hvdcore.runtime.signal_inbox import SignalInbox
 from hvdcore.tune.engine import Engine, open_engine
 from hvdcore.tune.folder import StudyFolder
-from hvdcore.tune.page import write_study_page
 from hvdcore.tune.plan import Plan
+from hvdcore.tune.progress import SearchProgress
+from hvdcore.tune.report import write_study_page
 from hvdcore.tune.results import TrialRow, best_row, params_text, shown, trial_rows, write_results
 from hvdcore.tune.search import Search
 from hvdcore.tune.settle import hear, settle
-from hvdcore.tune.show import SearchProgress
 from hvdcore.tune.study import Study
-from hvdcore.tune.trial_run import Run, TrialRun
+from hvdcore.tune.trial import Run, TrialRun
 
 __all__ = ["Session"]
 

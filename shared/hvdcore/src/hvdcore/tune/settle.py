@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from hvdcore.errors import EXIT_USER_ERROR, UserError
-from hvdcore.job.outcome import EXIT_FAILED, STOP_CODES
+from hvdcore.launch.supervisor.outcome import EXIT_FAILED, STOP_CODES
 from hvdcore.tune.objective import Objective
 from hvdcore.tune.study import Study
-from hvdcore.tune.trial_run import Run, console_log, user_errors, why_it_ended
+from hvdcore.tune.trial import Run, console_log, user_errors, why_it_ended
 
 __all__ = ["hear", "settle"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hvdcore import heartbeat
-from hvdcore.heartbeat import HEARTBEAT_VARIABLE, HeartbeatPage
-from hvdcore.world import World
+from hvdcore.runtime import heartbeat
+from hvdcore.runtime.heartbeat import HEARTBEAT_VARIABLE, HeartbeatPage
+from hvdcore.runtime.world import World
 
 
 def case_beats(world: World, out: Path) -> Any:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import hvdcore.keras as hvk
 from hvdcore.errors import UserError
-from hvdcore.world import World
+from hvdcore.runtime.world import World
 
 
 def case_sums(world: World, out: Path) -> Any:

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 import hvdcore.keras as hvk
+from hvdcore.runtime.world import World
 from hvdcore.testing.ranks import save_result
-from hvdcore.world import World
 
 GLOBAL_BATCH = 12
 STEPS = 10

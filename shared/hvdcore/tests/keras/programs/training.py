@@ -12,9 +12,9 @@ import numpy as np
 
 import hvdcore.keras as hvk
 from hvdcore.errors import UserError
-from hvdcore.schedule import learning_rate_at
-from hvdcore.stop import StopFlag
-from hvdcore.world import World
+from hvdcore.metrics.schedule import learning_rate_at
+from hvdcore.runtime.signals import StopFlag
+from hvdcore.runtime.world import World
 
 _random = np.random.default_rng(3)
 DENSE = _random.normal(size=(16, 3)).astype("float32")

@@ -1,0 +1,69 @@
+"""Owns what `--data` names: the sample, a path, or a data set on the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Protocol
+
+from hvdcore.errors import UserError
+from textgen.data.documents import Document, Skipped
+from textgen.data.files import find_files
+from textgen.data.units import Unit
+
+__all__ = ["Source", "find_source"]
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
+
+
+class Source(Protocol):
+    """Where documents come from."""
+
+    @property
+    def name(self) -> str:
+        """For messages and meta.json."""
+
+    def signature(self) -> str:
+        """Changes when the documents may have."""
+
+    def units(self, text_column: str) -> list[Unit]:
+        """What is read by itself, the same for every process that asks; in the source's order."""
+
+    def documents(self, unit: Unit, text_column: str, skipped: Skipped) -> Iterator[Document]:
+        """All documents of a unit, once."""
+
+
+def find_source(data: str, cache: Path) -> Source:
+    """What `data` names.
+
+    Args:
+        cache: folder of the prepared corpora, where the hub's last answers are kept.
+
+    Raises:
+        UserError: nothing does.
+    """
+    if data == "sample":
+        from textgen.data.sample import SampleSource
+
+        return SampleSource()
+    path = Path(data).expanduser()
+    if path.exists():
+        return find_files(path)
+    near = _near(path)
+    if near or not _HUB_ID.fullmatch(data) or path.suffix:
+        hint = f"did you mean {near}?" if near else "give sample, a file, a folder or a hub id"
+        raise UserError(f"data: no such path {data!r}; {hint}")
+    from textgen.data.hub import HubSource
+
+    return HubSource.find(data, cache)
+
+
+def _near(path: Path) -> str | None:
+    folder = path.parent
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    if str(folder) == ".":
+        names.append("sample")
+    close = get_close_matches(path.name, names, n=1)
+    return str(folder / close[0]) if close else None

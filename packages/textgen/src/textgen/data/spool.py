@@ -1,0 +1,139 @@
+"""Owns the temporary files that each unit of the source is read into, a single time.
+
+What is split is then what is tokenized, whatever changes in the source meanwhile, and later steps
+read documents in any order without holding them in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from textgen.data.documents import Document, Skipped, blocks_of, normalised
+from textgen.data.shingles import BANDS, SKETCH_SIZE, Sketcher, band_hashes
+from textgen.data.text_check import TextCheck
+from textgen.data.work_queue import Tell
+
+__all__ = ["DOCUMENT", "SpooledUnit", "write_unit"]
+
+DOCUMENT = np.dtype(
+    [("digest", ">u8", 4), ("start", "<i8"), ("size", "<i8"), ("bits", "<f8"), ("words", "?")]
+)
+"""SHA-256 of the normalised text; where the text lies in the unit's file; information in the
+choices that generated it, NaN where unknown; whether it has a sketch."""
+
+_ROWS_AT_ONCE = 1 << 12
+
+
+class SpooledUnit:
+    """One unit's files: texts, table, sketches and their bands, origins."""
+
+    def __init__(self, place: Path) -> None:
+        self.text_path = place.with_suffix(".text")
+        self._table = place.with_suffix(".npy")
+        self._sketches = place.with_suffix(".sketches")
+        self._bands = place.with_suffix(".bands.npy")
+        self._origins = place.with_suffix(".origins.json")
+
+    def table(self) -> npt.NDArray[Any]:
+        """A row for each document, of type DOCUMENT, in the order of the source."""
+        rows: npt.NDArray[Any] = np.load(self._table, allow_pickle=False)
+        return rows
+
+    def sketches(self) -> npt.NDArray[np.uint32]:
+        """[documents, SKETCH_SIZE], memory mapped; the unit holds a document."""
+        mapped = np.memmap(self._sketches, dtype=np.uint32, mode="r")
+        return mapped.reshape(-1, SKETCH_SIZE)
+
+    def band(self, number: int) -> npt.NDArray[np.uint64]:
+        """One band's hashes, [documents]; 0 for a document without a sketch."""
+        bands: npt.NDArray[np.uint64] = np.load(self._bands, mmap_mode="r", allow_pickle=False)
+        return np.array(bands[number])
+
+    def origins(self) -> list[str]:
+        """Where each document came from."""
+        names: list[str] = json.loads(self._origins.read_text(encoding="utf-8"))
+        return names
+
+    def write(self, documents: Iterable[Document], skipped: Skipped, tell: Tell) -> int:
+        """Write all documents that are text; the bytes of them. Others are counted in `skipped`."""
+        rows: list[tuple[Any, ...]] = []
+        origins: list[str] = []
+        with self.text_path.open("wb") as texts, self._sketches.open("wb") as sketches:
+            for document in documents:
+                row = _write_document(document, texts, sketches, tell)
+                if isinstance(row, str):
+                    skipped.add(row, document.origin)
+                else:
+                    rows.append(row)
+                    origins.append(document.origin)
+            size = texts.tell()
+            texts.flush()
+            os.fsync(texts.fileno())
+        table = np.array(rows, dtype=DOCUMENT)
+        np.save(self._table, table)
+        self._write_bands(table)
+        self._origins.write_text(json.dumps(origins, ensure_ascii=False), encoding="utf-8")
+        return size
+
+    def _write_bands(self, table: npt.NDArray[Any]) -> None:
+        bands = np.zeros((BANDS, len(table)), dtype=np.uint64)
+        if len(table):
+            sketches = self.sketches()
+            for start in range(0, len(table), _ROWS_AT_ONCE):
+                rows = slice(start, start + _ROWS_AT_ONCE)
+                bands[:, rows] = band_hashes(sketches[rows]) * table["words"][rows]
+        np.save(self._bands, bands)
+
+
+def write_unit(
+    documents: Iterable[Document], place: Path, skipped: Skipped, tell: Tell
+) -> dict[str, Any]:
+    """Read a unit into files beside `place`.
+
+    Returns:
+        Bytes and number of documents, and what was skipped.
+    """
+    unit = SpooledUnit(place)
+    size = unit.write(documents, skipped, tell)
+    return {
+        "bytes": size,
+        "documents": len(unit.table()),
+        "skipped": dict(skipped.counts),
+        "examples": skipped.examples,
+    }
+
+
+def _write_document(
+    document: Document, texts: IO[bytes], sketches: IO[bytes], tell: Tell
+) -> tuple[Any, ...] | str:
+    """A row of the table, or the reason why the document is none; then nothing is written."""
+    start, size = texts.tell(), 0
+    check, sketcher, digest = TextCheck(), Sketcher(), hashlib.sha256()
+    for block in blocks_of(normalised(document.raw)):
+        codes = np.frombuffer(block, dtype=np.uint8)
+        check.feed(block, codes)
+        if check.failed:
+            break
+        sketcher.feed(codes)
+        digest.update(block)
+        texts.write(block)
+        size += len(block)
+        tell(len(block))
+    reason = check.reason()
+    if reason is not None:
+        texts.seek(start)
+        texts.truncate()
+        return reason
+    sketch = sketcher.sketch()
+    sketches.write(bytes(4 * SKETCH_SIZE) if sketch is None else sketch.tobytes())
+    bits = np.nan if document.bits is None else document.bits
+    hashed = np.frombuffer(digest.digest(), dtype=">u8")
+    return hashed, start, size, bits, sketch is not None

@@ -1,0 +1,131 @@
+"""``textgen compare MODEL...``: from names to a table, a JSON file and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hvdcore.torch
+from hvdcore.errors import UserError
+from hvdcore.files.atomic import writing
+from hvdcore.files.json_files import write_json_atomically
+from hvdcore.run.run_dir import default_run_dir
+from hvdcore.run.show_table import print_table
+from hvdcore.torch import any_rank, broadcast_object
+from hvdcore.tracking.logs import setup_logging
+from textgen.data.distributed import data_config
+from textgen.evaluation.command import check_splits
+from textgen.evaluation.compare.candidates import Candidate, find_candidates, reference_config
+from textgen.evaluation.compare.figure import draw_comparison
+from textgen.evaluation.compare.page import comparison_table, set_name, write_comparison_page
+from textgen.evaluation.quality.continuations import write_continuations
+from textgen.evaluation.quality.held_out import held_out_prompts
+from textgen.evaluation.quality.judgement import judge_texts
+from textgen.evaluation.quality.run import judgement_json, open_scorer, warn_of_mauve
+from textgen.training.state import pick_device
+
+if TYPE_CHECKING:
+    from hvdcore.runtime.world import World
+    from textgen.evaluation.quality.config import JudgeConfig
+    from textgen.evaluation.quality.prompts import Prompt
+
+__all__ = ["compare_models"]
+
+
+def compare_models(
+    names: Sequence[str],
+    output_dir: Path | None,
+    split: str,
+    stride: int | None,
+    flags: Mapping[str, Any],
+    judging: JudgeConfig,
+    scorer: str | None,
+) -> int:
+    """Score and judge all models on the same books. Every rank must call.
+
+    Args:
+        names: runs, folders with a model, or hub ids.
+        output_dir: gets comparison.json, figures/ and report.html; None is runs/compare/...
+        split: the part, val or test.
+        flags: fields of `TrainConfig`, None where not given; the data is that of the first run.
+        scorer: the model that judges; None is the one with the fewest bits per byte.
+
+    Raises:
+        UserError: before any work, if a model, the data or the place cannot be.
+    """
+    world = hvdcore.torch.init()
+    setup_logging(world, None)
+    check_splits([split])
+    device = pick_device(world)
+    candidates = find_candidates(names, flags, stride, world, device)
+    judge = None if scorer is None else open_scorer(scorer, world, device)
+    config = reference_config([candidate.place for candidate in candidates], flags)
+    _, prompts = held_out_prompts(data_config(config, 1), [split], judging, world)
+    folder = _folder(output_dir, world)
+    warn_of_mauve(world)
+    models: dict[str, dict[str, Any]] = {}
+    texts: dict[str, list[str]] = {}
+    for candidate in candidates:
+        models[candidate.label], written = _examine(
+            candidate, stride, split, prompts, judging, world
+        )
+        texts |= written
+    if judge is None:
+        best = min(candidates, key=lambda one: models[one.label]["bits_per_byte"])
+        judge = best.open(stride, device).opened
+    figures = judge_texts(judge, prompts, texts, seed=judging.seed, world=world)
+    if world.is_root:
+        told = judge.place.name + (", the best of them in bits per byte" if scorer is None else "")
+        comparison = {
+            **judgement_json(judging, split, told, prompts, texts, figures),
+            "data": config.data,
+            "decodings": [decoding.name for decoding in judging.decodings],
+            "models": models,
+        }
+        _write(folder, comparison)
+    any_rank(False)
+    return 0
+
+
+def _examine(
+    candidate: Candidate,
+    stride: int | None,
+    split: str,
+    prompts: Sequence[Prompt],
+    judging: JudgeConfig,
+    world: World,
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """What one model scores and costs, and its texts by the names of their sets."""
+    scoring = candidate.open(stride, pick_device(world))
+    scores = scoring.score([split], world)
+    written = write_continuations(
+        scoring.opened, prompts, judging.decodings, num_words=judging.continuation_words,
+        seed=judging.seed, world=world, description=f"write {candidate.label}",
+    )  # fmt: skip
+    facts = {
+        "name": candidate.place.name,
+        "num_parameters": scoring.opened.model.num_parameters,
+        **candidate.costs(),
+        **scores[split],
+    }
+    return facts, {set_name(candidate.label, name): part for name, part in written.items()}
+
+
+def _folder(output_dir: Path | None, world: World) -> Path:
+    """Made by rank 0 before the work, to see that it can be. Every rank must call."""
+    folder = output_dir or default_run_dir("textgen", "runs/compare")
+    if world.is_root:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "config.json").exists():
+            raise UserError(f"output_dir: {folder} holds a run; give another --output-dir")
+    return Path(broadcast_object(str(folder)))
+
+
+def _write(folder: Path, comparison: Mapping[str, Any]) -> None:
+    write_json_atomically(folder / "comparison.json", comparison)
+    figure = draw_comparison(folder / "figures" / "comparison.png", comparison["models"])
+    write_comparison_page(folder / "report.html", comparison, figure)
+    print_table(comparison_table(comparison))
+    print(folder / "report.html", flush=True)

@@ -1,0 +1,107 @@
+"""Exact loss over a whole part, on all ranks: each token is a target once, whatever the size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hvdcore.metrics.metrics import Totals, bits_per_byte, perplexity
+from hvdcore.runtime.heartbeat import beat
+from hvdcore.sharding import eval_range
+from hvdcore.torch import allreduce_sum
+from textgen.model.language_model import LanguageModel, rows_at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hvdcore.runtime.world import World
+
+
+class Windows(Protocol):
+    """What is scored: `TokenBlocks`, some of them, or `SlidingWindows`."""
+
+    @property
+    def context_length(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: range) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Tokens and targets [len(indices), T]; a target of -100 counts for nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Score:
+    """The negative log-likelihood of a part, in nats, and what it is divided by."""
+
+    nll_sum: float
+    num_tokens: int
+    """Tokens that were predicted."""
+    num_bytes: int
+    """Bytes of UTF-8 that those tokens stand for."""
+    num_words: int = 0
+    """Words in those bytes (`textgen.data.words`); 0 where they were not counted."""
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log-likelihood of a token, in nats."""
+        return self.nll_sum / self.num_tokens
+
+    def to_json(self) -> dict[str, float | int]:
+        """The figures of ``report.json``: loss in nats a token, perplexity, bits per byte, and
+        perplexity per word where words were counted."""
+        values = {
+            "loss": self.loss,
+            "perplexity": perplexity(self.nll_sum, self.num_tokens),
+            "bits_per_byte": bits_per_byte(self.nll_sum, self.num_bytes),
+            "num_tokens": self.num_tokens,
+            "num_bytes": self.num_bytes,
+        }
+        if self.num_words:
+            values["word_perplexity"] = perplexity(self.nll_sum, self.num_words)
+            values["num_words"] = self.num_words
+        return values
+
+
+@torch.inference_mode()
+def evaluate(
+    model: LanguageModel,
+    windows: Windows,
+    world: World,
+    *,
+    batch_size: int,
+    num_bytes: int,
+    num_words: int = 0,
+    device: torch.device | None = None,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> Score:
+    """The model's score on all of ``windows``. Every rank must call; every rank gets the same.
+
+    Each rank takes a contiguous share of the windows, so a rank may have one less than
+    another, or none. Sums and counts are added up over the ranks in float64.
+
+    Args:
+        batch_size: windows that a rank computes at once, at most; the result does not depend on
+            it beyond float32 rounding.
+        num_bytes, num_words: what the part's targets stand for.
+        on_batch: told how many windows this rank has just done.
+    """
+    model.eval()
+    totals = Totals("nll")
+    share = eval_range(len(windows), world.rank, world.size)
+    batch_size = rows_at_once(model, windows.context_length, batch_size)
+    for start in range(share.start, share.stop, batch_size):
+        beat("evaluate")
+        indices = range(start, min(start + batch_size, share.stop))
+        tokens, targets = (torch.from_numpy(part).to(device) for part in windows.batch(indices))
+        # Per token, then added up in float64: float32 sums over a long part lose digits.
+        losses = model.loss(tokens, targets, reduction="none")
+        totals.add("nll", losses.double().sum().item(), int((targets != -100).sum()))
+        on_batch(len(indices))
+    totals.reduce(allreduce_sum)
+    model.train()
+    return Score(totals.sum("nll"), int(totals.count("nll")), num_bytes, num_words)

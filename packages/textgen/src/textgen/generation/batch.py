@@ -1,0 +1,114 @@
+"""The rows of a batch while they grow: which tokens each attends to, and when caches are rebuilt.
+
+When a row's window is full (context_length tokens), the last context_length // 2 tokens, the new
+one among them, become its window and are read again from position 0. Each row slides by itself, so
+what it writes does not depend on the rows beside it. Of a longer prompt the last context_length
+tokens are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from textgen.generation.decode_step import DecodeStep
+from textgen.generation.decode_weights import DecodeWeights
+from textgen.generation.kv_cache import KVCache, RowContent
+from textgen.generation.prefill import prefill
+from textgen.model.transformer import Transformer
+
+__all__ = ["DecodeBatch", "window_start"]
+
+
+def window_start(length: int, start: int, context_length: int) -> int:
+    """Where the window begins that predicts the token after `length` tokens.
+
+    Args:
+        start: where it began for the token before; 0 or the prompt's cut at first.
+    """
+    if length - start <= context_length:
+        return start
+    return length - max(1, context_length // 2)
+
+
+class DecodeBatch:
+    """Token sequences that grow by a token at a time.
+
+    Args:
+        prompts: token ids of each row, at least one each.
+        max_new_tokens: the cache is made for no more.
+        weights: the model's, if they were made before.
+
+    Attributes:
+        active: numbers of the rows still growing, in the order of the logits.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        weights: DecodeWeights | None = None,
+    ) -> None:
+        self._model = model
+        self._weights = weights or DecodeWeights(model)
+        self._device = model.model.cos.device
+        self._tokens = [list(prompt) for prompt in prompts]
+        self._starts = [max(0, len(prompt) - self._context) for prompt in prompts]
+        self._left = max_new_tokens
+        self._cache: KVCache | None = None
+        self.active = list(range(len(prompts)))
+
+    @property
+    def _context(self) -> int:
+        return self._model.config.context_length
+
+    def logits(self) -> Tensor:
+        """[len(active), V] of what follows each row; overwritten by the next call."""
+        if self._cache is None:
+            self._build({})
+        elif self._cache.end == self._cache.capacity:
+            self._build(dict(zip(self.active, range(len(self.active)), strict=True)))
+        last = [self._tokens[row][-1] for row in self.active]
+        self._left -= 1
+        return self._step(torch.tensor(last, device=self._device))
+
+    def append(self, tokens: Sequence[int]) -> None:
+        """Add the next token of each active row."""
+        for row, token in zip(self.active, tokens, strict=True):
+            self._tokens[row].append(token)
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Go on with those of the active rows only, given by their place in `active`."""
+        rows = [self.active[position] for position in positions]
+        held = dict(zip(rows, positions, strict=True))
+        self.active = rows
+        self._build(held)
+
+    def _build(self, held: dict[int, int]) -> None:
+        """Make the cache and the step for the active rows.
+
+        Args:
+            held: place in the present cache of each row that has one.
+        """
+        windows: dict[int, tuple[int, ...]] = {}
+        kept: dict[int, RowContent] = {}
+        for row in self.active:
+            length = len(self._tokens[row])
+            start = window_start(length, self._starts[row], self._context)
+            if row in held and start == self._starts[row]:
+                assert self._cache is not None
+                kept[row] = self._cache.row(held[row])
+            else:  # all but the last token, which the step reads
+                windows[row] = tuple(self._tokens[row][start:-1])
+            self._starts[row] = start
+        read = prefill(self._model, list(windows.values()))
+        contents = [kept[row] if row in kept else read[windows[row]] for row in self.active]
+        lengths = [content.keys.shape[2] for content in contents]
+        capacity = min(self._context, max(lengths) + self._left)
+        self._cache = KVCache(self._model.config, lengths, capacity, self._device)
+        for place, content in enumerate(contents):
+            self._cache.fill(place, content)
+        self._step = DecodeStep(self._weights, self._cache)

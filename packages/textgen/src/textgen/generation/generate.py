@@ -1,0 +1,186 @@
+"""Writing text with a model: text in, text out, and the `textgen generate` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from hvdcore.errors import UserError
+from hvdcore.sharding import eval_range
+from textgen.generation.decode_weights import DecodeWeights
+from textgen.generation.loop import generate_tokens
+from textgen.generation.sampling import SamplingOptions
+from textgen.generation.text_stream import TextStream
+from textgen.model.language_model import LanguageModel
+from textgen.model.transformer import Transformer
+from textgen.tokenizer.tokenizer import Tokenizer
+
+__all__ = ["generate", "generate_command", "generate_tokens", "read_prompts"]
+
+
+def generate(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
+    greedy: bool = False,
+    num_samples: int = 1,
+    seed: int = 0,
+    batch_size: int = 32,
+    on_text: Callable[[int, str], None] | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> list[str]:
+    """What the model writes after each prompt, `num_samples` texts for each in turn.
+
+    The texts are the same for any batch_size. A prompt stands at the beginning of a document.
+
+    Args:
+        share: (rank, size): write only this rank's part of the texts, a contiguous one.
+        top_k: 0 or None keeps all.
+        greedy: always the most probable token; temperature, top_k and top_p count for nothing.
+        batch_size: texts written at once.
+        on_text: called with (number of the text, new characters) as they are written.
+
+    Raises:
+        UserError: options out of range.
+    """
+    options = SamplingOptions(
+        0.0 if greedy else temperature, top_k or None, top_p, repetition_penalty, seed
+    )
+    rows = [
+        [tokenizer.eot_id, *tokenizer.encode(prompt).tolist()]
+        for prompt in prompts
+        for _ in range(num_samples)
+    ]
+    weights = DecodeWeights(model) if isinstance(model, Transformer) else None
+    texts: list[str] = []
+    own = eval_range(len(rows), *share)
+    for first in range(own.start, own.stop, batch_size):
+        part = rows[first : min(first + batch_size, own.stop)]
+        streams = [TextStream(tokenizer, row, first + i, on_text) for i, row in enumerate(part)]
+        written = generate_tokens(
+            model,
+            part,
+            max_new_tokens=max_new_tokens,
+            options=options,
+            end_token=tokenizer.eot_id,
+            on_token=None if on_text is None else lambda row, token, s=streams: s[row].add(token),
+            first_row=first,
+            weights=weights,
+        )
+        for stream, row_tokens in zip(streams, written, strict=True):
+            stream.finish()
+            texts.append(tokenizer.decode(row_tokens))
+    return texts
+
+
+def generate_command(
+    model_name: Path,
+    *,
+    prompt: Sequence[str] | None = None,
+    prompt_file: Path | None = None,
+    max_new_tokens: int = 200,
+    num_samples: int = 1,
+    temperature: float = 0.8,
+    top_k: int | None = 50,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
+    greedy: bool = False,
+    seed: int = 0,
+    batch_size: int = 32,
+    device: str | None = None,
+    stdout: TextIO | None = None,
+    stdin: TextIO | None = None,
+) -> int:
+    """Print what a model writes after each prompt; return the exit code.
+
+    A single text appears as it is written. Several are printed when they are whole, each under a
+    line that numbers prompt and sample. Every rank must call; the ranks share the texts out.
+
+    Args:
+        model_name: a run, a folder with a model, or a hub id.
+        prompt, prompt_file: see `read_prompts`. The other arguments: see `generate`.
+        device: where to compute; None is the GPU if there is one.
+
+    Raises:
+        UserError: no model, no such prompt file, or options out of range.
+    """
+    import torch
+
+    from hvdcore.torch import gather_objects, init
+    from textgen.pretrained.load import open_model_on_all_ranks
+
+    world = init()
+    stdout = stdout or sys.stdout
+    prompts = read_prompts(prompt, prompt_file, stdin or sys.stdin)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    opened = open_model_on_all_ranks(model_name, world, device)
+    single = len(prompts) * num_samples == 1
+    if single and world.is_root:
+        stdout.write(prompts[0])
+    texts = generate(
+        opened.model, opened.tokenizer, prompts, max_new_tokens=max_new_tokens,
+        temperature=temperature, top_k=top_k, top_p=top_p,
+        repetition_penalty=repetition_penalty, greedy=greedy,
+        num_samples=num_samples, seed=seed, batch_size=batch_size,
+        on_text=partial(_show, stdout) if single else None, share=(world.rank, world.size),
+    )  # fmt: skip
+    texts = [text for part in gather_objects(texts) for text in part]
+    if not world.is_root:
+        return 0
+    if single:
+        stdout.write("\n")
+        return 0
+    _write_numbered(stdout, prompts, texts, num_samples)
+    return 0
+
+
+def _show(stdout: TextIO, number: int, text: str) -> None:
+    stdout.write(text)
+    stdout.flush()
+
+
+def _write_numbered(
+    stdout: TextIO, prompts: Sequence[str], texts: Sequence[str], num_samples: int
+) -> None:
+    for number, text in enumerate(texts):
+        which, sample = divmod(number, num_samples)
+        stdout.write(f"--- prompt {which + 1}, sample {sample + 1}\n{prompts[which]}{text}\n")
+    stdout.flush()
+
+
+def read_prompts(
+    prompt: Sequence[str] | None, prompt_file: Path | None, stdin: TextIO
+) -> list[str]:
+    """The prompts given: each of `prompt` ("-" is all of standard input, less the last line
+    break), then each line of the file; an empty page if there is none.
+
+    Raises:
+        UserError: the file cannot be read, is not UTF-8 text, or holds nothing.
+    """
+    prompts = [_without_line_break(stdin.read()) if text == "-" else text for text in prompt or ()]
+    if prompt_file is not None:
+        try:
+            lines = prompt_file.read_text(encoding="utf-8-sig").splitlines()
+        except OSError as error:
+            raise UserError(
+                f"prompt_file: cannot read {prompt_file} ({error.strerror}); check the path"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"prompt_file: {prompt_file} is not UTF-8 text") from error
+        if not lines:
+            raise UserError(f"prompt_file: {prompt_file} is empty; put one prompt on each line")
+        prompts += lines
+    return prompts or [""]
+
+
+def _without_line_break(text: str) -> str:
+    return text.removesuffix("\n").removesuffix("\r")

@@ -1,0 +1,168 @@
+"""A model in a folder of its own: weights, shape and tokenizer, in the form of `transformers`.
+
+`AutoModelForCausalLM.from_pretrained(RUN/model)` loads it as it is. Weights are safetensors and
+the rest JSON: loading runs no code.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hvdcore.errors import UserError
+from hvdcore.files.atomic import fsync_path, writing
+from hvdcore.files.json_files import read_json_object, write_json_atomically
+from hvdcore.run.run_dir import RunDir
+from textgen.model.transformer import Transformer
+from textgen.pretrained.hf_format import generation_config, hf_config, model_config
+from textgen.pretrained.hf_weights import from_hf, to_hf
+from textgen.tokenizer.tokenizer import Tokenizer, load_tokenizer
+
+__all__ = ["load_model", "model_folder", "replace_folder", "save_model"]
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+EXTRA = "textgen.json"
+
+
+def save_model(
+    folder: Path, model: Transformer, tokenizer: Tokenizer, extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write the folder whole, in place of what was there. Rank 0 only.
+
+    Args:
+        extra: kept beside the model in textgen.json, for people and other tools.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+
+    def write(target: Path) -> None:
+        save_file(_weights(model), target / WEIGHTS, metadata={"format": "pt"})
+        write_json_atomically(target / CONFIG, hf_config(model.config, tokenizer.eot_id))
+        write_json_atomically(
+            target / "generation_config.json", generation_config(tokenizer.eot_id)
+        )
+        tokenizer.save(target)
+        if extra is not None:
+            write_json_atomically(target / EXTRA, extra)
+
+    replace_folder(folder, write)
+
+
+def load_model(
+    folder: Path | str, device: torch.device | str = "cpu"
+) -> tuple[Transformer, Tokenizer]:
+    """The model and tokenizer that `save_model` wrote; torch's random state is left as it was.
+
+    Any Llama, Qwen3 or LFM2 of such a shape in one safetensors file loads too, its weights as
+    float32.
+
+    Raises:
+        UserError: a file is missing, damaged, or of another architecture or shape.
+    """
+    folder = Path(folder)
+    for name in (CONFIG, WEIGHTS, TOKENIZER):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder / name}: missing; give a run that has finished, or go on with it "
+                "(textgen train --resume auto)"
+            )
+    config = model_config(read_json_object(folder / CONFIG), str(folder / CONFIG))
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UserError(
+            f"{folder / TOKENIZER}: it has {tokenizer.vocab_size} tokens and the model only "
+            f"{config.vocab_size}; put the tokenizer there that the model was trained with"
+        )
+    with torch.random.fork_rng(devices=[]):
+        model = Transformer(config)
+    _take_weights(model, folder / WEIGHTS)
+    return model.to(device).eval(), tokenizer
+
+
+def model_folder(path: Path | str) -> Path:
+    """The model's folder in a run, or the path itself if a model was saved there.
+
+    Raises:
+        UserError: neither a run nor a saved model.
+    """
+    path = Path(path)
+    return path if (path / WEIGHTS).is_file() else RunDir.open(path).model
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Have `write` fill a folder beside, then put it in place: never half a folder.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+    new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    old = new.with_suffix(".old")
+    with writing(folder):
+        try:
+            new.mkdir(parents=True)
+            write(new)
+            for path in (*new.iterdir(), new):
+                fsync_path(path)
+            if folder.exists():
+                folder.replace(old)
+            new.replace(folder)
+            fsync_path(folder.parent)
+        finally:
+            for leftover in (new, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _weights(model: Transformer) -> dict[str, Tensor]:
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    if model.config.tie_embeddings:
+        del weights["lm_head.weight"]  # the embedding, which would be written twice
+    return to_hf(weights, model.config)
+
+
+def _take_weights(model: Transformer, path: Path) -> None:
+    wanted = {name: tuple(value.shape) for name, value in _weights(model).items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        _check_shapes(found, wanted, path)
+        weights = from_hf(load_file(path), model.config)
+    except SafetensorError as error:
+        raise UserError(
+            f"{path}: damaged or not whole ({error}); save the model again or copy it anew"
+        ) from error
+    if model.config.tie_embeddings:
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    model.load_state_dict(weights)
+
+
+def _check_shapes(
+    found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], path: Path
+) -> None:
+    """One line that says what does not fit config.json, by its first example."""
+    missing = sorted(wanted.keys() - found.keys())
+    # Some tools write the tied matrix twice.
+    unknown = sorted(found.keys() - wanted.keys() - {"lm_head.weight"})
+    other = sorted(name for name in wanted.keys() & found.keys() if wanted[name] != found[name])
+    if not (missing or unknown or other):
+        return
+    if other:
+        name = other[0]
+        problem = f"{name} has shape {list(found[name])}, config.json says {list(wanted[name])}"
+    else:
+        problem = f"{missing[0]} is missing" if missing else f"it has an unknown {unknown[0]}"
+    count = len(missing) + len(unknown) + len(other)
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    raise UserError(f"{path}: {problem}{more}; weights and config.json must be of one model")

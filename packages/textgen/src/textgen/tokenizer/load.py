@@ -1,0 +1,132 @@
+"""Owns loading tokenizers that exist already: by path, or from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+
+import tokenizers
+
+from hvdcore.errors import UserError
+from textgen.tokenizer.tokenizer import END_OF_TEXT, ByteTokenizer, SubwordTokenizer, Tokenizer
+
+__all__ = ["load_pretrained"]
+
+_TIMEOUT_SECONDS = 30
+_KNOWN_END_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
+
+
+def load_pretrained(name: str | Path) -> Tokenizer:
+    """The tokenizer at a path, or of a hub id. Only JSON and vocabulary text is read.
+
+    Raises:
+        UserError: no such tokenizer, or one that cannot be used.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir() and not (path / "tokenizer.json").is_file():
+        return _from_transformers(str(path))
+    if path.exists():
+        return _from_file(path / "tokenizer.json" if path.is_dir() else path)
+    text = str(name)
+    near = get_close_matches(text, ("byte", "bpe"), n=1)
+    looks_like_path = path.is_absolute() or text.startswith((".", "~")) or path.suffix == ".json"
+    if near or looks_like_path or text.count("/") > 1:
+        hint = f"did you mean {near[0]!r}?" if near else "give byte, bpe, a path or a hub id"
+        raise UserError(f"tokenizer: no such tokenizer {text!r}; {hint}")
+    return _from_transformers(text, is_cached_only=not _is_on_hub(text))
+
+
+def _from_file(path: Path) -> Tokenizer:
+    try:
+        written = path.read_text(encoding="utf-8")
+        backend = tokenizers.Tokenizer.from_str(written)
+    # The binding raises plain Exception for a file of another form.
+    except Exception as error:
+        raise UserError(f"tokenizer: {path} is not a tokenizer.json ({error})") from error
+    byte = ByteTokenizer()
+    if written.strip() == byte.to_json().strip():
+        return byte
+    spelled = _written_end_token(path.parent) or _guess_end_token(backend)
+    if spelled is None:
+        raise UserError(
+            f"tokenizer: {path} does not say which token ends a text; put a tokenizer_config.json "
+            'with "eos_token" beside it'
+        )
+    return SubwordTokenizer(backend, spelled, cut_at_words=_may_cut_at_words(backend))
+
+
+def _may_cut_at_words(backend: tokenizers.Tokenizer) -> bool:
+    """Whether it is a byte-level BPE that cuts words as GPT-2 does: ours are, GPT-2's is."""
+    form = json.loads(backend.to_str())
+    gpt2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    plain_bpe = form["model"]["type"] == "BPE" and not form["model"].get("dropout")
+    only_special = all(token["special"] for token in form["added_tokens"])
+    return (
+        plain_bpe and only_special and form["normalizer"] is None and form["pre_tokenizer"] == gpt2
+    )
+
+
+def _written_end_token(folder: Path) -> str | None:
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        try:
+            token = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token")
+        except (OSError, ValueError, AttributeError):
+            continue
+        token = token.get("content") if isinstance(token, dict) else token
+        if isinstance(token, str):
+            return token
+    return None
+
+
+def _guess_end_token(backend: tokenizers.Tokenizer) -> str | None:
+    known = (token for token in _KNOWN_END_TOKENS if backend.token_to_id(token) is not None)
+    return next(known, None)
+
+
+def _is_on_hub(name: str) -> bool:
+    """Whether the hub has it; False where it cannot be reached, and only a copy can serve.
+
+    One question, because transformers asks for each file, and for each again and again: an
+    unreachable hub costs it a minute and a page of warnings.
+
+    Raises:
+        UserError: the hub says that there is none.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(name, timeout=_TIMEOUT_SECONDS)
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"tokenizer: no file or folder {name!r}, and no public model of that name on the hub; "
+            "give byte, bpe, a path or a hub id"
+        ) from error
+    except Exception:  # every layer of the client has its own
+        return False
+    return True
+
+
+def _from_transformers(name: str, *, is_cached_only: bool = False) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    try:
+        loaded = AutoTokenizer.from_pretrained(
+            name, trust_remote_code=False, use_fast=True, local_files_only=is_cached_only
+        )
+    except Exception as error:  # the hub, the file forms and the parsers each have their own
+        reason = str(error).strip().split("\n")[0]
+        if is_cached_only:
+            reason = "the hub cannot be reached, and no copy of it is on this machine"
+        raise UserError(
+            f"tokenizer: cannot load {name!r} ({reason}); give byte, bpe, a folder with a "
+            "tokenizer.json, or a hub id that can be reached"
+        ) from error
+    backend = getattr(loaded, "backend_tokenizer", None)
+    if not isinstance(backend, tokenizers.Tokenizer):
+        raise UserError(f"tokenizer: {name!r} has no tokenizer.json form; save it as one first")
+    spelled = loaded.eos_token or _guess_end_token(backend)
+    if spelled is None:
+        raise UserError(f"tokenizer: {name!r} has no eos_token; set one and save it to a folder")
+    return SubwordTokenizer(backend, spelled, cut_at_words=_may_cut_at_words(backend))

@@ -1,0 +1,274 @@
+"""Owns text to token ids and back: bytes, BPE trained on the data, or a pretrained tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from hvdcore.errors import UserError
+from textgen.tokenizer.word_cache import WordCache, cut_at_words, find_word_start
+
+__all__ = [
+    "END_OF_TEXT",
+    "ByteTokenizer",
+    "SubwordTokenizer",
+    "TokenIds",
+    "Tokenizer",
+    "load_tokenizer",
+    "train_bpe",
+]
+
+END_OF_TEXT = "<|endoftext|>"
+"""Spelling of the token that stands before every document, in the tokenizers made here."""
+
+MIN_BPE_VOCAB_SIZE = 257  # the 256 bytes and END_OF_TEXT
+
+TokenIds: TypeAlias = "npt.NDArray[np.uint16] | npt.NDArray[np.uint32]"
+
+_WORTH_CUTTING = 1 << 14  # characters: below, a prompt, the backend answers at once
+_TRAINING_PIECE = 1 << 16  # characters: pieces of one long text are counted on all cores
+_LONGEST_WORD = 256  # characters: each merge reads all of each word that it is in
+_LONG_RUN = re.compile(rf"(?<!\S)\S{{{_LONGEST_WORD},}}")
+
+
+class Tokenizer(ABC):
+    """Text to ids and back. No text, whatever it spells, encodes to the end-of-text id.
+
+    Attributes:
+        vocab_size: ids are in [0, vocab_size).
+        eot_id: stands before every document; generation may start from it and stops at it.
+        piece_bytes: texts up to this size are best encoded whole.
+    """
+
+    vocab_size: int
+    eot_id: int
+    piece_bytes: int = 1 << 18
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest unsigned type that holds every id."""
+        return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of `tokenizer.json` and the end-of-text id: equal means same ids for same text."""
+        return hashlib.sha256(f"{self.eot_id}\n{self.to_json()}".encode()).hexdigest()
+
+    def encode(self, text: str) -> TokenIds:
+        """Ids of one text, shape [tokens]; nothing is added before or after."""
+        return self.encode_batch([text])[0]
+
+    @abstractmethod
+    def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Ids of each text, shape [tokens] each."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
+        """Text of ids; end-of-text becomes nothing, an incomplete UTF-8 character U+FFFD."""
+
+    @abstractmethod
+    def first_token_bytes(self, text: str) -> int:
+        """UTF-8 bytes of `text` that its first token stands for."""
+
+    @abstractmethod
+    def to_json(self) -> str:
+        """The `tokenizer.json` of Hugging Face tokenizers that gives the same ids."""
+
+    @abstractmethod
+    def find_cut(self, text: str) -> int | None:
+        """The first place after the beginning of `text` where it may be cut and encoded in two."""
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json` and `tokenizer_config.json`, which `AutoTokenizer` also reads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tokenizer.json").write_text(self.to_json(), encoding="utf-8")
+        config = json.dumps(self.hf_config(), indent=2, sort_keys=True, ensure_ascii=False)
+        (folder / "tokenizer_config.json").write_text(config + "\n", encoding="utf-8")
+
+    def hf_config(self) -> dict[str, Any]:
+        """Content of `tokenizer_config.json`."""
+        return {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": self.end_of_text,
+            "eos_token": self.end_of_text,
+            "clean_up_tokenization_spaces": False,
+            "add_prefix_space": False,
+        }
+
+    @property
+    def end_of_text(self) -> str:
+        """How the end-of-text token is spelled."""
+        return END_OF_TEXT
+
+
+class ByteTokenizer(Tokenizer):
+    """A token is a byte of UTF-8 and its id the byte; end-of-text is 0, which no text holds."""
+
+    vocab_size = 256
+    eot_id = 0
+
+    def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
+        # NUL in a prompt would be read as end-of-text; documents that hold it were refused.
+        return [
+            np.frombuffer(text.replace("\0", "").encode(), dtype=np.uint8).astype(self.dtype)
+            for text in texts
+        ]
+
+    def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
+        text = bytes(int(i) for i in ids).replace(b"\0", b"")
+        return text.decode("utf-8", "replace")
+
+    def first_token_bytes(self, text: str) -> int:
+        return min(len(text), 1)
+
+    def find_cut(self, text: str) -> int | None:
+        return 1 if len(text) > 1 else None
+
+    def to_json(self) -> str:
+        # A BPE without merges leaves every byte a token of its own.
+        spelling = _byte_spelling()
+        vocab = {spelling[byte]: byte for byte in range(1, 256)} | {END_OF_TEXT: self.eot_id}
+        made = tokenizers.Tokenizer(models.BPE(vocab, []))
+        return _byte_level(made).to_str(pretty=True)
+
+
+class SubwordTokenizer(Tokenizer):
+    """Any tokenizer that Hugging Face `tokenizers` runs.
+
+    Args:
+        backend: used as it is, but for padding, truncation and added special tokens: all off.
+        end_of_text: spelling of its end-of-text token.
+        cut_at_words: whether it cuts words as GPT-2 does (see `textgen.tokenizer.word_cache`).
+    """
+
+    def __init__(
+        self, backend: tokenizers.Tokenizer, end_of_text: str, *, cut_at_words: bool = False
+    ) -> None:
+        eot_id = backend.token_to_id(end_of_text)
+        if eot_id is None:
+            raise UserError(f"tokenizer: it has no token {end_of_text!r} to end a text with")
+        backend.no_padding()
+        backend.no_truncation()
+        # A document that spells "<|endoftext|>" is text, not the end of one.
+        backend.encode_special_tokens = True
+        self._backend = backend
+        self._end_of_text = end_of_text
+        self.eot_id = eot_id
+        self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+        self._words = WordCache(self._encode_whole, self.dtype) if cut_at_words else None
+        if not cut_at_words:
+            self.piece_bytes = 1 << 22
+
+    @property
+    def end_of_text(self) -> str:
+        return self._end_of_text
+
+    def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
+        if self._words is None or sum(map(len, texts)) < _WORTH_CUTTING:
+            return self._encode_whole(texts)
+        # Several times faster than the backend, and exact: see `WordCache`.
+        return [self._words.encode(text) for text in texts]
+
+    def _encode_whole(self, texts: Sequence[str]) -> list[TokenIds]:
+        # The binding works on all cores, in threads.
+        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=self.dtype) for encoding in encodings]
+
+    def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
+        kept = [int(i) for i in ids if int(i) != self.eot_id]
+        text: str = self._backend.decode(kept, skip_special_tokens=False)
+        return text
+
+    def first_token_bytes(self, text: str) -> int:
+        # Offsets are in characters: a token that is part of a character counts as all of it.
+        offsets = self._backend.encode(text[:1000], add_special_tokens=False).offsets
+        return len(text[: offsets[0][1]].encode()) if offsets else 0
+
+    def find_cut(self, text: str) -> int | None:
+        if self._words:
+            return find_word_start(text)
+        # Only in texts above `piece_bytes`: what may join across a line is not known here.
+        return text.find("\n", 0, len(text) - 1) + 1 or None
+
+    def to_json(self) -> str:
+        text: str = self._backend.to_str(pretty=True)
+        return text
+
+
+def load_tokenizer(name: str | Path) -> Tokenizer:
+    """The tokenizer that `--tokenizer` names, other than "bpe", which `prepare` trains.
+
+    Args:
+        name: "byte"; a `tokenizer.json` or a folder with one (a run's model/, a saved Hugging Face
+            tokenizer); or a hub id. Nothing but JSON and vocabulary text is read; no code is run.
+
+    Raises:
+        UserError: no such tokenizer, or one that cannot be used.
+    """
+    if str(name) == "byte":
+        return ByteTokenizer()
+    from textgen.tokenizer.load import load_pretrained
+
+    return load_pretrained(name)
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Byte-level BPE learned from `texts` (the train part only); the same for the same texts.
+
+    What stands without a blank for over 256 characters is learned from in pieces of that length.
+
+    Raises:
+        UserError: `vocab_size` is below 257, the bytes and end-of-text.
+    """
+    if vocab_size < MIN_BPE_VOCAB_SIZE:
+        raise UserError(
+            f"vocab_size: got {vocab_size}; bpe needs {MIN_BPE_VOCAB_SIZE} or more "
+            "(256 bytes and end-of-text), or use --tokenizer byte"
+        )
+    made = _byte_level(tokenizers.Tokenizer(models.BPE()), end_of_text=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    pieces = (piece for text in texts for piece in cut_at_words(text, _TRAINING_PIECE))
+    made.train_from_iterator((part for piece in pieces for part in _cut_long_runs(piece)), trainer)
+    return SubwordTokenizer(made, END_OF_TEXT, cut_at_words=True)
+
+
+def _cut_long_runs(text: str) -> Iterator[str]:
+    done = 0
+    for run in _LONG_RUN.finditer(text):
+        for stop in range(run.start() + _LONGEST_WORD, run.end(), _LONGEST_WORD):
+            yield text[done:stop]
+            done = stop
+    yield text[done:]
+
+
+def _byte_level(made: tokenizers.Tokenizer, *, end_of_text: bool = True) -> tokenizers.Tokenizer:
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    if end_of_text:
+        made.add_special_tokens([END_OF_TEXT])
+    return made
+
+
+def _byte_spelling() -> list[str]:
+    """The character that byte-level tokenizers write for each byte (GPT-2's table)."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(plain)]
+    table = {byte: chr(byte) for byte in plain}
+    table |= {byte: chr(256 + number) for number, byte in enumerate(others)}
+    return [table[byte] for byte in range(256)]

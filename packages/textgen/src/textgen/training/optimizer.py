@@ -1,0 +1,186 @@
+"""Muon for matrices and AdamW for everything else, in one `torch.optim.Optimizer`.
+
+A group's learning rate is `initial_lr` times the schedule's fraction: `set_learning_rate_fraction`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from textgen.training.muon import COEFFICIENTS, muon_updates
+
+ADAMW_LEARNING_RATE = 3e-3
+ADAMW_WEIGHT_DECAY = 0.1
+FINE_TUNING_LEARNING_RATE = 5e-5
+"""Of all weights of a pretrained model."""
+LORA_LEARNING_RATE = 2e-4
+
+OWN_TABLES = frozenset({"model.embed_tokens.weight", "lm_head.weight"})
+"""`Transformer.table_names`."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Learning rates are peaks; the schedule multiplies them by a fraction."""
+
+    name: Literal["muon", "adamw"] = "muon"
+    """'muon': matrices of the layers by Muon, the rest by AdamW. 'adamw': all by AdamW."""
+    learning_rate: float = 0.012
+    """Of matrices. Muon's update is scaled to the size of Adam's, so one rate serves both."""
+    embedding_learning_rate: float = 0.01
+    """Of the tables: embeddings of tokens and positions, and the output projection."""
+    norm_learning_rate: float = 0.01
+    """Of the norms' weights, biases and the convolutions' taps."""
+    weight_decay: float = 0.1
+    """Decoupled, of matrices only; multiplied by the learning rate in force."""
+    beta1: float = 0.9
+    beta2: float = 0.95
+    epsilon: float = 1e-8
+    momentum: float = 0.95
+    """Muon's; with Nesterov's look-ahead."""
+
+    @classmethod
+    def of(cls, name: Literal["muon", "adamw"], **changes: float) -> OptimizerConfig:
+        """The defaults of the optimizer `name` with `changes`.
+
+        Under 'adamw' one `learning_rate` is that of all parameters.
+        """
+        if name == "muon":
+            return cls(name=name, **changes)
+        rate = changes.setdefault("learning_rate", ADAMW_LEARNING_RATE)
+        changes.setdefault("embedding_learning_rate", rate)
+        changes.setdefault("norm_learning_rate", rate)
+        changes.setdefault("weight_decay", ADAMW_WEIGHT_DECAY)
+        return cls(name=name, **changes)
+
+
+def update_cost(
+    config: OptimizerConfig, tables: Collection[str] = OWN_TABLES
+) -> Callable[[str, Tensor], float]:
+    """(name, parameter) -> what its update costs, in any unit, to share the work out by."""
+    from hvdcore.torch.cost import elementwise_cost, newton_schulz_cost  # loads Horovod
+
+    def cost(name: str, parameter: Tensor) -> float:
+        if config.name == "muon" and is_matrix(name, parameter, tables):
+            return newton_schulz_cost(parameter.shape, len(COEFFICIENTS))
+        return elementwise_cost(parameter.shape)
+
+    return cost
+
+
+def is_matrix(name: str, parameter: Tensor, tables: Collection[str] = OWN_TABLES) -> bool:
+    """Whether Muon suits it: a linear map inside the layers, not a table of token vectors."""
+    return parameter.ndim == 2 and name not in tables
+
+
+def build_optimizer(
+    named_parameters: Iterable[tuple[str, Tensor]],
+    config: OptimizerConfig,
+    tables: Collection[str] = OWN_TABLES,
+) -> MuonAdamW:
+    """An optimizer of these parameters, which may be any subset of a model's, or none.
+
+    The groups are the same three for every subset: matrices, embeddings, norms.
+
+    Args:
+        tables: names of the model's tables (`LanguageModel.table_names`).
+    """
+    matrices: list[Tensor] = []
+    embeddings: list[Tensor] = []
+    norms: list[Tensor] = []
+    for name, parameter in named_parameters:
+        if is_matrix(name, parameter, tables):
+            matrices.append(parameter)
+        else:
+            (embeddings if name in tables else norms).append(parameter)
+    algorithm = "muon" if config.name == "muon" else "adamw"
+    decay = config.weight_decay
+    groups = [
+        _group("matrices", matrices, algorithm, config.learning_rate, decay),
+        _group("embeddings", embeddings, "adamw", config.embedding_learning_rate, 0.0),
+        _group("norms", norms, "adamw", config.norm_learning_rate, 0.0),
+    ]
+    return MuonAdamW(groups, config)
+
+
+def _group(
+    name: str, params: list[Tensor], algorithm: str, learning_rate: float, decay: float
+) -> dict[str, Any]:
+    rates = {"lr": learning_rate, "initial_lr": learning_rate, "weight_decay": decay}
+    return {"name": name, "params": params, "algorithm": algorithm, **rates}
+
+
+def _gradients(params: list[Tensor]) -> list[Tensor]:
+    return [parameter.grad for parameter in params if parameter.grad is not None]
+
+
+def set_learning_rate_fraction(optimizer: torch.optim.Optimizer, fraction: float) -> None:
+    """Give every group its `initial_lr` times `fraction`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * fraction
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """One update rule a group, by its `algorithm`: 'muon' or 'adamw'.
+
+    State of each parameter, tensors only: `momentum` (Muon), or `step`, `exp_avg`, `exp_avg_sq`.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], config: OptimizerConfig) -> None:
+        self.config = config
+        super().__init__(groups, {})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            if group["algorithm"] == "muon":
+                self._muon_step(params, group)
+            else:
+                self._adamw_step(params, group)
+
+    def _muon_step(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        momenta = []
+        for parameter in params:
+            state = self.state[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            momenta.append(state["momentum"])
+        updates = muon_updates(_gradients(params), momenta, self.config.momentum)
+        if group["weight_decay"]:
+            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(params, updates, alpha=-group["lr"])
+
+    def _adamw_step(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in params:
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+        states = [self.state[parameter] for parameter in params]
+        adamw(
+            params,
+            _gradients(params),
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            foreach=True,
+            amsgrad=False,
+            beta1=self.config.beta1,
+            beta2=self.config.beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=self.config.epsilon,
+            maximize=False,
+        )

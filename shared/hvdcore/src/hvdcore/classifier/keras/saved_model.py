@@ -1,0 +1,61 @@
+"""A model in a folder of its own: a Keras file, and how a sample becomes its input.
+
+Loading runs no code from the file.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from hvdcore.classifier.model_folder import MODEL, PREPROCESSING, load_preprocessing
+from hvdcore.errors import UserError
+from hvdcore.files.atomic import writing
+from hvdcore.files.json_files import write_json_atomically
+
+__all__ = ["load_model", "save_model"]
+
+
+def save_model(
+    folder: Path, model: keras.Model, classes: Sequence[str], preprocessing: Mapping[str, Any]
+) -> None:
+    """Write the model and its preprocessing, each whole or not at all. Rank 0 only.
+
+    Args:
+        preprocessing: how a sample becomes the model's input, as JSON.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+    temporary = folder / f".{os.getpid()}.{MODEL}"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            model.save(temporary)
+            temporary.replace(folder / MODEL)
+        finally:
+            temporary.unlink(missing_ok=True)
+    values = {"classes": list(classes), **preprocessing, "output": "logits, [batch, class]"}
+    write_json_atomically(folder / PREPROCESSING, values)
+
+
+def load_model(folder: Path) -> keras.Model:
+    """The model that `save_model` wrote.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    load_preprocessing(folder)
+    path = folder / MODEL
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{path}: damaged or not whole ({reason}); copy it anew or train again"
+        ) from error

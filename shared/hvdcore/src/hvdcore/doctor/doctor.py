@@ -1,0 +1,88 @@
+"""Owns `hvdcore doctor`: what is installed, whether two ranks really work, the report."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from hvdcore.doctor.examination import FRAMEWORKS, Finding, installed, look_around
+from hvdcore.launch.job.controllers import horovod_extensions
+from hvdcore.testing.ranks import run_ranks
+
+__all__ = ["examine", "run_doctor"]
+
+_ALLREDUCE_SECONDS = 240.0
+# Ranks 0 and 1 give 1 and 2 in each of 1,000 places; the sum is 3 everywhere.
+_ALLREDUCE = """
+import {framework}, horovod.{framework} as hvd
+from hvdcore.testing.ranks import save_result
+hvd.init()
+total = hvd.allreduce({tensor} * (hvd.rank() + 1.0), op=hvd.Sum)
+save_result([hvd.size(), float({framework_sum}(total))])
+"""
+_TENSORS = {"torch": ("torch.ones(1000)", "torch.sum")}
+_TENSORS["tensorflow"] = ("tensorflow.ones(1000)", "tensorflow.reduce_sum")
+
+
+def _allreduce(controller: Literal["mpi", "gloo"]) -> Finding:
+    """Two real ranks sum a tensor, and the answer is known."""
+    name = f"two-rank allreduce, {controller}"
+    framework = next((f for f in FRAMEWORKS if f in horovod_extensions() and installed(f)), None)
+    if framework is None:
+        return Finding(name, "not tried: no framework", "install torch or tensorflow")
+    tensor, total = _TENSORS[framework]
+    script = _ALLREDUCE.format(framework=framework, tensor=tensor, framework_sum=total)
+    with tempfile.TemporaryDirectory(prefix="hvdcore-doctor-") as folder:
+        try:
+            result = run_ranks(
+                script, 2, folder=Path(folder), controller=controller, timeout=_ALLREDUCE_SECONDS
+            )
+        except AssertionError as error:
+            return Finding(name, "did not end", str(error).splitlines()[0])
+    if result.returncode == 0 and result.results == {0: [2, 3000.0], 1: [2, 3000.0]}:
+        return Finding(name, f"right, in {result.seconds:.1f} s")
+    said = [*result.logs.get(0, "").splitlines(), *result.stderr.splitlines()]
+    value = f"failed: exit {result.returncode}, results {result.results}"
+    return Finding(name, value, " | ".join([line for line in said if line.strip()][-3:]))
+
+
+def examine(*, try_ranks: bool = True) -> list[Finding]:
+    """Everything that the doctor looks at. `try_ranks` starts two real ranks per controller."""
+    found = look_around()
+    if try_ranks and horovod_extensions():
+        working = {finding.name for finding in found if not finding.fix}
+        kinds: tuple[Literal["mpi", "gloo"], ...] = ("mpi", "gloo")
+        found += [_allreduce(kind) for kind in kinds if kind in working]
+    return found
+
+
+def run_doctor(*, as_json: bool = False) -> int:
+    """Print the report. Returns 0 when a two-rank job can run here, else 1."""
+    found = examine()
+    works = any(f.name.startswith("two-rank") and not f.fix for f in found)
+    if as_json:
+        print(json.dumps({"works": works, "findings": [asdict(f) for f in found]}, indent=2))
+    else:
+        _print_table(found, works)
+    return 0 if works else 1
+
+
+def _print_table(found: list[Finding], works: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        for finding in found:
+            fix = f"  -> {finding.fix}" if finding.fix else ""
+            print(f"{'!!' if finding.fix else 'ok'} {finding.name}: {finding.value}{fix}")
+    else:
+        table = Table("", "what", "found", "what to do")
+        for finding in found:
+            mark = "[red]✗" if finding.fix else "[green]✓"
+            table.add_row(mark, finding.name, finding.value, finding.fix)
+        console.print(table)
+    print("Two ranks can run here." if works else "Two ranks cannot run here.")

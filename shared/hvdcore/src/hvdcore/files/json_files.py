@@ -1,0 +1,58 @@
+"""Owns reading and writing JSON files that are strict: no NaN, whole or absent."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hvdcore.errors import UserError
+from hvdcore.files.atomic import write_bytes_atomically
+
+__all__ = ["json_safe", "read_json_object", "write_json_atomically"]
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: when the file is missing, is not JSON or holds no object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); it may have been edited") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds a {type(value).__name__}, not a JSON object")
+    return value
+
+
+def write_json_atomically(path: Path, value: Any) -> None:
+    """Write a JSON file atomically: indented, UTF-8, non-finite numbers as null.
+
+    Raises:
+        UserError: when the disk is full or cannot be written.
+    """
+    text = json.dumps(json_safe(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes_atomically(path, text.encode() + b"\n")
+
+
+def json_safe(value: Any) -> Any:
+    """A copy that strict JSON can hold: paths as strings, numpy numbers as Python's, tuples as
+    lists, and NaN and infinities, for which JSON has no word, as null."""
+    if isinstance(value, Mapping):
+        return {str(key): json_safe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [json_safe(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    # numpy and torch scalars; asked for by method, so that neither is imported here.
+    if hasattr(value, "item") and not isinstance(value, (str, int, float)):
+        value = value.item()
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value

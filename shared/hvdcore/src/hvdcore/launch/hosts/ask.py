@@ -1,0 +1,104 @@
+"""Owns asking a host what it has, without a password, in bounded time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+
+from hvdcore.errors import UserError
+from hvdcore.launch.hosts.facts import MARK, HostFacts, facts_here
+from hvdcore.launch.hosts.hosts import is_ours
+from hvdcore.launch.hosts.remote_shell import remote_shell
+from hvdcore.launch.supervisor.rank_argv import encode_command
+
+__all__ = ["ask_host", "is_here"]
+
+ANSWER_SECONDS = 60.0
+_REFUSED = re.compile(r"Permission denied|Too many authentication failures")
+_STRANGER = re.compile(r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED")
+
+
+def is_here(name: str) -> bool:
+    """Whether a host is this machine; no for a name that nobody knows."""
+    try:
+        return is_ours(socket.gethostbyname(name))
+    except OSError:
+        return False
+
+
+def ask_host(name: str, package: str, peers: list[str]) -> HostFacts:
+    """What host `name` has, for a job of `package` here with the hosts `peers`.
+
+    Raises:
+        UserError: one line: no such host, unreachable, it refuses us, no Python or no hvdcore.
+    """
+    try:
+        address = socket.gethostbyname(name)
+    except OSError:
+        raise UserError(
+            f"--hosts: no host is called {name!r}; check it, or give an address"
+        ) from None
+    if is_ours(address):
+        return facts_here(package, os.getcwd(), peers)
+    return _answer(name, *_run(name, _question(package, peers)))
+
+
+def _question(package: str, peers: list[str]) -> str:
+    """The remote command. Its only words of the user's are quoted paths of this Python."""
+    word = encode_command([package, os.getcwd(), *peers])
+    path = os.environ.get("PYTHONPATH")
+    setting = ["env", f"PYTHONPATH={path}"] if path else []
+    return shlex.join([*setting, sys.executable, "-m", "hvdcore.launch.hosts.facts", word])
+
+
+def _run(name: str, command: str) -> tuple[int, str, str]:
+    try:
+        done = subprocess.run(
+            [*remote_shell(name, os.environ), command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=ANSWER_SECONDS,
+            start_new_session=True,  # Ctrl-C is for us
+            check=False,
+        )
+    except FileNotFoundError:
+        raise UserError("--hosts: ssh is not installed here; install an ssh client") from None
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"--hosts: {name} took the connection but did not answer within {ANSWER_SECONDS:g} s"
+        ) from None
+    return done.returncode, done.stdout, done.stderr
+
+
+def _answer(name: str, code: int, out: str, err: str) -> HostFacts:
+    lines = [line.strip() for line in err.splitlines() if line.strip()]
+    last = lines[-1] if lines else f"exit code {code}"
+    if code == 255:
+        raise UserError(f"--hosts: {name} {_refusal(name, err, last)}")
+    if code in (126, 127):
+        raise UserError(
+            f"--hosts: {name} has no {sys.executable}; install the same environment at the same "
+            f"path there ({last})"
+        )
+    for line in out.splitlines():
+        if line.startswith(MARK):
+            return HostFacts.from_json(json.loads(line.removeprefix(MARK)))
+    raise UserError(
+        f"--hosts: {name} cannot run hvdcore with {sys.executable} ({last}); install the same "
+        "environment there"
+    )
+
+
+def _refusal(name: str, err: str, last: str) -> str:
+    if _REFUSED.search(err):
+        return f"refuses our key; let `ssh {name} true` work without a password"
+    if _STRANGER.search(err):
+        return f"has a host key that is not known here; run `ssh {name} true` once and look at it"
+    return f"cannot be reached with ssh ({last})"

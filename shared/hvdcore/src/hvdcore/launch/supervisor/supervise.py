@@ -1,0 +1,114 @@
+"""Owns the step from a process to a rank: supervised under any launcher, in place when alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+from hvdcore.errors import EXIT_USER_ERROR, UserError
+from hvdcore.launch.supervisor.launcher_line import call_launcher
+from hvdcore.launch.supervisor.outcome import EXIT_FAILED, RankEnd
+from hvdcore.launch.supervisor.output import write_fd
+from hvdcore.launch.supervisor.supervisor import SUPERVISED, Supervisor
+from hvdcore.runtime.environment import prepare_environment
+from hvdcore.runtime.heartbeat import beat
+from hvdcore.runtime.world import World, check_size, world_from_environment
+from hvdcore.tracking.logs import LOG_ONLY
+
+__all__ = ["EXPECTED_SIZE", "run_as_rank", "supervise"]
+
+EXPECTED_SIZE = "HVDCORE_EXPECTED_SIZE"
+PREPARED = "HVDCORE_PREPARED"
+
+# With these a process is under way, or is not ours to start again: a notebook, a test run.
+_TOO_LATE = {"numpy", "torch", "tensorflow", "ipykernel", "pytest"}
+
+
+def run_as_rank(main: Callable[[], int | None]) -> int:
+    """Run `main` as this process's part of the job, and return the exit code for the process.
+
+    Every CLI verb that trains calls it, on every rank, before a framework is loaded. As a rank of
+    two or more, under any launcher, the process becomes the supervisor of a copy of itself, which
+    runs `main`; as a single rank it runs `main` here, after one exec if threads or malloc still
+    had to be set (not in a notebook, nor once numpy or a framework is loaded). A UserError of
+    `main` becomes `error: ...` and exit code 2; under a supervisor any other exception becomes one
+    line for the user, its traceback in the rank's log, and 1.
+
+    Example::
+
+        def train() -> int: ...
+        sys.exit(run_as_rank(train))
+    """
+    if os.environ.get(SUPERVISED):
+        beat("start")
+        return _guarded(main, supervised=True)
+    try:
+        world = world_from_environment()
+    except UserError as error:
+        return _show(error)
+    if world.size > 1:
+        return supervise(_this_command(), world)
+    if not os.environ.get(PREPARED):
+        os.environ[PREPARED] = "1"
+        if prepare_environment(world, os.environ) and not _TOO_LATE & sys.modules.keys():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.execv(sys.executable, _this_command())
+
+    def checked() -> int | None:
+        check_size(world, _expected_size())
+        return main()
+
+    return _guarded(checked, supervised=False)
+
+
+def _this_command() -> list[str]:
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+def _expected_size() -> int | None:
+    text = os.environ.get(EXPECTED_SIZE, "")
+    return int(text) if text.isdigit() else None
+
+
+def _show(error: UserError) -> int:
+    write_fd(2, "".join(f"error: {p}\n" for p in error.problems).encode())
+    return EXIT_USER_ERROR
+
+
+def _guarded(main: Callable[[], int | None], *, supervised: bool) -> int:
+    try:
+        return main() or 0
+    except UserError as error:
+        return _show(error)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception:
+        if not supervised:
+            raise
+        sys.stdout.flush()
+        # The traceback is for the log; the user gets the one line that the supervisor makes of it.
+        lines = traceback.format_exc().splitlines()
+        write_fd(2, "".join(f"{LOG_ONLY}{line}\n" for line in lines).encode("utf-8", "replace"))
+        return EXIT_FAILED
+
+
+def supervise(command: list[str], world: World) -> int:
+    """Run `command` as the work of a rank and return this process's exit code.
+
+    The code is 0, 1 (failed), 2 (the user's error), 130 or 143 (stopped on request).
+    """
+    line = None
+    try:
+        line = call_launcher(world)
+        check_size(world, _expected_size())
+        return Supervisor(world, line).run(command)
+    except UserError as error:
+        errors = tuple(f"error: {problem}" for problem in error.problems)
+        if line is not None and line.channel is not None:
+            line.send_end(RankEnd(world.rank, EXIT_USER_ERROR, "input", errors=errors))
+            return EXIT_USER_ERROR
+        return _show(error) if world.is_root or line is None else EXIT_USER_ERROR

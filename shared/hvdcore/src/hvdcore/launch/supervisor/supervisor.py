@@ -1,0 +1,231 @@
+"""Owns the life of one supervised rank: start its work, watch it, end it, tell how it ended."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from hvdcore.errors import EXIT_USER_ERROR
+from hvdcore.launch.hosts.network import interface_settings
+from hvdcore.launch.supervisor.launcher_line import LauncherLine
+from hvdcore.launch.supervisor.outcome import EXIT_FAILED, RankEnd, judge_end
+from hvdcore.launch.supervisor.output import RankLog, RankOutput, write_fd
+from hvdcore.launch.supervisor.processes import RankProcess, process_state
+from hvdcore.launch.supervisor.siblings import SUPERVISED, Siblings
+from hvdcore.launch.supervisor.watch import Finding, Watch
+from hvdcore.runtime.environment import prepare_environment, stall_timeout
+from hvdcore.runtime.heartbeat import HEARTBEAT_VARIABLE, HeartbeatPage
+from hvdcore.runtime.signal_inbox import SignalInbox
+from hvdcore.runtime.signals import SAME_SIGNAL_SECONDS
+from hvdcore.runtime.world import World
+
+__all__ = ["LOG_DIR", "SUPERVISED", "Supervisor"]
+
+LOG_DIR = "HVDCORE_LOG_DIR"
+
+_TICK_SECONDS = 0.25
+# A rank that was told to stop but waits for one that has gone never reaches a step boundary.
+_STUCK_AFTER_STOP_SECONDS = 30.0
+# Without a launcher of ours: ranks fail together, and the one to blame is to speak first.
+_VICTIM_WAITS_SECONDS = 5.0
+_INPUT_ERROR_WAITS_SECONDS = 1.0
+_RELEASE_WAITS_SECONDS = 30.0
+
+
+class Supervisor:
+    """Runs one command as the work of the rank that `world` describes."""
+
+    def __init__(self, world: World, line: LauncherLine) -> None:
+        self.world = world
+        self.line = line
+        folder = os.environ.get(LOG_DIR)
+        self.log = RankLog(world.rank, Path(folder) if folder else None)
+        self.out, self.err = (
+            RankOutput(world.rank, self.log, partial(line.show, fd)) for fd in (1, 2)
+        )
+        self.timeout = stall_timeout(os.environ)
+        self.siblings = Siblings(world, os.environ, self.timeout)
+        self.finding: Finding | None = None
+        self.stop_signal: int | None = None
+        self._signalled = False
+        self._stop_at = 0.0
+        self._asked_at: dict[str, float] = {}
+        self._cut_short = False
+
+    def run(self, command: list[str]) -> int:
+        """Run the command to its end; the exit code is 0, 1, 2, 130 or 143."""
+        with SignalInbox() as self.inbox:
+            self.page = HeartbeatPage()
+            try:
+                end = self._work(command)
+                self.line.send_end(replace(end, signalled=self._signalled))
+                self._wait_for_the_others(end)
+                if self.world.is_root:
+                    self.line.clean_up_for_launcher()
+            finally:
+                self.page.close()
+                keep = self.finding is not None or not self._cut_short
+                self.log.close(keep=keep and end.code == EXIT_FAILED)
+            return end.code
+
+    def _work(self, command: list[str]) -> RankEnd:
+        env = dict(os.environ)
+        prepare_environment(self.world, env)
+        env.update(interface_settings(env))
+        env.update({SUPERVISED: "1", HEARTBEAT_VARIABLE: self.page.path, "PYTHONUNBUFFERED": "1"})
+        try:
+            process = RankProcess(command, env, at_terminal=self.world.is_root)
+        except OSError as error:
+            self.err.feed(f"error: {command[0]}: cannot be started ({error.strerror})\n".encode())
+            return self._end(EXIT_USER_ERROR)
+        try:
+            return self._end(self._watch_to_end(process))
+        finally:
+            process.close()
+
+    def _watch_to_end(self, process: RankProcess) -> int:
+        pipes = {process.stdout_fd: self.out, process.stderr_fd: self.err}
+        watch = Watch(self.timeout, alone=self.line.channel is None, now=time.monotonic())
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.inbox.fd, selectors.EVENT_READ)
+            if self.line.channel is not None:
+                selector.register(self.line.channel.sock, selectors.EVENT_READ)
+            for fd in pipes:
+                selector.register(fd, selectors.EVENT_READ)
+            while (code := process.poll()) is None:
+                self._pass_on_output(selector, pipes)
+                self._control(process)
+                self._look(process, watch)
+        process.kill()
+        for fd, output in pipes.items():
+            while raw := _read(fd):
+                output.feed(raw)
+            output.finish()
+        return code
+
+    def _pass_on_output(
+        self, selector: selectors.BaseSelector, pipes: dict[int, RankOutput]
+    ) -> None:
+        ready = {key.fd for key, _ in selector.select(_TICK_SECONDS)}
+        if self.line.is_clogged:
+            time.sleep(_TICK_SECONDS / 10)
+            return
+        for fd in ready & pipes.keys():
+            raw = _read(fd)
+            if raw:
+                pipes[fd].feed(raw)
+            elif raw == b"":
+                selector.unregister(fd)
+        if not ready:
+            self.out.pause()
+            self.err.pause()
+
+    def _control(self, process: RankProcess) -> None:
+        """Signals and the launcher's orders."""
+        self.line.listen()
+        orders = self.line.orders
+        own = self.inbox.take_stop_signal()
+        self._signalled |= own is not None and self.stop_signal is None and not orders.stop_signals
+        for number in orders.stop_signals:
+            self._stop(process, number, "launcher")
+        orders.stop_signals.clear()
+        if own is not None:
+            self._stop(process, own, "host")
+        if orders.abort:
+            self._cut_short = True
+            process.kill()
+
+    def _stop(self, process: RankProcess, number: int, who: str) -> None:
+        """Let the rank save and stop; asked again by the same one, end it. A machine that is taken
+        back tells its ranks, and the launcher may do so as well once it is no longer listed."""
+        now = time.monotonic()
+        first_at = self._asked_at.setdefault(who, now)
+        if self.stop_signal is None:
+            beat = self.page.read()
+            self.stop_signal, self._stop_at = number, now
+            process.signal(number, beat.pid if beat.number else None)
+        elif now - first_at > SAME_SIGNAL_SECONDS:
+            self._cut_short = True
+            process.kill()
+
+    def _look(self, process: RankProcess, watch: Watch) -> None:
+        now = time.monotonic()
+        beat = self.page.read()
+        state = process_state(process.pid)
+        if beat.number and beat.pid != process.pid and state not in ("T", "t"):
+            state = process_state(beat.pid)
+        self.finding = self.finding or watch.look(beat, state, now)
+        self.line.report(watch, str(self.log.path), now)
+        self._follow_log()
+        if self.line.channel is None:
+            for rank in self.siblings.end_stopped(now):
+                log = self.log.path.with_name(f"rank-{rank}.log")
+                reason = f"was stopped by a signal for more than {self.timeout:g} s"
+                write_fd(2, f"rank {rank}: its supervisor {reason} (log: {log})\n".encode())
+        if self.finding is not None:
+            process.kill()
+        elif self.stop_signal is not None and now - self._stop_at > min(
+            self.timeout, _STUCK_AFTER_STOP_SECONDS
+        ):
+            waits = beat.number == 0 or beat.phase == "communicate"
+            if waits and watch.idle_seconds(now) > min(self.timeout, _STUCK_AFTER_STOP_SECONDS):
+                self._cut_short = True
+                process.kill()
+
+    def _follow_log(self) -> None:
+        path = self.page.log_path()
+        if path is not None and not os.environ.get(LOG_DIR):
+            self.log.move_to(path)
+
+    def _end(self, code: int) -> RankEnd:
+        self._follow_log()
+        rank, log = self.world.rank, str(self.log.path)
+        if self.finding is not None:
+            return RankEnd(rank, EXIT_FAILED, self.finding.kind, self.finding.reason, log)
+        if self._cut_short:
+            code = 128 + self.stop_signal if self.stop_signal else EXIT_FAILED
+            return RankEnd(rank, code, "victim", "was ended because another rank failed", log)
+        return judge_end(
+            rank,
+            code,
+            self.err.tail,
+            log=log,
+            asked_to_stop=self.stop_signal,
+            errors=self.err.errors,
+        )
+
+    def _wait_for_the_others(self, end: RankEnd) -> None:
+        """Leave when the launcher says so; where there is none, tell the user, if it is for us."""
+        if self.line.channel is not None:
+            self._wait(_RELEASE_WAITS_SECONDS)
+        elif end.is_failure or (end.kind == "victim" and self._wait(_VICTIM_WAITS_SECONDS)):
+            write_fd(2, (end.line() + "\n").encode())
+        elif end.errors and self._wait(_INPUT_ERROR_WAITS_SECONDS):
+            text = "".join(f"[rank {end.rank}] {line}\n" for line in end.errors)
+            write_fd(2, text.encode())
+
+    def _wait(self, seconds: float) -> bool:
+        """True when the time passed without a signal or the launcher's word."""
+        if self._cut_short and self.line.channel is None:
+            return False
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.line.listen()
+            if self.line.orders.release or self.inbox.take_stop_signal() is not None:
+                return False
+            time.sleep(_TICK_SECONDS / 10)
+        return True
+
+
+def _read(fd: int) -> bytes | None:
+    """What is there: b'' at the end of the stream, None when there is nothing now."""
+    try:
+        return os.read(fd, 1 << 16)
+    except BlockingIOError:
+        return None
+    except OSError:  # how a terminal says that nobody holds its other end
+        return b""

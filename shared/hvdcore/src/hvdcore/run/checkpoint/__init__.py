@@ -1,0 +1,32 @@
+"""Owns checkpoints: directories that are whole or do not count, whatever the moment of a kill.
+
+Framework-free. Rank 0 writes, every rank may read.
+"""
+
+from hvdcore.run.checkpoint.folder import clean_up, discard_after, staging_path
+from hvdcore.run.checkpoint.resume import (
+    require_checkpoint,
+    require_same,
+    require_same_run,
+    resolve_resume,
+    shapes_hash,
+)
+from hvdcore.run.checkpoint.store import Checkpoint, best, commit, latest_valid, load, save, stage
+
+__all__ = [
+    "Checkpoint",
+    "best",
+    "clean_up",
+    "commit",
+    "discard_after",
+    "latest_valid",
+    "load",
+    "require_checkpoint",
+    "require_same",
+    "require_same_run",
+    "resolve_resume",
+    "save",
+    "shapes_hash",
+    "stage",
+    "staging_path",
+]

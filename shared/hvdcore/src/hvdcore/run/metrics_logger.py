@@ -1,0 +1,57 @@
+"""Owns what a run tells while it trains: metrics.jsonl, TensorBoard, the bar.
+
+Each package derives its `Record` from this one and says in it what a step and a score are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TypeVar
+
+from hvdcore.metrics.step_times import WARM_UP_STEPS, Speed, StepTimes, Window
+from hvdcore.run.run_dir import RunDir
+from hvdcore.tracking.progress import Progress
+from hvdcore.tracking.tensorboard import Board
+
+__all__ = ["WARM_UP_STEPS", "RunRecord", "Speed", "StepTimes", "Window"]
+
+R = TypeVar("R", bound="RunRecord")
+
+
+@dataclass
+class RunRecord:
+    """Writes on rank 0 and is silent elsewhere; every rank holds one and calls it alike.
+
+    As a context manager it closes the bar and the board.
+    """
+
+    run: RunDir
+    board: Board
+    progress: Progress
+    is_root: bool
+    window: Window
+    speed: Speed = field(default_factory=Speed)
+
+    def write(self, step: int, epoch: int, split: str, values: Mapping[str, float]) -> None:
+        """A line of metrics.jsonl and a point of each curve `<split>/<name>`. Counts (`num_...`)
+        are the same at every step, and no curve."""
+        if not self.is_root:
+            return
+        self.run.append_metrics({"step": step, "epoch": epoch, "split": split, **values})
+        curves = {k: value for k, value in values.items() if not k.startswith("num_")}
+        self.board.add_scalars({f"{split}/{name}": value for name, value in curves.items()}, step)
+
+    def __enter__(self: R) -> R:
+        self.progress.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.__exit__(kind, error, trace)
+        self.board.close()

@@ -1,0 +1,101 @@
+"""Owns the run directory at the start: made anew, or taken up where a checkpoint left it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hvdcore.errors import Problems
+from hvdcore.run.checkpoint import (
+    Checkpoint,
+    clean_up,
+    discard_after,
+    latest_valid,
+    load,
+    require_same_run,
+    resolve_resume,
+)
+from hvdcore.run.run_dir import RunDir
+from hvdcore.runtime.environment import RESTART
+from hvdcore.runtime.world import World
+
+__all__ = ["look_at_places", "start_run"]
+
+
+def look_at_places(path: Path, resume: str, problems: Problems) -> None:
+    """Look at the folders that the flags name before hours of work begin, on rank 0 alone.
+
+    Args:
+        problems: takes it in if the run's directory `path` is in use, or if nothing is where
+            `resume` says.
+    """
+    run = RunDir(path)
+    found = None
+    with problems.catching():
+        found = _named(run, resume)
+    with problems.catching():
+        run.check_free(resuming=resume == "auto" or _restarted() or _is_own(run, found))
+
+
+def _restarted() -> bool:
+    """Whether the launcher started the run again: its directory is then its own, and its newest
+    whole checkpoint comes before what `--resume` said at the start."""
+    return bool(os.environ.get(RESTART))
+
+
+def _named(run: RunDir, resume: str) -> Checkpoint | None:
+    """The checkpoint that `resume` names by its path."""
+    return None if resume in ("auto", "never") else resolve_resume(run, resume)
+
+
+def _is_own(run: RunDir, checkpoint: Checkpoint | None) -> bool:
+    """Whether a checkpoint is one of the run itself."""
+    return checkpoint is not None and run.checkpoints.resolve() == checkpoint.path.parent.resolve()
+
+
+def start_run(
+    path: Path,
+    package: str,
+    config: Any,
+    resume: str,
+    *,
+    identity: Mapping[str, Any],
+    world: World,
+    broadcast: Callable[[str], str],
+) -> tuple[RunDir, Checkpoint | None]:
+    """The run's directory and the checkpoint to go on from, if any. Every rank must call.
+
+    Rank 0 makes or tidies the directory and chooses; the others follow. A checkpoint that is
+    refused leaves the directory as it was.
+
+    Args:
+        package: the distribution that trains.
+        config: the resolved configuration, as `RunDir.create` takes it.
+        resume: `never`, `auto` or a path, as `resolve_resume` takes it.
+        identity: what a checkpoint's meta.json must hold for this run to go on from it.
+        broadcast: gives every rank rank 0's text (the adapter's `broadcast_object`).
+
+    Raises:
+        UserError: the directory is in use or cannot be written, or the checkpoint is not whole or
+            another run's.
+    """
+    run = RunDir(path)
+    chosen = ""
+    if world.is_root:
+        found = latest_valid(run.checkpoints) if _restarted() else None
+        found = found or resolve_resume(run, resume)
+        goes_on = resume == "auto" or _restarted() or _is_own(run, found)
+        begun = latest_valid(run.pretraining) if goes_on and found is None else found
+        if begun is not None:
+            require_same_run(identity, begun.meta)
+        RunDir.create(path, package, config, resuming=goes_on)
+        clean_up(run.checkpoints)
+        if goes_on:
+            step = -1 if found is None else found.step
+            discard_after(run.checkpoints, step)
+            run.trim_metrics(step)
+        chosen = "" if found is None else str(found.path)
+    chosen = broadcast(chosen)
+    return run, load(Path(chosen)) if chosen else None

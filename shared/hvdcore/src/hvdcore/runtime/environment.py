@@ -1,0 +1,110 @@
+"""Owns the variables that must be set before a framework is loaded: threads, malloc, controller."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from hvdcore.runtime.world import World
+
+__all__ = [
+    "RESTART",
+    "STALL_TIMEOUT",
+    "cores_available",
+    "prepare_environment",
+    "stall_timeout",
+    "threads_per_rank",
+]
+
+RESTART = "HVDCORE_RESTART"
+"""Variable that counts how often the launcher has started this job again; not there at first."""
+STALL_TIMEOUT = "HVDCORE_STALL_TIMEOUT"
+DEFAULT_STALL_TIMEOUT_SECONDS = 300.0
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+)
+# Training takes and returns the same large buffers each step. glibc gives blocks above its
+# mmap threshold back to the kernel at once, and every step pays for the page faults again.
+_MALLOC_KEEPS_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+}
+
+
+def cores_available() -> int:
+    """Cores that this process may use: affinity mask, cut by the container's CPU quota."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota = _cgroup_cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def _cgroup_cpu_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
+    try:
+        quota, period = path.read_text(encoding="ascii").split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def threads_per_rank(local_size: int, cores: int) -> int:
+    """Compute threads for each of `local_size` ranks on a host of `cores` cores: at least 1.
+
+    >>> [threads_per_rank(n, 8) for n in (1, 2, 3, 16)]
+    [8, 4, 2, 1]
+    """
+    return max(1, cores // local_size)
+
+
+def stall_timeout(env: MutableMapping[str, str]) -> float:
+    """Seconds without a sign of life before a rank counts as hung, from the environment."""
+    try:
+        seconds = float(env.get(STALL_TIMEOUT, ""))
+    except ValueError:
+        return DEFAULT_STALL_TIMEOUT_SECONDS
+    return seconds if seconds > 0 else DEFAULT_STALL_TIMEOUT_SECONDS
+
+
+def prepare_environment(world: World, env: MutableMapping[str, str]) -> bool:
+    """Add to `env` what a rank in `world` needs before exec. What the user set stays as it is.
+
+    Returns:
+        True when something was added, so that a process already running must start again to
+        see it (glibc and OpenMP read their settings once).
+    """
+    wanted = {**_MALLOC_KEEPS_MEMORY, **_controller_settings(world, env)}
+    threads = str(threads_per_rank(_ranks_on_these_cores(world, env), cores_available()))
+    # Whoever limits OpenMP means all of them: MKL on more threads would only spin.
+    threads = env.get("OMP_NUM_THREADS", threads)
+    wanted.update(dict.fromkeys(_THREAD_VARIABLES, threads))
+    wanted["TF_NUM_INTEROP_THREADS"] = "1"
+    missing = {name: value for name, value in wanted.items() if name not in env}
+    env.update(missing)
+    return bool(missing)
+
+
+def _ranks_on_these_cores(world: World, env: MutableMapping[str, str]) -> int:
+    """mpirun alone binds each rank to cores of its own; then they are not to be shared out."""
+    bound = env.get("OMPI_MCA_orte_bound_at_launch") == "1"
+    return 1 if bound and world.local_size > 1 else world.local_size
+
+
+def _controller_settings(world: World, env: MutableMapping[str, str]) -> dict[str, str]:
+    if world.controller == "mpi":
+        # Open MPI waits by polling; where every core computes, that takes a core away.
+        return {"OMPI_MCA_mpi_yield_when_idle": "1"}
+    settings = {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo"}
+    if world.controller == "gloo":
+        # Gloo gives up by itself after 30 s, be it that a rank only writes a checkpoint. The
+        # watchdog comes first: it knows which rank is to blame.
+        settings["HOROVOD_GLOO_TIMEOUT_SECONDS"] = str(int(2 * stall_timeout(env)) + 30)
+    return settings

@@ -1,0 +1,146 @@
+"""Owns what a waiting person sees: a bar at a terminal, a line now and then in a pipe.
+
+Rank 0 shows it. rich is imported only when a bar is drawn.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TextIO
+
+from hvdcore.tracking.logs import lines_go_above
+from hvdcore.tracking.rate import Rate, duration_text, number_text
+
+__all__ = ["Progress"]
+
+_REDRAW_SECONDS = 0.2
+
+
+class Progress:
+    """Progress of a known amount of work, on stderr.
+
+    Args:
+        total: units of work in all.
+        unit: what is counted, in the plural: `tokens`, `images`.
+        enabled: give `world.is_root`; the others stay silent.
+        description: what is being done.
+        initial: units done before, when a run is resumed; they count for the bar, not the rate.
+        interval_seconds: time from one line to the next where stderr is no terminal.
+        stream: where to draw; default stderr.
+        clock: seconds that only grow; a test gives its own.
+
+    Example:
+        >>> with Progress(total=1000, unit="tokens", enabled=False) as progress:
+        ...     progress.advance(64, loss=1.87)
+    """
+
+    def __init__(
+        self,
+        total: float,
+        unit: str,
+        enabled: bool = True,
+        *,
+        description: str = "train",
+        initial: float = 0,
+        interval_seconds: float = 30.0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._unit, self._description = total, unit, description
+        self._enabled, self._initial, self._clock = enabled, initial, clock
+        self._stream = stream if stream is not None else sys.stderr
+        self._interval_seconds = interval_seconds
+        self._done: float = 0
+        self._postfix: dict[str, Any] = {}
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress:
+        now = self._clock()
+        self._rate = Rate(now)
+        self._shown_at = now
+        if self._enabled and self._stream.isatty():
+            self._bar = _rich_bar(self._stream)
+            self._task = self._bar.add_task(
+                self._description, total=self._total, completed=self._initial, status=""
+            )
+            self._bar.start()
+            lines_go_above(self._write_above)
+        return self
+
+    def advance(self, n: float, **postfix: Any) -> None:
+        """`n` more units are done. `postfix` (loss=1.87) is shown beside the rate; a value stays
+        until the next of its name. Costs about a microsecond when nothing is due to be drawn."""
+        self._done += n
+        if not self._enabled:
+            return
+        if postfix:
+            self._postfix.update(postfix)
+        now = self._clock()
+        due = _REDRAW_SECONDS if self._bar is not None else self._interval_seconds
+        if now - self._shown_at >= due:
+            self._show(now)
+
+    def status(self) -> str:
+        """The text beside the bar: rate, postfix, time left."""
+        rate = self._rate.per_second()
+        parts = [f"{number_text(rate)} {self._unit}/s"]
+        parts += [f"{name} {_value_text(value)}" for name, value in self._postfix.items()]
+        if rate > 0:
+            left = max(self._total - self._initial - self._done, 0) / rate
+            parts.append(f"{duration_text(left)} left")
+        return ", ".join(parts)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._show(self._clock())
+            lines_go_above(None)
+            self._bar.stop()
+            self._bar = None
+
+    def _write_above(self, text: str) -> None:
+        # The bar is the line that the cursor stands in: a log line takes its place.
+        self._stream.write("\r\x1b[2K" + text)
+        self._stream.flush()
+        self._bar.refresh()
+
+    def _show(self, now: float) -> None:
+        self._shown_at = now
+        self._rate.note(now, self._done)
+        completed = self._initial + self._done
+        if self._bar is not None:
+            self._bar.update(self._task, completed=completed, status=self.status())
+            self._bar.refresh()
+            return
+        share = completed / self._total if self._total else 1.0
+        # One write: under mpirun the pieces of a line written in parts mix with other ranks'.
+        self._stream.write(f"{self._description} {share:.0%}: {self.status()}\n")
+        self._stream.flush()
+
+
+def _rich_bar(stream: TextIO) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    return RichProgress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[status]}"),
+        console=Console(file=stream),
+        # Drawn from `advance`: a thread of its own would take the core from the training.
+        auto_refresh=False,
+        expand=True,
+    )
+
+
+def _value_text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
