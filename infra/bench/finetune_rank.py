@@ -13,7 +13,7 @@ from finetune import LENGTH, SEQUENCES
 from jobs import commands, serve
 from torch import Tensor
 
-from hvdcore.metrics.peak_memory import peak_resident_bytes
+from hvdcore.metrics.metrics import peak_resident_bytes
 
 NUM_SEQUENCES = 512
 LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM = 1e-4, 0.01, 1.0

@@ -27,7 +27,7 @@ def our_step(work: Work) -> Step:
     """A step as our trainers make it, without its running average."""
     import hvdcore.keras
     from hvdcore.classifier.keras import Batch
-    from hvdcore.classifier.keras.steps import Steps
+    from hvdcore.classifier.keras.state import Steps
     from hvdcore.keras.adamw import RowwiseAdamW
 
     world = hvdcore.keras.init()

@@ -13,9 +13,8 @@ import tensorflow as tf
 
 from hvdcore.classifier.keras import smoothed
 from news_cls.config import ModelFields, TrainConfig
-from news_cls.data.dataset import Part, TextData
+from news_cls.data.dataset import Names, Part, Ragged, TextData, Texts, offsets_of
 from news_cls.data.labels import AG_NEWS
-from news_cls.data.ragged import Names, Ragged, Texts, offsets_of
 from news_cls.model.networks import LEARNING_RATES, build_network, num_features
 from news_cls.training.task import TextTask
 

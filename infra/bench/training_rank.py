@@ -12,7 +12,7 @@ import torch
 from jobs import serve
 from torch import Tensor, nn
 
-from textgen.model.presets import preset
+from textgen.model.config import preset
 from textgen.model.transformer import Transformer
 from textgen.training.optimizer import OptimizerConfig, build_optimizer, set_learning_rate_fraction
 

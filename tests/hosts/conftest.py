@@ -12,9 +12,8 @@ import pytest
 import image_cls.testing
 import news_cls.testing
 import textgen.testing
-from hvdcore.testing.elastic import RunOnHosts
 from hvdcore.testing.hosts import TestNetwork, missing_for_hosts
-from hvdcore.testing.runs import Run
+from hvdcore.testing.runs import Run, RunOnHosts
 
 FLAGS = ("--max-steps", "80", "--eval-every", "80", "--checkpoint-every", "4", "--log-every", "1")
 TRAINERS: dict[str, Any] = {

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.testing.elastic import RunOnHosts
 from hvdcore.testing.hosts import TestNetwork
-from hvdcore.testing.runs import ranks_environment
+from hvdcore.testing.runs import RunOnHosts, ranks_environment
 
 pytestmark = [pytest.mark.ranks, pytest.mark.proof]
 RANK = """

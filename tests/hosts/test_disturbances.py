@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from hvdcore.launch.job.controllers import mpi_problem
-from hvdcore.testing.elastic import RunOnHosts
 from hvdcore.testing.hosts import TestHost, TestNetwork
-from hvdcore.testing.runs import Run
+from hvdcore.testing.runs import Run, RunOnHosts
 from textgen.testing import TINY, command, environment, train
 
 pytestmark = [pytest.mark.ranks, pytest.mark.proof]
@@ -52,7 +51,7 @@ class Disturber:
         while True:
             others = [self.network.hosts[name] for name in self.listed[1:]]
             taking_part = [
-                host for host in others if host.processes("hvdcore.launch.supervisor.rank_argv")
+                host for host in others if host.processes("hvdcore.launch.supervisor.supervise")
             ]
             if taking_part:
                 return self.draw.choice(taking_part)

@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hvdcore.testing.elastic import RunOnHosts
 from hvdcore.testing.hosts import TestNetwork
-from hvdcore.testing.runs import Run
+from hvdcore.testing.runs import Run, RunOnHosts
 
 pytestmark = pytest.mark.ranks
 ELASTIC = ("--min-np", "2", "--max-np", "2", "--controller", "gloo")

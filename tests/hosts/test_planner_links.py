@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from hvdcore.testing.elastic import RunOnHosts
 from hvdcore.testing.hosts import TestNetwork
-from hvdcore.testing.runs import ranks_environment
+from hvdcore.testing.runs import RunOnHosts, ranks_environment
 
 pytestmark = [pytest.mark.ranks, pytest.mark.proof]
 SIZES = (2, 4, 8)

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from hvdcore.launch.job.controllers import mpi_problem
-from hvdcore.testing.elastic import RunOnHosts
 from hvdcore.testing.hosts import TestNetwork, missing_for_delays
-from hvdcore.testing.runs import Run
+from hvdcore.testing.runs import Run, RunOnHosts
 
 pytestmark = pytest.mark.ranks
 MPI = pytest.param(

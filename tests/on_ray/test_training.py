@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.launch.supervisor.leftovers import find_leftovers
-from hvdcore.testing.elastic import WatchedRun
+from hvdcore.launch.supervisor.processes import find_leftovers
 from hvdcore.testing.ray import TestCluster
-from hvdcore.testing.runs import Run, ranks_environment, run_command
+from hvdcore.testing.runs import Run, WatchedRun, ranks_environment, run_command
 from news_cls.testing import TINY as TINY_NEWS
 from textgen.testing import TINY, command, write_book
 

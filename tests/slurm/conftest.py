@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from hvdcore.testing.runs import Run
-from hvdcore.testing.slurm import TestCluster, missing_for_slurm
-from hvdcore.testing.slurm_run import SlurmRun
+from hvdcore.testing.slurm import SlurmRun, TestCluster, missing_for_slurm
 from textgen.testing import TINY, environment, train, write_book
 
 FLAGS = ("--max-steps", "100", "--eval-every", "100", "--checkpoint-every", "4", "--log-every", "1")

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from hvdcore.testing.runs import Run
-from hvdcore.testing.slurm import TestCluster
-from hvdcore.testing.slurm_run import SlurmRun
+from hvdcore.testing.slurm import SlurmRun, TestCluster
 
 pytestmark = pytest.mark.ranks
 APPTAINER = """#!/bin/sh

@@ -8,8 +8,7 @@ import pytest
 
 from hvdcore.launch.job.controllers import mpi_problem
 from hvdcore.testing.runs import Run
-from hvdcore.testing.slurm import missing_for_cgroups
-from hvdcore.testing.slurm_run import SlurmRun
+from hvdcore.testing.slurm import SlurmRun, missing_for_cgroups
 
 pytestmark = [
     pytest.mark.ranks,
@@ -59,7 +58,7 @@ def test_cancelled_it_saves_and_is_not_queued_again(training: SlurmRun, running:
     assert end["ExitCode"] == "143:0"
     assert end["Restarts"] == "0"
     for host in training.cluster.network.hosts.values():
-        assert host.processes("hvdcore.launch.supervisor.rank_argv") == []
+        assert host.processes("hvdcore.launch.supervisor.supervise") == []
 
 
 @pytest.mark.proof

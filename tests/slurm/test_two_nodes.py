@@ -9,7 +9,7 @@ import pytest
 
 from hvdcore.launch.job.controllers import mpi_problem
 from hvdcore.testing.runs import Run
-from hvdcore.testing.slurm_run import SlurmRun
+from hvdcore.testing.slurm import SlurmRun
 
 pytestmark = [
     pytest.mark.ranks,

@@ -65,7 +65,7 @@ def test_the_job_trains_what_one_host_trains(
     assert report(job)["weights_sha256"] == alone.report["weights_sha256"]
     told = [line for line in job.stderr().splitlines() if line.startswith("host ")]
     assert [line.split(":")[0] for line in told] == [f"host {job.full_name(i)}" for i in (0, 1)]
-    assert all(not worker.processes("hvdcore.launch.supervisor.rank_argv") for worker in workers)
+    assert all(not worker.processes("hvdcore.launch.supervisor.supervise") for worker in workers)
     assert {os.stat(path).st_uid for path in (job.data / "runs").rglob("*")} == {1000}
 
 

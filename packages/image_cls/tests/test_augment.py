@@ -8,8 +8,14 @@ import pytest
 
 from hvdcore.classifier.keras import filled_up, smoothed
 from image_cls.config import TrainConfig
-from image_cls.data.augment import NUM_DRAWS, apply_changes, blending, changes, draws_of_epoch
-from image_cls.data.batches import BatchReader
+from image_cls.data.batches import (
+    NUM_DRAWS,
+    BatchReader,
+    apply_changes,
+    blending,
+    changes,
+    draws_of_epoch,
+)
 from image_cls.data.dataset import Part
 
 STILL = {"crop_area": 1.0, "rotation": 0.0, "colour": 0.0, "erase": 0.0, "mixup": 0.0}

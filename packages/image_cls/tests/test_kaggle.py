@@ -9,8 +9,7 @@ from types import ModuleType
 import pytest
 
 from hvdcore.errors import UserError
-from image_cls.data.kaggle import INTEL
-from image_cls.data.sources import find_source
+from image_cls.data.sources import INTEL, find_source
 from image_cls.testing import write_scenes
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hvdcore.classifier.keras import Batch, load_model, save_model
-from hvdcore.classifier.keras.steps import Steps
+from hvdcore.classifier.keras.state import Steps
 from hvdcore.classifier.model_folder import load_classes
 from hvdcore.errors import UserError
 from hvdcore.keras import init

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from image_cls.model import cnn, portable
-from image_cls.normalization import NormalizedReLU
+from image_cls.model import NormalizedReLU, cnn, portable
 
 SHAPE = (3, 6, 5, 32)
 

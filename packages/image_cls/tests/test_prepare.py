@@ -13,12 +13,11 @@ import pytest
 from hvdcore.classifier.prepared import default_cache_dir
 from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
-from hvdcore.testing.small_disk import NoDisk, small_disk
+from hvdcore.testing.faults import NoDisk, small_disk
 from image_cls.config import TrainConfig
-from image_cls.data.build_data import DataRequest
 from image_cls.data.dataset import ImageData
 from image_cls.data.listing import list_scenes
-from image_cls.data.prepare import prepare, summary
+from image_cls.data.prepare import DataRequest, prepare, summary
 from image_cls.testing import write_scenes
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvdcore.classifier.comparison import (
+from hvdcore.classifier.compare import (
     Trial,
     comparison_table,
     efficiency,
@@ -19,9 +19,8 @@ from hvdcore.classifier.comparison import (
 from hvdcore.classifier.figures import Mistake, draw_confusion, draw_reliability
 from hvdcore.errors import UserError
 from hvdcore.run.run_dir import RunDir
-from image_cls.plots import draw_mistakes, draw_rows
-from image_cls.report import report_runs
-from image_cls.words import WORDS
+from image_cls.config import WORDS
+from image_cls.plots import draw_mistakes, draw_rows, report_runs
 
 ODD_NAMES = ("海", "<b>forest</b>", "a rather long name of a class")
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)

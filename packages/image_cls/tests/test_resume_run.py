@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.testing.resume import StoppedRun
+from hvdcore.testing.runs import StoppedRun
 from image_cls.testing import TINY, Run, command, environment, train
 
 pytestmark = pytest.mark.ranks

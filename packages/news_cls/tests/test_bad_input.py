@@ -14,8 +14,8 @@ import pytest
 
 from hvdcore.errors import UserError
 from news_cls.config import TrainConfig
-from news_cls.data.csv_rows import find_delimiter
 from news_cls.data.prepare import prepare, summary
+from news_cls.data.tables import find_delimiter
 from news_cls.testing import news, write_csv, write_hub_csv, write_json_lines, write_official
 
 GOOD = news(24)

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from news_cls.data.clean import Cleaning, clean
-from news_cls.data.residue import RULES
+from news_cls.data.clean import RULES, Cleaning, clean
 from news_cls.data.sample import write_news
 
 

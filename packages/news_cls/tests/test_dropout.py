@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from news_cls.training.dropout import drop_words, kept, uniforms
+from news_cls.training.batches import drop_words, kept, uniforms
 
 SAMPLES = np.arange(40)
 

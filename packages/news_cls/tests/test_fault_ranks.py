@@ -35,12 +35,12 @@ def test_the_rank_is_named_and_all_end(
 
 
 def test_a_fault_in_pretraining_is_named_too(tmp_path: Path, texts: Path) -> None:
-    step = "news_cls.training.language_model:LanguageModel.step"
+    step = "news_cls.training.pretrain:LanguageModel.step"
     check_named(start(tmp_path, texts, "exception", "gloo", step), tmp_path, "exception")
 
 
 def test_sigterm_in_pretraining_saves_and_ends_all(tmp_path: Path, texts: Path) -> None:
-    step = "news_cls.training.language_model:LanguageModel.step"
+    step = "news_cls.training.pretrain:LanguageModel.step"
     ended = start(tmp_path, texts, "SIGTERM", "gloo", step)
     assert ended.returncode == 143, ended
     checkpoints = tmp_path / "run" / "checkpoints"

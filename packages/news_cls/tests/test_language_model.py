@@ -12,7 +12,7 @@ from hvdcore.keras import init
 from news_cls.config import TrainConfig
 from news_cls.model.embeddings import random_vectors
 from news_cls.model.networks import build_network
-from news_cls.training.language_model import (
+from news_cls.training.pretrain import (
     LanguageBatch,
     LanguageModel,
     _clipped_mean,

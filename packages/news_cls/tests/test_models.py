@@ -10,12 +10,18 @@ import pytest
 import tensorflow as tf
 
 from hvdcore.classifier.keras import Batch, load_model, save_model
-from hvdcore.classifier.keras.steps import Steps, call
+from hvdcore.classifier.keras.state import Steps, call
 from hvdcore.keras import init
 from news_cls.config import TrainConfig
 from news_cls.model.embeddings import random_vectors
-from news_cls.model.layers import HashedNgrams, LinearOfNgrams, PoolOverTime
-from news_cls.model.networks import build_network, num_features, serving_model
+from news_cls.model.networks import (
+    HashedNgrams,
+    LinearOfNgrams,
+    PoolOverTime,
+    build_network,
+    num_features,
+    serving_model,
+)
 from news_cls.model.vectorizer import Vectoriser
 
 MODELS = ("lstm", "gru", "cnn")

@@ -17,13 +17,13 @@ import os
 import hvdcore.keras
 from hvdcore.testing.ranks import save_result
 from news_cls.config import TrainConfig
-from news_cls.training import open_texts
+from news_cls.training import task
 
 world = hvdcore.keras.init()
 calls = []
-prepare_here = open_texts.prepare
-open_texts.prepare = lambda *arguments: calls.append(1) or prepare_here(*arguments)
-data = open_texts.open_texts(TrainConfig(data=os.environ["NEWS"]), world)
+prepare_here = task.prepare
+task.prepare = lambda *arguments: calls.append(1) or prepare_here(*arguments)
+data = task.open_texts(TrainConfig(data=os.environ["NEWS"]), world)
 part = data.parts["train"]
 save_result([len(calls), str(data.path), part.texts[0], part.ids[0].tolist(), len(part)])
 """

@@ -17,16 +17,13 @@ import pytest
 from hvdcore.classifier.prepared import default_cache_dir
 from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
-from hvdcore.testing.small_disk import NoDisk, small_disk
+from hvdcore.testing.faults import NoDisk, small_disk
 from news_cls.config import TrainConfig
-from news_cls.data.build_data import DataRequest
 from news_cls.data.clean import clean
-from news_cls.data.dataset import TextData, open_data
-from news_cls.data.prepare import prepare, summary
-from news_cls.data.ragged import Ragged, Texts, offsets_of
+from news_cls.data.dataset import Ragged, TextData, Texts, offsets_of, open_data
+from news_cls.data.prepare import DataRequest, prepare, summary
 from news_cls.data.sample import write_news
-from news_cls.data.tokens import tokenize
-from news_cls.data.vocabulary import encode
+from news_cls.data.tokens import encode, tokenize
 from news_cls.testing import news, write_official
 
 
@@ -202,15 +199,15 @@ def test_two_at_once_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 SLOW = """
 import sys, time
 from pathlib import Path
-from news_cls.data import build_data
+from news_cls.data import prepare
 from news_cls.config import TrainConfig
 from news_cls.data.prepare import prepare
-write = build_data.write
+write = prepare.write
 def slowly(made, what):
     write(made, what)
     Path(sys.argv[2]).touch()
     time.sleep(600)
-build_data.write = slowly
+prepare.write = slowly
 prepare(TrainConfig(data=sys.argv[1]))
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.testing.resume import StoppedRun, rank_pids
+from hvdcore.testing.runs import StoppedRun, rank_pids
 from news_cls.testing import TINY, Run, command, environment, train
 
 pytestmark = pytest.mark.ranks

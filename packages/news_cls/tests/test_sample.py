@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from news_cls.data.clean import clean
-from news_cls.data.sample import CEILING, CLASSES, write_news
-from news_cls.data.sample_words import MARKERS, OWN
+from news_cls.data.sample import CEILING, CLASSES, MARKERS, OWN, write_news
 from news_cls.data.sources import SAMPLE_TEST, SAMPLE_TRAIN
 from news_cls.data.tokens import tokenize
 

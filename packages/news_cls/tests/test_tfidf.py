@@ -63,8 +63,7 @@ def test_a_damaged_one_is_one_line(tmp_path: Path) -> None:
 
 
 def test_an_empty_part_has_no_score() -> None:
-    from news_cls.data.dataset import Part
-    from news_cls.data.ragged import Names, Ragged, Texts, offsets_of
+    from news_cls.data.dataset import Names, Part, Ragged, Texts, offsets_of
 
     nothing = Ragged(np.zeros(0, np.int32), offsets_of([]))
     part = Part(nothing, np.zeros(0, np.int64), Texts(nothing), Names((), np.zeros((0, 2), int)))

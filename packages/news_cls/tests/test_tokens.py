@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from news_cls.data.clean import clean
-from news_cls.data.tokens import lower, tokenize
-from news_cls.data.vocabulary import UNKNOWN, Lexicon, choose_words, encode
+from news_cls.data.tokens import UNKNOWN, Lexicon, choose_words, encode, lower, tokenize
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,7 @@ import keras  # noqa: E402
 
 from news_cls.data.clean import clean  # noqa: E402
 from news_cls.data.sample import write_news  # noqa: E402
-from news_cls.data.tokens import tokenize  # noqa: E402
-from news_cls.data.vocabulary import encode  # noqa: E402
+from news_cls.data.tokens import encode, tokenize  # noqa: E402
 from news_cls.model.vectorizer import Vectoriser  # noqa: E402
 
 ODD = [

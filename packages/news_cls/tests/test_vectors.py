@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from hvdcore.errors import UserError
-from news_cls.data.ragged import Ragged, offsets_of
-from news_cls.model.embeddings import SPREAD, ppmi_vectors, random_vectors
-from news_cls.model.vector_files import read_vectors
+from news_cls.data.dataset import Ragged, offsets_of
+from news_cls.model.embeddings import SPREAD, ppmi_vectors, random_vectors, read_vectors
 
 
 def ragged(rows: list[list[int]]) -> Ragged:

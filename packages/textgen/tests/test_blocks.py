@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.data.blocks import IGNORE, TokenBlocks, phase_of_epoch
+from textgen.data.corpus import IGNORE, TokenBlocks, phase_of_epoch
 
 
 def tokens(count: int) -> np.ndarray:

@@ -19,8 +19,7 @@ from textgen.generation.batch import window_start
 from textgen.generation.generate import generate
 from textgen.generation.loop import generate_tokens
 from textgen.generation.sampling import SamplingOptions
-from textgen.model.causal_lm import CausalLM
-from textgen.model.quiet import quiet_transformers
+from textgen.model.causal_lm import CausalLM, quiet_transformers
 from textgen.model.transformer import Transformer
 from textgen.pretrained.hf_folder import load_causal_lm
 from textgen.pretrained.load import open_model
@@ -160,7 +159,7 @@ def test_an_export_of_an_adapted_model_is_checked(folder: Path, tmp_path: Path) 
 
 
 def test_our_own_models_stay_ours(tmp_path: Path) -> None:
-    from textgen.model.presets import preset
+    from textgen.model.config import preset
     from textgen.pretrained.saved_model import save_model
 
     own = Transformer(preset("1m").config(300, context_length=16, num_layers=1))

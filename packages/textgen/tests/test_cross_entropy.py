@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textgen.model.cross_entropy import summed_cross_entropy
+from textgen.model.language_model import summed_cross_entropy
 
 
 def logits_and_targets(ignored: int) -> tuple[Tensor, Tensor]:

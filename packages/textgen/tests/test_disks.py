@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hvdcore.run.checkpoint import latest_valid
-from hvdcore.testing.small_disk import NoDisk, small_disk
+from hvdcore.testing.faults import NoDisk, small_disk
 from textgen.testing import train, write_book
 
 FLAGS = ("--max-steps", "40", "--checkpoint-every", "1")

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import hvdcore.torch
-from textgen.data.blocks import TokenBlocks
+from textgen.data.corpus import TokenBlocks
 from textgen.evaluation.evaluate import Score, evaluate
-from textgen.model.presets import preset
+from textgen.model.config import preset
 from textgen.model.transformer import Transformer
 from textgen.training.finish import Sampled
 

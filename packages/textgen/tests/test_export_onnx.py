@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from hvdcore.errors import UserError
-from textgen.export import export
-from textgen.export_onnx import check_onnx, write_graph
+from textgen.export import check_onnx, export, write_graph
 from textgen.model.causal_lm import CausalLM
 from textgen.model.transformer import ModelConfig, Transformer
 from textgen.pretrained.saved_model import save_model

@@ -13,14 +13,11 @@ from safetensors.torch import load_file
 
 import hvdcore.torch
 from hvdcore.errors import UserError
-from hvdcore.testing.resume import StoppedRun
-from hvdcore.testing.runs import Run, run_command
+from hvdcore.testing.runs import Run, StoppedRun, run_command
 from hvdcore.torch import weights_sha256
 from textgen.config import TrainConfig
-from textgen.model.causal_lm import CausalLM
-from textgen.model.quiet import quiet_transformers
-from textgen.pretrained.hf_folder import load_causal_lm
-from textgen.pretrained.save_causal_lm import save_causal_lm
+from textgen.model.causal_lm import CausalLM, quiet_transformers
+from textgen.pretrained.hf_folder import load_causal_lm, save_causal_lm
 from textgen.testing import command, environment, save_gpt2, write_book
 from textgen.tokenizer.tokenizer import load_tokenizer
 from textgen.training.optimizer import build_optimizer
@@ -231,7 +228,7 @@ def test_wrong_flags(
 def test_lora_needs_a_model_and_peft(monkeypatch: pytest.MonkeyPatch, base: Path) -> None:
     import sys
 
-    from textgen.model.lora import add_lora
+    from textgen.model.causal_lm import add_lora
 
     with pytest.raises(ValueError, match="lora_rank needs a model to adapt; give --init-from"):
         TrainConfig(lora_rank=2)
@@ -242,7 +239,7 @@ def test_lora_needs_a_model_and_peft(monkeypatch: pytest.MonkeyPatch, base: Path
 
 def test_merged_weights_are_saved_and_the_model_stays(tmp_path: Path, base: Path) -> None:
     """While it trains: its parameters are views of one buffer, and go on being trained."""
-    from textgen.model.lora import add_lora
+    from textgen.model.causal_lm import add_lora
 
     hvdcore.torch.init()
     model = load_causal_lm(base)

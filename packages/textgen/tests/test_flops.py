@@ -11,8 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hvdcore.torch import PeakFlops
 from textgen.model.causal_lm import CausalLM
-from textgen.model.cost import Utilization, forward_flops_per_token, train_flops_per_token
-from textgen.model.count_flops import counted_flops_per_token, train_flops
+from textgen.model.cost import (
+    Utilization,
+    counted_flops_per_token,
+    forward_flops_per_token,
+    train_flops,
+    train_flops_per_token,
+)
 from textgen.model.transformer import ModelConfig, Transformer
 
 ATTENTION = ModelConfig(

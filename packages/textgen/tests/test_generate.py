@@ -12,14 +12,11 @@ from hvdcore.errors import UserError
 from textgen.generation import batch as decode_batch
 from textgen.generation.batch import window_start
 from textgen.generation.decode_step import DecodeStep
-from textgen.generation.decode_weights import DecodeWeights
-from textgen.generation.generate import generate, generate_command, read_prompts
-from textgen.generation.kv_cache import KVCache, RowContent
+from textgen.generation.decode_weights import DecodeWeights, RowProduct
+from textgen.generation.generate import TextStream, generate, generate_command, read_prompts
+from textgen.generation.kv_cache import KVCache, RowContent, prefill
 from textgen.generation.loop import generate_tokens
-from textgen.generation.prefill import prefill
-from textgen.generation.row_product import RowProduct
 from textgen.generation.sampling import SamplingOptions
-from textgen.generation.text_stream import TextStream
 from textgen.model.config import ModelConfig
 from textgen.model.transformer import Transformer
 from textgen.pretrained.saved_model import save_model

@@ -9,12 +9,19 @@ import pytest
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from textgen.evaluation.quality.bootstrap import Figure, estimate, resamples
-from textgen.evaluation.quality.overlap import Bleu, rouge
+from textgen.evaluation.quality.page import FIGURES, judgement_table
 from textgen.evaluation.quality.scorer import Scored
 from textgen.evaluation.quality.scores import HUMAN, figures_of, settings
-from textgen.evaluation.quality.table import FIGURES, judgement_table
-from textgen.evaluation.quality.text_metrics import Distinct, repetition, self_bleu
+from textgen.evaluation.quality.text_metrics import (
+    Bleu,
+    Distinct,
+    Figure,
+    estimate,
+    repetition,
+    resamples,
+    rouge,
+    self_bleu,
+)
 
 TEXTS = ["the cat sat on the mat", "a dog ran over the old bridge", "it rained. It rained again"]
 TRUE = ["the cat lay on the mat", "a dog ran under the old bridge", "nobody came to the house"]

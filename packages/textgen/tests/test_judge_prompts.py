@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from hvdcore.errors import Problems, UserError
-from textgen.evaluation.quality.config import JudgeConfig
-from textgen.evaluation.quality.decoding import parse_decodings
-from textgen.evaluation.quality.prompts import Prompt, cut_prompts
-from textgen.evaluation.quality.words import first_words, ngrams
+from textgen.evaluation.quality.config import JudgeConfig, parse_decodings
+from textgen.evaluation.quality.prompts import Prompt, cut_prompts, first_words, ngrams
 
 
 def part_of(*documents: str) -> tuple[np.ndarray, list[int]]:

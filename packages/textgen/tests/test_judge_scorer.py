@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from textgen.evaluation.quality.scorer import score_text, windows
-from textgen.model.presets import preset
+from textgen.model.config import preset
 from textgen.model.transformer import Transformer
 from textgen.pretrained.load import ModelPlace, OpenedModel, open_model
 from textgen.testing import save_gpt2

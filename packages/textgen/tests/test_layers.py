@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from textgen.model.layers import RMSNorm, apply_rotary, causal_mask, rotary_tables
+from textgen.model.transformer import RMSNorm, apply_rotary, causal_mask, rotary_tables
 
 
 def test_rms_norm_by_hand() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hvdcore.errors import UserError
-from textgen.model.memory import check_memory, memory_bytes
+from textgen.model.cost import check_memory, memory_bytes
 
 
 def test_weights_and_gradients_of_each_rank_count() -> None:

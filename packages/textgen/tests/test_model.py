@@ -19,7 +19,7 @@ from transformers import (
 
 from hvdcore.errors import UserError
 from textgen.model.transformer import ModelConfig, Transformer
-from textgen.pretrained.hf_weights import to_hf
+from textgen.pretrained.hf_format import to_hf
 
 TINY = ModelConfig(
     vocab_size=61,

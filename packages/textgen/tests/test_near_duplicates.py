@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textgen.data.dedup import find_groups
+from textgen.data.dedup import BANDS, SKETCH_SIZE, Sketcher, band_hashes, find_groups
 from textgen.data.documents import blocks_of
 from textgen.data.prepare import Corpus, DataConfig, prepare
-from textgen.data.shingles import BANDS, SKETCH_SIZE, Sketcher, band_hashes
 from textgen.prepare_command import remarks
 
 WORDS = [f"w{number}" for number in range(5000)]

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from textgen.config import TrainConfig
 from textgen.model.transformer import ModelConfig, Transformer
-from textgen.training.muon import muon_updates, orthogonalize
 from textgen.training.optimizer import (
     MuonAdamW,
     OptimizerConfig,
     build_optimizer,
+    muon_updates,
+    orthogonalize,
     set_learning_rate_fraction,
     update_cost,
 )

@@ -17,13 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvdcore.errors import UserError
-from textgen.data import pieces, text_files, units
-from textgen.data.bpe_sample import bpe_texts
-from textgen.data.chunks import segments_of
-from textgen.data.document_index import DocumentIndex, SpooledText
+from textgen.data import chunks, documents, rows
+from textgen.data.chunks import cut_at, segments_of
 from textgen.data.documents import Document, Skipped
+from textgen.data.encode import bpe_texts
 from textgen.data.files import find_files
-from textgen.data.pieces import cut_at
+from textgen.data.read import DocumentIndex, SpooledText
 from textgen.data.splits import Split
 from textgen.data.spool import SpooledUnit, write_unit
 from textgen.tokenizer.tokenizer import ByteTokenizer, train_bpe
@@ -42,7 +41,7 @@ def test_stretches_of_pieces_encode_to_the_whole(text: str, places: list[int], s
         found = [
             piece
             for a, b in pairwise(borders)
-            for piece in pieces.pieces(lambda a, b: raw[a:b], a, b, size, tokenizer.find_cut)
+            for piece in chunks.pieces(lambda a, b: raw[a:b], a, b, size, tokenizer.find_cut)
         ]
         assert "".join(found) == text
         ids = [token for piece in found for token in tokenizer.encode(piece).tolist()]
@@ -50,14 +49,14 @@ def test_stretches_of_pieces_encode_to_the_whole(text: str, places: list[int], s
 
 
 def test_a_run_without_a_blank_is_cut_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "_WINDOWS", (8, 64))
+    monkeypatch.setattr(chunks, "_WINDOWS", (8, 64))
     raw = "日".encode() * 1000
 
     def read(start: int, stop: int) -> bytes:
         assert stop - start <= 100 + 64  # what is in memory at once
         return raw[start:stop]
 
-    found = list(pieces.pieces(read, 0, len(raw), 100, BPE.find_cut))
+    found = list(chunks.pieces(read, 0, len(raw), 100, BPE.find_cut))
     assert "".join(found) == "日" * 1000
     assert {len(piece) for piece in found[:-2]} == {34}  # the first character from byte 100 on
 
@@ -68,13 +67,13 @@ def test_a_run_without_a_blank_is_cut_in_the_end(monkeypatch: pytest.MonkeyPatch
 def test_pieces_of_lines_know_their_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit_bytes: int, scan_bytes: int, ending: str
 ) -> None:
-    monkeypatch.setattr(units, "UNIT_BYTES", unit_bytes)
-    monkeypatch.setattr(text_files, "_SCAN_BYTES", scan_bytes)
+    monkeypatch.setattr(documents, "UNIT_BYTES", unit_bytes)
+    monkeypatch.setattr(rows, "_SCAN_BYTES", scan_bytes)
     lines = ["x" * (number % 13) for number in range(30)]
     path = tmp_path / "lines.jsonl"
     path.write_text("\n".join(lines) + ending)
-    found = list(text_files.line_pieces(path))
-    read = [line for piece in found for line in text_files.lines(piece)]
+    found = list(rows.line_pieces(path))
+    read = [line for piece in found for line in rows.lines(piece)]
     expected = list(enumerate((text + "\n" for text in lines), start=1))
     if not ending:
         expected[-1] = (30, lines[-1])
@@ -86,7 +85,7 @@ def test_pieces_of_lines_know_their_numbers(
 def test_a_broken_line_of_a_later_piece_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(units, "UNIT_BYTES", 100)
+    monkeypatch.setattr(documents, "UNIT_BYTES", 100)
     path = tmp_path / "books.jsonl"
     path.write_text('{"text": "a good line"}\n' * 40 + "{broken\n" + '{"text": "b"}\n')
     with pytest.raises(UserError, match="line 41: not JSON"):
@@ -121,7 +120,7 @@ ROWS = [f"book {number}" for number in range(23)]
 
 
 def test_row_groups_are_read_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(units, "UNIT_BYTES", 1)
+    monkeypatch.setattr(documents, "UNIT_BYTES", 1)
     path = tmp_path / "books.parquet"
     pq.write_table(pa.table({"text": ROWS}), path, row_group_size=5)
     assert len(find_files(path).units("text")) == 5
@@ -130,7 +129,7 @@ def test_row_groups_are_read_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("form", ["stream", "file"])
 def test_arrow_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    monkeypatch.setattr(units, "UNIT_BYTES", 1)
+    monkeypatch.setattr(documents, "UNIT_BYTES", 1)
     path = tmp_path / "books.arrow"
     table = pa.table({"id": list(range(23)), "text": ROWS})
     new = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file

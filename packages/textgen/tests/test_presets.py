@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hvdcore.errors import UserError
-from textgen.model.gpt2 import Gpt2Shape, build_gpt2
-from textgen.model.presets import PRESETS, preset
+from textgen.model.causal_lm import Gpt2Shape, build_gpt2
+from textgen.model.config import PRESETS, preset
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hvdcore.launch.job.controllers import find_program
-from hvdcore.testing.traces import trace_events
+from hvdcore.testing.faults import trace_events
 from textgen.testing import Run, train, write_book
 
 pytestmark = pytest.mark.ranks

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.testing.resume import StoppedRun
+from hvdcore.testing.runs import StoppedRun
 from textgen.testing import TINY, Run, command, environment, train, write_book
 
 pytestmark = pytest.mark.ranks

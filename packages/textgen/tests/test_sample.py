@@ -11,8 +11,7 @@ import pytest
 
 from textgen.data.documents import Skipped
 from textgen.data.sample import SampleSource, tell_story
-from textgen.data.sample.grammar import Choice, Chooser, Grammar, Rule, finish, parse_rules
-from textgen.data.sample.words import rules
+from textgen.data.sample.grammar import Choice, Chooser, Grammar, Rule, finish, parse_rules, rules
 
 STORIES = [tell_story(f"story {number}") for number in range(150)]
 

@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from hvdcore.errors import UserError
 from hvdcore.run.run_dir import RunDir
-from textgen.export import export
-from textgen.export_hf import check_hf
+from textgen.export import check_hf, export
 from textgen.model.config import ModelConfig
 from textgen.model.transformer import Transformer
 from textgen.pretrained.saved_model import load_model, model_folder, save_model

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from hvdcore.errors import UserError
-from textgen.data import chunks, read, units
+from textgen.data import chunks, documents, read
 from textgen.data.prepare import DataConfig, prepare
-from textgen.data.work_folder import SourceFailed
-from textgen.data.work_queue import SharedWork
+from textgen.data.work_queue import SharedWork, SourceFailed
 from textgen.testing import command, environment, write_book
 
 NUM_BOOKS = 24
@@ -26,9 +25,9 @@ SCRIPT = f"""
 import sys, time
 from pathlib import Path
 from textgen.data import chunks
-from textgen.data import units
+from textgen.data import documents
 from textgen.data.prepare import DataConfig, prepare
-units.UNIT_BYTES, chunks.TASK_BYTES = {UNIT_BYTES}, {TASK_BYTES}
+documents.UNIT_BYTES, chunks.TASK_BYTES = {UNIT_BYTES}, {TASK_BYTES}
 print(prepare(DataConfig(data=sys.argv[1], vocab_size=300, context_length=8,
                          cache_dir=Path(sys.argv[2])), lambda *_: time.sleep(0.01)).path)
 """
@@ -101,7 +100,7 @@ def test_after_a_kill_the_next_run_goes_on(
     (work,) = (tmp_path / "work").glob("*/")
     total = len(json.loads((work / "plan" / "000000.done").read_text())["units"])
     assert 3 <= read_before <= total
-    monkeypatch.setattr(units, "UNIT_BYTES", UNIT_BYTES)
+    monkeypatch.setattr(documents, "UNIT_BYTES", UNIT_BYTES)
     monkeypatch.setattr(chunks, "TASK_BYTES", TASK_BYTES)
     made: list[str] = []
     write_unit = read.write_unit

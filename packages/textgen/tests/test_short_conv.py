@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from textgen.model.config import ModelConfig
-from textgen.model.short_conv import ShortConv, causal_convolution
+from textgen.model.transformer import ShortConv, causal_convolution
 
 
 def test_the_last_tap_is_the_tokens_own() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from textgen.data.documents import blocks_of, normalised
-from textgen.data.text_check import TextCheck
+from textgen.data.spool import TextCheck
 
 DRAW = random.Random(5)
 BINARY = DRAW.randbytes(40_000)

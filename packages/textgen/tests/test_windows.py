@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.data import words
-from textgen.data.blocks import IGNORE, TokenBlocks
-from textgen.data.windows import SlidingWindows
-from textgen.data.words import WordCount, count_words
+from textgen.data import encode
+from textgen.data.corpus import IGNORE, SlidingWindows, TokenBlocks
+from textgen.data.encode import WordCount, count_words
 
 _ = IGNORE  # short, for tables of targets
 
@@ -63,7 +62,7 @@ def test_a_stride_outside_of_the_window(stride: int) -> None:
 @given(st.text(alphabet="ab \n\t\u00a0\u2003é", max_size=60), st.integers(1, 7))
 def test_words_are_those_of_split(text: str, at_once: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(words, "_CHARACTERS_AT_ONCE", at_once)
+        patch.setattr(encode, "_CHARACTERS_AT_ONCE", at_once)
         assert count_words(text) == len(text.split())
 
 

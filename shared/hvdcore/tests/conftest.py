@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from hvdcore.testing.small_disk import NoDisk, small_disk
+from hvdcore.testing.faults import NoDisk, small_disk
 
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("no_deadline", deadline=None)

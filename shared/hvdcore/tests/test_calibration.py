@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvdcore.metrics.calibration import reliability
+from hvdcore.metrics.classification import reliability
 
 
 def test_bins_by_hand() -> None:

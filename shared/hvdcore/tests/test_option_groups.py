@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hvdcore.option_groups import takes
+from hvdcore.options import takes
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all.")]
 Name = Annotated[str | None, typer.Option("--name", help="Whose.")]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from hvdcore import options
 from hvdcore.config import Config, load_config
 from hvdcore.errors import exit_on_user_error
-from hvdcore.option_groups import takes
+from hvdcore.options import takes
 
 app = typer.Typer(add_completion=False)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.metrics.peak_memory import peak_resident_bytes
+from hvdcore.metrics.metrics import peak_resident_bytes
 
 HELD = """
-from hvdcore.metrics.peak_memory import peak_resident_bytes
+from hvdcore.metrics.metrics import peak_resident_bytes
 before = peak_resident_bytes()
 held = bytearray(300_000_000)
 del held

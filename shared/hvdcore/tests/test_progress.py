@@ -11,8 +11,7 @@ import sys
 
 import pytest
 
-from hvdcore.tracking.progress import Progress
-from hvdcore.tracking.rate import Rate, duration_text, number_text
+from hvdcore.tracking.progress import Progress, Rate, duration_text, number_text
 
 
 class Clock:

@@ -6,8 +6,7 @@ import io
 import re
 from pathlib import Path
 
-from hvdcore.run.report import Section, SideBySide, Table, write_page
-from hvdcore.run.show_table import print_table
+from hvdcore.run.report import Section, SideBySide, Table, print_table, write_page
 
 
 def test_a_table_in_a_pipe_is_whole() -> None:

@@ -24,8 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from hvdcore.errors import UserError
-from hvdcore.tracking.event_file import read_records
-from hvdcore.tracking.tensorboard import Board
+from hvdcore.tracking.tensorboard import Board, read_records
 
 # TensorBoard reads files through TensorFlow where that is installed, and takes half a minute to
 # load it; this is its own switch for doing without.

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from hvdcore.classifier.preflight import check_schedule_of
 from hvdcore.errors import Problems
 from hvdcore.run.start import look_at_places
-from image_cls.config import TrainConfig
-from image_cls.words import WORDS
+from image_cls.config import WORDS, TrainConfig
 
 if TYPE_CHECKING:
     from image_cls.data.dataset import ImageData, Part

@@ -11,8 +11,8 @@ import typer
 from hvdcore import options as shared
 from hvdcore.classifier import options as classifier
 from hvdcore.errors import exit_on_user_error
-from hvdcore.option_groups import takes
-from hvdcore.tune import options as tuning
+from hvdcore.options import takes
+from hvdcore.tune import command as tuning
 from image_cls import options
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def run(
     check: Callable[[], object] | None = None,
 ) -> None:
     """Do a verb's work on one rank or many, and exit with its code."""
-    from hvdcore.launch.entry import run_on_ranks
+    from hvdcore.launch.launch import run_on_ranks
 
     code = run_on_ranks("image_cls", work, start, output_dir=output_dir, check=check)
     raise typer.Exit(code)
@@ -157,7 +157,7 @@ def tune(**flags: Any) -> None:
 @exit_on_user_error
 def report(runs: classifier.Runs, output_dir: shared.OutputDir = None) -> None:
     """Write one page about a run, or about several side by side."""
-    from image_cls.report import report_runs
+    from image_cls.plots import report_runs
 
     typer.echo(report_runs(runs, output_dir))
 
@@ -173,8 +173,7 @@ def compare(
 
     from hvdcore.classifier.compare import compare_command
     from image_cls.check import check_before_start
-    from image_cls.config import MODELS, TrainConfig
-    from image_cls.words import WORDS
+    from image_cls.config import MODELS, WORDS, TrainConfig
 
     code = compare_command(
         TrainConfig, WORDS, MODELS, check_before_start, models, np, output_dir, flags

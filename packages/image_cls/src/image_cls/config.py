@@ -2,6 +2,8 @@
 
 Field names are the flags with underscores (``--global-batch-size`` is ``global_batch_size``), in
 TOML and in the ``config.json`` that a run writes and that ``--config`` reads back.
+
+What image_cls calls its samples.
 """
 
 from __future__ import annotations
@@ -10,8 +12,12 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from hvdcore.classifier.config import ClassifierConfig, SplitFields
+from hvdcore.classifier.config import ClassifierConfig, SplitFields, Words
 from hvdcore.config import Config
+
+__all__ = [
+    "WORDS",
+]
 
 MODELS = ("logreg", "mlp", "cnn", "mobilenet")
 
@@ -74,3 +80,6 @@ class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig,
     def augments(self) -> bool:
         """Whether train pictures are changed."""
         return self.model in ("cnn", "mobilenet") if self.augment is None else self.augment
+
+
+WORDS = Words(package="image_cls", command="image-cls", sample="picture", unit="images")

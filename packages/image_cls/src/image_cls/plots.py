@@ -1,16 +1,35 @@
-"""The figures that only pictures have: mistakes and augmentations, as Matplotlib draws them."""
+"""The figures that only pictures have: mistakes and augmentations, as Matplotlib draws them.
+
+The figures of one run that only pictures have, drawn by rank 0 into its ``figures/``.
+
+``report.html``: scores, curves and pictures of one run, or of several side by side.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.figures import Mistake, blank_figure, save_figure
+from hvdcore.classifier.figures import Mistake, blank_figure, most_confident_mistakes, save_figure
+from hvdcore.classifier.report import write_report
+from hvdcore.run.pages import report_runs as report
+from image_cls.config import WORDS
+from image_cls.data.batches import BatchReader
 
-__all__ = ["draw_mistakes", "draw_rows"]
+if TYPE_CHECKING:
+    from image_cls.train import ImageTask
+
+__all__ = [
+    "draw_augmentations",
+    "draw_mistakes",
+    "draw_rows",
+    "draw_run_pictures",
+    "report_runs",
+]
 
 
 def draw_mistakes(
@@ -65,3 +84,46 @@ def draw_rows(
     for axes, heading in zip(grid[0], columns, strict=True):
         axes.set_title(heading, fontsize=9)
     return save_figure(figure, path)
+
+
+NUM_MISTAKES = 12
+NUM_EPOCHS = 7
+
+
+def draw_run_pictures(
+    task: ImageTask, figures: Path, split: str, probabilities: npt.NDArray[np.float64]
+) -> None:
+    """Most confident mistakes and sample augmentations. Rank 0 only.
+
+    Args:
+        figures: the folder.
+        probabilities: of each picture of the part [n, C].
+    """
+    part = task.parts[split]
+    mistakes = most_confident_mistakes(probabilities, part.labels, NUM_MISTAKES)
+    draw_mistakes(
+        figures / "mistakes.png", mistakes, part.pixels, task.classes,
+        f"Most confident mistakes on {split}",
+    )  # fmt: skip
+    if task.config.augments:
+        draw_augmentations(figures / "augmentations.png", task)
+
+
+def draw_augmentations(path: Path, task: ImageTask) -> Path:
+    """A picture of each class as it is, and as the first epochs change it."""
+    part, classes = task.parts["train"], task.classes
+    chosen = np.array(
+        [np.flatnonzero(part.labels == label)[0] for label in range(len(classes))], dtype=np.int64
+    )
+    reader = BatchReader(part, len(classes), len(chosen), task.config)
+    columns = [part.pixels[chosen]]
+    for epoch in range(NUM_EPOCHS):
+        (changed,) = reader.read(epoch, chosen).inputs
+        columns.append(np.clip(changed, 0, 255).astype(np.uint8))
+    headings = ["as it is", *(f"epoch {epoch}" for epoch in range(NUM_EPOCHS))]
+    return draw_rows(path, list(np.stack(columns, axis=1)), classes, headings, "What training sees")
+
+
+def report_runs(paths: Sequence[Path], output_dir: Path | None) -> Path:
+    """``image-cls report RUN...``; see `hvdcore.run.pages.report_runs`."""
+    return report(paths, output_dir, lambda runs, page: write_report(runs, page, WORDS))

@@ -10,8 +10,7 @@ from hvdcore.classifier.preflight import check_evaluation, check_schedule_of, ch
 from hvdcore.errors import Problems, UserError
 from hvdcore.run.run_dir import RunDir
 from hvdcore.run.start import look_at_places
-from news_cls.config import TrainConfig
-from news_cls.words import WORDS
+from news_cls.config import WORDS, TrainConfig
 
 if TYPE_CHECKING:
     from news_cls.data.dataset import Part, TextData

@@ -2,6 +2,8 @@
 
 Field names are the flags with underscores (``--vocab-size`` is ``vocab_size``), in TOML and in the
 ``config.json`` that a run writes and that ``--config`` reads back.
+
+What news_cls calls its samples.
 """
 
 from __future__ import annotations
@@ -10,10 +12,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from hvdcore.classifier.config import ClassifierConfig, SplitFields
+from hvdcore.classifier.config import ClassifierConfig, SplitFields, Words
 from hvdcore.config import Config
 
-__all__ = ["MODELS", "DataFields", "ModelFields", "TrainConfig"]
+__all__ = [
+    "MODELS",
+    "WORDS",
+    "DataFields",
+    "ModelFields",
+    "TrainConfig",
+]
 
 MODELS = ("lstm", "gru", "cnn", "tfidf")
 
@@ -105,3 +113,6 @@ class TrainConfig(DataFields, ModelFields, ClassifierConfig, Config):
         if self.model not in ("lstm", "gru"):
             return 0
         return 6 if self.pretrain_epochs is None else self.pretrain_epochs
+
+
+WORDS = Words(package="news_cls", command="news-cls", sample="text", unit="texts")

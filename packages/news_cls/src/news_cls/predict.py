@@ -104,7 +104,7 @@ def load_answer(folder: Path) -> tuple[Answer, tuple[str, ...]]:
     from hvdcore.classifier.keras import Answers, load_model
     from hvdcore.keras import init
     from news_cls.model import networks  # noqa: F401  (its layers are found by their names)
-    from news_cls.model.raw_texts import string_batch
+    from news_cls.model.vectorizer import string_batch
 
     init()
     answers = Answers(load_model(folder))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from hvdcore.tune.objective import Objective
 from hvdcore.tune.space import Dimension, Real
-from hvdcore.tune.tunable import Tunable
+from hvdcore.tune.tunable import Objective, Tunable
 from news_cls.check import check_before_start
 from news_cls.config import TrainConfig
 

@@ -10,9 +10,9 @@ import typer
 
 from hvdcore import options as shared
 from hvdcore.errors import exit_on_user_error
-from hvdcore.option_groups import takes
-from hvdcore.tune import options as tuning
-from textgen import options, text_options
+from hvdcore.options import takes
+from hvdcore.tune import command as tuning
+from textgen import options
 
 if TYPE_CHECKING:
     from textgen.config import TrainConfig
@@ -73,7 +73,7 @@ def run(
     check: Callable[[], object] | None = None,
 ) -> None:
     """Do a verb's work on one rank or many, and exit with its code."""
-    from hvdcore.launch.entry import run_on_ranks
+    from hvdcore.launch.launch import run_on_ranks
 
     code = run_on_ranks("textgen", work, start, output_dir=output_dir, check=check)
     raise typer.Exit(code)
@@ -120,7 +120,7 @@ def taken_out(
     """Take out of the flags of `evaluate` and `compare` what is no field of a configuration:
     where the ranks run, the stride, how text is judged, and by which model."""
     start = shared.StartOptions.take(flags)
-    judging = {name: flags.pop(name) for name in text_options.JUDGING}
+    judging = {name: flags.pop(name) for name in options.JUDGING}
     scorer = judging.pop("scorer")
     return start, flags.pop("stride"), judging, scorer
 
@@ -130,12 +130,12 @@ def taken_out(
 @takes(
     {"data": shared.Data},
     shared.RANKS,
-    {"split": text_options.Splits},
-    text_options.SCORING,
-    {"generation": (text_options.Generation, False)},
-    text_options.JUDGING,
+    {"split": options.Splits},
+    options.SCORING,
+    {"generation": (options.Generation, False)},
+    options.JUDGING,
 )
-def evaluate(model: text_options.ModelArgument, **flags: Any) -> None:
+def evaluate(model: options.ModelArgument, **flags: Any) -> None:
     """Score a model exactly: loss, perplexity by token and by word, bits per byte. With
     --generation, judge what it writes."""
     start, stride, judging, scorer = taken_out(flags)
@@ -154,8 +154,8 @@ def evaluate(model: text_options.ModelArgument, **flags: Any) -> None:
 
 @app.command()
 @exit_on_user_error
-@takes(shared.RANKS, text_options.SAMPLING)
-def generate(model: text_options.ModelArgument, **settings: Any) -> None:
+@takes(shared.RANKS, options.SAMPLING)
+def generate(model: options.ModelArgument, **settings: Any) -> None:
     """Let a model go on from a prompt, or write from an empty page."""
     start = shared.StartOptions.take(settings)
 
@@ -172,11 +172,11 @@ def generate(model: text_options.ModelArgument, **settings: Any) -> None:
 @takes(
     {"data": shared.Data, "output_dir": shared.OutputDir},
     shared.RANKS,
-    {"split": (text_options.HeldOut, "test")},
-    text_options.SCORING,
-    text_options.JUDGING,
+    {"split": (options.HeldOut, "test")},
+    options.SCORING,
+    options.JUDGING,
 )
-def compare(models: text_options.Models, **flags: Any) -> None:
+def compare(models: options.Models, **flags: Any) -> None:
     """Put several models side by side on the same held-out books, trained here or elsewhere."""
     start, stride, judging, scorer = taken_out(flags)
     output_dir, split = flags.pop("output_dir"), flags.pop("split")
@@ -194,9 +194,7 @@ def compare(models: text_options.Models, **flags: Any) -> None:
 
 @app.command()
 @exit_on_user_error
-def export(
-    model: text_options.ModelArgument, to: text_options.To, output_dir: shared.OutputDir
-) -> None:
+def export(model: options.ModelArgument, to: options.To, output_dir: shared.OutputDir) -> None:
     """Write the model in a form that other software loads."""
     from textgen.export import export as write
 
@@ -216,7 +214,7 @@ def tune(**flags: Any) -> None:
 
 @app.command()
 @exit_on_user_error
-def report(runs: text_options.Runs, output_dir: shared.OutputDir = None) -> None:
+def report(runs: options.Runs, output_dir: shared.OutputDir = None) -> None:
     """Write one page about a run, or about several side by side."""
     from textgen.evaluation.report import report_runs
 

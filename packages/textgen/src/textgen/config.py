@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from hvdcore.config import Config
-from textgen.model.presets import PRESETS
+from textgen.model.config import PRESETS
 
 
 class DataFields(BaseModel):

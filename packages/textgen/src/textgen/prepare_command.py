@@ -9,10 +9,9 @@ from rich.table import Column, Table
 
 from hvdcore.runtime.world import world_from_environment
 from textgen.config import TrainConfig
-from textgen.data.distributed import data_config, summary
-from textgen.data.prepare_progress import shown_progress
-from textgen.model.gpt2 import Gpt2Shape
-from textgen.model.presets import PRESETS
+from textgen.data.distributed import data_config, shown_progress, summary
+from textgen.model.causal_lm import Gpt2Shape
+from textgen.model.config import PRESETS
 
 if TYPE_CHECKING:
     from textgen.data.prepare import Corpus

@@ -67,7 +67,7 @@ def save_gpt2(folder: Path, text: str, **changes: int) -> Path:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from textgen.model.quiet import quiet_transformers
+    from textgen.model.causal_lm import quiet_transformers
     from textgen.tokenizer.tokenizer import train_bpe
 
     tokenizer = train_bpe([text], 280)

@@ -71,7 +71,7 @@ def launch(
     """
     from hvdcore.errors import UserError, user_errors_exit
     from hvdcore.launch.job.job import JobSettings
-    from hvdcore.launch.run import launch_on_hosts
+    from hvdcore.launch.launch import launch_on_hosts
 
     start = shared.StartOptions(
         np, hosts, stall_timeout, hostfile, max_restarts, min_np, max_np,
@@ -98,8 +98,7 @@ def doctor(
 
     Exit code: 0 when a two-rank job can run here, or all hosts are fit; else 1.
     """
-    from hvdcore.doctor.doctor import run_doctor
-    from hvdcore.doctor.fleet_doctor import run_hosts_doctor
+    from hvdcore.doctor.doctor import run_doctor, run_hosts_doctor
     from hvdcore.errors import user_errors_exit
 
     with user_errors_exit():
@@ -126,7 +125,7 @@ def network(
     from hvdcore.capacity.measure import rank_command, read_network
     from hvdcore.errors import UserError, user_errors_exit
     from hvdcore.launch.job.job import JobSettings
-    from hvdcore.launch.run import launch_on_hosts
+    from hvdcore.launch.launch import launch_on_hosts
 
     start = shared.StartOptions(np, hosts, hostfile=hostfile)
     with user_errors_exit():
@@ -222,8 +221,8 @@ def slurm(
     goes on from its newest checkpoint, to the same weights.
     """
     from hvdcore.errors import user_errors_exit
-    from hvdcore.launch.sbatch.command import write_batch_script
     from hvdcore.launch.sbatch.request import Request
+    from hvdcore.launch.sbatch.script import write_batch_script
 
     request = Request(
         time, nodes, ranks_per_node, cpus_per_rank, gpus_per_node, partition, account, array,

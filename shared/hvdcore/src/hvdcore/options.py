@@ -7,28 +7,22 @@ Example:
     >>> @app.command()
     ... @takes(options.TRAIN)
     ... def train(**flags: Any) -> None: ...
+
+Owns the options for hosts, restarts, elastic runs and Ray; a part of `hvdcore.options`.
+
+Owns giving a command its options by groups: what several commands share is written once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from hvdcore.launch.options import StartOptions
-from hvdcore.launch_options import (
-    CpusPerRank,
-    ElasticTimeout,
-    GpusPerRank,
-    HostDiscoveryScript,
-    Hostfile,
-    MaxNp,
-    MaxRestarts,
-    MinNp,
-    Ray,
-)
 
 __all__ = [
     "PLACES",
@@ -55,13 +49,79 @@ __all__ = [
     "MinNp",
     "Model",
     "Np",
+    "OptionGroup",
     "OutputDir",
     "Ray",
     "Resume",
     "Seed",
     "StallTimeout",
     "StartOptions",
+    "takes",
 ]
+
+Hostfile = Annotated[
+    Path | None,
+    typer.Option(
+        "--hostfile", metavar="FILE", help="Hosts in a file, 'name slots=N' a line, for --hosts."
+    ),
+]
+MaxRestarts = Annotated[
+    int | None,
+    typer.Option(
+        "--max-restarts", min=0, metavar="N",
+        help="After a failure start again from the newest checkpoint on what is left, so many"
+        " times. Default: 0; 10 with --min-np.",
+    ),
+]  # fmt: skip
+MinNp = Annotated[
+    int | None,
+    typer.Option(
+        "--min-np", min=1, metavar="N",
+        help="Elastic: hosts may leave and join; fewer ranks than this wait for hosts.",
+    ),
+]  # fmt: skip
+MaxNp = Annotated[
+    int | None,
+    typer.Option(
+        "--max-np", min=1, metavar="N", help="Elastic: never more ranks. Default: all slots."
+    ),
+]
+HostDiscoveryScript = Annotated[
+    Path | None,
+    typer.Option(
+        "--host-discovery-script", metavar="FILE",
+        help="Elastic: a program that prints the hosts there are now, name:slots a line.",
+    ),
+]  # fmt: skip
+ElasticTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--elastic-timeout", metavar="SECONDS",
+        help="Elastic, and on Ray: how long to wait for enough hosts. Default: 600; 60 on Ray for"
+        " a run of one size.",
+    ),
+]  # fmt: skip
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="ADDRESS|auto",
+        help="Start the ranks on a Ray cluster: the HOST:PORT of its head, or auto for the one of"
+        " RAY_ADDRESS or of this host. Without --np: as many as are free.",
+    ),
+]  # fmt: skip
+CpusPerRank = Annotated[
+    int | None,
+    typer.Option(
+        "--cpus-per-rank", min=1, metavar="N", help="On Ray: CPUs kept for each rank. Default: 1."
+    ),
+]
+GpusPerRank = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus-per-rank", min=0, metavar="0|1",
+        help="On Ray: whether a GPU is kept for each rank. Default: 1 where the cluster has some.",
+    ),
+]  # fmt: skip
 
 
 def _lenient(number: Callable[[str], Any], name: str) -> Callable[[str], Any]:
@@ -185,3 +245,45 @@ TRAIN = {
 """All of them, in the order in which every command lists them; a package's own come after."""
 SHARED_OPTIONS = tuple("--" + name.replace("_", "-") for name in TRAIN)
 """Their flags, in that order."""
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+OptionGroup = Mapping[str, Any]
+"""Names of parameters to `Annotated[..., typer.Option(...)]`, which then is None when it was not
+given, or to a pair of that and another default."""
+
+
+def takes(*groups: OptionGroup) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a Typer command that ends in `**flags`: it gets the options of the groups there.
+
+    The parameters that it names itself come first, then the groups in their order.
+
+    Raises:
+        ValueError: an option stands in two groups, or the command names it too.
+
+    Example:
+        >>> @app.command()
+        ... @takes(options.RANKS, {"seed": (Seed, 0)})
+        ... def evaluate(model: Model, **flags: Any) -> None: ...
+    """
+
+    def decorate(command: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(command, eval_str=True)
+        named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        parameters = [*named, *(_parameter(*item) for group in groups for item in group.items())]
+        names = [parameter.name for parameter in parameters]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{command.__name__}: options given twice: {', '.join(twice)}")
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+def _parameter(name: str, option: Any) -> inspect.Parameter:
+    annotation, default = option if isinstance(option, tuple) else (option, None)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)

@@ -10,8 +10,8 @@ import pytest
 from hvdcore.errors import UserError
 from hvdcore.launch.elastic.plan import make_plan
 from hvdcore.launch.job.job import JobSettings
+from hvdcore.launch.launch import launch_on_hosts
 from hvdcore.launch.options import StartOptions
-from hvdcore.launch.run import launch_on_hosts
 
 
 def first_team(batch: int | None, **options: Any) -> tuple[str, int] | None:

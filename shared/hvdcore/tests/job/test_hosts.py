@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.launch.hosts.hostfile import parse_hostfile
-from hvdcore.launch.hosts.hosts import Hosts, parse_hosts
-from hvdcore.launch.hosts.named import named_hosts
+from hvdcore.launch.hosts.hosts import Hosts, named_hosts, parse_hostfile, parse_hosts
 from hvdcore.launch.options import StartOptions
-from hvdcore.runtime.slurm import slurm_slots, slurm_tasks
+from hvdcore.runtime.world import slurm_slots, slurm_tasks
 
 
 def test_this_machine_takes_any_number_of_ranks() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.launch.supervisor.leftovers import end_leftovers, find_leftovers
+from hvdcore.launch.supervisor.processes import end_leftovers, find_leftovers
 
 PRELUDE = """
 import os, signal, subprocess, sys, time
@@ -228,7 +228,7 @@ def test_no_temporary_file_stays(job: Rank) -> None:
 
 def test_the_supervisor_is_light(job: Rank) -> None:
     code = (
-        "import sys, hvdcore.launch.supervisor.rank_argv, hvdcore.launch.supervisor.supervise\n"
+        "import sys, hvdcore.launch.supervisor.supervise, hvdcore.launch.supervisor.supervise\n"
         "heavy = {'numpy', 'torch', 'tensorflow', 'horovod', 'pydantic', 'typer', 'rich'}\n"
         "sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvdcore.launch.job.verdict import Job, RankView
+from hvdcore.launch.job.monitor import Job, RankView
 from hvdcore.launch.supervisor.outcome import RankEnd
 
 DONE = [RankEnd(rank, 0, "done", log=f"log{rank}") for rank in range(2)]

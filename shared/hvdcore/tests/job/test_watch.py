@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvdcore.launch.supervisor.watch import Watch
+from hvdcore.launch.supervisor.outcome import Watch
 from hvdcore.runtime.heartbeat import Beat
 
 

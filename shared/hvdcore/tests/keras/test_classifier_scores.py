@@ -15,8 +15,7 @@ from sklearn import metrics
 from hvdcore.classifier.figures import Mistake, most_confident_mistakes
 from hvdcore.classifier.keras import Classifier, probabilities_of_all
 from hvdcore.classifier.keras.evaluate import evaluate
-from hvdcore.classifier.parts import evenly, first_of_each_class
-from hvdcore.classifier.score import Score
+from hvdcore.classifier.score import Score, evenly, first_of_each_class
 from hvdcore.errors import UserError
 from hvdcore.keras import init
 from hvdcore.runtime.world import World

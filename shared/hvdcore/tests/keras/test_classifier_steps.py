@@ -9,9 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from hvdcore.classifier.keras.batch import Batch, smoothed
-from hvdcore.classifier.keras.state import Training, build_training
-from hvdcore.classifier.keras.steps import Steps
+from hvdcore.classifier.keras.state import Steps, Training, build_training
+from hvdcore.classifier.keras.task import Batch, smoothed
 from hvdcore.keras import init
 from hvdcore.testing.classifier_task import LABELS, POINTS, TinyTask, network
 

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from hvdcore.keras.loading import without_chatter
+from hvdcore.keras.startup import without_chatter
 
 
 def test_what_is_written_below_python_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:

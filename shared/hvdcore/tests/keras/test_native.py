@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("keras")
 
 from hvdcore.errors import UserError
-from hvdcore.keras.native import check_build
+from hvdcore.keras.collectives import check_build
 
 
 def record(folder: Path, **versions: str) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hvdcore.launch.job.controllers import horovod_extensions
-from hvdcore.launch.supervisor.leftovers import find_leftovers
+from hvdcore.launch.supervisor.processes import find_leftovers
 from hvdcore.testing.ray import TestCluster
 from hvdcore.testing.runs import ranks_environment
 

@@ -13,9 +13,9 @@ import pytest
 
 from hvdcore.errors import UserError
 from hvdcore.launch.job.job import JobSettings
+from hvdcore.launch.launch import launch_on_hosts
 from hvdcore.launch.options import StartOptions
 from hvdcore.launch.ray.launch import amounts
-from hvdcore.launch.run import launch_on_hosts
 
 
 def problems(settings: JobSettings | None = None, **options: Any) -> tuple[str, ...]:

@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hvdcore.capacity.model import Network, Timing, fit_network
-from hvdcore.capacity.predict import predict
-from hvdcore.capacity.workload import Gradient, Workload, workload_of_run
+from hvdcore.capacity.model import (
+    Gradient,
+    Network,
+    Timing,
+    Workload,
+    fit_network,
+    predict,
+    workload_of_run,
+)
 from hvdcore.cli import app
 from hvdcore.run.run_dir import RunDir
 

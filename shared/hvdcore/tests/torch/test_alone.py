@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import hvdcore.torch as hvt
 from hvdcore.errors import UserError
-from hvdcore.torch import engine, sharded, step_clock
-from hvdcore.torch.extras import MAX_SUMS, NUM_EXTRAS, read_extras, write_extras
+from hvdcore.torch import collectives, profile, sharded
+from hvdcore.torch.sharded import MAX_SUMS, NUM_EXTRAS, read_extras, write_extras
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,7 +69,7 @@ def test_bytes_that_a_step_sends() -> None:
 def test_a_steps_times_are_of_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that moves only where the work is: 2 s of data, 3 of update, 5 of all else."""
     now = [100.0]
-    for module in (sharded, step_clock):
+    for module in (sharded, profile):
         monkeypatch.setattr(module, "perf_counter", lambda: now[0])
 
     class Slow(torch.optim.SGD):
@@ -92,7 +92,7 @@ def test_a_steps_times_are_of_what_was_done(monkeypatch: pytest.MonkeyPatch) -> 
 def test_time_in_collectives_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = hvt.ShardedOptimizer(ones_model(), sgd)
     seconds = iter([1.0, 4.0])
-    monkeypatch.setattr(step_clock, "communication_seconds", lambda: next(seconds))
+    monkeypatch.setattr(profile, "communication_seconds", lambda: next(seconds))
     assert hvt.StepClock(optimizer).times().communicate == 3.0
 
 
@@ -168,10 +168,10 @@ def test_hash_depends_on_every_part_of_a_tensor() -> None:
     [("2.13.0+cpu", "2.13.0", True), ("2.13.0", "2.13.1", False), ("2.1.0", "2.13.0", False)],
 )
 def test_build_fits_its_release_only(built: str, installed: str, fits: bool) -> None:
-    assert engine._same_release(built, installed) is fits
+    assert collectives._same_release(built, installed) is fits
 
 
 def test_another_pytorch_is_said_before_anything_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "version", lambda _: "9.9.9")
+    monkeypatch.setattr(collectives, "version", lambda _: "9.9.9")
     with pytest.raises(RuntimeError, match=r"built against PyTorch .*, but 9\.9\.9 is installed"):
-        engine._check_build()
+        collectives._check_build()

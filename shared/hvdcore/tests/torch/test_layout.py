@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hvdcore.torch.cost import elementwise_cost, newton_schulz_cost
-from hvdcore.torch.layout import assign_owners, plan_layout
+from hvdcore.torch.hardware import elementwise_cost, newton_schulz_cost
+from hvdcore.torch.sharded import assign_owners, plan_layout
 
 
 def test_dearest_first_to_the_least_loaded() -> None:

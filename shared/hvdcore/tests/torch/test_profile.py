@@ -10,7 +10,7 @@ import torch
 
 import hvdcore.torch as hvt
 from hvdcore.runtime.world import World
-from hvdcore.testing.traces import trace_events
+from hvdcore.testing.faults import trace_events
 from hvdcore.torch.profile import plan_steps
 
 

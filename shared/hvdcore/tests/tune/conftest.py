@@ -13,12 +13,11 @@ from pydantic import Field
 
 from hvdcore.config import Config
 from hvdcore.errors import UserError
-from hvdcore.runtime.signal_inbox import SignalInbox
+from hvdcore.runtime.signals import SignalInbox
 from hvdcore.tune.folder import StudyFolder
-from hvdcore.tune.objective import Objective
 from hvdcore.tune.plan import Limits, Plan, make_plan
 from hvdcore.tune.space import Choice, Real
-from hvdcore.tune.tunable import Tunable
+from hvdcore.tune.tunable import Objective, Tunable
 
 BEST = {"rate": 0.3, "kind": "a"}
 """Where the loss of `trial_values` is least: 0.25 after four points."""

@@ -10,8 +10,8 @@ import pytest
 
 from hvdcore.errors import UserError
 from hvdcore.tune.folder import StudyFolder
-from hvdcore.tune.objective import Objective
 from hvdcore.tune.plan import Plan
+from hvdcore.tune.tunable import Objective
 
 PlanOf = Callable[..., Plan]
 

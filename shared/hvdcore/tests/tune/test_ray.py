@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.launch.supervisor.leftovers import find_leftovers
+from hvdcore.launch.supervisor.processes import find_leftovers
 from hvdcore.tune.folder import STUDY, StudyFolder
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.trial import Process, console_log, why_it_ended

@@ -11,16 +11,15 @@ import pytest
 from PIL import Image
 
 from hvdcore.tune.folder import StudyFolder
-from hvdcore.tune.objective import Objective
 from hvdcore.tune.plan import Plan
+from hvdcore.tune.tunable import Objective
 
 pytest.importorskip("optuna", reason="the extra hvdcore[tune] is not installed")
 
-from hvdcore.tune.figures import draw_history, draw_importance
+from hvdcore.tune.figures import draw_history, draw_importance, draw_slices
 from hvdcore.tune.progress import SearchProgress, seconds_left, trial_line
 from hvdcore.tune.report import write_study_page
 from hvdcore.tune.results import TrialRow, best_row, write_results
-from hvdcore.tune.slices import draw_slices
 
 LOSS = Objective("loss", "minimize", "val loss")
 PlanOf = Callable[..., Plan]

@@ -10,8 +10,7 @@ from pydantic import Field
 
 from hvdcore.config import Config
 from hvdcore.errors import UserError
-from hvdcore.tune.space import Choice, Real, Space, Whole, check_space, space_as_json
-from hvdcore.tune.space_file import read_space
+from hvdcore.tune.space import Choice, Real, Space, Whole, check_space, read_space, space_as_json
 
 
 class Settings(Config):

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from hvdcore.launch.job.horovodrun import clean_environment
-from hvdcore.launch.supervisor.leftovers import end_leftovers, find_leftovers
+from hvdcore.launch.supervisor.processes import end_leftovers, find_leftovers
 from hvdcore.testing.ranks import TEST_MARKER, orphans
 
 pytest.importorskip("optuna", reason="the extra hvdcore[tune] is not installed")

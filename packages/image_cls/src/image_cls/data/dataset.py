@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.parts import first_of_each_class
+from hvdcore.classifier.score import first_of_each_class
 from hvdcore.classifier.splits import PARTS
 from hvdcore.errors import UserError
 from hvdcore.files.json_files import read_json_object

@@ -1,4 +1,7 @@
-"""Where pictures come from: the sample, a folder, or Kaggle; each as a list of things to decode."""
+"""Where pictures come from: the sample, a folder, or Kaggle; each as a list of things to decode.
+
+Fetching a Kaggle data set by name, through kagglehub, which keeps it in a cache of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,13 @@ from image_cls.data.decode import Picture, decode
 from image_cls.data.listing import ImageFile, list_scenes, shown_name
 from image_cls.data.sample import CLASSES, draw_scene
 
-__all__ = ["FolderSource", "SampleSource", "Source", "find_source"]
+__all__ = [
+    "FolderSource",
+    "SampleSource",
+    "Source",
+    "fetch",
+    "find_source",
+]
 
 SAMPLE_TRAIN, SAMPLE_TEST = 150, 50
 """Pictures of each class of the sample."""
@@ -136,9 +145,38 @@ def find_source(data: str) -> Source:
     if path.exists():
         raise UserError(f"data: {data}: a file; give the folder that holds the class folders")
     if _KAGGLE.fullmatch(data) and not path.parent.is_dir():
-        from image_cls.data.kaggle import fetch
-
         return FolderSource(fetch(data))
     close = difflib.get_close_matches(data, ["sample"])
     hint = f"did you mean {close[0]!r}?" if close else "give sample, a folder, or OWNER/NAME"
     raise UserError(f"data: {data}: no such folder; {hint}")
+
+
+INTEL = "puneet6060/intel-image-classification"
+"""The Intel scenes."""
+
+
+def fetch(handle: str) -> Path:
+    """The folder of a data set, downloaded if it is not there yet. Call on one rank of a host.
+
+    Args:
+        handle: `owner/name`, such as `INTEL`.
+
+    Raises:
+        UserError: kagglehub is not installed, or Kaggle cannot be reached or has no such set.
+    """
+    try:
+        import kagglehub
+    except ImportError:
+        raise UserError(
+            f"data: {handle}: a Kaggle data set needs kagglehub; "
+            "pip install './packages/image_cls[kaggle]', or download it and give the folder"
+        ) from None
+    try:
+        return Path(kagglehub.dataset_download(handle))
+    except Exception as error:
+        # kagglehub raises its own, requests' and plain errors; for the user they are one.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"data: {handle}: Kaggle did not give it ({reason}); check the name and the network, "
+            "or download it by hand and give the folder"
+        ) from error

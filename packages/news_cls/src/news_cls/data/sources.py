@@ -1,20 +1,29 @@
-"""Where news come from: the sample, files, or the hub; each as rows with a text and a label."""
+"""Where news come from: the sample, files, or the hub; each as rows with a text and a label.
+
+Data sets on the Hugging Face hub, as files that are read like any others: no code is run.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 from hvdcore.errors import UserError
-from news_cls.data.file_source import FileSource
+from hvdcore.files.hub import HubSet, fetch_files, find_hub_set
 from news_cls.data.layouts import Columns
+from news_cls.data.listing import PART_NAMES
 from news_cls.data.row_report import RowReport
 from news_cls.data.sample import CLASSES, write_news
-from news_cls.data.source import RawRow, Source
+from news_cls.data.source import FileSource, RawRow, Source
 
-__all__ = ["SampleSource", "find_source"]
+__all__ = [
+    "HubSource",
+    "SampleSource",
+    "find_source",
+]
 
 SAMPLE_TRAIN, SAMPLE_TEST = 4000, 800
 """Pieces of news in the sample."""
@@ -58,8 +67,6 @@ def find_source(data: str, columns: Columns, cache: Path) -> Source:
     if path.exists():
         return FileSource(path, columns)
     if _HUB_ID.fullmatch(data) and not path.parent.is_dir() and path.suffix not in (".csv", ".gz"):
-        from news_cls.data.hub import HubSource
-
         return HubSource.find(data, columns, cache)
     raise UserError(f"data: {data}: no such file or folder; {_hint(data, path)}")
 
@@ -68,3 +75,81 @@ def _hint(data: str, path: Path) -> str:
     names = [str(entry) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(data, ["sample", *names], n=1)
     return f"did you mean {close[0]!r}?" if close else "give sample, a path, or OWNER/NAME"
+
+
+_SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+"""The first of them that a data set has is read."""
+_NOT_DATA = ("dataset_infos.json", "dataset_info.json", "config.json", "package.json")
+
+
+class HubSource(Source):
+    """`owner/name`, or `owner/name:folder` where a data set keeps several side by side.
+
+    The files are fetched when the rows are first read; what was prepared from them before needs
+    no fetching.
+    """
+
+    def __init__(self, hub_set: HubSet, folder: str, columns: Columns) -> None:
+        self.name = hub_set.hub_id + (f":{folder}" if folder else "")
+        self._set, self._folder, self._columns = hub_set, folder, columns
+
+    @classmethod
+    def find(cls, data: str, columns: Columns, cache: Path) -> HubSource:
+        """Ask the hub for the data set.
+
+        Raises:
+            UserError: there is none, it holds no data files, or the hub cannot be reached.
+        """
+        hub_id, _, folder = data.partition(":")
+        source = cls(find_hub_set(hub_id, cache, "'./packages/news_cls[hub]'"), folder, columns)
+        source.data_files()
+        return source
+
+    def data_files(self) -> list[str]:
+        """The files to fetch.
+
+        Raises:
+            UserError: there are none, or several sets of them.
+        """
+        named = [name for name in self._set.files if PurePosixPath(name).name not in _NOT_DATA]
+        by_suffix = ([n for n in named if n.endswith((s, f"{s}.gz"))] for s in _SUFFIXES)
+        found = next((names for names in by_suffix if names), [])
+        if not found:
+            raise UserError(
+                f"data: {self.name}: no {', '.join(_SUFFIXES)} on the hub (it may need a program "
+                "to be loaded, and none is run); give another, or a path"
+            )
+        folders = sorted({_folder(name) for name in found})
+        wanted = self._folder or ("data" if "data" in folders else folders[0])
+        if wanted not in folders or (len(folders) > 1 and not self._folder and wanted != "data"):
+            listed = ", ".join(f"{self._set.hub_id}:{folder}" for folder in folders if folder)
+            raise UserError(f"data: {self.name}: several sets; give one of {listed or 'none'}")
+        return [name for name in found if _folder(name) == wanted]
+
+    @cached_property
+    def _fetched(self) -> FileSource:
+        names = self.data_files()
+        root = fetch_files(self._set, names)
+        folder = _folder(names[0])
+        return FileSource(root / folder if folder else root, self._columns)
+
+    @property
+    def files(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names for people; fetches."""
+        return self._fetched.files
+
+    def rows(self, report: RowReport) -> Iterator[RawRow]:
+        return self._fetched.rows(report)
+
+    def class_names(self) -> tuple[tuple[str, ...], str]:
+        return self._fetched.class_names()
+
+    def signature(self) -> str:
+        return f"hub {self.name} {self._set.revision} {self._columns}"
+
+
+def _folder(name: str) -> str:
+    """The folder of a file, without those that only say the part."""
+    parts = PurePosixPath(name).parts[:-1]
+    words = {word for names in PART_NAMES.values() for word in names}
+    return "/".join(part for part in parts if part.lower() not in words)

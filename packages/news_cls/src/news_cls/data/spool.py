@@ -13,12 +13,10 @@ import numpy.typing as npt
 from hvdcore.classifier.splits import Row
 from hvdcore.errors import UserError
 from news_cls.data.clean import Cleaning
-from news_cls.data.label_scheme import Label, SeenLabel
-from news_cls.data.labels import Classes, check_classes, find_classes, label_value
+from news_cls.data.labels import Classes, Label, SeenLabel, check_classes, find_classes, label_value
 from news_cls.data.row_report import RowReport
 from news_cls.data.source import RawRow, Source
-from news_cls.data.tokens import lower, tokenize
-from news_cls.data.vocabulary import Lexicon
+from news_cls.data.tokens import Lexicon, lower, tokenize
 
 __all__ = ["Spool", "check_spool", "read_all"]
 

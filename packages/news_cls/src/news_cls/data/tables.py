@@ -1,21 +1,241 @@
-"""Rows of a labelled table, whatever file it lies in: CSV, JSON, JSON Lines or Parquet."""
+"""Rows of a labelled table, whatever file it lies in: CSV, JSON, JSON Lines or Parquet.
+
+Rows of a CSV file, read strictly: an unclosed quote is named by its row and swallows nothing.
+
+Rows of JSON: one object a line, or one array of objects.
+
+Rows of a Parquet file, and the names of the classes that Hugging Face writes into it.
+
+The text of a row, if it has one that can be used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hvdcore.errors import UserError
-from news_cls.data.csv_rows import csv_rows
 from news_cls.data.file_forms import FileForm, find_form, open_text, reading
-from news_cls.data.json_rows import json_array_rows, json_line_rows
-from news_cls.data.layouts import Columns, Layout, layout_of_row
-from news_cls.data.parquet_rows import parquet_rows
+from news_cls.data.layouts import Columns, Layout, layout_of_names, layout_of_row
 from news_cls.data.row_report import RowReport
-from news_cls.data.row_text import row_text
 
-__all__ = ["TableRow", "read_table"]
+__all__ = [
+    "NUL",
+    "TableRow",
+    "csv_rows",
+    "find_delimiter",
+    "json_array_rows",
+    "json_line_rows",
+    "parquet_classes",
+    "parquet_rows",
+    "read_table",
+    "row_text",
+]
+
+NUL = "\ufffe"
+"""Stands for a NUL byte, which the csv module of Python 3.10 refuses."""
+_QUOTED = re.compile('"[^"]*"?')
+_LONGEST_FIELD = 1 << 24
+"""Characters; a field beyond it is an unclosed quote."""
+
+
+def find_delimiter(first_line: str) -> str:
+    """Comma, tab or semicolon: the one that comes first in the first line, outside of quotes.
+
+    The first field is a label or the name of a column, which holds none of them.
+    """
+    found = re.search("[,\t;]", _QUOTED.sub("", first_line))
+    return found.group() if found else ","
+
+
+def csv_rows(lines: Iterable[str], shown: str) -> Iterator[tuple[int, list[str]]]:
+    """Row numbers, from 1 as in a spreadsheet, and fields. Blank rows are counted, not given.
+
+    Args:
+        lines: with their ends.
+        shown: the file's name for people.
+
+    Raises:
+        UserError: a quote is not closed; names the row and the line where it opens.
+    """
+    lines = iter(lines)
+    first = next(lines, "")
+    reader = csv.reader(_without_nul(first, lines), delimiter=find_delimiter(first), strict=True)
+    row = line = 0
+    with _long_fields():
+        while True:
+            row, line = row + 1, reader.line_num + 1
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise UserError(
+                    f"data: {shown}: row {row} (line {line}): a quote opens in it that is not "
+                    'closed, or one inside a text is not doubled; close it, or write "" for "'
+                ) from error
+            if fields:
+                yield row, fields
+
+
+def _without_nul(first: str, lines: Iterable[str]) -> Iterator[str]:
+    yield first.replace("\0", NUL)
+    for line in lines:
+        yield line.replace("\0", NUL)
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    before = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+Rows = Iterator[tuple[int, Layout, list[Any]]]
+
+
+def json_line_rows(
+    path: Path, form: FileForm, shown: str, columns: Columns, report: RowReport
+) -> Rows:
+    """An object a line; the row numbers are those of the lines."""
+    layout = None
+    with open_text(path, form) as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                report.wrong(shown, number, "not JSON; give one object a line")
+                continue
+            layout = layout or _json_layout(value, columns, shown)
+            yield from _object(value, number, layout, shown, report)
+
+
+def json_array_rows(
+    path: Path, form: FileForm, shown: str, columns: Columns, report: RowReport
+) -> Rows:
+    """One array of objects."""
+    layout = None
+    with open_text(path, form) as file:
+        try:
+            values = json.load(file)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"data: {shown}: not JSON ({error}); mend it") from error
+    for number, value in enumerate(values, start=1):
+        layout = layout or _json_layout(value, columns, shown)
+        yield from _object(value, number, layout, shown, report)
+
+
+def _json_layout(value: object, columns: Columns, shown: str) -> Layout:
+    if not isinstance(value, dict):
+        raise UserError(f"data: {shown}: its first value is no JSON object; give one a row")
+    return layout_of_names(list(value), columns, shown)
+
+
+def _object(value: object, number: int, layout: Layout, shown: str, report: RowReport) -> Rows:
+    wanted = [layout.names[place] for place in (*layout.text, layout.label)]
+    if not isinstance(value, dict):
+        report.wrong(shown, number, "no JSON object; give one a row")
+    elif missing := [name for name in wanted if name not in value]:
+        report.wrong(shown, number, f"no {missing[0]!r}; give it, or take the row out")
+    else:
+        yield number, layout, [value.get(name) for name in layout.names]
+
+
+_ROWS_AT_ONCE = 4096
+
+
+def parquet_rows(
+    path: Path, shown: str, columns: Columns
+) -> Iterator[tuple[int, Layout, list[Any]]]:
+    """Row numbers from 1, the layout, and the values of all columns; others than wanted are None.
+
+    Raises:
+        UserError: it is damaged, or has not the columns.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            layout = layout_of_names(names, columns, shown)
+            wanted = sorted({*layout.text, layout.label})
+            number = 0
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[names[p] for p in wanted]):
+                read = [batch.column(names[place]).to_pylist() for place in wanted]
+                for row in zip(*read, strict=True):
+                    number += 1
+                    values: list[Any] = [None] * len(names)
+                    for place, value in zip(wanted, row, strict=True):
+                        values[place] = value
+                    yield number, layout, values
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"data: {shown}: damaged Parquet ({reason}); fetch it again") from error
+
+
+def parquet_classes(path: Path, label: str) -> tuple[str, ...] | None:
+    """Names of the classes in order of their numbers, where the `datasets` library wrote them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return tuple(str(name) for name in features[label]["names"])
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+_LONG_TEXT = 100_000
+"""Characters from which on a text is noted."""
+
+
+def row_text(
+    values: list[Any], layout: Layout, row: int, shown: str, report: RowReport
+) -> str | None:
+    """The text of a row, its columns joined by a space; None when it is not to be used."""
+    pieces = []
+    for place in layout.text:
+        piece = values[place]
+        if isinstance(piece, (dict, list, bytes)):
+            what = type(piece).__name__
+            report.wrong(
+                shown, row, f"{layout.names[place]!r} holds a {what}; give another --text-column"
+            )
+            return None
+        is_missing = piece is None or piece != piece  # NaN, pandas' word for it
+        pieces.append("" if is_missing else str(piece))
+    # Spaces at the ends stay: a text that begins with ` quot;` needs its own.
+    text = " ".join(piece for piece in pieces if piece.strip())
+    reason = _unusable(text)
+    if reason:
+        report.skipped.add(reason, f"{shown} row {row}")
+        return None
+    if len(text) > _LONG_TEXT:
+        report.notes.add(f"text longer than {_LONG_TEXT:,} characters", f"{shown} row {row}")
+    return text
+
+
+def _unusable(text: str) -> str | None:
+    if not text:
+        return "empty text"
+    if NUL in text or "\0" in text:
+        return "NUL bytes"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "not UTF-8"
+    return None
 
 
 class TableRow(NamedTuple):
@@ -48,9 +268,6 @@ def read_table(path: Path, shown: str, columns: Columns, report: RowReport) -> I
             text = row_text(values, layout, number, shown, report)
             if text is not None:
                 yield TableRow(number, values[layout.label], layout.first_label, text)
-
-
-Rows = Iterator[tuple[int, Layout, list[Any]]]
 
 
 def _csv(path: Path, form: FileForm, shown: str, columns: Columns, report: RowReport) -> Rows:

@@ -3,16 +3,36 @@
 From the texts: positive pointwise mutual information of words within a window, and its truncated
 singular value decomposition (Levy & Goldberg 2014, "Neural Word Embedding as Implicit Matrix
 Factorization"), in seconds, with scikit-learn.
+
+Word vectors out of text files: GloVe's, and fastText's with its line of sizes before.
+
+One set of starting word vectors for all ranks: rank 0 makes them, the others take its.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
-from news_cls.data.ragged import Ragged
+from hvdcore.errors import UserError
+from hvdcore.keras import allreduce_sum, broadcast_object
+from hvdcore.runtime.heartbeat import beat
+from hvdcore.runtime.world import World
+from hvdcore.tracking.logs import get_logger
+from news_cls.check import train_part
+from news_cls.config import TrainConfig
+from news_cls.data.dataset import Ragged, TextData
 
-__all__ = ["SPREAD", "ppmi_vectors", "random_vectors"]
+__all__ = [
+    "SPREAD",
+    "ppmi_vectors",
+    "random_vectors",
+    "read_vectors",
+    "start_vectors",
+]
 
 Vectors = npt.NDArray[np.float32]
 
@@ -86,3 +106,90 @@ def _information(counts):  # type: ignore[no-untyped-def]
     found = csr_matrix((values, (pairs.row, pairs.col)), shape=counts.shape)
     found.eliminate_zeros()
     return found
+
+
+logger = get_logger(__name__)
+
+_MOST_SHOWN = 40
+
+
+def read_vectors(path: Path, words: Sequence[str], seed: int) -> npt.NDArray[np.float32]:
+    """Vectors of the vocabulary, float32 [len(words) + 2, E], as strong as random ones.
+
+    Words that the file does not have start at random; how many it has is told.
+
+    Args:
+        words: the vocabulary, from id 2 on.
+
+    Raises:
+        UserError: no such file, a line that is no vector, or none of our words in it.
+    """
+    places = {word: number + 2 for number, word in enumerate(words)}
+    found: dict[int, npt.NDArray[np.float32]] = {}
+    dim: int | None = None
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, start=1):
+                word, _, rest = line.rstrip("\n ").partition(" ")
+                if number == 1 and rest.isdigit():
+                    continue  # fastText's number of words and of dimensions
+                if dim is not None and word not in places:
+                    continue
+                vector = _vector(path, number, rest, dim)
+                dim = len(vector)
+                if word in places:
+                    found[places[word]] = vector
+    except OSError as error:
+        raise UserError(
+            f"vectors: {path}: {error.strerror or error}; give ppmi, random or a text file"
+        ) from None
+    if dim is None or not found:
+        raise UserError(f"vectors: {path}: none of the {len(words):,} words of the data is in it")
+    logger.info("vectors: %s of %s words are in %s", f"{len(found):,}", f"{len(words):,}", path)
+    vectors = random_vectors(len(words) + 2, dim, seed)
+    rows = np.array(list(found.values()))
+    vectors[list(found)] = rows * (SPREAD / max(float(rows.std()), 1e-12))
+    return vectors
+
+
+def _vector(path: Path, number: int, text: str, dim: int | None) -> npt.NDArray[np.float32]:
+    try:
+        vector = np.array(text.split(" "), dtype=np.float32)
+    except ValueError:
+        vector = np.zeros(0, dtype=np.float32)
+    if not len(vector) or not np.isfinite(vector).all():
+        shown = text[:_MOST_SHOWN]
+        raise UserError(
+            f"vectors: {path} line {number}: {shown!r} is no vector; give a word and its numbers "
+            "with spaces between"
+        )
+    if dim is not None and len(vector) != dim:
+        raise UserError(
+            f"vectors: {path} line {number}: {len(vector)} numbers, but {dim} in the lines before"
+        )
+    return vector
+
+
+def start_vectors(config: TrainConfig, data: TextData, world: World) -> npt.NDArray[np.float32]:
+    """As the configuration has it, float32 [vocabulary, E], the same on every rank. Every rank
+    must call.
+
+    Raises:
+        UserError: a file that is none of vectors.
+    """
+    beat("prepare")
+    made = _made(config, data) if world.is_root else None
+    dim = int(broadcast_object("" if made is None else str(made.shape[1])))
+    if made is None:
+        made = np.zeros((data.vocab_size, dim), dtype=np.float32)
+    # Only rank 0 has anything but zeros, so the sum is exact.
+    return allreduce_sum(made)
+
+
+def _made(config: TrainConfig, data: TextData) -> npt.NDArray[np.float32]:
+    if config.vectors == "random":
+        return random_vectors(data.vocab_size, config.embed_dim, config.seed)
+    if config.vectors == "ppmi":
+        ids = train_part(config, data).ids
+        return ppmi_vectors(ids, data.vocab_size, config.embed_dim, config.seed)
+    return read_vectors(Path(config.vectors), data.words, config.seed)

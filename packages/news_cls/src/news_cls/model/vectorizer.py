@@ -1,18 +1,29 @@
-"""A layer that makes ids of raw texts, so that a saved model takes strings and nothing else."""
+"""A layer that makes ids of raw texts, so that a saved model takes strings and nothing else.
+
+Texts as a saved model takes them: raw strings in batches.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from news_cls.data.residue import RULES
-from news_cls.data.tokens import ACRONYM, SIGMAS, SINGLES
-from news_cls.data.vocabulary import UNKNOWN
+from hvdcore.classifier.keras import Inputs
+from hvdcore.sharding import Indices
+from news_cls.data.clean import RULES
+from news_cls.data.dataset import Part, TextData
+from news_cls.data.tokens import ACRONYM, SIGMAS, SINGLES, UNKNOWN
 
-__all__ = ["Vectoriser"]
+__all__ = [
+    "RawTexts",
+    "Vectoriser",
+    "string_batch",
+]
 
 
 @keras.saving.register_keras_serializable(package="news_cls")
@@ -119,3 +130,29 @@ def _lower(text: tf.Tensor) -> tf.Tensor:
         text = tf.strings.regex_replace(text, capital, capital.lower())
     text = tf.strings.lower(text, encoding="utf-8")
     return tf.strings.regex_replace(text, *SIGMAS)
+
+
+class RawTexts:
+    """Parts whose texts go into a saved model as they are; see `hvdcore.classifier.keras.EvalTask`.
+
+    Args:
+        rows: texts at once.
+    """
+
+    def __init__(self, data: TextData, rows: int) -> None:
+        self.classes, self.parts, self.rows = data.classes, data.parts, rows
+
+    def eval_batches(self, part: Part, indices: Indices) -> Iterator[tuple[Indices, Inputs]]:
+        """In the order of `indices`."""
+        for start in range(0, len(indices), self.rows):
+            places = np.arange(start, min(start + self.rows, len(indices)))
+            texts = [part.texts[int(i)] for i in indices[places]]
+            yield places, (string_batch(texts, self.rows),)
+
+
+def string_batch(texts: Sequence[str], rows: int) -> npt.NDArray[np.object_]:
+    """UTF-8 strings [rows]; empty ones fill it up."""
+    found = np.full(rows, b"", dtype=object)
+    for row, text in enumerate(texts):
+        found[row] = text.encode("utf-8", "replace")
+    return found

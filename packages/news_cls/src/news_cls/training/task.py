@@ -1,8 +1,15 @@
-"""The classification of texts, as the training of `hvdcore.classifier.keras` takes it."""
+"""The classification of texts, as the training of `hvdcore.classifier.keras` takes it.
+
+The prepared texts on all ranks; networks and TF-IDF begin with it.
+
+``report.html`` of news_cls, and what it tells of the texts.
+
+The most confident mistakes of a classifier of texts, as text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +17,100 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.keras import Batch, Inputs, Pretraining, filled_up, save_model, smoothed
+from hvdcore.classifier.figures import most_confident_mistakes
+from hvdcore.classifier.keras import (
+    Batch,
+    Inputs,
+    Pretraining,
+    filled_up,
+    open_on_all_ranks,
+    save_model,
+    smoothed,
+)
+from hvdcore.classifier.report import write_report
+from hvdcore.files.atomic import write_bytes_atomically
+from hvdcore.run.pages import report_runs as report
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices
 from news_cls.check import train_part
-from news_cls.config import TrainConfig
-from news_cls.data.dataset import Part, TextData
+from news_cls.config import WORDS, DataFields, TrainConfig
+from news_cls.data.dataset import Part, TextData, open_data
+from news_cls.data.prepare import prepare, summary
+from news_cls.model.embeddings import start_vectors
 from news_cls.model.networks import LEARNING_RATES, build_network, num_features, serving_model
-from news_cls.model.start_vectors import start_vectors
 from news_cls.model.vectorizer import Vectoriser
-from news_cls.training.batches import bucketed_order, padded_length
-from news_cls.training.dropout import drop_words, kept, uniforms
-from news_cls.training.mistakes import write_mistakes
-from news_cls.training.open_texts import open_texts
+from news_cls.training.batches import bucketed_order, drop_words, kept, padded_length, uniforms
 from news_cls.training.pretrain import pretrain
-from news_cls.training.report import texts_values
-from news_cls.words import WORDS
 
-__all__ = ["TextTask", "open_task"]
+__all__ = [
+    "TextTask",
+    "mistakes_text",
+    "open_task",
+    "open_texts",
+    "report_runs",
+    "texts_values",
+    "write_mistakes",
+]
+
+
+def open_texts(config: DataFields, world: World) -> TextData:
+    """Prepare on one rank of each host, then open everywhere. Every rank must call.
+
+    Raises:
+        UserError: the data is not what it should be.
+    """
+    return open_on_all_ranks(lambda tell: prepare(config, tell), open_data, summary, world)
+
+
+def report_runs(paths: Sequence[Path], output_dir: Path | None) -> Path:
+    """``news-cls report RUN...``; see `hvdcore.run.pages.report_runs`."""
+    return report(paths, output_dir, lambda runs, page: write_report(runs, page, WORDS))
+
+
+def texts_values(data: TextData) -> dict[str, Any]:
+    """What ``report.json`` tells of what became of the texts that were found."""
+    meta = data.meta
+    return {
+        "texts": {
+            "key": data.key,
+            "parts": meta["parts"],
+            "left_out": meta["left_out"],
+            "skipped": {why: entry["count"] for why, entry in meta["skipped"].items()},
+            "vocab_size": data.vocab_size,
+        }
+    }
+
+
+NUM_MISTAKES = 20
+MOST_SHOWN = 300
+"""Characters of a text."""
+
+
+def mistakes_text(
+    part: Part, probabilities: npt.NDArray[np.float64], classes: Sequence[str]
+) -> str:
+    """A paragraph for each, most confident first: what was answered, what it is, where, the text.
+
+    Args:
+        probabilities: of each text of the part [n, C].
+    """
+    paragraphs = []
+    for mistake in most_confident_mistakes(probabilities, part.labels, NUM_MISTAKES):
+        text = part.texts[mistake.index]
+        shown = text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + " ..."
+        answer = f"{classes[mistake.predicted]} {mistake.probability:.0%}"
+        where = part.names[mistake.index]
+        paragraphs.append(f"{answer}, is {classes[mistake.label]} ({where})\n{shown}\n")
+    return "\n".join(paragraphs) if paragraphs else "none\n"
+
+
+def write_mistakes(
+    path: Path, part: Part, probabilities: npt.NDArray[np.float64], classes: Sequence[str]
+) -> None:
+    """Write `mistakes_text` to a file. Rank 0 only."""
+    text = mistakes_text(part, probabilities, classes)
+    write_bytes_atomically(path, text.encode("utf-8", "replace"))
 
 
 def open_task(config: TrainConfig, world: World) -> TextTask:

@@ -15,10 +15,9 @@ from hvdcore.runtime.world import World
 from hvdcore.tracking.logs import get_logger, setup_logging
 from news_cls.config import TrainConfig
 from news_cls.data.dataset import TextData
-from news_cls.model.raw_texts import RawTexts
 from news_cls.model.tfidf import is_tfidf, load_tfidf
-from news_cls.training.open_texts import open_texts
-from news_cls.training.task import TextTask, open_task
+from news_cls.model.vectorizer import RawTexts
+from news_cls.training.task import TextTask, open_task, open_texts
 from news_cls.training.train_tfidf import score_of, train_tfidf
 
 __all__ = ["score_run", "train"]

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from hvdcore.classifier.figures import draw_results, report_values
 from hvdcore.classifier.keras import begin
-from hvdcore.classifier.parts import evenly
 from hvdcore.classifier.report import write_report
-from hvdcore.classifier.results import draw_results, report_values
-from hvdcore.classifier.score import Score
+from hvdcore.classifier.score import Score, evenly
 from hvdcore.classifier.splits import PARTS
 from hvdcore.keras import any_rank, broadcast_object
 from hvdcore.metrics.classification import confusion_matrix
@@ -25,13 +24,10 @@ from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.world import World
 from hvdcore.tracking.logs import get_logger
 from news_cls.check import train_part
-from news_cls.config import TrainConfig
+from news_cls.config import WORDS, TrainConfig
 from news_cls.data.dataset import Part, TextData
 from news_cls.model.tfidf import TfidfModel, fit_tfidf, save_tfidf
-from news_cls.training.mistakes import write_mistakes
-from news_cls.training.open_texts import open_texts
-from news_cls.training.report import texts_values
-from news_cls.words import WORDS
+from news_cls.training.task import open_texts, texts_values, write_mistakes
 
 __all__ = ["score_of", "train_tfidf"]
 

@@ -3,6 +3,15 @@
 Documents that agree in one band of their sketches are compared; those whose sketches agree in the
 threshold's share of entries are joined, and what is joined to the same is one group. One band is in
 memory at a time: some 50 bytes for each document, and no pair of unlike ones is ever listed.
+
+Owns the sketch of a document by which near-duplicates are found: MinHash of its word shingles.
+
+A shingle is five words in a row, in small letters, whatever stands between them. The share of equal
+entries in two sketches estimates the Jaccard similarity of the two sets of shingles, with a
+deviation of at most 0.045. One permutation serves all entries (Li, Owen and Zhang 2012, One
+Permutation Hashing); entries that stay empty in short texts are taken from others, in an order
+drawn for each (Shrivastava 2017, Optimal Densification). It costs some 20 ns a byte; hashing each
+shingle for each of 128 permutations, as datasketch 2.0 does, costs more than tokenizing.
 """
 
 from __future__ import annotations
@@ -12,7 +21,15 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["find_groups"]
+from textgen.data.documents import BLOCK_BYTES
+
+__all__ = [
+    "BANDS",
+    "SKETCH_SIZE",
+    "Sketcher",
+    "band_hashes",
+    "find_groups",
+]
 
 Numbers = npt.NDArray[np.int64]
 
@@ -81,3 +98,103 @@ def _flattened(groups: Numbers) -> Numbers:
         if (above == groups).all():
             return groups
         groups = above
+
+
+SHINGLE_WORDS = 5
+SKETCH_SIZE = 128
+BANDS = 32
+"""Bands of four entries: of two texts of similarity 0.7 one in 6,000 pairs shares no band, of 0.5
+one in 8."""
+
+UInt64Array = npt.NDArray[np.uint64]
+
+_EMPTY = np.uint32(0xFFFFFFFF)
+_draw = np.random.Generator(np.random.PCG64(0x5EED))
+_FACTORS = _draw.integers(1, 1 << 63, SHINGLE_WORDS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+_BAND_FACTORS = _draw.integers(1, 1 << 63, 4, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+_BORROW = np.stack([_draw.permutation(SKETCH_SIZE) for _ in range(SKETCH_SIZE)])
+
+_IN_WORD = np.zeros(256, dtype=bool)
+_IN_WORD[[*range(48, 58), *range(65, 91), *range(97, 123), *range(128, 256)]] = True
+# Kana, Han and Hangul are written without blanks: each character is a word.
+_IS_A_WORD = np.zeros(256, dtype=bool)
+_IS_A_WORD[0xE3:0xEE] = True
+_CODES = _draw.integers(0, 1 << 63, 256, dtype=np.uint64)
+_CODES[65:91] = _CODES[97:123]  # capitals
+_CODES[~_IN_WORD] = 0
+# A word's hash is the sum of its codes times powers of an odd base, modulo 2^64, which prefix sums
+# and the base's inverse give for all words at once.
+_BASE = 0x9E3779B97F4A7C15
+_POWERS = np.cumprod(np.full(BLOCK_BYTES, _BASE, dtype=np.uint64))
+_INVERSE_POWERS = np.cumprod(np.full(BLOCK_BYTES, pow(_BASE, -1, 1 << 64), dtype=np.uint64))
+
+
+class Sketcher:
+    """Fed a document in blocks of BLOCK_BYTES; shingles across two blocks are left out."""
+
+    def __init__(self) -> None:
+        self._least = np.full(SKETCH_SIZE, _EMPTY, dtype=np.uint32)
+
+    def feed(self, codes: npt.NDArray[np.uint8]) -> None:
+        """Take the next block's bytes, [at most BLOCK_BYTES]."""
+        shingles = _mix(_shingles(_word_hashes(codes)))
+        entries = (shingles >> np.uint64(57)).astype(np.intp)  # the top 7 bits
+        values = (shingles >> np.uint64(20)).astype(np.uint32)
+        lower = values < self._least[entries]  # few, after the first block
+        np.minimum.at(self._least, entries[lower], values[lower])
+
+    def sketch(self) -> npt.NDArray[np.uint32] | None:
+        """The sketch, [SKETCH_SIZE]; None for a text without words."""
+        filled = self._least != _EMPTY
+        if not filled.any():
+            return None
+        donors = _BORROW[np.arange(SKETCH_SIZE), filled[_BORROW].argmax(axis=1)]
+        return np.where(filled, self._least, self._least[donors])
+
+
+def band_hashes(sketches: npt.NDArray[np.uint32]) -> UInt64Array:
+    """A number for each band of each sketch, equal where all its entries are.
+
+    Args:
+        sketches: [documents, SKETCH_SIZE].
+
+    Returns:
+        [BANDS, documents].
+    """
+    bands = sketches.reshape(len(sketches), BANDS, -1).astype(np.uint64)
+    hashes = _mix((bands * _BAND_FACTORS).sum(axis=2, dtype=np.uint64))
+    return np.ascontiguousarray(hashes.T)
+
+
+def _word_hashes(codes: npt.NDArray[np.uint8]) -> UInt64Array:
+    in_word = np.zeros(len(codes) + 1, dtype=bool)
+    in_word[:-1] = _IN_WORD[codes]
+    starts_here = in_word[:-1] & (np.r_[True, ~in_word[:-2]] | _IS_A_WORD[codes])
+    starts = np.flatnonzero(starts_here)
+    if not len(starts):
+        return np.empty(0, dtype=np.uint64)
+    sums = np.cumsum(_CODES[codes] * _POWERS[: len(codes)], dtype=np.uint64)
+    # What stands between two words adds nothing, so a word may be summed up to the next one.
+    upto = sums[np.append(starts[1:] - 1, len(codes) - 1)]
+    before = np.where(starts > 0, sums[starts - 1], np.uint64(0))
+    words: UInt64Array = (upto - before) * _INVERSE_POWERS[starts]
+    return _mix(words)
+
+
+def _shingles(words: UInt64Array) -> UInt64Array:
+    """A number for each five neighbours; for fewer words one for all of them."""
+    count = len(words) - SHINGLE_WORDS + 1
+    if count < 1:
+        return (words * _FACTORS[: len(words)]).sum(keepdims=True, dtype=np.uint64)[: len(words)]
+    total = np.zeros(count, dtype=np.uint64)
+    for place, factor in enumerate(_FACTORS):
+        total += words[place : place + count] * factor
+    return total
+
+
+def _mix(values: UInt64Array) -> UInt64Array:
+    """Spread every bit over all (the finalizer of SplitMix64)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: UInt64Array = values ^ (values >> np.uint64(31))
+    return mixed

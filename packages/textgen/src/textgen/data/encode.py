@@ -1,4 +1,11 @@
-"""Owns tokenizing: the ids of one task's texts in a file, and all tasks' files as a part."""
+"""Owns tokenizing: the ids of one task's texts in a file, and all tasks' files as a part.
+
+Owns which texts of a large train part BPE is learned from.
+
+Owns what a word is where perplexity is told per word: a run of characters that are not space.
+
+Space is Unicode's (`str.isspace`), so words do not depend on the tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +19,88 @@ from typing import IO, Any
 
 import numpy as np
 
-from textgen.data.words import WordCount
+from textgen.data.chunks import Segments, segment_texts
+from textgen.data.read import SpooledText
 from textgen.data.work_queue import Tell
 from textgen.tokenizer.tokenizer import TokenIds, Tokenizer
+from textgen.tokenizer.word_cache import find_word_start
 
-__all__ = ["Part", "Stretch", "encode_task", "join_tasks"]
+__all__ = [
+    "BPE_SAMPLE_BYTES",
+    "Part",
+    "Stretch",
+    "WordCount",
+    "bpe_texts",
+    "count_words",
+    "encode_task",
+    "join_tasks",
+]
+
+BPE_SAMPLE_BYTES = 32 << 20
+"""BPE is learned from this much of the train part, or all of it where it is smaller. The trainer
+holds every different word, 32 bytes a byte: a gigabyte where a script has no blanks."""
+
+_PIECE_BYTES = 1 << 18
+
+
+def bpe_texts(train: Segments, texts: SpooledText, limit: int = BPE_SAMPLE_BYTES) -> Iterator[str]:
+    """The train part's first `limit` bytes or a little more, in pieces.
+
+    Documents stand in the order of their content hashes: the first are as good as drawn by lot.
+    """
+    left = limit
+    for _, _, pieces in segment_texts(train, texts, _PIECE_BYTES, find_word_start):
+        for text in pieces:
+            if left <= 0:
+                return
+            yield text
+            left -= len(text.encode())
+
+
+_CHARACTERS_AT_ONCE = 1 << 16
+"""Split in one go: the words of a whole book in a list would take many times its size."""
+
+
+def count_words(text: str) -> int:
+    """`len(text.split())`, in little memory."""
+    count = 0
+    for start in range(0, len(text), _CHARACTERS_AT_ONCE):
+        piece = text[start : start + _CHARACTERS_AT_ONCE]
+        count += len(piece.split())
+        if start and not piece[0].isspace() and not text[start - 1].isspace():
+            count -= 1  # a word that the cut runs through
+    return count
+
+
+@dataclass
+class WordCount:
+    """Words of texts that come in pieces; a word that a cut runs through counts once.
+
+    Attributes:
+        is_continued: whether the first piece goes on with a document, in the middle of a word.
+        is_open: whether the last piece ends in a word that may go on.
+    """
+
+    num_words: int = 0
+    is_continued: bool = False
+    is_open: bool = False
+    is_empty: bool = True
+
+    def add(self, text: str, *, opens: bool) -> None:
+        """The next piece; `opens` says that a document begins with it."""
+        if text:
+            goes_on = not opens and not text[0].isspace()
+            self.join(WordCount(count_words(text), goes_on, not text[-1].isspace(), False))
+
+    def join(self, other: WordCount) -> None:
+        """What comes after this."""
+        if other.is_empty:
+            return
+        self.num_words += other.num_words - (self.is_open and other.is_continued)
+        if self.is_empty:
+            self.is_continued, self.is_empty = other.is_continued, False
+        self.is_open = other.is_open
+
 
 _BATCH_CHARACTERS = 1 << 22  # encoded in memory at once
 
@@ -48,7 +132,7 @@ class Part:
         bytes: UTF-8 bytes of its text.
         target_bytes: the same, without what the very first token stands for (end-of-text stands
             for none): the bytes that are predicted.
-        target_words: words in those bytes (`textgen.data.words`).
+        target_words: words in those bytes (`textgen.data.encode`).
         source_bits_per_byte: entropy of the choices that generated the text, where known: what a
             model that knew the generator would reach, or at most that (two series of choices may
             spell one text).

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvdcore.errors import UserError
-from textgen.data import rows, text_files
-from textgen.data.documents import Document, Skipped
-from textgen.data.units import Piece, Unit, group_pieces
+from textgen.data import rows
+from textgen.data.documents import Document, Piece, Skipped, Unit, group_pieces
 
 __all__ = ["FileSource", "find_files"]
 
@@ -69,8 +68,8 @@ def _pieces(path: Path, column: str) -> Iterator[Piece]:
         kind = _kind(path)
         if kind == "table":
             yield from rows.table_pieces(path, column)
-        elif kind == "json" and not text_files.is_gzip(path):
-            yield from text_files.line_pieces(path)
+        elif kind == "json" and not rows.is_gzip(path):
+            yield from rows.line_pieces(path)
         else:
             size = path.stat().st_size
             yield Piece(str(path), 0, size, 1, size)
@@ -92,7 +91,7 @@ def _documents(piece: Piece, column: str, skipped: Skipped) -> Iterator[Document
 def _raw(path: Path) -> Iterator[bytes]:
     """Read while the document is used, so its errors are told here."""
     with _mendable(path):
-        yield from text_files.blocks(path)
+        yield from rows.blocks(path)
 
 
 @contextmanager
@@ -106,7 +105,7 @@ def _mendable(path: Path) -> Iterator[None]:
         raise UserError(f"data: {path}: it has gone; start again") from error
     except gzip.BadGzipFile as error:
         raise UserError(f"data: {path}: not a gzip file; rename or repack it") from error
-    except (EOFError, text_files.BrokenGzip) as error:
+    except (EOFError, rows.BrokenGzip) as error:
         raise UserError(f"data: {path}: cut off or damaged; fetch it again") from error
 
 
@@ -155,6 +154,6 @@ def _what_else(others: Counter[str]) -> str:
 
 
 def _kind(path: Path) -> str:
-    suffix = Path(path.stem).suffix if text_files.is_gzip(path) else path.suffix
+    suffix = Path(path.stem).suffix if rows.is_gzip(path) else path.suffix
     kinds = {"text": TEXT_SUFFIXES, "json": JSON_SUFFIXES, "table": TABLE_SUFFIXES}
     return next((kind for kind, known in kinds.items() if suffix.lower() in known), "")

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import UserError
-from textgen.data import units
-from textgen.data.documents import Document, Skipped, missing_column, row_document
-from textgen.data.units import Piece, Unit
-from textgen.data.work_folder import SourceFailed
+from textgen.data import documents
+from textgen.data.documents import Document, Piece, Skipped, Unit, missing_column, row_document
+from textgen.data.work_queue import SourceFailed
 
 __all__ = ["HubSource"]
 
@@ -150,7 +149,7 @@ class HubSource:
         rows = splits["train"] if "train" in splits else next(iter(splits.values()))
         if not on_disk:
             return rows
-        shards = 1 + (rows.dataset_size or 0) // units.UNIT_BYTES
+        shards = 1 + (rows.dataset_size or 0) // documents.UNIT_BYTES
         return rows.to_iterable_dataset(num_shards=min(shards, max(len(rows), 1)))
 
 

@@ -1,22 +1,106 @@
-"""Owns documents in the rows of files: JSON Lines, Parquet, and Arrow as `datasets` saves it."""
+"""Owns documents in the rows of files: JSON Lines, Parquet, and Arrow as `datasets` saves it.
+
+Owns reading text files as bytes, gzip too: in blocks, or line by line from the middle.
+"""
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from hvdcore.errors import UserError
-from textgen.data.documents import Document, Skipped, missing_column, normalised, row_document
-from textgen.data.text_files import lines
-from textgen.data.units import Piece
+from textgen.data import documents
+from textgen.data.documents import (
+    BLOCK_BYTES,
+    Document,
+    Piece,
+    Skipped,
+    missing_column,
+    normalised,
+    row_document,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["json_documents", "table_documents", "table_pieces"]
+__all__ = [
+    "BrokenGzip",
+    "blocks",
+    "is_gzip",
+    "json_documents",
+    "line_pieces",
+    "lines",
+    "table_documents",
+    "table_pieces",
+]
+
+BrokenGzip = zlib.error
+
+_SCAN_BYTES = 1 << 22
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether its name says that it is packed."""
+    return path.suffix.lower() == ".gz"
+
+
+def blocks(path: Path) -> Iterator[bytes]:
+    """The file's bytes, unpacked, in blocks."""
+    with _open(path) as file:
+        while block := file.read(BLOCK_BYTES):
+            yield block
+
+
+def lines(piece: Piece) -> Iterator[tuple[int, bytes]]:
+    """Number and bytes of each line of a piece; a packed file is one piece."""
+    path = Path(piece.name)
+    left = piece.stop - piece.start
+    with _open(path) as file:
+        file.seek(piece.start)
+        for number, line in enumerate(file, start=piece.number):
+            yield number, line
+            left -= len(line)
+            if left <= 0 and not is_gzip(path):
+                return
+
+
+def line_pieces(path: Path) -> Iterator[Piece]:
+    """Pieces of whole lines, a unit's bytes or a little more each, but the last.
+
+    Counting lines beforehand reads the file once more, at the speed of the disk; each piece knows
+    the numbers of its lines by it.
+    """
+    start = place = 0
+    number = first = 1
+    with path.open("rb") as file:
+        while block := file.read(_SCAN_BYTES):
+            counted = 0
+            while (end := _line_end(block, start + documents.UNIT_BYTES - place, counted)) > 0:
+                number += block.count(b"\n", counted, end)
+                counted = end
+                yield Piece(str(path), start, place + end, first, place + end - start)
+                start, first = place + end, number
+            number += block.count(b"\n", counted)
+            place += len(block)
+    if place > start or not start:
+        yield Piece(str(path), start, place, first, place - start)
+
+
+def _line_end(block: bytes, wanted: int, least: int) -> int:
+    """Where the first line ends that reaches `wanted` bytes into the block; 0 when it does not."""
+    if wanted > len(block):
+        return 0
+    return block.find(b"\n", max(wanted - 1, least, 0)) + 1
+
+
+def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
+    return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")
+
 
 _BYTES_AT_ONCE = 8 << 20  # of rows decoded together, about
 _MOST_ROWS = 1024

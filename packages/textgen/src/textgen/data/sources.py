@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from hvdcore.errors import UserError
-from textgen.data.documents import Document, Skipped
+from textgen.data.documents import Document, Skipped, Unit
 from textgen.data.files import find_files
-from textgen.data.units import Unit
 
 __all__ = ["Source", "find_source"]
 

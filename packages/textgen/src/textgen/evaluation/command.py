@@ -15,11 +15,11 @@ from hvdcore.files.json_files import json_safe
 from hvdcore.run.run_dir import RunDir
 from hvdcore.tracking.logs import get_logger, setup_logging
 from textgen.config import TrainConfig
+from textgen.data.corpus import SlidingWindows
 from textgen.data.distributed import data_config, open_corpus_on_all_ranks
 from textgen.data.splits import PARTS
-from textgen.data.windows import SlidingWindows
 from textgen.evaluation.evaluate import evaluate
-from textgen.evaluation.quality.held_out import held_out_prompts
+from textgen.evaluation.quality.prompts import held_out_prompts
 from textgen.evaluation.quality.run import judge_model, keep_judgement, open_scorer
 from textgen.model.language_model import device_of
 from textgen.pretrained.load import ModelPlace, OpenedModel, load_place, place_on_all_ranks

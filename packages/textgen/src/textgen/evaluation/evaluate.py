@@ -44,7 +44,7 @@ class Score:
     num_bytes: int
     """Bytes of UTF-8 that those tokens stand for."""
     num_words: int = 0
-    """Words in those bytes (`textgen.data.words`); 0 where they were not counted."""
+    """Words in those bytes (`textgen.data.encode`); 0 where they were not counted."""
 
     @property
     def loss(self) -> float:

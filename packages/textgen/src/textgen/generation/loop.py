@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from hvdcore.errors import UserError
-from textgen.generation.batch import DecodeBatch
-from textgen.generation.causal_decode import CausalDecodeBatch
+from textgen.generation.batch import CausalDecodeBatch, DecodeBatch
 from textgen.generation.decode_weights import DecodeWeights
 from textgen.generation.sampling import SamplingOptions, next_tokens, uniform_draws
 from textgen.model.causal_lm import CausalLM

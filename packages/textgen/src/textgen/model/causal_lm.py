@@ -1,20 +1,45 @@
-"""Any causal language model of `transformers`, behind the interface of our own."""
+"""Any causal language model of `transformers`, behind the interface of our own.
+
+Low-rank adapters beside frozen weights (Hu et al. 2021, LoRA), by the library `peft`.
+
+The architecture of GPT-2, for comparing ours with it: learned positions, LayerNorm, GELU, biases
+(Radford et al. 2019). Its layers are those of `transformers`. Loads no framework until it is built.
+
+Owns silencing `transformers`: what its warnings tell is checked, and said in one line.
+"""
 
 from __future__ import annotations
 
+import copy
 import inspect
+import logging
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
+from hvdcore.errors import Problems, UserError
+from hvdcore.torch import weights_sha256
+from textgen.config import LoraFields
 from textgen.model.language_model import LanguageModel
 
-if TYPE_CHECKING:
-    from textgen.model.lora import LoraAdapter
-
-__all__ = ["CausalLM", "CausalLMConfig", "new_cache"]
+__all__ = [
+    "GPT2_PRESETS",
+    "CausalLM",
+    "CausalLMConfig",
+    "Gpt2Preset",
+    "Gpt2Shape",
+    "LoraAdapter",
+    "add_lora",
+    "build_gpt2",
+    "check_peft",
+    "new_cache",
+    "quiet_transformers",
+]
 
 _UNBOUNDED_CONTEXT = 2048
 """Tokens that a model is given at most which itself knows no bound."""
@@ -110,3 +135,192 @@ def new_cache(model: CausalLM) -> Any:
     if "config" not in inspect.signature(DynamicCache.__init__).parameters:  # before 4.56
         return DynamicCache()
     return DynamicCache(config=model.hf.config)
+
+
+@dataclass(frozen=True)
+class Gpt2Shape:
+    """Everything needed to build the model again."""
+
+    vocab_size: int
+    context_length: int
+    num_layers: int
+    num_heads: int
+    embed_dim: int
+    mlp_dim: int
+    """Width of the hidden layer of the MLP; GPT-2's own is 4 x embed_dim."""
+
+    def __post_init__(self) -> None:
+        problems = Problems()
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                problems.add(field.name, f"got {getattr(self, field.name)}; give 1 or more")
+        problems.raise_if_any()
+        if self.embed_dim % self.num_heads:
+            problems.add(
+                "embed_dim",
+                f"got {self.embed_dim}; give a multiple of num_heads ({self.num_heads})",
+            )
+        problems.raise_if_any()
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the model, the tied embedding counted once."""
+        dim, mlp = self.embed_dim, self.mlp_dim
+        attention = 4 * dim * dim + 4 * dim
+        layer = attention + 2 * dim * mlp + mlp + dim + 4 * dim
+        return (self.vocab_size + self.context_length) * dim + self.num_layers * layer + 2 * dim
+
+
+@dataclass(frozen=True)
+class Gpt2Preset:
+    """The part of a `Gpt2Shape` that a name stands for."""
+
+    num_layers: int
+    num_heads: int
+    embed_dim: int
+    mlp_dim: int
+    context_length: int
+
+    def config(self, vocab_size: int, **changes: int | None) -> Gpt2Shape:
+        """The full shape, once the tokenizer's vocabulary is known.
+
+        Args:
+            changes: fields to set otherwise; None keeps the preset's.
+
+        Raises:
+            UserError: the changes do not make a GPT-2.
+        """
+        wanted = {name: value for name, value in changes.items() if value is not None}
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        problems = Problems()
+        for name in sorted(wanted.keys() - own.keys()):
+            problems.add(name, "GPT-2 has no such part; leave it out, or take another --model")
+        problems.raise_if_any()
+        return Gpt2Shape(vocab_size, **{**own, **wanted})
+
+
+GPT2_PRESETS = {
+    "gpt2-style-1m": Gpt2Preset(4, 4, 128, 512, context_length=128),
+    "gpt2-style-10m": Gpt2Preset(6, 6, 384, 1280, context_length=256),
+    "gpt2-style-30m": Gpt2Preset(8, 8, 512, 1856, context_length=512),
+    "gpt2-style-small": Gpt2Preset(12, 12, 768, 3072, context_length=1024),
+}
+"""By name; each has the depth, width and matrix elements of the preset of ours of that size."""
+
+
+def build_gpt2(shape: Gpt2Shape, end_token: int) -> CausalLM:
+    """A new model, drawn from torch's global random state as `transformers` does: N(0, 0.02^2), the
+    projections to the residual stream divided by sqrt(2 x layers).
+
+    Args:
+        end_token: begins and ends every document.
+    """
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=shape.vocab_size,
+        n_positions=shape.context_length,
+        n_embd=shape.embed_dim,
+        n_layer=shape.num_layers,
+        n_head=shape.num_heads,
+        n_inner=shape.mlp_dim,
+        bos_token_id=end_token,
+        eos_token_id=end_token,
+    )
+    return CausalLM(GPT2LMHeadModel(config))
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without bars, and without messages below an error's."""
+    from transformers.utils import logging as theirs
+
+    before = theirs.get_verbosity()
+    theirs.set_verbosity(logging.CRITICAL)
+    theirs.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        theirs.set_verbosity(before)
+
+
+ALL_LINEAR = "all-linear"
+"""peft's word for every linear map but the output projection."""
+
+
+class LoraAdapter:
+    """The adapters of a model; not a module, for its parameters are the model's already."""
+
+    def __init__(self, peft_model: Any) -> None:
+        self._peft = peft_model
+
+    def merged(self) -> Any:
+        """A copy of the model, of `transformers`, that has the adapters in its weights."""
+        return copy.deepcopy(self._peft).merge_and_unload()
+
+    def save(self, folder: Path) -> None:
+        """Write the adapters alone, in peft's form (safetensors), to add to the model again."""
+        self._peft.save_pretrained(folder, safe_serialization=True)
+
+
+def check_peft() -> None:
+    """Raises:
+    UserError: `peft` is not installed.
+    """
+    try:
+        import peft  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "lora_rank: LoRA needs peft; pip install './packages/textgen[lora]'"
+        ) from None
+
+
+def add_lora(model: CausalLM, settings: LoraFields, base: str) -> None:
+    """Freeze the model and put adapters of rank `lora_rank` beside its linear maps, in place.
+
+    A is drawn from torch's global random state and B is zero, so nothing has changed yet.
+
+    Args:
+        base: the model's name, for who reads the saved adapter.
+
+    Raises:
+        UserError: `peft` is missing, or no module of the model has a name of `lora_targets`.
+    """
+    check_peft()
+    from peft import LoraConfig, TaskType, get_peft_model
+    from transformers.pytorch_utils import Conv1D
+
+    targets = settings.lora_targets or ALL_LINEAR
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_scale,
+        target_modules=targets if targets == ALL_LINEAR else targets.split(","),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.hf.modules()),
+        base_model_name_or_path=base,
+    )
+    digest = weights_sha256(model)
+    try:
+        with quiet_transformers():
+            model.adapter = LoraAdapter(get_peft_model(model.hf, config))
+    except ValueError as error:
+        raise UserError(
+            f"lora_targets: {targets!r} names no linear map of this model; its modules are such as "
+            f"{', '.join(_linear_names(model))}"
+        ) from error
+    model.config = replace(
+        model.config,
+        lora={"rank": settings.lora_rank, "alpha": settings.lora_scale, "targets": targets},
+        frozen_sha256=digest,
+    )
+
+
+def _linear_names(model: CausalLM) -> list[str]:
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    kinds = (nn.Linear, Conv1D)
+    named = (name for name, module in model.hf.named_modules() if isinstance(module, kinds))
+    return sorted({name.rpartition(".")[2] for name in named})

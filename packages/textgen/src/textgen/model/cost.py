@@ -2,18 +2,41 @@
 
 Multiplications and additions of the matrix products and of the short convolutions; all else is
 small. A backward pass is two forward passes (Chowdhery et al. 2022, PaLM, appendix B).
+
+The arithmetic of a training step, counted while it runs: for models of other people's layers.
+
+Owns whether a model fits this machine, before the machine is out of memory.
 """
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from hvdcore.errors import UserError
+from textgen.model.language_model import LanguageModel, device_of
+from textgen.model.transformer import Transformer
 
 if TYPE_CHECKING:
     from hvdcore.torch import PeakFlops
     from textgen.model.config import ModelConfig
 
-__all__ = ["Utilization", "forward_flops_per_token", "train_flops_per_token"]
+__all__ = [
+    "Utilization",
+    "check_memory",
+    "counted_flops_per_token",
+    "forward_flops_per_token",
+    "memory_bytes",
+    "train_flops",
+    "train_flops_per_token",
+]
 
 
 def forward_flops_per_token(config: ModelConfig, length: int) -> int:
@@ -58,3 +81,74 @@ class Utilization:
             "peak_flops_source": self.peak.source,
             "model_flop_utilization": tokens_per_second and self.of(tokens_per_second),
         }
+
+
+def train_flops(model: LanguageModel, length: int) -> int:
+    """FLOPs of a training step for each token of sequences of `length`, forward and backward."""
+    if isinstance(model, Transformer):
+        return train_flops_per_token(model.config, length)
+    return counted_flops_per_token(model, length)
+
+
+def counted_flops_per_token(model: LanguageModel, length: int) -> int:
+    """The same by PyTorch's counter of matrix products; gradients of frozen weights are left out.
+
+    Two short sequences are enough: what a token costs grows evenly with the length, by the keys
+    that it is compared with, all of them, as PaLM counts.
+    """
+    longer = min(16, length)
+    shorter = longer // 2
+    low, high = (_counted(model, n) / n for n in (shorter, longer))
+    return round(low + (high - low) / (longer - shorter) * (length - shorter))
+
+
+def _counted(model: LanguageModel, length: int) -> int:
+    tokens = torch.zeros(1, length, dtype=torch.int64, device=device_of(model))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    counter = FlopCounterMode(display=False)
+    # Of the kernels for attention the counter knows the plain one on every device.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        torch.autograd.grad(model.loss(tokens, tokens), trained, allow_unused=True)
+    return int(counter.get_total_flops())
+
+
+_BYTES_PER_PARAMETER = 8
+"""The least that training holds on each rank: a float32 weight and its gradient."""
+
+_CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
+
+
+def check_memory(num_parameters: int, num_ranks: int, available: int | None = None) -> None:
+    """Refuse a model whose weights and gradients alone are more than this machine holds.
+
+    Without it the kernel ends the run, or a neighbour, when the memory is gone.
+
+    Args:
+        num_ranks: ranks on this machine, each of which holds the model.
+        available: bytes; None is what the machine or the container has.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    needed = num_parameters * num_ranks * _BYTES_PER_PARAMETER
+    available = memory_bytes() if available is None else available
+    if needed > available:
+        ranks = "this rank" if num_ranks == 1 else f"the {num_ranks} ranks of this machine"
+        raise UserError(
+            f"model: {num_parameters:,} parameters and their gradients take {_gigabytes(needed)} "
+            f"on {ranks}, which has {_gigabytes(available)}; lower --embed-dim, --mlp-dim, "
+            "--num-layers or --vocab-size"
+        )
+
+
+def memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Memory of the machine, or of the container if that has less."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for name in _CGROUP_LIMITS:
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            limits.append(int((cgroup / name).read_text()))
+    return min(limits)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"

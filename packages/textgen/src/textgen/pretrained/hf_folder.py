@@ -1,7 +1,11 @@
-"""Loading a folder in the form of `transformers`: safetensors and JSON, no code of its own."""
+"""Loading a folder in the form of `transformers`: safetensors and JSON, no code of its own.
+
+Writing an adapted model to a folder that plain `transformers` loads, safetensors and JSON.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,15 @@ import torch
 from hvdcore.errors import UserError
 from hvdcore.files.hub import first_line
 from hvdcore.files.json_files import read_json_object
-from textgen.model.causal_lm import CausalLM
-from textgen.model.quiet import quiet_transformers
+from textgen.model.causal_lm import CausalLM, quiet_transformers
+from textgen.pretrained.saved_model import replace_folder
+from textgen.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["check_files", "load_causal_lm"]
+__all__ = [
+    "check_files",
+    "load_causal_lm",
+    "save_causal_lm",
+]
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -114,3 +123,22 @@ def _from_pretrained(folder: Path) -> Any:
             "of one model"
         )
     return model
+
+
+def save_causal_lm(folder: Path, model: CausalLM, tokenizer: Tokenizer) -> None:
+    """Write the folder whole, in place of what was there; LoRA adapters go into the weights.
+
+    Rank 0 only.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+    # A copy: parameters in training are views of one buffer, which safetensors would not take.
+    plain = copy.deepcopy(model.hf) if model.adapter is None else model.adapter.merged()
+
+    def write(target: Path) -> None:
+        with quiet_transformers():
+            plain.save_pretrained(target)
+        tokenizer.save(target)
+
+    replace_folder(folder, write)

@@ -2,6 +2,10 @@
 
 Llama without normalised queries and keys, Qwen3 with them, LFM2 with short convolutions as well;
 nothing else, and no remote code.
+
+The part of a config.json that only LFM2 has: which layers attend, and the short convolutions.
+
+The weights' names in `transformers`, and back: LFM2's differ from Llama's, which are ours.
 """
 
 from __future__ import annotations
@@ -9,11 +13,69 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from hvdcore.errors import Problems
 from textgen.model.config import ModelConfig
-from textgen.pretrained.hf_lfm2 import lfm2_fields, short_convolutions
 
-__all__ = ["architecture_name", "generation_config", "hf_config", "model_config"]
+__all__ = [
+    "architecture_name",
+    "from_hf",
+    "generation_config",
+    "hf_config",
+    "lfm2_fields",
+    "model_config",
+    "short_convolutions",
+    "to_hf",
+]
+
+_LAYER_TYPES = {True: "full_attention", False: "conv"}
+
+
+def lfm2_fields(config: ModelConfig, end_token: int) -> dict[str, Any]:
+    """What config.json says beside the fields of the other architectures."""
+    attends = [config.attends(layer) for layer in range(config.num_layers)]
+    return {
+        "layer_types": [_LAYER_TYPES[attention] for attention in attends],
+        "full_attn_idxs": [layer for layer, attention in enumerate(attends) if attention],
+        "conv_L_cache": config.conv_kernel,
+        "conv_bias": False,
+        # True would round intermediate_size.
+        "block_auto_adjust_ff_dim": False,
+        "pad_token_id": end_token,
+    }
+
+
+def short_convolutions(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of `ModelConfig` that the others do not have, from a config.json.
+
+    Raises:
+        UserError: layers that this model cannot be made of.
+    """
+    problems = Problems()
+    kernel, found = content.get("conv_L_cache", 3), content.get("layer_types")
+    for field, wanted in (("conv_bias", False), ("block_auto_adjust_ff_dim", False)):
+        if content.get(field, not wanted) != wanted:
+            problems.add(where, f"{field} is not {str(wanted).lower()}; only that can be loaded")
+    if not isinstance(kernel, int):
+        problems.add(where, f"conv_L_cache is {kernel!r}; give a whole number")
+    every = _attention_every(found) if isinstance(found, list) else None
+    if every is None:
+        problems.add(where, "layer_types do not repeat, or the last is not full_attention")
+    problems.raise_if_any()
+    assert every is not None
+    return {"attention_every": every, "conv_kernel": kernel}
+
+
+def _attention_every(layer_types: list[Any]) -> int | None:
+    """The period, counted back from the last layer; None if there is none."""
+    backwards = layer_types[::-1]
+    for every in range(1, len(backwards) + 1):
+        if backwards == [_LAYER_TYPES[place % every == 0] for place in range(len(backwards))]:
+            return every
+    return None
+
 
 _NAMES = {
     "vocab_size": "vocab_size",
@@ -120,3 +182,57 @@ def model_config(content: Mapping[str, Any], where: str) -> ModelConfig:
         )
         problems.raise_if_any()
     return config
+
+
+_LFM2_NAMES = (
+    ("model.norm.", "model.embedding_norm."),
+    (".input_layernorm.", ".operator_norm."),
+    (".post_attention_layernorm.", ".ffn_norm."),
+    (".self_attn.q_norm.", ".self_attn.q_layernorm."),
+    (".self_attn.k_norm.", ".self_attn.k_layernorm."),
+    (".self_attn.o_proj.", ".self_attn.out_proj."),
+    (".mlp.gate_proj.", ".feed_forward.w1."),
+    (".mlp.up_proj.", ".feed_forward.w3."),
+    (".mlp.down_proj.", ".feed_forward.w2."),
+    (".conv.o_proj.", ".conv.out_proj."),
+    (".conv.taps", ".conv.conv.weight"),
+)
+"""Ours, theirs."""
+# LFM2 stacks these three, in this order.
+_STACKED = ("in_gate_proj", "out_gate_proj", "value_proj")
+_STACK = ".conv.in_proj.weight"
+
+
+def to_hf(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """Our weights by the names of the architecture that `hf_config` writes."""
+    if not config.num_conv_layers:
+        return dict(weights)
+    named = {_renamed(name, 0, 1): value for name, value in weights.items()}
+    for prefix in _conv_layers(config):
+        parts = [named.pop(f"{prefix}.conv.{part}.weight") for part in _STACKED]
+        named[prefix + _STACK] = torch.cat(parts)
+    return named
+
+
+def from_hf(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """What `to_hf` was given."""
+    if not config.num_conv_layers:
+        return dict(weights)
+    named = dict(weights)
+    for prefix in _conv_layers(config):
+        parts = named.pop(prefix + _STACK).chunk(len(_STACKED))
+        for part, value in zip(_STACKED, parts, strict=True):
+            named[f"{prefix}.conv.{part}.weight"] = value
+    return {_renamed(name, 1, 0): value for name, value in named.items()}
+
+
+def _renamed(name: str, ours: int, theirs: int) -> str:
+    for pair in _LFM2_NAMES:
+        name = name.replace(pair[ours], pair[theirs])
+    return name
+
+
+def _conv_layers(config: ModelConfig) -> list[str]:
+    return [
+        f"model.layers.{layer}" for layer in range(config.num_layers) if not config.attends(layer)
+    ]

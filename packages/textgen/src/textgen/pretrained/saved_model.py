@@ -22,8 +22,7 @@ from hvdcore.files.atomic import fsync_path, writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
 from hvdcore.run.run_dir import RunDir
 from textgen.model.transformer import Transformer
-from textgen.pretrained.hf_format import generation_config, hf_config, model_config
-from textgen.pretrained.hf_weights import from_hf, to_hf
+from textgen.pretrained.hf_format import from_hf, generation_config, hf_config, model_config, to_hf
 from textgen.tokenizer.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["load_model", "model_folder", "replace_folder", "save_model"]

@@ -13,13 +13,13 @@ from hvdcore.run.checkpoint import best, load
 from hvdcore.run.run_dir import RunDir
 from hvdcore.torch import allreduce_sum, any_rank, broadcast_object, check_same_weights
 from hvdcore.tracking.logs import get_logger
-from textgen.data.blocks import TokenBlocks
+from textgen.data.corpus import TokenBlocks
 from textgen.evaluation.evaluate import Score, evaluate
 from textgen.evaluation.report import write_report
 from textgen.generation.generate import generate
 from textgen.model.causal_lm import CausalLM
 from textgen.model.transformer import Transformer
-from textgen.pretrained.save_causal_lm import save_causal_lm
+from textgen.pretrained.hf_folder import save_causal_lm
 from textgen.pretrained.saved_model import replace_folder, save_model
 from textgen.training.checkpoints import restore_weights
 from textgen.training.metrics_logger import Record, peak_memory_mb

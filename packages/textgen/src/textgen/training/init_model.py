@@ -6,12 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hvdcore.errors import UserError
-from textgen.model.causal_lm import CausalLM
-from textgen.model.config import ModelConfig
-from textgen.model.gpt2 import Gpt2Shape, build_gpt2
+from textgen.model.causal_lm import CausalLM, Gpt2Shape, build_gpt2
+from textgen.model.config import ModelConfig, preset
+from textgen.model.cost import check_memory
 from textgen.model.language_model import LanguageModel
-from textgen.model.memory import check_memory
-from textgen.model.presets import preset
 from textgen.model.transformer import Transformer
 from textgen.pretrained.load import ModelPlace, load_place, place_on_all_ranks
 from textgen.tokenizer.tokenizer import Tokenizer, load_tokenizer
@@ -73,7 +71,7 @@ def starting_model(
             f"{model.config.context_length} tokens at most"
         )
     if config.lora_rank is not None:
-        from textgen.model.lora import add_lora
+        from textgen.model.causal_lm import add_lora
 
         add_lora(model, config, place.name)
     return model

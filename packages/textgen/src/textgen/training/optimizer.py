@@ -1,11 +1,16 @@
 """Muon for matrices and AdamW for everything else, in one `torch.optim.Optimizer`.
 
 A group's learning rate is `initial_lr` times the schedule's fraction: `set_learning_rate_fraction`.
+
+Muon's update: momentum, then the nearest (semi-)orthogonal matrix, for many matrices at once.
+
+Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +18,48 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from textgen.training.muon import COEFFICIENTS, muon_updates
+# Quintic Newton-Schulz steps: the odd polynomial a x + b x^3 + c x^5 on the singular values.
+COEFFICIENTS = ((3.4445, -4.7750, 2.0315),) * 5
+
+
+def orthogonalize(
+    matrices: Tensor, coefficients: Sequence[tuple[float, float, float]] = COEFFICIENTS
+) -> Tensor:
+    """Bring the singular values of each of matrices [N, rows <= columns] near 1."""
+    x: Tensor = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    for a, b, c in coefficients:
+        gram = x @ x.mT
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x
+
+
+def muon_updates(gradients: list[Tensor], momenta: list[Tensor], momentum: float) -> list[Tensor]:
+    """Advance `momenta` in place by `gradients`; return the updates to subtract, times the rate.
+
+    Each update has the root mean square 0.2 of AdamW's (Liu et al. 2025, arXiv 2502.16982), so
+    that a learning rate means the same under both. Matrices of one shape, or its transpose, are
+    orthogonalised together; a matrix's update depends on the others only by rounding.
+    """
+    torch._foreach_lerp_(momenta, gradients, 1 - momentum)
+    lookahead = torch._foreach_lerp(gradients, momenta, momentum)  # Nesterov
+    by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, gradient in enumerate(gradients):
+        rows, columns = sorted(gradient.shape)
+        by_shape[rows, columns].append(index)
+    updates = list(lookahead)
+    for (_, columns), indices in by_shape.items():
+        wide = [_wide(lookahead[index]) for index in indices]
+        scale = 0.2 * columns**0.5
+        results = orthogonalize(torch.stack(wide)).mul_(scale)
+        for index, result in zip(indices, results, strict=True):
+            updates[index] = result if updates[index].shape == result.shape else result.mT
+    return updates
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
+
 
 ADAMW_LEARNING_RATE = 3e-3
 ADAMW_WEIGHT_DECAY = 0.1
@@ -64,7 +110,7 @@ def update_cost(
     config: OptimizerConfig, tables: Collection[str] = OWN_TABLES
 ) -> Callable[[str, Tensor], float]:
     """(name, parameter) -> what its update costs, in any unit, to share the work out by."""
-    from hvdcore.torch.cost import elementwise_cost, newton_schulz_cost  # loads Horovod
+    from hvdcore.torch.hardware import elementwise_cost, newton_schulz_cost  # loads Horovod
 
     def cost(name: str, parameter: Tensor) -> float:
         if config.name == "muon" and is_matrix(name, parameter, tables):

@@ -11,7 +11,7 @@ import torch
 from hvdcore.metrics.schedule import check_schedule, learning_rate_at
 from hvdcore.sharding import Position, check_shardable, num_steps
 from hvdcore.torch import ShardedOptimizer, broadcast_parameters
-from textgen.data.blocks import TokenBlocks, phase_of_epoch
+from textgen.data.corpus import TokenBlocks, phase_of_epoch
 from textgen.model.causal_lm import CausalLM
 from textgen.model.language_model import LanguageModel
 from textgen.training.init_model import starting_model

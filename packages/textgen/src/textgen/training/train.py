@@ -1,4 +1,7 @@
-"""The training loop of textgen, from an empty run directory to the report."""
+"""The training loop of textgen, from an empty run directory to the report.
+
+The folders that a run's flags name, looked at before hours of work begin.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from time import perf_counter
 import torch
 
 import hvdcore.torch
+from hvdcore.errors import Problems, UserError
 from hvdcore.run.run_dir import default_run_dir
-from hvdcore.run.start import start_run
+from hvdcore.run.start import look_at_places, start_run
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.signals import StopFlag
 from hvdcore.sharding import Indices, TrainStep, train_steps
@@ -19,15 +23,32 @@ from hvdcore.torch import StepClock, StepProfile, broadcast_object, peak_flops
 from hvdcore.tracking.logs import get_logger, setup_logging
 from textgen.config import TrainConfig
 from textgen.data.distributed import data_config, open_corpus_on_all_ranks, summary
-from textgen.model.cost import Utilization
-from textgen.model.count_flops import train_flops
+from textgen.model.cost import Utilization, train_flops
 from textgen.model.language_model import rows_at_once
+from textgen.pretrained.load import look_for_model
 from textgen.training.checkpoints import identity, restore, write_checkpoint
 from textgen.training.finish import finish, sample_text, score_part
 from textgen.training.init_model import starting_place, starting_tokenizer
 from textgen.training.metrics_logger import Record
-from textgen.training.places import check_places
 from textgen.training.state import Training, build_training, num_train_blocks, train_blocks
+
+
+def check_places(path: Path, config: TrainConfig, resume: str) -> None:
+    """Rank 0 alone calls this.
+
+    Raises:
+        UserError: the run's directory is in use, or nothing is where ``--resume`` or
+            ``--init-from`` say; all of it at once.
+    """
+    problems = Problems()
+    look_at_places(path, resume, problems)
+    if config.init_from is not None:
+        try:
+            look_for_model(config.init_from)
+        except UserError as error:
+            problems.add("init_from", error.problems[0])
+    problems.raise_if_any()
+
 
 logger = get_logger(__name__)
 

@@ -8,13 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hvdcore.capacity.measure import read_network
-from hvdcore.capacity.model import Network
-from hvdcore.capacity.predict import Prediction, predict
-from hvdcore.capacity.workload import Workload, workload_of_run
+from hvdcore.capacity.model import Network, Prediction, Workload, predict, workload_of_run
 from hvdcore.errors import Problems, UserError
-from hvdcore.run.report import Table
+from hvdcore.run.report import Table, print_table
 from hvdcore.run.run_dir import RunDir
-from hvdcore.run.show_table import print_table
 
 __all__ = ["make_network", "network_line", "plan_run", "read_sizes"]
 

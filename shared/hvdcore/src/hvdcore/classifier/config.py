@@ -1,15 +1,24 @@
 """The fields that the configurations of all classifiers share, with meaning, unit and bounds.
 
 A package derives its configuration from these groups and gives the defaults that suit its models.
+
+What a trainer calls its samples, in reports, bars and messages.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-__all__ = ["ClassifierConfig", "OptimizerFields", "RunFields", "SplitFields"]
+__all__ = [
+    "ClassifierConfig",
+    "OptimizerFields",
+    "RunFields",
+    "SplitFields",
+    "Words",
+]
 
 
 class SplitFields(BaseModel):
@@ -78,3 +87,24 @@ class ClassifierConfig(SplitFields, OptimizerFields, RunFields):
 
     data: str = "sample"
     model: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of one package.
+
+    Attributes:
+        package: its distribution, `image_cls`.
+        command: what is typed, `image-cls`.
+        sample: one sample, `picture`.
+        unit: what is counted by the second, in the plural: `images`.
+    """
+
+    package: str
+    command: str
+    sample: str
+    unit: str
+
+    @property
+    def samples(self) -> str:
+        return f"{self.sample}s"

@@ -1,17 +1,22 @@
-"""The figures of a classifier, as Matplotlib draws them: matrix, reliability; and its mistakes."""
+"""The figures of a classifier, as Matplotlib draws them: matrix, reliability; and its mistakes.
+
+What a finished run tells in ``report.json`` and in the figures that every classifier has.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.metrics.calibration import NUM_BINS, reliability
+from hvdcore.classifier.config import Words
+from hvdcore.classifier.score import Score
+from hvdcore.metrics.classification import NUM_BINS, confusion_matrix, reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +26,9 @@ __all__ = [
     "blank_figure",
     "draw_confusion",
     "draw_reliability",
+    "draw_results",
     "most_confident_mistakes",
+    "report_values",
     "save_figure",
 ]
 
@@ -117,3 +124,37 @@ def save_figure(figure: Figure, path: Path) -> Path:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(path, metadata={"Software": None})  # the same bytes for the same figure
     return path
+
+
+def report_values(
+    run: Mapping[str, Any],
+    package: Mapping[str, Any],
+    scores: Mapping[str, Score | None],
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    """All of ``report.json``: the run, what its package adds, and each part that is not empty."""
+    parts = {
+        split: score.with_classes(classes) for split, score in scores.items() if score is not None
+    }
+    return {**run, **package, **parts}
+
+
+def draw_results(
+    figures: Path,
+    split: str,
+    probabilities: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    words: Words,
+) -> None:
+    """Confusion matrix and reliability diagram of a part.
+
+    Args:
+        figures: the folder.
+        probabilities: of each sample [n, C].
+        labels: true classes [n].
+    """
+    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
+    title = f"{split}: {len(labels):,} {words.samples}"
+    draw_confusion(figures / "confusion.png", matrix, classes, title)
+    draw_reliability(figures / "reliability.png", probabilities, labels, title)

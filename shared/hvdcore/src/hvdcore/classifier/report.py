@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hvdcore.classifier.words import Words
+from hvdcore.classifier.config import Words
 from hvdcore.run.pages import (
     Column,
     Figure,

@@ -1,4 +1,7 @@
-"""Owns `hvdcore doctor`: what is installed, whether two ranks really work, the report."""
+"""Owns `hvdcore doctor`: what is installed, whether two ranks really work, the report.
+
+Owns `hvdcore doctor --hosts`: a table of the hosts, and what is wrong with each.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,16 @@ from pathlib import Path
 from typing import Literal
 
 from hvdcore.doctor.examination import FRAMEWORKS, Finding, installed, look_around
+from hvdcore.launch.hosts.check import Fleet, look_at_fleet
+from hvdcore.launch.hosts.hosts import named_hosts
 from hvdcore.launch.job.controllers import horovod_extensions
 from hvdcore.testing.ranks import run_ranks
 
-__all__ = ["examine", "run_doctor"]
+__all__ = [
+    "examine",
+    "run_doctor",
+    "run_hosts_doctor",
+]
 
 _ALLREDUCE_SECONDS = 240.0
 # Ranks 0 and 1 give 1 and 2 in each of 1,000 places; the sum is 3 everywhere.
@@ -86,3 +95,50 @@ def _print_table(found: list[Finding], works: bool) -> None:
             table.add_row(mark, finding.name, finding.value, finding.fix)
         console.print(table)
     print("Two ranks can run here." if works else "Two ranks cannot run here.")
+
+
+_COLUMNS = ("hvdcore", "horovod", "torch", "tensorflow")
+
+
+def run_hosts_doctor(hosts: str | None, hostfile: Path | None, *, as_json: bool = False) -> int:
+    """Print the table. Returns 0 when a job can run on all hosts, else 1.
+
+    Raises:
+        UserError: the hosts that are given cannot be read.
+    """
+    fleet = look_at_fleet(named_hosts(None, hosts, hostfile), always=True)
+    if as_json:
+        found = {name: asdict(facts) for name, facts in fleet.facts.items()}
+        print(json.dumps({"hosts": found, "problems": fleet.problems}, indent=2))
+    else:
+        _print_hosts(fleet)
+    return 1 if fleet.problems else 0
+
+
+def _print_hosts(fleet: Fleet) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        print("\n".join(fleet.lines()))
+    else:
+        table = Table("", "host", "slots", "cores", "python", *_COLUMNS, "commit", "interface")
+        for name, slots in fleet.hosts.slots.items():
+            facts = fleet.facts.get(name)
+            if facts is None:
+                table.add_row("[red]✗", name, str(slots))
+                continue
+            versions = [facts.versions.get(package, "") for package in _COLUMNS]
+            route = f"{facts.route.interface} {facts.route.address}" if facts.route else ""
+            table.add_row(
+                "[green]✓", name, str(slots), str(facts.cores), facts.python, *versions,
+                facts.commit, route,
+            )  # fmt: skip
+        console.print(table)
+        for lines in fleet.problems.values():
+            for line in lines:
+                print(line)
+    print(
+        "A job can run on all of them." if not fleet.problems else "No job can run on all of them."
+    )

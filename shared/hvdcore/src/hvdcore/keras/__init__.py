@@ -10,24 +10,28 @@ Example:
 
 from __future__ import annotations
 
-from hvdcore.keras.loading import without_chatter
+from hvdcore.keras.startup import without_chatter
 
 with without_chatter():
     import tensorflow as _  # noqa: F401
 
-from hvdcore.keras.callbacks import BroadcastModel, LearningRate, ReduceMetrics
+from hvdcore.keras.callbacks import (
+    BroadcastModel,
+    Heartbeat,
+    LearningRate,
+    ReduceMetrics,
+    StopTogether,
+    evaluate,
+)
 from hvdcore.keras.collectives import (
     allgather_rows,
     allreduce_sum,
     any_rank,
     broadcast_object,
 )
-from hvdcore.keras.evaluation import evaluate
-from hvdcore.keras.optimizer import DistributedOptimizer
+from hvdcore.keras.optimizer import DistributedOptimizer, distribute
 from hvdcore.keras.reduction import GradientReduction
 from hvdcore.keras.startup import init
-from hvdcore.keras.stopping import Heartbeat, StopTogether
-from hvdcore.keras.train_step import distribute
 from hvdcore.keras.weights import (
     average_statistics,
     broadcast_model,

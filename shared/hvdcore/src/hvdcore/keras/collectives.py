@@ -1,19 +1,148 @@
-"""Owns the collectives on plain values: sums of arrays, a flag, bytes, plain objects."""
+"""Owns the collectives on plain values: sums of arrays, a flag, bytes, plain objects.
+
+Owns the heartbeat inside a compiled step: when a rank starts and stops waiting for others.
+
+A watchdog blames the rank that is silent outside of communication. A whole Keras step is one call
+into TensorFlow, so the beat around the collective must be part of the graph.
+
+Owns the link to `horovod.tensorflow`: the build is checked before it is imported.
+
+Importing an extension built for another TensorFlow ends in an undefined symbol, or in wrong
+numbers. The check turns that into one line with the fix.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from hvdcore.errors import UserError
-from hvdcore.keras.native import engine
-from hvdcore.keras.phases import waiting
+from hvdcore.runtime import heartbeat
 
-__all__ = ["allgather_rows", "allreduce_sum", "any_rank", "broadcast_object"]
+__all__ = [
+    "allgather_rows",
+    "allreduce_sum",
+    "any_rank",
+    "broadcast_object",
+    "check_backend",
+    "check_build",
+    "engine",
+    "inside_collective",
+    "waiting",
+]
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Around a collective outside of any graph: 'communicate' within, 'compute' after."""
+    heartbeat.beat("communicate")
+    yield
+    heartbeat.beat("compute")
+
+
+@contextmanager
+def inside_collective(ready: list[Any]) -> Iterator[list[Any]]:
+    """Beat 'communicate' once `ready` is computed, and 'compute' when the block's results are.
+
+    Args:
+        ready: what the collective waits for on this rank.
+
+    Yields:
+        A list that the block fills with its results. Nothing is added when unsupervised.
+    """
+    results: list[Any] = []
+    if heartbeat.HEARTBEAT_VARIABLE not in os.environ:
+        yield results
+        return
+    with tf.control_dependencies(_flat(ready)):
+        began = _beat("communicate")
+    with tf.control_dependencies([began]):
+        yield results
+    with tf.control_dependencies(_flat(results)):
+        _beat("compute")
+
+
+def _beat(phase: str) -> Any:
+    def tell() -> int:
+        heartbeat.beat(phase)
+        return 0
+
+    return tf.numpy_function(tell, [], tf.int64)
+
+
+def _flat(values: list[Any]) -> list[Any]:
+    return [v.values if isinstance(v, tf.IndexedSlices) else v for v in values]
+
+
+_REINSTALL = (
+    "install it again beside this TensorFlow: pip install --force-reinstall ./infra/horovod"
+)
+
+
+@cache
+def engine() -> Any:
+    """`horovod.tensorflow`, imported on first use.
+
+    Raises:
+        UserError: Horovod is missing, lacks TensorFlow, or was built for another version of it.
+    """
+    check_build(_build_record(), str(tf.__version__))
+    import horovod.tensorflow
+
+    module: ModuleType = horovod.tensorflow
+    return module
+
+
+def _build_record() -> Path:
+    spec = importlib.util.find_spec("horovod")
+    if spec is None or spec.origin is None:
+        raise UserError("horovod: not installed; pip install ./infra/horovod")
+    return Path(spec.origin).parent / "metadata.json"
+
+
+def check_build(record: Path, installed: str) -> None:
+    """Compare the TensorFlow version that Horovod was built for with the one in use.
+
+    Args:
+        record: Horovod's `metadata.json`, framework names to versions.
+        installed: `tf.__version__`.
+
+    Raises:
+        UserError: they differ, or Horovod was built without TensorFlow.
+    """
+    if not record.is_file():
+        raise UserError(f"horovod: {record.name} is missing, so its build is unknown; {_REINSTALL}")
+    built_for = json.loads(record.read_text(encoding="utf-8")).get("tensorflow")
+    if built_for is None:
+        raise UserError(f"horovod: built without TensorFlow; {_REINSTALL}")
+    if built_for != installed:
+        raise UserError(
+            f"horovod: built for TensorFlow {built_for}, but {installed} is installed; {_REINSTALL}"
+        )
+
+
+def check_backend() -> None:
+    """Keras must run on TensorFlow, for Horovod's operations are TensorFlow's.
+
+    Raises:
+        UserError: Keras uses another backend.
+    """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise UserError(f"KERAS_BACKEND: got {backend!r}; set KERAS_BACKEND=tensorflow")
+
 
 _SUMMABLE = ("float64", "float32", "int64", "int32")
 

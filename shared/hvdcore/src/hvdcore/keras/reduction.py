@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from hvdcore.keras.native import engine
-from hvdcore.keras.phases import inside_collective
+from hvdcore.keras.collectives import engine, inside_collective
 
 __all__ = ["GradientReduction", "ReduceOp", "sum_equal_rows"]
 

@@ -10,9 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvdcore.errors import UserError
-from hvdcore.keras.collectives import allgather_rows, allreduce_sum
-from hvdcore.keras.native import engine
-from hvdcore.keras.phases import waiting
+from hvdcore.keras.collectives import allgather_rows, allreduce_sum, engine, waiting
 
 __all__ = ["average_statistics", "broadcast_model", "check_same_weights", "weights_sha256"]
 

@@ -1,18 +1,38 @@
-"""Owns launching a job once: N ranks of one command through horovodrun, to one exit code."""
+"""Owns launching a job once: N ranks of one command through horovodrun, to one exit code.
+
+Owns the choice between one job and a run over several: what the command line asked for.
+
+Owns the way from a command line to ranks: the one code path of every verb that uses Horovod.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from hvdcore.launch.hosts.check import Fleet, check_fleet
-from hvdcore.launch.hosts.hosts import Hosts
-from hvdcore.launch.hosts.named import named_hosts
+from hvdcore.errors import UserError
+from hvdcore.launch.elastic.agent import Agent
+from hvdcore.launch.elastic.plan import make_plan
+from hvdcore.launch.hosts.check import Fleet, check_fleet, look_at_fleet
+from hvdcore.launch.hosts.hosts import Hosts, named_hosts
 from hvdcore.launch.job.controllers import ControllerChoice
 from hvdcore.launch.job.job import DEFAULT_START_TIMEOUT_SECONDS, JobSettings, run_job
+from hvdcore.launch.options import StartOptions
 from hvdcore.launch.supervisor.output import write_fd
-from hvdcore.runtime.signal_inbox import SignalInbox
+from hvdcore.launch.supervisor.supervise import EXPECTED_SIZE, run_as_rank
+from hvdcore.run.run_dir import default_run_dir
+from hvdcore.runtime.signals import SignalInbox
+from hvdcore.runtime.world import check_size, world_from_environment
 
-__all__ = ["launch", "show_fleet"]
+__all__ = [
+    "launch",
+    "launch_on_hosts",
+    "run_on_ranks",
+    "show_fleet",
+]
 
 
 def launch(
@@ -64,3 +84,105 @@ def launch(
 def show_fleet(fleet: Fleet) -> None:
     """Tell the user, on stderr, what was found on each host that was asked."""
     write_fd(2, "".join(f"{line}\n" for line in fleet.lines()).encode())
+
+
+def launch_on_hosts(
+    command: list[str],
+    start: StartOptions,
+    settings: JobSettings,
+    *,
+    package: str = "hvdcore",
+    global_batch_size: int | None = None,
+) -> int:
+    """Run a command on the hosts that the options mean, as often as they allow.
+
+    Args:
+        package: the distribution that has to be the same on every host.
+        global_batch_size: the number of ranks must divide it; None asks for nothing.
+
+    Returns:
+        The exit code; see `launch`.
+
+    Raises:
+        UserError: the options, the hosts or the controller cannot work here.
+    """
+    start.check()
+    if start.ray is not None:
+        from hvdcore.launch.ray.launch import launch_on_ray
+
+        return launch_on_ray(command, start, settings, package, global_batch_size)
+    if not start.may_start_again:
+        where = named_hosts(start.np, start.hosts, start.hostfile, os.environ)
+        return launch(
+            command,
+            start.np or where.num_slots,
+            where,
+            controller=settings.controller,
+            stall_timeout_seconds=settings.stall_timeout_seconds,
+            start_timeout_seconds=settings.start_timeout_seconds,
+            log_dir=settings.log_dir,
+            package=package,
+        )
+    settings.check()
+    plan = make_plan(start, os.environ, global_batch_size)
+    return Agent(command, plan, settings, partial(look_at_fleet, package=package)).run()
+
+
+def run_on_ranks(
+    program: str,
+    main: Callable[[], int | None],
+    start: StartOptions,
+    *,
+    output_dir: Path | None = None,
+    check: Callable[[], object] | None = None,
+) -> int:
+    """Run ``main`` as this process's rank, or start this command again on ranks.
+
+    Under a launcher (horovodrun, mpirun, srun, or our own) the process is a rank, and ``start.np``
+    is what it expects to find. With none and more than one rank, another host or restarts asked
+    for, the same command line is started on ranks, which then come by here. With neither there is
+    one rank.
+
+    Args:
+        program: the module that ``python -m`` runs, such as ``textgen``.
+        main: the work of a rank; may load frameworks.
+        start: where ranks run, and how often they are started.
+        output_dir: the run's directory; None lets a run that is started again have one of its own.
+        check: raises UserError if the input is wrong; called before ranks are started, so that
+            wrong input costs no start. The ``global_batch_size`` of a configuration that it
+            returns is what the number of ranks must divide.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: the launcher started another number of ranks than asked for, or ``check`` or
+            the hosts are not fit.
+    """
+    world = world_from_environment()
+    if world.controller != "none":
+        # Our launcher says itself how many there are to be: a restart may have fewer.
+        check_size(world, None if EXPECTED_SIZE in os.environ else start.np)
+        return run_as_rank(main)
+    start.check()
+    config = check() if check is not None else None
+    if not start.needs_launcher:
+        return run_as_rank(main)
+    command = [sys.executable, "-m", program, *sys.argv[1:]]
+    if output_dir is None and start.may_start_again:
+        command += ["--output-dir", str(default_run_dir(program))]
+    return launch_on_hosts(
+        command,
+        start,
+        JobSettings(stall_timeout_seconds=_seconds(start.stall_timeout)),
+        package=program,
+        global_batch_size=getattr(config, "global_batch_size", None),
+    )
+
+
+def _seconds(stall_timeout: float | str | None) -> float | None:
+    # The options let text that is no number through, so that all problems are told at once.
+    try:
+        return None if stall_timeout is None else float(stall_timeout)
+    except ValueError:
+        raise UserError(f"stall_timeout: got {stall_timeout!r}; give a number of seconds") from None

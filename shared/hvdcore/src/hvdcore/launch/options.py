@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import Problems
-from hvdcore.runtime.slurm import slurm_tasks
+from hvdcore.runtime.world import slurm_tasks
 
 __all__ = ["StartOptions"]
 

@@ -1,17 +1,30 @@
-"""Owns the arithmetic of measured numbers: sums and counts cross ranks, never means of means."""
+"""Owns the arithmetic of measured numbers: sums and counts cross ranks, never means of means.
+
+Owns the most memory that this process has held at a time.
+"""
 
 from __future__ import annotations
 
 import math
+import resource
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hvdcore.runtime.world import World
 
-__all__ = ["AllReduce", "Totals", "bits_per_byte", "max_over_ranks", "perplexity"]
+__all__ = [
+    "AllReduce",
+    "Totals",
+    "bits_per_byte",
+    "max_over_ranks",
+    "peak_resident_bytes",
+    "perplexity",
+]
 
 AllReduce = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 """Adds up an array over all ranks: float64 [n] in, float64 [n] out."""
@@ -136,3 +149,18 @@ def max_over_ranks(value: float, world: World, allreduce: AllReduce) -> float:
     values = np.zeros(world.size)
     values[world.rank] = value
     return float(allreduce(values).max())
+
+
+def peak_resident_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """The high-water mark of this process's resident memory, in bytes.
+
+    Linux's `ru_maxrss` outlives exec, so that a small process started by a large one would be as
+    large; `VmHWM` does not.
+    """
+    if status.exists():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name == "VmHWM":
+                return int(value.split()[0]) * 1024  # "   2080 kB"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,4 +1,7 @@
-"""Pages and figures that a run leaves for people: one HTML file that needs nothing beside it."""
+"""Pages and figures that a run leaves for people: one HTML file that needs nothing beside it.
+
+Owns tables on the terminal: the same rows as on a page, names to the left, numbers right.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hvdcore.files.atomic import write_bytes_atomically, writing
+
+__all__ = [
+    "print_table",
+]
 
 
 @dataclass(frozen=True)
@@ -153,3 +160,28 @@ def run_labels(paths: Sequence[Path]) -> list[str]:
 
 def _embedded(figure: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(figure.read_bytes()).decode("ascii")
+
+
+def print_table(table: Table, *, title: str = "", stream: TextIO | None = None) -> None:
+    """Print the table; in a pipe as wide as it is, at a terminal folded to its width.
+
+    Args:
+        title: a line above it.
+        stream: where to; default stdout.
+    """
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = Console(file=stream)
+    shown = RichTable(box=None, pad_edge=False, padding=(0, 1))
+    for number, name in enumerate(table.header):
+        shown.add_column(Text(name), justify="right" if number else "left")
+    for row in table.rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    if title:
+        console.print(Text(title, style="bold"))
+    if not console.is_terminal:
+        wide = console.options.update(width=100_000)
+        console.width = max(console.width, console.measure(shown, options=wide).maximum)
+    console.print(shown)

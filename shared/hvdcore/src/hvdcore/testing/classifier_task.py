@@ -11,9 +11,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.config import ClassifierConfig
+from hvdcore.classifier.config import ClassifierConfig, Words
 from hvdcore.classifier.keras import Batch, Inputs, Pretraining, filled_up, smoothed
-from hvdcore.classifier.words import Words
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices, epoch_order

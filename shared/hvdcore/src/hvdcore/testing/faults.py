@@ -2,22 +2,37 @@
 
 `python -m hvdcore.testing.faults PACKAGE MODULE:CLASS.METHOD FAULT RANK STEP ARGUMENTS...` is the
 package's command, with the fault in that call of the method on that rank.
+
+Owns disks for tests that are really full or really read-only: small ones, in memory.
+
+Owns reading Chrome trace events in tests, as strictly as a viewer that shows them all.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from hvdcore.runtime.world import world_from_environment
 from hvdcore.testing.ranks import RanksResult, run_ranks
 
-__all__ = ["check_named", "run_with_fault"]
+__all__ = [
+    "NoDisk",
+    "check_named",
+    "run_with_fault",
+    "small_disk",
+    "trace_events",
+]
 
 Fault = Literal["exception", "SIGKILL", "SIGSTOP", "SIGTERM"]
 # Only the silent fault needs the watchdog; a busy machine is silent for long as it starts.
@@ -85,6 +100,56 @@ def main() -> None:
     if world_from_environment().rank == int(rank):
         put_in(method, fault, int(step))
     importlib.import_module(f"{package}.cli").main()
+
+
+class NoDisk(OSError):
+    """Nothing can be mounted here; says why."""
+
+
+@contextmanager
+def small_disk(
+    folder: Path, *, kilobytes: int = 1024, is_read_only: bool = False
+) -> Iterator[Path]:
+    """A file system of its own at `folder`, which is made and must not exist.
+
+    Raises:
+        NoDisk: mounting needs root, and a machine that lets root do it.
+    """
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        raise NoDisk("mounting a small disk needs root and mount")
+    folder.mkdir()
+    options = f"size={kilobytes}k" + (",ro" if is_read_only else "")
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NoDisk(f"this machine lets nobody mount: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        # Lazily: a test that failed may still hold a file open.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def trace_events(path: Path) -> list[dict[str, Any]]:
+    """All events of a trace, which is an object with `traceEvents` or a plain list of them.
+
+    Raises:
+        AssertionError: it is not one whole JSON value, an event lacks what its kind must have, or
+            an interval was begun and not ended.
+    """
+    content = json.loads(path.read_text("utf-8"))
+    events: list[dict[str, Any]] = content["traceEvents"] if isinstance(content, dict) else content
+    depth: Counter[Any] = Counter()
+    for event in events:
+        kind = event["ph"]
+        assert "pid" in event, event
+        assert kind == "M" or isinstance(event["ts"], (int, float)), event
+        assert kind != "X" or event["dur"] >= 0, event
+        lane = (event["pid"], event.get("tid"))
+        depth[lane] += {"B": 1, "E": -1}.get(kind, 0)
+        assert depth[lane] >= 0, event
+    assert not +depth, depth
+    return events
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from hvdcore.launch.job.controllers import find_program
 from hvdcore.launch.job.horovodrun import clean_environment
-from hvdcore.launch.supervisor.leftovers import end_leftovers, find_leftovers
+from hvdcore.launch.supervisor.processes import end_leftovers, find_leftovers
 
 __all__ = ["RESULT_DIR", "TEST_MARKER", "RanksResult", "orphans", "run_ranks", "save_result"]
 

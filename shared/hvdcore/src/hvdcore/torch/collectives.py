@@ -1,12 +1,25 @@
 """Owns the small collectives on tensors, arrays, flags and plain objects.
 
 Every rank must call each of these, in the same order. With one rank they return at once.
+
+Owns the link to `horovod.torch`: checks the build, imports it late, starts and stops it.
+
+Owns gathering bytes of different lengths on rank 0 alone, in pieces.
+
+Owns the proof that ranks agree: a hash of the weights, compared across ranks.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
 import time
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,7 +29,82 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from hvdcore.runtime import heartbeat
-from hvdcore.torch.engine import current_world, engine
+from hvdcore.runtime.startup import running_world, start_horovod
+from hvdcore.runtime.world import World
+
+
+@cache
+def engine() -> ModuleType:
+    """`horovod.torch`, imported on first use.
+
+    Raises:
+        RuntimeError: Horovod is missing, or was built against another version of PyTorch.
+    """
+    _check_build()
+    import horovod.torch
+
+    module: ModuleType = horovod.torch
+    return module
+
+
+def init(*, timeline: bool = False) -> World:
+    """Start Horovod and return this process's World. Every rank must call; again is harmless.
+
+    With no launcher this is Horovod with one rank.
+
+    Args:
+        timeline: Horovod's timeline can be started and stopped while it runs; the same on all
+            ranks, and in place of a HOROVOD_TIMELINE in the environment.
+
+    Raises:
+        RuntimeError: the build does not fit the installed PyTorch.
+        UserError: fewer or more ranks came up than the launcher was asked for.
+    """
+    return start_horovod(engine(), {"HOROVOD_TIMELINE": "DYNAMIC"} if timeline else None)
+
+
+def shutdown() -> None:
+    """Stop Horovod. Every rank must call; without `init` it does nothing."""
+    if started():
+        engine().shutdown()
+
+
+def started() -> bool:
+    """Whether `init` has been called, and `shutdown` has not."""
+    return engine.cache_info().currsize > 0 and bool(engine().is_initialized())
+
+
+def current_world() -> World:
+    """The World of the running Horovod.
+
+    Raises:
+        RuntimeError: `init` has not been called.
+    """
+    if not started():
+        raise RuntimeError("call hvdcore.torch.init() first")
+    return running_world(engine())
+
+
+def _check_build() -> None:
+    spec = importlib.util.find_spec("horovod")
+    folders = spec.submodule_search_locations if spec is not None else None
+    if not folders:
+        raise RuntimeError("Horovod is not installed; `pip install ./infra/horovod` builds it")
+    described = Path(next(iter(folders)), "metadata.json")
+    built = json.loads(described.read_text())["pytorch"] if described.is_file() else None
+    installed = version("torch")
+    if built is None or not _same_release(built, installed):
+        raise RuntimeError(
+            f"this Horovod was built against PyTorch {built or '(none)'}, but {installed} is "
+            "installed; its extension fits one version only: install that version, or build "
+            "again with `pip install --force-reinstall ./infra/horovod`"
+        )
+
+
+def _same_release(built: str, installed: str) -> bool:
+    """2.13.0 and 2.13.0+cpu share their symbols; 2.13.0 and 2.13.1 need not."""
+    return built.partition("+")[0] == installed.partition("+")[0]
+
 
 Summed = TypeVar("Summed", Tensor, npt.NDArray[Any])
 
@@ -109,3 +197,88 @@ def broadcast_object(value: Any, root_rank: int = 0) -> Any:
         data.copy_(torch.frombuffer(bytearray(text), dtype=torch.uint8))
     wait(hvd.broadcast_async_(data, root_rank, name="hvdcore.object.text"))
     return json.loads(data.numpy().tobytes())
+
+
+PIECE_BYTES = 256 * 1024 * 1024
+"""MPI counts elements in 32 bits, so what is longer goes in several pieces."""
+
+
+def gather_bytes(data: Tensor, name: str, piece_bytes: int = PIECE_BYTES) -> list[Tensor]:
+    """Every rank's uint8 `data`, in rank order, on rank 0; elsewhere an empty list.
+
+    Every rank must call. `name` tells apart gathers of different things.
+    """
+    world = current_world()
+    if world.size == 1:
+        return [data]
+    lengths = gather_rows(torch.tensor([len(data)]), f"hvdcore.gather.{name}.lengths").tolist()
+    received = [torch.empty(length, dtype=torch.uint8) for length in lengths]
+    for start in range(0, max(lengths), piece_bytes):
+        ends = [min(length, start + piece_bytes) for length in lengths]
+        splits = torch.tensor([max(0, ends[world.rank] - start)] + [0] * (world.size - 1))
+        piece = data[start : ends[world.rank]]
+        # Horovod has no gather: an all-to-all in which all send to rank 0 moves the same bytes.
+        handle = engine().alltoall_async(piece, splits.int(), name=f"hvdcore.gather.{name}")
+        joined = _first(wait(handle))
+        if world.rank == 0:
+            _place(joined, received, start, ends)
+    return received if world.rank == 0 else []
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Every rank's `value`, in rank order, on rank 0, through JSON; elsewhere an empty list.
+
+    Every rank must call.
+
+    Raises:
+        TypeError: the value is not made of JSON's types.
+    """
+    data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    return [json.loads(part.numpy().tobytes()) for part in gather_bytes(data, "objects")]
+
+
+def _first(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def _place(joined: Tensor, received: list[Tensor], start: int, ends: list[int]) -> None:
+    offset = 0
+    for target, end in zip(received, ends, strict=True):
+        length = max(0, end - start)
+        target[start : start + length] = joined[offset : offset + length]
+        offset += length
+
+
+def weights_sha256(weights: nn.Module | Mapping[str, Tensor]) -> str:
+    """SHA-256 over name, type, shape and bytes of each tensor, in the order of names."""
+    tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def check_same_weights(weights: nn.Module | Mapping[str, Tensor]) -> str:
+    """The hash that every rank's weights share. Every rank must call.
+
+    Raises:
+        RuntimeError: on every rank, naming the ranks whose weights differ from most.
+    """
+    own = bytearray.fromhex(weights_sha256(weights))
+    row = torch.frombuffer(own, dtype=torch.uint8).reshape(1, -1)
+    rows = gather_rows(row, "hvdcore.weights_sha256")
+    hashes = [bytes(row.tolist()).hex() for row in rows]
+    most = max(hashes, key=lambda value: (hashes.count(value), -hashes.index(value)))
+    different = [rank for rank, value in enumerate(hashes) if value != most]
+    if different:
+        raise RuntimeError(
+            f"weights differ between ranks: {_ranks(different)} of {current_world().size} "
+            f"disagree with the others"
+        )
+    return most
+
+
+def _ranks(ranks: list[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"

@@ -1,13 +1,20 @@
-"""Owns what the hardware gives: peak memory used, and peak arithmetic by data sheet or measured."""
+"""Owns what the hardware gives: peak memory used, and peak arithmetic by data sheet or measured.
+
+Owns estimates of what an update costs, to share parameters out among ranks.
+
+In nanoseconds on one core of about 60 GFLOP/s; only their ratio matters.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from time import perf_counter
 
 import torch
 
-from hvdcore.metrics.peak_memory import peak_resident_bytes
+from hvdcore.metrics.metrics import peak_resident_bytes
 from hvdcore.torch.collectives import allreduce_sum, any_rank
 
 # Dense FLOP/s of the makers' data sheets: tensor cores in bfloat16, CUDA cores in float32, which
@@ -83,3 +90,15 @@ def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
         if spent >= _MEASURED_SECONDS:
             break
     return 2 * side**3 / best
+
+
+def elementwise_cost(shape: Sequence[int]) -> float:
+    """AdamW and its like: some 12 reads and writes of memory an element."""
+    return 2_000.0 + 3.0 * prod(shape)
+
+
+def newton_schulz_cost(shape: Sequence[int], iterations: int = 5) -> float:
+    """Muon: 2 x (2 r^2 c) + 2 r^3 operations an iteration on r x c, r <= c."""
+    rows, columns = sorted(shape)
+    operations = iterations * (4 * rows * rows * columns + 2 * rows**3)
+    return elementwise_cost(shape) + operations / 60.0

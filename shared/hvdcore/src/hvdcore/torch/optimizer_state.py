@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hvdcore.errors import UserError
-from hvdcore.torch.gather import gather_bytes
+from hvdcore.torch.collectives import gather_bytes
 
 Owned = Sequence[tuple[str, nn.Parameter]]
 

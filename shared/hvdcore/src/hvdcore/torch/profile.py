@@ -1,21 +1,25 @@
 """Owns the profile of a few training steps: Horovod's timeline, and PyTorch's trace of each rank.
 
 Both are Chrome trace events in JSON, which trace viewers open: chrome://tracing, ui.perfetto.dev.
+
+Owns taking a training step's times: what of it was data, collectives and the update.
 """
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from hvdcore.files.atomic import writing
-from hvdcore.metrics.step_times import WARM_UP_STEPS
+from hvdcore.metrics.step_times import WARM_UP_STEPS, StepTimes
 from hvdcore.runtime.world import World
-from hvdcore.torch.engine import engine
+from hvdcore.torch.collectives import communication_seconds, engine
+from hvdcore.torch.sharded import ShardedOptimizer
 from hvdcore.tracking.logs import get_logger
 
 ACTIVE_STEPS = 5
@@ -119,3 +123,30 @@ class StepProfile:
         trace: TracebackType | None,
     ) -> None:
         self._end()
+
+
+class StepClock:
+    """Runs from the start of a step, where it is made, to `times`.
+
+    On a GPU the step has to end in something that waits for it, as `ShardedOptimizer.step` does.
+    """
+
+    def __init__(self, optimizer: ShardedOptimizer) -> None:
+        self._optimizer = optimizer
+        self._waited = communication_seconds()
+        self._updated = optimizer.update_seconds
+        self._data = 0.0
+        self._began = perf_counter()
+
+    def fetched(self) -> None:
+        """The batch is here."""
+        self._data = perf_counter() - self._began
+
+    def times(self) -> StepTimes:
+        """The step has ended."""
+        return StepTimes(
+            data=self._data,
+            communicate=communication_seconds() - self._waited,
+            total=perf_counter() - self._began,
+            update=self._optimizer.update_seconds - self._updated,
+        )

@@ -1,21 +1,161 @@
-"""Owns `ShardedOptimizer`: gradients summed over ranks, the update's work shared among them."""
+"""Owns `ShardedOptimizer`: gradients summed over ranks, the update's work shared among them.
+
+Owns where each parameter lies in the flat buffers and which rank updates it.
+
+Pure arithmetic: the same on every rank, from the names, shapes and costs alone.
+
+Owns the two flat buffers that a model's parameters and gradients become views of.
+
+Owns the few numbers that ride in the gradients' collective: sums to report and a stop flag.
+
+They share the gradients' float32, so each sum travels as a rounded value and what rounding lost.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hvdcore.torch.collectives import gather_rows, sum_in_place
-from hvdcore.torch.engine import current_world
-from hvdcore.torch.extras import NUM_EXTRAS, read_extras, write_extras
-from hvdcore.torch.flat import FlatBuffers
-from hvdcore.torch.layout import plan_layout
+from hvdcore.torch.collectives import current_world, gather_rows, sum_in_place
 from hvdcore.torch.optimizer_state import SavedState, gather_state, load_state
+
+ALIGNMENT = 16
+"""Elements: tensors start at 64 bytes in float32, as vector loads and cache lines like it."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A parameter's place: elements offset .. offset + numel of the flat buffer."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+    owner: int
+
+    @property
+    def numel(self) -> int:
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All slots, in the order of the model, and the part of the buffer that each rank owns."""
+
+    slots: tuple[Slot, ...]
+    ends: tuple[int, ...]
+    """Rank r owns elements ends[r - 1] .. ends[r] (from 0 for rank 0)."""
+
+    @property
+    def numel(self) -> int:
+        return self.ends[-1]
+
+    def part(self, rank: int) -> slice:
+        """The elements that `rank` owns."""
+        return slice(self.ends[rank - 1] if rank else 0, self.ends[rank])
+
+
+def assign_owners(costs: Sequence[float], size: int) -> list[int]:
+    """The owner of each item: the dearest first, each to the rank with the least so far.
+
+    (Graham 1969, LPT: the busiest rank has at most 4/3 of the best possible.)
+    """
+    loads = [0.0] * size
+    owners = [0] * len(costs)
+    for index in sorted(range(len(costs)), key=lambda item: (-costs[item], item)):
+        owner = min(range(size), key=lambda rank: (loads[rank], rank))
+        owners[index] = owner
+        loads[owner] += costs[index]
+    return owners
+
+
+def plan_layout(
+    shapes: Sequence[tuple[str, tuple[int, ...]]], costs: Sequence[float], size: int
+) -> Layout:
+    """Lay tensors out owner by owner, each owner's in the order given, aligned."""
+    owners = assign_owners(costs, size)
+    slots: list[Slot | None] = [None] * len(shapes)
+    ends: list[int] = []
+    offset = 0
+    for rank in range(size):
+        for index, (name, shape) in enumerate(shapes):
+            if owners[index] == rank:
+                slots[index] = Slot(name, shape, offset, rank)
+                offset += -(-prod(shape) // ALIGNMENT) * ALIGNMENT
+        ends.append(offset)
+    return Layout(tuple(slot for slot in slots if slot is not None), tuple(ends))
+
+
+class FlatBuffers:
+    """One contiguous tensor for all parameters, and one for all gradients and a few extras.
+
+    A collective then moves one tensor, straight from where autograd wrote it.
+
+    Attributes:
+        parameters: [layout.numel]; each parameter is a view of it.
+        gradients: [layout.numel + num_extras]; each `.grad` is a view of it, the extras its tail.
+        extras: [num_extras], the tail of `gradients`.
+    """
+
+    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], layout: Layout, num_extras: int):
+        first = named[0][1]
+        self.layout = layout
+        self.parameters = first.detach().new_zeros(layout.numel)
+        self.gradients = first.detach().new_zeros(layout.numel + num_extras)
+        self.extras = self.gradients[layout.numel :]
+        self._pairs: list[tuple[nn.Parameter, Tensor]] = []
+        for (_, parameter), slot in zip(named, layout.slots, strict=True):
+            view = _view(self.parameters, slot)
+            view.copy_(parameter.detach())
+            parameter.data = view
+            self._pairs.append((parameter, _view(self.gradients, slot)))
+        self.zero_gradients()
+
+    def zero_gradients(self) -> None:
+        """Zero every gradient, and tie `.grad` to the buffer again where someone untied it."""
+        self.gradients.zero_()
+        for parameter, view in self._pairs:
+            parameter.grad = view
+
+    def collect_gradients(self) -> None:
+        """Copy in gradients that no longer are views: `zero_grad(set_to_none=True)` unties them."""
+        for parameter, view in self._pairs:
+            if parameter.grad is not view:
+                view.zero_() if parameter.grad is None else view.copy_(parameter.grad)
+                parameter.grad = view
+
+
+def _view(flat: Tensor, slot: Slot) -> Tensor:
+    return flat[slot.offset : slot.offset + slot.numel].view(slot.shape)
+
+
+MAX_SUMS = 8
+NUM_EXTRAS = 1 + 2 * MAX_SUMS
+
+
+def write_extras(extras: Tensor, sums: Sequence[float], stop: bool) -> None:
+    """Put this rank's numbers into extras [NUM_EXTRAS]."""
+    if len(sums) > MAX_SUMS:
+        raise ValueError(f"at most {MAX_SUMS} sums ride along, not {len(sums)}")
+    values = torch.zeros(MAX_SUMS, dtype=torch.float64)
+    values[: len(sums)] = torch.tensor(list(sums), dtype=torch.float64)
+    rounded = values.to(extras.dtype)
+    extras[0] = float(stop)
+    extras[1 : 1 + MAX_SUMS] = rounded
+    extras[1 + MAX_SUMS :] = values - rounded.double()
+
+
+def read_extras(extras: Tensor, num_sums: int) -> tuple[tuple[float, ...], bool]:
+    """The numbers summed over ranks, and whether some rank asked to stop."""
+    values = extras.double().tolist()
+    rounded, lost = values[1 : 1 + MAX_SUMS], values[1 + MAX_SUMS :]
+    return tuple(a + b for a, b in zip(rounded, lost, strict=True))[:num_sums], values[0] > 0
+
 
 MakeOptimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
 Cost = Callable[[str, nn.Parameter], float]

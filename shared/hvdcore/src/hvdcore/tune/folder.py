@@ -14,7 +14,7 @@ from typing import Any
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
-from hvdcore.launch.supervisor.leftovers import end_leftovers, find_leftovers
+from hvdcore.launch.supervisor.processes import end_leftovers, find_leftovers
 
 __all__ = ["STUDY", "StudyFolder"]
 

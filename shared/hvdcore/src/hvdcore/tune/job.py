@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hvdcore.errors import user_errors_exit
 from hvdcore.launch.launch import launch
-from hvdcore.launch.supervisor.parent import end_with_parent
+from hvdcore.launch.supervisor.processes import end_with_parent
 
 if TYPE_CHECKING:
     from hvdcore.tune.plan import Limits

@@ -15,10 +15,8 @@ from pydantic import Field
 from hvdcore.config import Config, load_config
 from hvdcore.errors import Problems
 from hvdcore.runtime.environment import cores_available, threads_per_rank
-from hvdcore.tune.objective import Objective
-from hvdcore.tune.space import Space, check_space, space_as_json
-from hvdcore.tune.space_file import read_space
-from hvdcore.tune.tunable import Tunable
+from hvdcore.tune.space import Space, check_space, read_space, space_as_json
+from hvdcore.tune.tunable import Objective, Tunable
 
 __all__ = ["Limits", "Plan", "make_plan"]
 

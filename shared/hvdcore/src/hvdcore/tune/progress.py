@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
-from hvdcore.tracking.rate import duration_text
+from hvdcore.tracking.progress import duration_text
 from hvdcore.tune.results import TrialRow, failure_text, params_text, shown
 
 __all__ = ["SearchProgress", "seconds_left", "trial_line"]

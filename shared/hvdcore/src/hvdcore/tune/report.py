@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hvdcore.run.report import Section, Table, write_page
-from hvdcore.tune.figures import draw_history, draw_importance
+from hvdcore.tune.figures import draw_history, draw_importance, draw_slices
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.results import TrialRow, failure_text, shown
-from hvdcore.tune.slices import draw_slices
 
 __all__ = ["write_study_page"]
 

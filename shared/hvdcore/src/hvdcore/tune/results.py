@@ -12,9 +12,9 @@ from hvdcore.config import dump_toml
 from hvdcore.files.atomic import write_bytes_atomically
 from hvdcore.files.json_files import write_json_atomically
 from hvdcore.tune.folder import StudyFolder
-from hvdcore.tune.objective import Objective
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.study import INTERRUPTED, REPEATS, reported
+from hvdcore.tune.tunable import Objective
 
 __all__ = ["TrialRow", "best_row", "failure_text", "params_text", "trial_rows", "write_results"]
 

@@ -7,15 +7,14 @@ from types import TracebackType
 
 from hvdcore.files.json_files import write_json_atomically
 from hvdcore.run.run_dir import RunDir
-from hvdcore.runtime.signal_inbox import SignalInbox
+from hvdcore.runtime.signals import SignalInbox
 from hvdcore.tune.engine import Engine, open_engine
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.progress import SearchProgress
 from hvdcore.tune.report import write_study_page
 from hvdcore.tune.results import TrialRow, best_row, params_text, shown, trial_rows, write_results
-from hvdcore.tune.search import Search
-from hvdcore.tune.settle import hear, settle
+from hvdcore.tune.search import Search, hear, settle
 from hvdcore.tune.study import Study
 from hvdcore.tune.trial import Run, TrialRun
 

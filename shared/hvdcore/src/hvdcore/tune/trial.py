@@ -13,7 +13,7 @@ from typing import Protocol
 
 from hvdcore.errors import UserError
 from hvdcore.run.run_dir import RunDir
-from hvdcore.tune.objective import Objective
+from hvdcore.tune.tunable import Objective
 
 __all__ = [
     "LocalProcess",

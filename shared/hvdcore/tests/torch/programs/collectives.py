@@ -8,7 +8,7 @@ import torch
 import hvdcore.torch as hvt
 from hvdcore.testing.ranks import save_result
 from hvdcore.torch import hardware
-from hvdcore.torch.gather import gather_bytes
+from hvdcore.torch.collectives import gather_bytes
 
 
 def spoiled_hash(rank: int) -> str:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from textgen.data.documents import Document, Skipped
+from textgen.data.documents import Document, Piece, Skipped, Unit
 from textgen.data.sample.story import tell_story
-from textgen.data.units import Piece, Unit
 
 __all__ = ["NUM_STORIES", "SampleSource", "tell_story"]
 

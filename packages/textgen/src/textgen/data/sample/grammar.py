@@ -1,4 +1,7 @@
-"""Owns the expansion of rules into text, and the count of the information in every choice."""
+"""Owns the expansion of rules into text, and the count of the information in every choice.
+
+Owns the words and rules of the stories as they lie beside it, in words.txt and rules.txt.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,21 @@ from abc import ABC, abstractmethod
 from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import files
 from itertools import accumulate
 from typing import Any, TypeAlias, TypeVar
 
-__all__ = ["Choice", "Chooser", "Grammar", "Spelled", "finish", "parse_rules"]
+__all__ = [
+    "Choice",
+    "Chooser",
+    "Grammar",
+    "Spelled",
+    "finish",
+    "parse_rules",
+    "rules",
+    "words",
+]
 
 T = TypeVar("T")
 
@@ -189,3 +202,35 @@ def finish(text: str) -> str:
 
     text = re.sub(r" {2,}", " ", text).replace(" ,", ",").replace(" .", ".").strip()
     return _START.sub(capital, _ARTICLE.sub(article, text))
+
+
+@cache
+def rules() -> dict[str, Choice]:
+    """The rules of all sentences."""
+    return parse_rules(_read("rules.txt"))
+
+
+@cache
+def words(name: str) -> tuple[str, ...]:
+    """A list of words; lists with commas hold names of several words."""
+    return _lists()[name]
+
+
+@cache
+def _lists() -> dict[str, tuple[str, ...]]:
+    texts: dict[str, str] = {}
+    name = ""
+    for line in _read("words.txt").splitlines():
+        if line.startswith(" "):
+            texts[name] += line
+        else:
+            name = line
+            texts[name] = ""
+    return {
+        name: tuple(word.strip() for word in (text.split(",") if "," in text else text.split()))
+        for name, text in texts.items()
+    }
+
+
+def _read(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from textgen.data.sample.grammar import Chooser, Grammar, finish
-from textgen.data.sample.words import rules, words
+from textgen.data.sample.grammar import Chooser, Grammar, finish, rules, words
 from textgen.data.sample.world import NEXT_WEATHER, Person, Place, Thing, World, make_world
 
 __all__ = ["tell_story"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from textgen.data.sample.grammar import Chooser, Spelled
-from textgen.data.sample.words import words
+from textgen.data.sample.grammar import Chooser, Spelled, words
 
 __all__ = ["Person", "Place", "Thing", "Transfer", "World", "make_world"]
 

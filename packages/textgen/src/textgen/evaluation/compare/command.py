@@ -10,19 +10,23 @@ import hvdcore.torch
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import writing
 from hvdcore.files.json_files import write_json_atomically
+from hvdcore.run.report import print_table
 from hvdcore.run.run_dir import default_run_dir
-from hvdcore.run.show_table import print_table
 from hvdcore.torch import any_rank, broadcast_object
 from hvdcore.tracking.logs import setup_logging
 from textgen.data.distributed import data_config
 from textgen.evaluation.command import check_splits
 from textgen.evaluation.compare.candidates import Candidate, find_candidates, reference_config
-from textgen.evaluation.compare.figure import draw_comparison
-from textgen.evaluation.compare.page import comparison_table, set_name, write_comparison_page
+from textgen.evaluation.compare.page import (
+    comparison_table,
+    draw_comparison,
+    set_name,
+    write_comparison_page,
+)
 from textgen.evaluation.quality.continuations import write_continuations
-from textgen.evaluation.quality.held_out import held_out_prompts
-from textgen.evaluation.quality.judgement import judge_texts
+from textgen.evaluation.quality.prompts import held_out_prompts
 from textgen.evaluation.quality.run import judgement_json, open_scorer, warn_of_mauve
+from textgen.evaluation.quality.scores import judge_texts
 from textgen.training.state import pick_device
 
 if TYPE_CHECKING:

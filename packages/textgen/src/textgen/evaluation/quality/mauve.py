@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from textgen.evaluation.quality.bootstrap import Chosen
+from textgen.evaluation.quality.text_metrics import Chosen
 
 __all__ = ["SCALING", "Mauve", "divergence_curve", "mauve_of_histograms", "num_clusters"]
 

@@ -1,22 +1,55 @@
 """Owns the prompts: stretches of held-out books, the same whatever model is asked.
 
 They are cut from the bytes of the books at the ends of words, so no tokenizer has a say in them.
+
+Owns the held-out text that prompts are cut from: the bytes of the books, no model's tokens.
+
+Owns what a word is in the judgement of text: what stands between white space, as it is.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hvdcore.errors import UserError
-from textgen.evaluation.quality.words import first_words
+from textgen.data.distributed import open_corpus_on_all_ranks
 
-__all__ = ["Prompt", "cut_prompts"]
+if TYPE_CHECKING:
+    from hvdcore.runtime.world import World
+    from textgen.data.prepare import DataConfig
+    from textgen.evaluation.quality.config import JudgeConfig
+
+__all__ = [
+    "Prompt",
+    "cut_prompts",
+    "first_words",
+    "held_out_prompts",
+    "ngrams",
+]
+
+_WORD = re.compile(r"\S+")
+
+
+def first_words(text: str, count: int) -> str:
+    """The text up to the end of its `count`-th word, or all of it if there are no more."""
+    end = 0
+    for number, match in enumerate(_WORD.finditer(text), start=1):
+        end = match.end()
+        if number == count:
+            break
+    return text[:end]
+
+
+def ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    """The n-grams of a text in order, repeated ones too; none when it is shorter."""
+    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+
 
 _BYTES_A_WORD = 32  # read at most so many for each word wanted: longer ones are no prose
 _DRAWS_A_PROMPT = 50
@@ -102,3 +135,34 @@ def _take(
     first = place + word.end()
     last = first + len(stretch.encode())
     return first, last, Prompt(prompt, stretch[len(prompt) :], first)
+
+
+def held_out_prompts(
+    data: DataConfig, splits: Sequence[str], config: JudgeConfig, world: World
+) -> tuple[str, list[Prompt]]:
+    """The part that was taken, and its prompts. Every rank must call; all get the same.
+
+    The documents are split by their content, so the part under the byte tokenizer is the very
+    text that a model's own tokens stand for.
+
+    Args:
+        splits: parts to take, the first that is not empty; train is never one.
+
+    Raises:
+        UserError: no held-out part, or too little text in it.
+    """
+    corpus = open_corpus_on_all_ranks(replace(data, tokenizer="byte", context_length=1), world)
+    for name in splits:
+        part = corpus.part(name) if name != "train" else None
+        if part is not None:
+            prompts = cut_prompts(
+                part.tokens, corpus.document_offsets(name), num_prompts=config.num_prompts,
+                prompt_words=config.prompt_words, continuation_words=config.continuation_words,
+                seed=config.seed, name=name,
+            )  # fmt: skip
+            return name, prompts
+    raise UserError(
+        f"split: prompts are cut from held-out text, and of {', '.join(splits)} this corpus has "
+        "none; give --split test or val, and data that was trained on with --test-fraction or "
+        "--val-fraction above 0"
+    )

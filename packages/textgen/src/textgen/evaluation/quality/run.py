@@ -9,10 +9,9 @@ from hvdcore.errors import UserError
 from hvdcore.run.run_dir import RunDir
 from hvdcore.tracking.logs import get_logger
 from textgen.evaluation.quality.continuations import write_continuations
-from textgen.evaluation.quality.judgement import judge_texts
 from textgen.evaluation.quality.page import FILE
 from textgen.evaluation.quality.prompts import Prompt
-from textgen.evaluation.quality.scores import HUMAN, has_mauve, settings
+from textgen.evaluation.quality.scores import HUMAN, has_mauve, judge_texts, settings
 from textgen.evaluation.report import write_report
 from textgen.pretrained.load import open_model_on_all_ranks
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from textgen.data.blocks import IGNORE
+from textgen.data.corpus import IGNORE
 from textgen.model.language_model import LanguageModel, device_of
 from textgen.pretrained.load import OpenedModel
 

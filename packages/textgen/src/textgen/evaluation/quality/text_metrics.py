@@ -1,16 +1,90 @@
-"""Owns how varied texts are: distinct-n, repetition within a text, likeness among texts."""
+"""Owns how varied texts are: distinct-n, repetition within a text, likeness among texts.
+
+Owns what continuations have in common with the true ones: BLEU and ROUGE.
+
+Owns how sure a figure is: bootstrap intervals over prompts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from textgen.evaluation.quality.bootstrap import Chosen
-from textgen.evaluation.quality.words import ngrams
+from textgen.evaluation.quality.prompts import ngrams
 
-__all__ = ["Distinct", "repetition", "self_bleu"]
+__all__ = [
+    "ROUGE_SETTINGS",
+    "Bleu",
+    "Chosen",
+    "Distinct",
+    "Figure",
+    "Statistic",
+    "estimate",
+    "repetition",
+    "resamples",
+    "rouge",
+    "self_bleu",
+]
+
+Chosen = npt.NDArray[np.int64]
+"""Numbers of prompts [n], some several times."""
+
+Statistic = Callable[[Chosen], float]
+"""A figure of the prompts chosen."""
+
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure over all prompts, and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def resamples(num_prompts: int, num_samples: int, seed: int) -> npt.NDArray[np.int64]:
+    """Prompts drawn with replacement, shape [num_samples, num_prompts]."""
+    return np.random.default_rng([seed, 0xB007]).integers(
+        0, num_prompts, (num_samples, num_prompts)
+    )
+
+
+def estimate(
+    statistic: Statistic,
+    samples: npt.NDArray[np.int64],
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Figure:
+    """The statistic of all prompts with its bootstrap interval (Efron and Tibshirani 1993, ch. 13).
+
+    The interval is that of the percentiles, shifted so that the mean of the resamples falls on the
+    value. For a mean that changes nothing; what counts different things (distinct-n, MAUVE) is
+    lower in a resample because the same text stands in it twice, and the shift takes that out.
+
+    Resamples for which there is no such figure (not a number) are left out.
+
+    Args:
+        samples: from `resamples`.
+        bounds: what the figure can be at all; the interval is cut there.
+    """
+    value = statistic(np.arange(samples.shape[1]))
+    found = np.array([statistic(sample) for sample in samples])
+    found = found[~np.isnan(found)]
+    if np.isnan(value) or not len(found):
+        return Figure(np.nan, np.nan, np.nan)
+    tail = (1 - _LEVEL) / 2
+    low, high = np.quantile(found, [tail, 1 - tail]) + (value - found.mean())
+    # A few prompts may leave the value outside, sums of floats miss a bound by a rounding.
+    ends = [value, min(low, value), max(high, value)]
+    return Figure(*np.clip(ends, *bounds).tolist())
 
 
 class Distinct:
@@ -67,3 +141,57 @@ def self_bleu(texts: Sequence[str]) -> npt.NDArray[np.float64]:
             for number, text in enumerate(texts)
         ]
     )
+
+
+ROUGE_SETTINGS = "F1 of each text and their mean, lower case, no stemmer"
+ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
+
+
+class Bleu:
+    """Corpus BLEU (Papineni et al. 2002) of any choice of prompts, as `sacrebleu` computes it.
+
+    Args:
+        texts, references: [n] each.
+    """
+
+    def __init__(self, texts: Sequence[str], references: Sequence[str]) -> None:
+        from sacrebleu.metrics import BLEU
+
+        self._metric = BLEU()
+        scores = [
+            self._metric.corpus_score([text], [[reference]])
+            for text, reference in zip(texts, references, strict=True)
+        ]
+        # Matches and n-grams of each order, then both lengths: [n, 4 + 4 + 2].
+        self._counts = np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores])
+
+    @property
+    def signature(self) -> str:
+        """sacrebleu's statement of its settings and version."""
+        return str(self._metric.get_signature())
+
+    def __call__(self, chosen: Chosen) -> float:
+        """0 to 100."""
+        counts = [int(count) for count in self._counts[chosen].sum(axis=0)]
+        score = self._metric.compute_bleu(
+            counts[:4], counts[4:8], counts[8], counts[9], smooth_method=self._metric.smooth_method
+        )
+        return float(score.score)
+
+
+class _UnicodeWords:
+    """rouge-score's own tokenizer knows no letter but a to z."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return re.findall(r"[^\W_]+", text.lower())
+
+
+def rouge(texts: Sequence[str], references: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
+    """F1 of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004) of each text, [n] each, 0 to 1."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(list(ROUGE_TYPES), tokenizer=_UnicodeWords())
+    scores = [
+        scorer.score(reference, text) for text, reference in zip(texts, references, strict=True)
+    ]
+    return {name: np.array([score[name].fmeasure for score in scores]) for name in ROUGE_TYPES}

@@ -3,13 +3,17 @@
 A package brings a `Task` (data, model, batches) and calls `train`; `loop` is what then happens.
 """
 
-from hvdcore.classifier.keras.batch import Batch, Inputs, filled_up, smoothed
-from hvdcore.classifier.keras.evaluate import Answers, Classifier, evaluate, probabilities_of_all
+from hvdcore.classifier.keras.evaluate import (
+    Answers,
+    Classifier,
+    evaluate,
+    probabilities_of_all,
+    score_run,
+)
 from hvdcore.classifier.keras.open_data import open_on_all_ranks
 from hvdcore.classifier.keras.pretraining import Pretraining
 from hvdcore.classifier.keras.saved_model import load_model, save_model
-from hvdcore.classifier.keras.scoring import score_run
-from hvdcore.classifier.keras.task import EvalTask, Task
+from hvdcore.classifier.keras.task import Batch, EvalTask, Inputs, Task, filled_up, smoothed
 from hvdcore.classifier.keras.train import begin, train
 
 __all__ = [

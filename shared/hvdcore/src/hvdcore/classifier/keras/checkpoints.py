@@ -10,8 +10,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from hvdcore.classifier.keras.pretraining import read_variables, write_variables
 from hvdcore.classifier.keras.state import Training
-from hvdcore.classifier.keras.variables import read_variables, write_variables
 from hvdcore.keras.collectives import any_rank
 from hvdcore.run.checkpoint import Checkpoint, require_same_run, save
 from hvdcore.run.run_dir import RunDir

@@ -1,28 +1,42 @@
-"""Exact scores of a whole part, on all ranks: each sample once, sums and integer counts."""
+"""Exact scores of a whole part, on all ranks: each sample once, sums and integer counts.
+
+The verb ``evaluate``: the exact score of a saved model on parts of the data, on all ranks.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hvdcore.classifier.keras.batch import Inputs
-from hvdcore.classifier.keras.steps import call
-from hvdcore.classifier.parts import Part
-from hvdcore.classifier.score import Score
+from hvdcore.classifier.keras.saved_model import load_model
+from hvdcore.classifier.keras.state import call
+from hvdcore.classifier.keras.task import EvalTask, Inputs
+from hvdcore.classifier.model_folder import load_preprocessing
+from hvdcore.classifier.preflight import check_classes, check_evaluation
+from hvdcore.classifier.score import Part, Score
 from hvdcore.keras.collectives import allreduce_sum
+from hvdcore.keras.startup import init
 from hvdcore.metrics.classification import confusion_matrix
+from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices, eval_range
+from hvdcore.tracking.logs import get_logger, setup_logging
 
-if TYPE_CHECKING:
-    from hvdcore.classifier.keras.task import EvalTask
-
-__all__ = ["Answers", "Classifier", "evaluate", "probabilities_of_all"]
+__all__ = [
+    "Answers",
+    "Classifier",
+    "evaluate",
+    "probabilities_of_all",
+    "score_run",
+]
 
 
 class Answers:
@@ -93,3 +107,50 @@ def probabilities_of_all(
 def _share(n: int, world: World) -> slice:
     share = eval_range(n, world.rank, world.size)
     return slice(share.start, share.stop)
+
+
+logger = get_logger(__name__)
+
+
+def score_run(
+    path: Path,
+    splits: Sequence[str],
+    open_task: Callable[[RunDir, dict[str, Any], World], EvalTask],
+) -> int:
+    """Score the parts and print one JSON object on rank 0. Every rank must call.
+
+    Args:
+        path: of a run.
+        open_task: opens the data for a run and its model's preprocessing; every rank calls it.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UserError: no run, no model in it, no such part, or data of other classes.
+    """
+    world = init()
+    setup_logging(world, None)
+    run = check_evaluation(path, splits)
+    preprocessing = load_preprocessing(run.model)
+    task = open_task(run, preprocessing, world)
+    classes = tuple(map(str, preprocessing["classes"]))
+    check_classes(task.classes, classes)
+    scores = score_parts(Classifier(load_model(run.model), task), splits, world)
+    if world.is_root:
+        print(json.dumps(scores, indent=2, ensure_ascii=False), flush=True)
+    return 0
+
+
+def score_parts(classify: Classifier, splits: Sequence[str], world: World) -> dict[str, Any]:
+    """All figures of each part that is not empty. Every rank must call."""
+    task, scores = classify.task, {}
+    for split in splits:
+        part = task.parts[split]
+        if len(part):
+            every = np.arange(len(part), dtype=np.int64)
+            score = evaluate(classify, part, every, len(task.classes), world)
+            scores[split] = score.with_classes(task.classes)
+        else:
+            logger.warning("the %s part of this data is empty; it is not scored", split)
+    return scores

@@ -1,4 +1,7 @@
-"""The end of a run: the best weights, their exact scores, the saved model and the report."""
+"""The end of a run: the best weights, their exact scores, the saved model and the report.
+
+What a run tells while it trains: metrics.jsonl, TensorBoard, the bar and the log, by rank 0.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,77 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hvdcore.classifier.figures import draw_results, report_values
 from hvdcore.classifier.keras.checkpoints import restore_weights
 from hvdcore.classifier.keras.evaluate import Classifier, evaluate, probabilities_of_all
-from hvdcore.classifier.keras.record import Record
 from hvdcore.classifier.keras.state import Training
-from hvdcore.classifier.parts import Part, evenly
 from hvdcore.classifier.report import write_report
-from hvdcore.classifier.results import draw_results, report_values
-from hvdcore.classifier.score import Score
+from hvdcore.classifier.score import Part, Score, evenly
 from hvdcore.classifier.splits import PARTS
 from hvdcore.keras.collectives import allreduce_sum, any_rank, broadcast_object
 from hvdcore.keras.weights import check_same_weights
 from hvdcore.metrics.metrics import max_over_ranks
 from hvdcore.run.checkpoint import best, load
+from hvdcore.run.metrics_logger import RunRecord, StepTimes, Window
+from hvdcore.run.run_dir import RunDir
 from hvdcore.tracking.logs import get_logger
+from hvdcore.tracking.progress import Progress
+from hvdcore.tracking.tensorboard import Board
 
-__all__ = ["Evaluation", "finish"]
+__all__ = [
+    "Evaluation",
+    "finish",
+]
 
 logger = get_logger(__name__)
+
+
+class Record(RunRecord):
+    """What a step and a score of a classifier are."""
+
+    @classmethod
+    def of(cls, training: Training, run: RunDir, resume_step: int | None) -> Record:
+        """A record of the run; with ``resume_step``, going on after that step."""
+        is_root, unit = training.world.is_root, training.task.words.unit
+        board = Board(run.tensorboard, enabled=is_root, resume_step=resume_step)
+        if resume_step is None:
+            shown = {"val/loss": "val loss", "val/accuracy": "val accuracy"}
+            board.add_hparams(training.config.model_dump(mode="json"), shown)
+        per_step = training.config.global_batch_size
+        progress = Progress(
+            training.total_steps * per_step, unit, is_root, initial=training.step * per_step
+        )
+        return cls(run, board, progress, is_root, Window(unit))
+
+    def step(
+        self,
+        training: Training,
+        *,
+        loss: float,
+        accuracy: float,
+        learning_rate: float,
+        num_samples: int,
+        times: StepTimes,
+    ) -> None:
+        """One update was made. ``loss`` and ``accuracy`` are means over the global batch."""
+        self.speed.add(num_samples, times)
+        self.window.add({"loss": loss, "accuracy": accuracy}, num_samples, times)
+        self.progress.advance(num_samples, step=training.step, loss=loss)
+        if training.step % training.config.log_every == 0:
+            values = {**self.window.means(), "learning_rate": learning_rate}
+            self.write(training.step, training.position.epoch, "train", values)
+            self.window = Window(training.task.words.unit)
+
+    def evaluation(self, training: Training, split: str, score: Score) -> None:
+        """A part was scored by all ranks."""
+        values = {**score.to_json(), "seconds": training.seconds}
+        self.write(training.step, training.position.epoch, split, values)
+        if self.is_root:
+            logger.info(
+                "step %d of %d, epoch %d: %s loss %.4f, accuracy %.4f",
+                training.step, training.total_steps, training.position.epoch, split,
+                score.loss, score.accuracy,
+            )  # fmt: skip
 
 
 class Evaluation:

@@ -1,4 +1,7 @@
-"""Checkpoints of what a model learns before its classes: a run stopped there goes on there."""
+"""Checkpoints of what a model learns before its classes: a run stopped there goes on there.
+
+Keras variables in a safetensors file, by their places.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from hvdcore.classifier.keras.variables import read_variables, write_variables
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
 from hvdcore.keras.collectives import any_rank, broadcast_object
 from hvdcore.run.checkpoint import latest_valid, load, save
 from hvdcore.run.run_dir import RunDir
@@ -16,7 +21,25 @@ from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.world import World
 from hvdcore.tracking.logs import get_logger
 
-__all__ = ["Pretraining"]
+__all__ = [
+    "Pretraining",
+    "read_variables",
+    "write_variables",
+]
+
+
+def write_variables(variables: Sequence[Any], path: Path) -> None:
+    """Write them as they are."""
+    # By place: Keras numbers names by what else the process has built.
+    save_file({f"{i:04d}": np.array(v.numpy()) for i, v in enumerate(variables)}, path)
+
+
+def read_variables(variables: Sequence[Any], path: Path) -> None:
+    """Assign what `write_variables` wrote of as many variables of the same shapes."""
+    tensors = load_file(path)
+    for i, variable in enumerate(variables):
+        variable.assign(tensors[f"{i:04d}"])
+
 
 _logger = get_logger(__name__)
 _VARIABLES = "variables.safetensors"

@@ -8,11 +8,9 @@ from time import perf_counter
 
 from hvdcore.classifier.config import ClassifierConfig
 from hvdcore.classifier.keras.checkpoints import identity, restore, write_checkpoint
-from hvdcore.classifier.keras.finish import Evaluation, finish
+from hvdcore.classifier.keras.finish import Evaluation, Record, finish
 from hvdcore.classifier.keras.pretraining import Pretraining
-from hvdcore.classifier.keras.record import Record
-from hvdcore.classifier.keras.state import Training, build_training
-from hvdcore.classifier.keras.steps import StepSums
+from hvdcore.classifier.keras.state import StepSums, Training, build_training
 from hvdcore.classifier.keras.task import Task
 from hvdcore.errors import Problems
 from hvdcore.keras.collectives import broadcast_object

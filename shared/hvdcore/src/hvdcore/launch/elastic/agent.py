@@ -7,17 +7,15 @@ import time
 from collections.abc import Callable
 
 from hvdcore.errors import UserError
-from hvdcore.launch.elastic.membership import Team
+from hvdcore.launch.elastic.membership import POLL_SECONDS, MembershipWatch, Team
 from hvdcore.launch.elastic.plan import Plan
-from hvdcore.launch.elastic.watch import POLL_SECONDS, MembershipWatch
 from hvdcore.launch.hosts.check import Fleet
 from hvdcore.launch.hosts.hosts import Hosts
-from hvdcore.launch.job.job import JobSettings, StartRanks, run_job, start_with_horovodrun
-from hvdcore.launch.job.running import JobEnd
+from hvdcore.launch.job.job import JobEnd, JobSettings, StartRanks, run_job, start_with_horovodrun
 from hvdcore.launch.launch import show_fleet
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, STOP_CODES
 from hvdcore.launch.supervisor.output import write_fd
-from hvdcore.runtime.signal_inbox import SignalInbox
+from hvdcore.runtime.signals import SignalInbox
 
 __all__ = ["Agent"]
 

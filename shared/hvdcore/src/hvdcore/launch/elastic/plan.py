@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from hvdcore.errors import UserError
 from hvdcore.launch.elastic.discovery import HostScript
 from hvdcore.launch.elastic.membership import Membership
-from hvdcore.launch.hosts.hosts import Hosts
-from hvdcore.launch.hosts.named import named_hosts
+from hvdcore.launch.hosts.hosts import Hosts, named_hosts
 from hvdcore.launch.options import StartOptions
 
 __all__ = ["Plan", "make_plan"]

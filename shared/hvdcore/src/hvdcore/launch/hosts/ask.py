@@ -11,10 +11,10 @@ import subprocess
 import sys
 
 from hvdcore.errors import UserError
+from hvdcore.launch.hosts.argv import encode_command
 from hvdcore.launch.hosts.facts import MARK, HostFacts, facts_here
 from hvdcore.launch.hosts.hosts import is_ours
 from hvdcore.launch.hosts.remote_shell import remote_shell
-from hvdcore.launch.supervisor.rank_argv import encode_command
 
 __all__ = ["ask_host", "is_here"]
 

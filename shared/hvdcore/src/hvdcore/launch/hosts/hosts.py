@@ -1,13 +1,27 @@
-"""Owns which hosts a job may use and how many ranks on each, and the `--hosts` option."""
+"""Owns which hosts a job may use and how many ranks on each, and the `--hosts` option.
+
+Owns the `--hostfile` option: one host a line, as Horovod and Open MPI write it.
+
+Owns which hosts a command line means: named ones, a Slurm allocation's, or this machine.
+"""
 
 from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Mapping
+from pathlib import Path
 
 from hvdcore.errors import Problems, UserError
+from hvdcore.runtime.world import slurm_slots, slurm_tasks
 
-__all__ = ["Hosts", "is_ours", "parse_hosts"]
+__all__ = [
+    "Hosts",
+    "is_ours",
+    "named_hosts",
+    "parse_hostfile",
+    "parse_hosts",
+]
 
 _HOST = re.compile(r"^(?P<name>\w[\w.-]*)(:(?P<slots>\d+))?$")
 
@@ -88,3 +102,80 @@ def parse_hosts(text: str, default_slots: int = 1) -> Hosts:
         slots[match["name"]] = slots.get(match["name"], 0) + int(match["slots"] or default_slots)
     problems.raise_if_any()
     return Hosts(slots)
+
+
+_LINE = re.compile(
+    r"^(?P<name>\w[\w.-]*)(:(?P<colon>\d+))?(\s+slots\s*=\s*(?P<slots>\d+))?(\s+max_slots\s*=\s*\d+)?$"
+)
+
+
+def parse_hostfile(path: Path) -> Hosts:
+    """Horovod's and Open MPI's form: `name slots=2` a line (or `name:2`), `#` begins a comment.
+
+    Raises:
+        UserError: no such file, or a line that cannot be read; all of them at once.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(
+            f"--hostfile: cannot read {path} ({error.strerror}); check the path"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(
+            f"--hostfile: {path} is not UTF-8 text; write name slots=N a line"
+        ) from None
+    problems = Problems()
+    slots: dict[str, int] = {}
+    for number, raw in enumerate(lines, 1):
+        line = raw.partition("#")[0].strip()
+        if not line:
+            continue
+        match = _LINE.match(line)
+        given = match and (match["slots"] or match["colon"] or "1")
+        if match is None or given == "0":
+            problems.add("--hostfile", f"{path}:{number}: cannot read {line!r}; write name slots=N")
+            continue
+        slots[match["name"]] = slots.get(match["name"], 0) + int(given or 1)
+    if not slots and not problems:
+        problems.add("--hostfile", f"{path} names no host; write name slots=N a line")
+    problems.raise_if_any()
+    return Hosts(slots)
+
+
+def named_hosts(
+    np: int | None,
+    hosts: str | None,
+    hostfile: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Hosts:
+    """The hosts that the options name, else those of a Slurm allocation, else this machine.
+
+    Args:
+        np: number of ranks; None means all slots, or the tasks of an allocation.
+        env: with Slurm's variables; None looks at no allocation.
+
+    Raises:
+        UserError: what is given cannot be read, or has fewer slots than ranks.
+    """
+    if np is not None and np < 1:
+        raise UserError(f"--np: got {np}; give the number of ranks, 1 or more")
+    if hosts and hostfile:
+        raise UserError("--hostfile: give --hosts or --hostfile, not both")
+    if hostfile:
+        found = parse_hostfile(hostfile)
+    elif hosts:
+        found = parse_hosts(hosts)
+    else:
+        found = _allocated(np, env or {})
+    if np is not None:
+        found.require_slots(np)
+    return found
+
+
+def _allocated(np: int | None, env: Mapping[str, str]) -> Hosts:
+    tasks = slurm_tasks(env)
+    if len(tasks) > 1:
+        return Hosts(tasks if np is None else slurm_slots(env) or tasks)
+    # An allocation of one node is this machine, with as many ranks as are asked for.
+    return Hosts({"localhost": np or sum(tasks.values()) or 1})

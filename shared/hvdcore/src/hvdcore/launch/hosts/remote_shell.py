@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from hvdcore.runtime.slurm import slurm_slots
+from hvdcore.runtime.world import slurm_slots
 
 __all__ = ["remote_shell", "srun_environment", "uses_srun"]
 

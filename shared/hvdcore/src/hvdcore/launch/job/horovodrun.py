@@ -11,9 +11,9 @@ import sys
 from collections.abc import Mapping
 
 from hvdcore.errors import UserError
+from hvdcore.launch.hosts.argv import encode_command
 from hvdcore.launch.hosts.hosts import Hosts
 from hvdcore.launch.job.controllers import find_program, launch_environment
-from hvdcore.launch.supervisor.rank_argv import encode_command
 
 __all__ = ["Horovodrun", "clean_environment", "horovodrun_command"]
 
@@ -62,7 +62,7 @@ def horovodrun_command(
     options = ["-np", str(np), "-H", str(hosts), f"--{controller}", "--disable-cache"]
     options += ["--start-timeout", str(int(start_timeout) + 1)]
     options += ["--network-interfaces", interfaces] if interfaces else []
-    rank = [sys.executable, "-m", "hvdcore.launch.supervisor.rank_argv", encode_command(command)]
+    rank = [sys.executable, "-m", "hvdcore.launch.supervisor.supervise", encode_command(command)]
     return [str(program), *options, *rank]
 
 

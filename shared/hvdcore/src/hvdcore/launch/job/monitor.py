@@ -1,16 +1,149 @@
-"""Owns the launcher's conversation with the ranks' supervisors."""
+"""Owns the launcher's conversation with the ranks' supervisors.
+
+Owns the verdict over a job: from what each rank tells, who is to blame and the exit code.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from hvdcore.launch.job.verdict import Job, RankView, Verdict
+from hvdcore.errors import EXIT_USER_ERROR
 from hvdcore.launch.supervisor.channel import Channel, Listener, Message
-from hvdcore.launch.supervisor.outcome import RankEnd
+from hvdcore.launch.supervisor.outcome import EXIT_FAILED, STOP_CODES, RankEnd
 
-__all__ = ["Monitor"]
+__all__ = [
+    "Job",
+    "Monitor",
+    "RankView",
+    "Verdict",
+]
+
+# Ranks find the same wrong input within moments of each other; the user wants to read it once.
+_SAME_INPUT_SECONDS = 2.0
+# A rank that lost another one may notice before the launcher hears of the loss itself.
+_VICTIM_SECONDS = 5.0
+
+
+@dataclass
+class RankView:
+    """What the launcher knows of one rank. Times are seconds of a monotonic clock."""
+
+    rank: int
+    heard_at: float
+    phase: str = "none"
+    beats: int = 0
+    idle: float = 0.0
+    log: str = ""
+    end: RankEnd | None = None
+    end_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the job ends: exit code, the lines that tell the user why, and the ranks to blame."""
+
+    code: int
+    lines: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()
+
+
+class Job:
+    """Collects what `size` ranks tell, and judges. `timeout` is the stall time-out in seconds."""
+
+    def __init__(self, size: int, timeout: float) -> None:
+        self.size = size
+        self.timeout = timeout
+        self.ranks: dict[int, RankView] = {}
+
+    @property
+    def all_here(self) -> bool:
+        """Every rank has called."""
+        return len(self.ranks) == self.size
+
+    @property
+    def all_ended(self) -> bool:
+        """Every rank has told how it ended."""
+        return self.all_here and all(view.end for view in self.ranks.values())
+
+    @property
+    def signalled(self) -> tuple[int, ...]:
+        """Ranks whose own host asked them to stop."""
+        return tuple(sorted(v.rank for v in self.ranks.values() if v.end and v.end.signalled))
+
+    def end(self, end: RankEnd, now: float) -> None:
+        """A rank has ended. Its first word counts."""
+        view = self.ranks.setdefault(end.rank, RankView(end.rank, now))
+        if view.end is None:
+            view.end, view.end_at = end, now
+
+    def lost(self, rank: int, now: float) -> None:
+        """The line to a rank's supervisor broke before it told how the rank ended."""
+        log = self.ranks[rank].log
+        reason = "is gone: its supervisor was killed, or its host does not answer"
+        self.end(RankEnd(rank, EXIT_FAILED, "killed", reason, log), now)
+
+    def verdict(self, now: float) -> Verdict | None:
+        """The verdict, or None while the job is to go on."""
+        ended = [v for v in self.ranks.values() if v.end]
+        ended.sort(key=lambda view: view.end_at)
+        failures = [v.end for v in ended if v.end and v.end.is_failure]
+        if failures:
+            return Verdict(EXIT_FAILED, (failures[0].line(),), (failures[0].rank,))
+        return (
+            self._input_verdict(ended, now)
+            or self._victim_verdict(ended, now)
+            or self._stall_verdict(now)
+            or self._good_verdict(ended)
+        )
+
+    def _input_verdict(self, ended: list[RankView], now: float) -> Verdict | None:
+        wrong = [v for v in ended if v.end and v.end.kind == "input"]
+        if not wrong:
+            return None
+        if any(v.rank == 0 for v in wrong):  # rank 0 has shown its errors itself
+            return Verdict(EXIT_USER_ERROR)
+        if now - wrong[0].end_at < _SAME_INPUT_SECONDS and not self.all_ended:
+            return None
+        first = wrong[0].end
+        assert first is not None
+        lines = tuple(f"[rank {first.rank}] {line}" for line in first.errors)
+        return Verdict(EXIT_USER_ERROR, lines or (first.line(),))
+
+    def _victim_verdict(self, ended: list[RankView], now: float) -> Verdict | None:
+        victims = [v for v in ended if v.end and v.end.kind == "victim"]
+        if not victims or (now - victims[0].end_at < _VICTIM_SECONDS and not self.all_ended):
+            return None
+        first = victims[0].end
+        assert first is not None
+        return Verdict(EXIT_FAILED, (first.line(),))
+
+    def _stall_verdict(self, now: float) -> Verdict | None:
+        running = [v for v in self.ranks.values() if v.end is None]
+        for view in running:
+            if now - view.heard_at > self.timeout:
+                line = f"rank {view.rank} does not answer for {self.timeout:g} s (log: {view.log})"
+                return Verdict(EXIT_FAILED, (line,), (view.rank,))
+        waiting = [
+            v
+            for v in running
+            if v.phase == "communicate" and v.idle + now - v.heard_at > 2 * self.timeout
+        ]
+        if not running or len(waiting) < len(running) or not self.all_here:
+            return None
+        names = ", ".join(str(v.rank) for v in waiting)
+        logs = ", ".join(v.log for v in waiting)
+        text = f"ranks {names} wait for each other for more than {2 * self.timeout:g} s"
+        return Verdict(EXIT_FAILED, (f"{text}: do all make the same calls? (logs: {logs})",))
+
+    def _good_verdict(self, ended: list[RankView]) -> Verdict | None:
+        if not self.all_ended:
+            return None
+        codes = [v.end.code for v in ended if v.end]
+        stopped = [code for code in codes if code in STOP_CODES]
+        return Verdict(stopped[0] if stopped else max(codes))
 
 
 class Monitor:

@@ -46,8 +46,8 @@ def run(
         UserError: no cluster answers, it has no room, or Ray is not installed.
     """
     from hvdcore.launch.job.job import JobSettings
+    from hvdcore.launch.launch import launch_on_hosts
     from hvdcore.launch.options import StartOptions
-    from hvdcore.launch.run import launch_on_hosts
 
     start = StartOptions(
         np=np, ray=address, cpus_per_rank=cpus_per_rank, gpus_per_rank=gpus_per_rank,

@@ -17,8 +17,7 @@ from hvdcore.launch.hosts.check import Fleet, require_like
 from hvdcore.launch.hosts.facts import HostFacts, facts_here
 from hvdcore.launch.hosts.hosts import Hosts
 from hvdcore.launch.job.job import JobSettings
-from hvdcore.launch.ray.group import Group
-from hvdcore.launch.ray.ranks import RayRanks
+from hvdcore.launch.ray.ranks import Group, RayRanks
 
 __all__ = ["RayCluster"]
 

@@ -16,7 +16,7 @@ from hvdcore.launch.elastic.plan import DEFAULT_ELASTIC_TIMEOUT_SECONDS, make_pl
 from hvdcore.launch.job.job import JobSettings
 from hvdcore.launch.options import StartOptions
 from hvdcore.launch.ray.connection import connected
-from hvdcore.runtime.signal_inbox import SignalInbox
+from hvdcore.runtime.signals import SignalInbox
 
 if TYPE_CHECKING:
     from hvdcore.launch.ray.cluster import RayCluster

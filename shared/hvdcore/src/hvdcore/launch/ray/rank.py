@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 
-from hvdcore.launch.supervisor.parent import end_with_parent
-from hvdcore.launch.supervisor.rank_argv import decode_command, encode_command
+from hvdcore.launch.hosts.argv import decode_command, encode_command
+from hvdcore.launch.supervisor.processes import end_with_parent
 
 __all__ = ["RankActor"]
 

@@ -1,4 +1,9 @@
-"""Owns a rank's process: started in a group of its own, bound to its supervisor's life, ended."""
+"""Owns a rank's process: started in a group of its own, bound to its supervisor's life, ended.
+
+Owns binding a process to the life of the one that started it.
+
+Owns finding and ending processes that outlived their job, by a marker in their environment.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +17,62 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from hvdcore.launch.supervisor.leftovers import end_leftovers
 from hvdcore.runtime.terminal import open_terminal
 
-__all__ = ["RankProcess", "process_state"]
+__all__ = [
+    "JOB",
+    "RankProcess",
+    "end_leftovers",
+    "end_with_parent",
+    "find_leftovers",
+    "process_state",
+]
 
 _PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(parent: int, number: signal.Signals) -> None:
+    """From now on this process gets signal `number` the moment process `parent` is gone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:  # it died before we could ask
+        sys.exit(128 + number)
+
+
+JOB = "HVDCORE_JOB"
+"""Variable that marks every process of a job that our launcher started."""
+
+
+def find_leftovers(variable: str, value: str) -> list[int]:
+    """Process ids on this host, but our own, that were started with `variable=value`.
+
+    The environment survives new sessions, process groups and the death of parents, where no other
+    mark does. Only processes of the same user can be read, and only where /proc exists.
+    """
+    wanted = f"{variable}={value}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environment = (folder / "environ").read_bytes()
+            if wanted in environment.split(b"\0") and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+    return found
+
+
+def end_leftovers(variable: str, value: str) -> int:
+    """SIGKILL every process that `find_leftovers` finds, until it finds none. Returns how many."""
+    ended: set[int] = set()
+    for _ in range(5):  # a process may have forked while we looked
+        found = set(find_leftovers(variable, value)) - ended
+        if not found:
+            break
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        ended |= found
+    return len(ended)
+
+
 _MARKER = "HVDCORE_RANK_MARKER"
 
 

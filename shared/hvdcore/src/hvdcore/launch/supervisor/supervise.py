@@ -1,4 +1,7 @@
-"""Owns the step from a process to a rank: supervised under any launcher, in place when alone."""
+"""Owns the step from a process to a rank: supervised under any launcher, in place when alone.
+
+TODO
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import traceback
 from collections.abc import Callable
 
 from hvdcore.errors import EXIT_USER_ERROR, UserError
+from hvdcore.launch.hosts.argv import decode_command
 from hvdcore.launch.supervisor.launcher_line import call_launcher
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, RankEnd
 from hvdcore.launch.supervisor.output import write_fd
@@ -18,7 +22,11 @@ from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.world import World, check_size, world_from_environment
 from hvdcore.tracking.logs import LOG_ONLY
 
-__all__ = ["EXPECTED_SIZE", "run_as_rank", "supervise"]
+__all__ = [
+    "EXPECTED_SIZE",
+    "run_as_rank",
+    "supervise",
+]
 
 EXPECTED_SIZE = "HVDCORE_EXPECTED_SIZE"
 PREPARED = "HVDCORE_PREPARED"
@@ -112,3 +120,14 @@ def supervise(command: list[str], world: World) -> int:
             line.send_end(RankEnd(world.rank, EXIT_USER_ERROR, "input", errors=errors))
             return EXIT_USER_ERROR
         return _show(error) if world.is_root or line is None else EXIT_USER_ERROR
+
+
+def main() -> int:
+    """Become the supervisor of the rank that runs the encoded command."""
+    from hvdcore.runtime.world import world_from_environment
+
+    return supervise(decode_command(sys.argv[1]), world_from_environment())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,7 +3,6 @@
 Framework-free. Rank 0 writes, every rank may read.
 """
 
-from hvdcore.run.checkpoint.folder import clean_up, discard_after, staging_path
 from hvdcore.run.checkpoint.resume import (
     require_checkpoint,
     require_same,
@@ -11,7 +10,18 @@ from hvdcore.run.checkpoint.resume import (
     resolve_resume,
     shapes_hash,
 )
-from hvdcore.run.checkpoint.store import Checkpoint, best, commit, latest_valid, load, save, stage
+from hvdcore.run.checkpoint.store import (
+    Checkpoint,
+    best,
+    clean_up,
+    commit,
+    discard_after,
+    latest_valid,
+    load,
+    save,
+    stage,
+    staging_path,
+)
 
 __all__ = [
     "Checkpoint",

@@ -3,10 +3,17 @@ kill. Framework-free; rank 0 writes, every rank may read.
 
 A checkpoint is written under a temporary name, synced, sealed by manifest.json (size and SHA-256
 of every file), and renamed; a name never changes its contents afterwards.
+
+Owns the names in a folder of checkpoints: which is the newest, what is left over, what goes.
+
+Owns manifest.json, the seal on a directory: the size and SHA-256 of every file in it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,21 +24,164 @@ from typing import Any
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import fsync_path, writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
-from hvdcore.run.checkpoint.folder import (
-    clean_up,
-    delete,
-    discard_after,
-    free_name,
-    newest_first,
-    staging_path,
-)
-from hvdcore.run.checkpoint.seal import broken_reason, write_manifest
 from hvdcore.runtime.software import PACKAGES, package_versions
 from hvdcore.tracking.logs import get_logger
 
-__all__ = ["Checkpoint", "best", "commit", "latest_valid", "load", "save", "stage"]
+__all__ = [
+    "MANIFEST",
+    "Checkpoint",
+    "best",
+    "broken_reason",
+    "clean_up",
+    "commit",
+    "delete",
+    "discard_after",
+    "file_sha256",
+    "free_name",
+    "latest_valid",
+    "load",
+    "newest_first",
+    "save",
+    "stage",
+    "staging_path",
+    "write_manifest",
+]
 
 _logger = get_logger(__name__)
+_NAME = re.compile(r"step-(\d+)(?:-(\d+))?")
+_STAGING = ".writing-"
+_TRASH = ".deleting-"
+
+
+def staging_path(directory: Path, step: int) -> Path:
+    """Where the files of a checkpoint being written go; every rank can work it out."""
+    return directory / f"{_STAGING}step-{step:08d}"
+
+
+def clean_up(directory: Path) -> list[str]:
+    """Delete what a killed run left half-done, and log it. Rank 0 only; `stage` does it too,
+    since a run has one writer and whatever is half-done then is from before.
+
+    Returns:
+        The names deleted.
+    """
+    if not directory.is_dir():
+        return []
+    left = sorted(p for p in directory.iterdir() if p.name.startswith((_STAGING, _TRASH)))
+    for path in left:
+        _logger.warning("%s: left half-done by a killed run; deleting it", path)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return [path.name for path in left]
+
+
+def discard_after(directory: Path, step: int) -> list[str]:
+    """Delete checkpoints of later steps, when a run goes back to an earlier one: they belong to
+    a future that will not be. Rank 0 only; `save` does it too.
+
+    Returns:
+        The names deleted.
+    """
+    later = [path for path in newest_first(directory) if _order(path)[0] > step]
+    for path in later:
+        _logger.warning(
+            "%s: later than step %d, to which the run went back; deleting it", path, step
+        )
+        delete(path)
+    return [path.name for path in later]
+
+
+def newest_first(directory: Path) -> list[Path]:
+    """The checkpoints of a folder, whole or damaged; of one step the one saved last first."""
+    if not directory.is_dir():
+        return []
+    found = [p for p in directory.iterdir() if p.is_dir() and _NAME.fullmatch(p.name)]
+    return sorted(found, key=_order, reverse=True)
+
+
+def _order(path: Path) -> tuple[int, int]:
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1]), int(match[2] or 1)
+
+
+def free_name(directory: Path, step: int) -> Path:
+    """A path for a new checkpoint that is not taken."""
+    # Two renames would be needed to replace a directory, with none in place between them.
+    name, number = f"step-{step:08d}", 1
+    while (directory / name).exists():
+        number += 1
+        name = f"step-{step:08d}-{number}"
+    return directory / name
+
+
+def delete(path: Path) -> None:
+    """Delete a checkpoint, so that a kill half-way is not mistaken for damage."""
+    # Under another name first: half-deleted, it must not look like a checkpoint.
+    trash = path.with_name(_TRASH + path.name)
+    shutil.rmtree(trash, ignore_errors=True)
+    os.rename(path, trash)
+    shutil.rmtree(trash)
+
+
+MANIFEST = "manifest.json"
+
+
+def write_manifest(directory: Path, step: int) -> None:
+    """Sync every file and folder below `directory` to disk and seal them with a manifest.
+
+    Raises:
+        OSError: when the disk is full or cannot be written.
+        UserError: the same, met while writing the manifest itself.
+    """
+    files = {}
+    for path in _files(directory):
+        fsync_path(path)
+        name = path.relative_to(directory).as_posix()
+        files[name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    for folder, _, _ in os.walk(directory, topdown=False):
+        fsync_path(Path(folder))
+    write_json_atomically(directory / MANIFEST, {"schema": 1, "step": step, "files": files})
+
+
+def broken_reason(directory: Path) -> str | None:
+    """Why a sealed directory is not whole, as part of a sentence; None when every file verifies."""
+    if not (directory / MANIFEST).is_file():
+        return f"it has no {MANIFEST}"
+    try:
+        listed = read_json_object(directory / MANIFEST)["files"]
+        for name, expected in listed.items():
+            if reason := _file_reason(directory, name, expected["bytes"], expected["sha256"]):
+                return reason
+    except (UserError, KeyError, TypeError, AttributeError):
+        return f"its {MANIFEST} cannot be read"
+    return None if "meta.json" in listed else "it has no meta.json"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal, read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(p for p in directory.rglob("*") if p.is_file() and p.name != MANIFEST)
+
+
+def _file_reason(directory: Path, name: str, num_bytes: int, sha256: str) -> str | None:
+    path = directory / name
+    # A manifest is data: it must not lead out of its directory.
+    if not path.resolve().is_relative_to(directory.resolve()):
+        return f"its {MANIFEST} names {name!r} outside of it"
+    if not path.is_file():
+        return f"{name} is missing"
+    if path.stat().st_size != num_bytes:
+        return f"{name} has {path.stat().st_size} of {num_bytes} bytes"
+    if file_sha256(path) != sha256:
+        return f"the contents of {name} have changed"
+    return None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Owns carrying a command line to the ranks unread: what `python -m hvdcore.launch.supervisor.rank_argv` runs.
+"""A command line as one word that no shell reads: how it travels to the ranks of all hosts.
 
 horovodrun and mpirun hand the command through shells, local and remote. The command travels as
 one word of letters, digits, '-' and '_', in which no shell finds anything to do.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 
 from hvdcore.errors import UserError
 
@@ -35,15 +34,3 @@ def decode_command(word: str) -> list[str]:
     raw = base64.urlsafe_b64decode(word + "=" * (-len(word) % 4))
     command: list[str] = json.loads(raw)
     return command
-
-
-def main() -> int:
-    """Become the supervisor of the rank that runs the encoded command."""
-    from hvdcore.launch.supervisor.supervise import supervise
-    from hvdcore.runtime.world import world_from_environment
-
-    return supervise(decode_command(sys.argv[1]), world_from_environment())
-
-
-if __name__ == "__main__":
-    sys.exit(main())
