@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvdcore.classifier.prepared import default_cache_dir
 from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
+from hvdcore.files.cache import default_cache_dir
 from hvdcore.testing.faults import NoDisk, small_disk
 from image_cls.config import TrainConfig
 from image_cls.data.dataset import ImageData

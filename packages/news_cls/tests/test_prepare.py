@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvdcore.classifier.prepared import default_cache_dir
 from hvdcore.classifier.splits import Row, select
 from hvdcore.errors import UserError
+from hvdcore.files.cache import default_cache_dir
 from hvdcore.testing.faults import NoDisk, small_disk
 from news_cls.config import TrainConfig
 from news_cls.data.clean import clean

@@ -15,7 +15,8 @@ from textgen.export import check_onnx, export, write_graph
 from textgen.model.causal_lm import CausalLM
 from textgen.model.transformer import ModelConfig, Transformer
 from textgen.pretrained.saved_model import save_model
-from textgen.tokenizer.tokenizer import ByteTokenizer, load_tokenizer
+from textgen.tokenizer.load import load_tokenizer
+from textgen.tokenizer.tokenizer import ByteTokenizer
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

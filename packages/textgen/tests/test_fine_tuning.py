@@ -19,7 +19,7 @@ from textgen.config import TrainConfig
 from textgen.model.causal_lm import CausalLM, quiet_transformers
 from textgen.pretrained.hf_folder import load_causal_lm, save_causal_lm
 from textgen.testing import command, environment, save_gpt2, write_book
-from textgen.tokenizer.tokenizer import load_tokenizer
+from textgen.tokenizer.load import load_tokenizer
 from textgen.training.optimizer import build_optimizer
 from textgen.training.state import optimizer_config
 

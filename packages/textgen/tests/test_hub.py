@@ -49,8 +49,9 @@ import time
 time.sleep = lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.05))  # between two tries
 from pathlib import Path
 from hvdcore.errors import UserError
-from textgen.data.prepare import DataConfig, prepare
-from textgen.tokenizer.tokenizer import load_tokenizer
+from textgen.data.prepare import prepare
+from textgen.data.config import DataConfig
+from textgen.tokenizer.load import load_tokenizer
 for number, changes in enumerate(json.loads(sys.argv[2])):
     settings = {"tokenizer": "byte", "context_length": 8, "cache_dir": Path(sys.argv[1])} | changes
     try:

@@ -60,7 +60,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, in
 OPEN = """
 import re, sys, time
 from pathlib import Path
-from textgen.data.prepare import DataConfig, prepare
+from textgen.data.prepare import prepare
+from textgen.data.config import DataConfig
 began = time.perf_counter()
 corpus = prepare(DataConfig(data=sys.argv[1], cache_dir=Path(sys.argv[2])))
 tokens, targets = corpus.train.batch([0, len(corpus.train) - 1])

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from textgen.data.config import DataConfig
 from textgen.data.dedup import BANDS, SKETCH_SIZE, Sketcher, band_hashes, find_groups
 from textgen.data.documents import blocks_of
-from textgen.data.prepare import Corpus, DataConfig, prepare
+from textgen.data.prepare import Corpus, prepare
 from textgen.prepare_command import remarks
 
 WORDS = [f"w{number}" for number in range(5000)]

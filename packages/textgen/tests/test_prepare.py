@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 from hvdcore.errors import UserError
+from textgen.data.config import DataConfig
 from textgen.data.distributed import summary
-from textgen.data.prepare import Corpus, DataConfig, open_corpus, prepare
+from textgen.data.prepare import Corpus, open_corpus, prepare
 from textgen.prepare_command import remarks
 
 
@@ -228,7 +229,8 @@ def test_a_full_or_read_only_cache(tmp_path: Path, options: str, named: str) -> 
 SCRIPT = """
 import sys
 from pathlib import Path
-from textgen.data.prepare import DataConfig, prepare
+from textgen.data.prepare import prepare
+from textgen.data.config import DataConfig
 corpus = prepare(DataConfig(data=sys.argv[1], tokenizer="bpe", vocab_size=300, context_length=8,
                             cache_dir=Path(sys.argv[2])))
 print(corpus.path, corpus.meta["seconds"])

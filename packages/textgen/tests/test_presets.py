@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hvdcore.errors import UserError
-from textgen.model.causal_lm import Gpt2Shape, build_gpt2
-from textgen.model.config import PRESETS, preset
+from textgen.model.causal_lm import build_gpt2
+from textgen.model.config import PRESETS, Gpt2Shape, preset
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

@@ -19,8 +19,9 @@ import torch
 from hvdcore.launch.job.controllers import find_program
 from hvdcore.testing.hub import NOBODY, REVISION, Hub, serve_hub
 from hvdcore.testing.runs import Run, ranks_environment, run_command
+from textgen.data.config import DataConfig
 from textgen.data.encode import count_words
-from textgen.data.prepare import DataConfig, prepare
+from textgen.data.prepare import prepare
 from textgen.model.causal_lm import quiet_transformers
 from textgen.testing import command, save_gpt2, write_book
 

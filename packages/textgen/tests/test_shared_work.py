@@ -14,7 +14,8 @@ import pytest
 
 from hvdcore.errors import UserError
 from textgen.data import chunks, documents, read
-from textgen.data.prepare import DataConfig, prepare
+from textgen.data.config import DataConfig
+from textgen.data.prepare import prepare
 from textgen.data.work_queue import SharedWork, SourceFailed
 from textgen.testing import command, environment, write_book
 
@@ -26,7 +27,8 @@ import sys, time
 from pathlib import Path
 from textgen.data import chunks
 from textgen.data import documents
-from textgen.data.prepare import DataConfig, prepare
+from textgen.data.prepare import prepare
+from textgen.data.config import DataConfig
 documents.UNIT_BYTES, chunks.TASK_BYTES = {UNIT_BYTES}, {TASK_BYTES}
 print(prepare(DataConfig(data=sys.argv[1], vocab_size=300, context_length=8,
                          cache_dir=Path(sys.argv[2])), lambda *_: time.sleep(0.01)).path)

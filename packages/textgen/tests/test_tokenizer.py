@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers
 
 from hvdcore.errors import UserError
+from textgen.tokenizer.load import load_tokenizer
 from textgen.tokenizer.tokenizer import (
     END_OF_TEXT,
     ByteTokenizer,
     SubwordTokenizer,
     Tokenizer,
-    load_tokenizer,
     train_bpe,
 )
 from textgen.tokenizer.word_cache import cut_at_words

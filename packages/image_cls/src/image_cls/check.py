@@ -9,11 +9,12 @@ from hvdcore.classifier.preflight import check_schedule_of
 from hvdcore.errors import Problems
 from hvdcore.run.start import look_at_places
 from image_cls.config import WORDS, TrainConfig
+from image_cls.data.dataset import train_part
 
 if TYPE_CHECKING:
-    from image_cls.data.dataset import ImageData, Part
+    pass
 
-__all__ = ["check_before_start", "check_places", "train_part"]
+__all__ = ["check_before_start", "check_places"]
 
 
 def check_places(output_dir: Path | None, resume: str) -> None:
@@ -41,8 +42,3 @@ def check_before_start(config: TrainConfig, np: int | None) -> None:
 
     n = len(train_part(config, prepare_with_bar(config)))
     check_schedule_of(config, n, np or 1, samples=WORDS.samples)
-
-
-def train_part(config: TrainConfig, data: ImageData) -> Part:
-    """The train pictures, or as many of them as were asked for."""
-    return data.first_of_each_class("train", config.num_train_images)

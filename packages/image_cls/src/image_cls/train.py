@@ -25,10 +25,9 @@ from hvdcore.classifier.keras import (
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices, epoch_order
-from image_cls.check import train_part
 from image_cls.config import WORDS, TrainConfig
 from image_cls.data.batches import BatchReader
-from image_cls.data.dataset import ImageData, Part, open_data
+from image_cls.data.dataset import ImageData, Part, open_data, train_part
 from image_cls.data.prepare import prepare, summary
 from image_cls.model import LEARNING_RATES, build_model, portable
 from image_cls.plots import draw_run_pictures

@@ -11,11 +11,12 @@ from hvdcore.errors import Problems, UserError
 from hvdcore.run.run_dir import RunDir
 from hvdcore.run.start import look_at_places
 from news_cls.config import WORDS, TrainConfig
+from news_cls.data.dataset import train_part
 
 if TYPE_CHECKING:
-    from news_cls.data.dataset import Part, TextData
+    pass
 
-__all__ = ["check_before_start", "check_places", "check_saved_run", "train_part"]
+__all__ = ["check_before_start", "check_places", "check_saved_run"]
 
 
 def check_places(config: TrainConfig, output_dir: Path | None, resume: str) -> None:
@@ -69,8 +70,3 @@ def check_saved_run(path: Path, splits: Sequence[str]) -> None:
         check_splits(splits)
     else:
         check_evaluation(path, splits)
-
-
-def train_part(config: TrainConfig, data: TextData) -> Part:
-    """The train texts, or as many of them as were asked for."""
-    return data.first_of_each_class("train", config.num_train_texts)

@@ -11,27 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from hvdcore.config import Config
-from textgen.model.config import PRESETS
-
-
-class DataFields(BaseModel):
-    """What is read and how it becomes tokens."""
-
-    data: str = "sample"
-    """``sample``, a file or folder of books, or a hub id."""
-    text_column: str = "text"
-    """Column that holds the text, for Parquet, Arrow, JSONL and hub data sets."""
-    near_duplicate_threshold: float = Field(0.7, gt=0.0, le=1.0)
-    """Documents that share as much of their word shingles stand in one part; 1 looks for none."""
-    tokenizer: str | None = None
-    """``byte``, ``bpe`` (trained on the train part), a path, or a hub id. By default the one of
-    ``init_from``, or ``bpe``."""
-    vocab_size: int = Field(1024, ge=257, le=1_000_000)
-    """Number of tokens that ``bpe`` learns; the other tokenizers bring their own."""
-    val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of the text in the val part."""
-    test_fraction: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of the text in the test part."""
+from textgen.data.config import DataFields
+from textgen.model.config import PRESETS, LoraFields
 
 
 class ModelFields(BaseModel):
@@ -53,23 +34,6 @@ class ModelFields(BaseModel):
     """Tokens that a short convolution sees."""
     init_from: str | None = None
     """A run, a folder with a model, or a hub id, whose weights training starts from."""
-
-
-class LoraFields(BaseModel):
-    """Fine-tuning by adapters of low rank (Hu et al. 2021) in place of all weights."""
-
-    lora_rank: int | None = Field(None, ge=1)
-    """Rank of the adapters; by default there are none, and all weights are trained."""
-    lora_alpha: float | None = Field(None, gt=0.0)
-    """The adapters' product is multiplied by alpha / rank; by default alpha is twice the rank."""
-    lora_targets: str | None = None
-    """Names of the linear maps that get adapters, separated by commas; by default all of the
-    layers (``all-linear``)."""
-
-    @property
-    def lora_scale(self) -> float:
-        """Alpha, the default resolved."""
-        return self.lora_alpha or 2.0 * (self.lora_rank or 0)
 
 
 class OptimizerFields(BaseModel):

@@ -10,8 +10,7 @@ from rich.table import Column, Table
 from hvdcore.runtime.world import world_from_environment
 from textgen.config import TrainConfig
 from textgen.data.distributed import data_config, shown_progress, summary
-from textgen.model.causal_lm import Gpt2Shape
-from textgen.model.config import PRESETS
+from textgen.model.config import PRESETS, Gpt2Shape
 
 if TYPE_CHECKING:
     from textgen.data.prepare import Corpus

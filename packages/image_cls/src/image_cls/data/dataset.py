@@ -14,8 +14,9 @@ from hvdcore.classifier.score import first_of_each_class
 from hvdcore.classifier.splits import PARTS
 from hvdcore.errors import UserError
 from hvdcore.files.json_files import read_json_object
+from image_cls.config import TrainConfig
 
-__all__ = ["SCHEMA", "ImageData", "Part", "is_complete", "open_data"]
+__all__ = ["SCHEMA", "ImageData", "Part", "is_complete", "open_data", "train_part"]
 
 SCHEMA = 1
 META, PIXELS, LABELS = "meta.json", "pixels.npy", "labels.npy"
@@ -94,3 +95,8 @@ def open_data(path: Path) -> ImageData:
         parts[name] = Part(pixels[start:stop], labels[start:stop], meta["names"][start:stop])
         start = stop
     return ImageData(path, tuple(meta["classes"]), int(meta["image_size"]), parts, meta)
+
+
+def train_part(config: TrainConfig, data: ImageData) -> Part:
+    """The train pictures, or as many of them as were asked for."""
+    return data.first_of_each_class("train", config.num_train_images)

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.prepared import Progress, default_cache_dir, find_or_build, what_became
+from hvdcore.classifier.prepared import Progress, find_or_build, what_became
 from hvdcore.classifier.splits import PARTS, Row, Selection, select
 from hvdcore.errors import Problems
 from hvdcore.files.atomic import move_folder_into_place
+from hvdcore.files.cache import default_cache_dir
 from hvdcore.files.json_files import write_json_atomically
 from hvdcore.runtime.environment import cores_available
 from image_cls.config import DataFields

@@ -17,6 +17,7 @@ from hvdcore.classifier.score import first_of_each_class
 from hvdcore.classifier.splits import PARTS
 from hvdcore.errors import UserError
 from hvdcore.files.json_files import read_json_object
+from news_cls.config import TrainConfig
 
 __all__ = [
     "SCHEMA",
@@ -28,6 +29,7 @@ __all__ = [
     "is_complete",
     "offsets_of",
     "open_data",
+    "train_part",
 ]
 
 Offsets = npt.NDArray[np.int64]
@@ -162,7 +164,7 @@ class Names(Sequence[str]):
 
 
 SCHEMA = 2
-META, WORDS = "meta.json", "words.txt"
+META, VOCABULARY = "meta.json", "words.txt"
 IDS, OFFSETS, LABELS = "ids.npy", "offsets.npy", "labels.npy"
 TEXTS, TEXT_OFFSETS, ORIGINS = "texts.npy", "text_offsets.npy", "origins.npy"
 
@@ -276,5 +278,10 @@ def open_data(path: Path) -> TextData:
         names = Names(tuple(meta["files"]), origins[start:stop])
         parts[name] = Part(ids, labels[start:stop], texts, names)
         start = stop
-    words = tuple((path / WORDS).read_text(encoding="utf-8").split("\n")[:-1])
+    words = tuple((path / VOCABULARY).read_text(encoding="utf-8").split("\n")[:-1])
     return TextData(path, tuple(meta["classes"]), words, int(meta["max_length"]), parts, meta)
+
+
+def train_part(config: TrainConfig, data: TextData) -> Part:
+    """The train texts, or as many of them as were asked for."""
+    return data.first_of_each_class("train", config.num_train_texts)

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.prepared import Progress, default_cache_dir, find_or_build, what_became
+from hvdcore.classifier.prepared import Progress, find_or_build, what_became
 from hvdcore.classifier.splits import PARTS, Row, Selection, select
 from hvdcore.errors import Problems
 from hvdcore.files.atomic import move_folder_into_place
+from hvdcore.files.cache import default_cache_dir
 from hvdcore.files.json_files import write_json_atomically
 from news_cls.config import DataFields
 from news_cls.data import dataset as files
@@ -93,7 +94,7 @@ def write(made: Path, what: Written) -> None:
     _save_rows(made / files.TEXTS, made / files.TEXT_OFFSETS, texts, np.uint8)
     _save(made / files.LABELS, np.array([row.label for row in rows], dtype=np.int64))
     _save(made / files.ORIGINS, np.array([spool.origins[n] for n in order], dtype=np.int64))
-    (made / files.WORDS).write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+    (made / files.VOCABULARY).write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
     meta = _meta(what, len(words))
     write_json_atomically(made / files.META, {**meta, "unknown": _unknown(what, made)})
 

@@ -22,9 +22,8 @@ from hvdcore.keras import allreduce_sum, broadcast_object
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.world import World
 from hvdcore.tracking.logs import get_logger
-from news_cls.check import train_part
 from news_cls.config import TrainConfig
-from news_cls.data.dataset import Ragged, TextData
+from news_cls.data.dataset import Ragged, TextData, train_part
 
 __all__ = [
     "SPREAD",

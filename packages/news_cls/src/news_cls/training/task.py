@@ -33,9 +33,8 @@ from hvdcore.run.pages import report_runs as report
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices
-from news_cls.check import train_part
 from news_cls.config import WORDS, DataFields, TrainConfig
-from news_cls.data.dataset import Part, TextData, open_data
+from news_cls.data.dataset import Part, TextData, open_data, train_part
 from news_cls.data.prepare import prepare, summary
 from news_cls.model.embeddings import start_vectors
 from news_cls.model.networks import LEARNING_RATES, build_network, num_features, serving_model

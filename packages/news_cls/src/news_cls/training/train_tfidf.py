@@ -23,9 +23,8 @@ from hvdcore.run.start import start_run
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.world import World
 from hvdcore.tracking.logs import get_logger
-from news_cls.check import train_part
 from news_cls.config import WORDS, TrainConfig
-from news_cls.data.dataset import Part, TextData
+from news_cls.data.dataset import Part, TextData, train_part
 from news_cls.model.tfidf import TfidfModel, fit_tfidf, save_tfidf
 from news_cls.training.task import open_texts, texts_values, write_mistakes
 

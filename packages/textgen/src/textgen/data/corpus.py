@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from hvdcore.errors import UserError
 from textgen.data.splits import PARTS
-from textgen.tokenizer.tokenizer import Tokenizer, load_tokenizer
+from textgen.tokenizer.load import load_tokenizer
+from textgen.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
     "IGNORE",

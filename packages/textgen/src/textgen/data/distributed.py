@@ -13,11 +13,12 @@ from hvdcore.errors import UserError
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.tracking.progress import Progress
 from textgen.data import documents
-from textgen.data.prepare import Corpus, DataConfig, prepare
+from textgen.data.config import DataConfig
+from textgen.data.prepare import Corpus, prepare
 
 if TYPE_CHECKING:
     from hvdcore.runtime.world import World
-    from textgen.config import DataFields
+    from textgen.data.config import DataFields
 
 __all__ = [
     "shown_progress",

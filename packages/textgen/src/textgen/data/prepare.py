@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +24,9 @@ from typing import Any
 
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import move_folder_into_place, write_bytes_atomically, writing
+from hvdcore.files.cache import default_cache_dir
 from textgen.data.chunks import Segments, segment_texts, segments_of
+from textgen.data.config import DataConfig
 from textgen.data.corpus import META, SCHEMA, Corpus, is_complete, open_corpus
 from textgen.data.documents import Progress
 from textgen.data.encode import BPE_SAMPLE_BYTES, Stretch, bpe_texts, encode_task, join_tasks
@@ -33,12 +34,12 @@ from textgen.data.read import Documents, read_documents
 from textgen.data.sources import Source, find_source
 from textgen.data.splits import PARTS, check_fractions
 from textgen.data.work_queue import ELSEWHERE, SharedWork, Tell, remove_work
-from textgen.tokenizer.tokenizer import Tokenizer, load_tokenizer, train_bpe
+from textgen.tokenizer.load import load_tokenizer
+from textgen.tokenizer.tokenizer import Tokenizer, train_bpe
 
 __all__ = [
     "Corpus",
     "CorpusBuilder",
-    "DataConfig",
     "default_cache_dir",
     "digest",
     "open_corpus",
@@ -212,43 +213,6 @@ def digest(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """What is read and how it becomes tokens.
-
-    Attributes:
-        data: "sample", a file or folder, or a hub id (`owner/name`, `owner/name:config`).
-        tokenizer: "byte", "bpe" (trained on the train part), a path, or a hub id.
-        vocab_size: tokens that "bpe" learns; the others bring their own.
-        context_length: tokens a block; not part of what is cached.
-        val_fraction, test_fraction: shares of the text, each in [0, 1).
-        seed: of the split only. Leave it when the training seed changes, or the runs are
-            measured on different texts.
-        text_column: column with the text in JSON Lines, Parquet, Arrow and hub data sets.
-        near_duplicate_threshold: documents that share as much of their word shingles are kept
-            together in one part; 1 looks for none.
-        cache_dir: default `default_cache_dir()`.
-    """
-
-    data: str = "sample"
-    tokenizer: str = "bpe"
-    vocab_size: int = 1024
-    context_length: int = 128
-    val_fraction: float = 0.1
-    test_fraction: float = 0.1
-    seed: int = 0
-    text_column: str = "text"
-    near_duplicate_threshold: float = 0.7
-    cache_dir: Path | None = None
-
-
-def default_cache_dir() -> Path:
-    """`$TEXTGEN_CACHE`, else `$XDG_CACHE_HOME/textgen`, else `~/.cache/textgen`."""
-    if own := os.environ.get("TEXTGEN_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "textgen"
-
-
 def prepare(config: DataConfig, progress: Progress | None = None) -> Corpus:
     """The corpus for `config`: from the cache, or read, split, tokenized and cached.
 
@@ -264,7 +228,7 @@ def prepare(config: DataConfig, progress: Progress | None = None) -> Corpus:
         UserError: anything wrong with the configuration, the data, or the cache's disk.
     """
     check_fractions(config.val_fraction, config.test_fraction)
-    cache = (config.cache_dir or default_cache_dir()).expanduser()
+    cache = (config.cache_dir or default_cache_dir("textgen")).expanduser()
     source = find_source(config.data, cache)
     tokenizer = None if config.tokenizer == "bpe" else load_tokenizer(config.tokenizer)
     request = digest(

@@ -30,7 +30,7 @@ from textgen.data.spool import DOCUMENT, SpooledUnit, write_unit
 from textgen.data.work_queue import SharedWork, Tell
 
 if TYPE_CHECKING:
-    from textgen.data.prepare import DataConfig
+    from textgen.data.config import DataConfig
 
 __all__ = [
     "DocumentIndex",

@@ -13,23 +13,30 @@ from hvdcore.config import load_config
 from hvdcore.errors import Problems, UserError
 from hvdcore.files.json_files import json_safe
 from hvdcore.run.run_dir import RunDir
+from hvdcore.torch.hardware import pick_device
 from hvdcore.tracking.logs import get_logger, setup_logging
 from textgen.config import TrainConfig
 from textgen.data.corpus import SlidingWindows
 from textgen.data.distributed import data_config, open_corpus_on_all_ranks
 from textgen.data.splits import PARTS
 from textgen.evaluation.evaluate import evaluate
+from textgen.evaluation.quality.page import FILE
 from textgen.evaluation.quality.prompts import held_out_prompts
-from textgen.evaluation.quality.run import judge_model, keep_judgement, open_scorer
+from textgen.evaluation.quality.run import judge_model, open_scorer
+from textgen.evaluation.report import write_report
 from textgen.model.language_model import device_of
-from textgen.pretrained.load import ModelPlace, OpenedModel, load_place, place_on_all_ranks
-from textgen.training.state import pick_device
+from textgen.pretrained.load import (
+    ModelPlace,
+    OpenedModel,
+    load_place,
+    place_on_all_ranks,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from hvdcore.runtime.world import World
-    from textgen.data.prepare import DataConfig
+    from textgen.data.config import DataConfig
     from textgen.evaluation.quality.config import JudgeConfig
 
 logger = get_logger(__name__)
@@ -169,3 +176,11 @@ def check_splits(splits: Sequence[str]) -> None:
         if split not in PARTS:
             problems.add("split", f"got {split!r}; give one of {', '.join(PARTS)}")
     problems.raise_if_any()
+
+
+def keep_judgement(judgement: Mapping[str, Any], run: Path | None) -> None:
+    """Put it into the run and on its page, where the model is a run's. Rank 0 only."""
+    if run is not None:
+        found = RunDir(run)
+        found.write_json(FILE, judgement)
+        write_report([found.path], found.report_html)

@@ -16,23 +16,20 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from hvdcore.errors import Problems, UserError
+from hvdcore.errors import UserError
 from hvdcore.torch import weights_sha256
-from textgen.config import LoraFields
+from textgen.model.config import Gpt2Shape, LoraFields
 from textgen.model.language_model import LanguageModel
 
 __all__ = [
-    "GPT2_PRESETS",
     "CausalLM",
     "CausalLMConfig",
-    "Gpt2Preset",
-    "Gpt2Shape",
     "LoraAdapter",
     "add_lora",
     "build_gpt2",
@@ -135,77 +132,6 @@ def new_cache(model: CausalLM) -> Any:
     if "config" not in inspect.signature(DynamicCache.__init__).parameters:  # before 4.56
         return DynamicCache()
     return DynamicCache(config=model.hf.config)
-
-
-@dataclass(frozen=True)
-class Gpt2Shape:
-    """Everything needed to build the model again."""
-
-    vocab_size: int
-    context_length: int
-    num_layers: int
-    num_heads: int
-    embed_dim: int
-    mlp_dim: int
-    """Width of the hidden layer of the MLP; GPT-2's own is 4 x embed_dim."""
-
-    def __post_init__(self) -> None:
-        problems = Problems()
-        for field in fields(self):
-            if getattr(self, field.name) < 1:
-                problems.add(field.name, f"got {getattr(self, field.name)}; give 1 or more")
-        problems.raise_if_any()
-        if self.embed_dim % self.num_heads:
-            problems.add(
-                "embed_dim",
-                f"got {self.embed_dim}; give a multiple of num_heads ({self.num_heads})",
-            )
-        problems.raise_if_any()
-
-    @property
-    def num_parameters(self) -> int:
-        """Parameters of the model, the tied embedding counted once."""
-        dim, mlp = self.embed_dim, self.mlp_dim
-        attention = 4 * dim * dim + 4 * dim
-        layer = attention + 2 * dim * mlp + mlp + dim + 4 * dim
-        return (self.vocab_size + self.context_length) * dim + self.num_layers * layer + 2 * dim
-
-
-@dataclass(frozen=True)
-class Gpt2Preset:
-    """The part of a `Gpt2Shape` that a name stands for."""
-
-    num_layers: int
-    num_heads: int
-    embed_dim: int
-    mlp_dim: int
-    context_length: int
-
-    def config(self, vocab_size: int, **changes: int | None) -> Gpt2Shape:
-        """The full shape, once the tokenizer's vocabulary is known.
-
-        Args:
-            changes: fields to set otherwise; None keeps the preset's.
-
-        Raises:
-            UserError: the changes do not make a GPT-2.
-        """
-        wanted = {name: value for name, value in changes.items() if value is not None}
-        own = {field.name: getattr(self, field.name) for field in fields(self)}
-        problems = Problems()
-        for name in sorted(wanted.keys() - own.keys()):
-            problems.add(name, "GPT-2 has no such part; leave it out, or take another --model")
-        problems.raise_if_any()
-        return Gpt2Shape(vocab_size, **{**own, **wanted})
-
-
-GPT2_PRESETS = {
-    "gpt2-style-1m": Gpt2Preset(4, 4, 128, 512, context_length=128),
-    "gpt2-style-10m": Gpt2Preset(6, 6, 384, 1280, context_length=256),
-    "gpt2-style-30m": Gpt2Preset(8, 8, 512, 1856, context_length=512),
-    "gpt2-style-small": Gpt2Preset(12, 12, 768, 3072, context_length=1024),
-}
-"""By name; each has the depth, width and matrix elements of the preset of ours of that size."""
 
 
 def build_gpt2(shape: Gpt2Shape, end_token: int) -> CausalLM:

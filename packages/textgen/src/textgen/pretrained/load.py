@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hvdcore.errors import UserError
+from hvdcore.files.cache import default_cache_dir
 from hvdcore.files.json_files import read_json_object
 from hvdcore.run.run_dir import RunDir
-from textgen.data.prepare import default_cache_dir
 from textgen.model.language_model import LanguageModel
 from textgen.pretrained.hf_folder import load_causal_lm
 from textgen.pretrained.hf_format import model_config
 from textgen.pretrained.hub import HubModel, fetch_model, find_model
 from textgen.pretrained.saved_model import CONFIG, WEIGHTS, load_model
-from textgen.tokenizer.tokenizer import Tokenizer, load_tokenizer
+from textgen.tokenizer.load import load_tokenizer
+from textgen.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +96,11 @@ def place_on_all_ranks(name: str | Path, world: World) -> ModelPlace:
 
 
 def _look_for(name: str | Path) -> ModelPlace | HubModel:
-    return _on_disk(Path(name)) if _is_path(name) else find_model(str(name), default_cache_dir())
+    return (
+        _on_disk(Path(name))
+        if _is_path(name)
+        else find_model(str(name), default_cache_dir("textgen"))
+    )
 
 
 def _is_path(name: str | Path) -> bool:
@@ -113,7 +118,7 @@ def _on_disk(path: Path) -> ModelPlace:
 
 
 def _fetch(model: HubModel) -> ModelPlace:
-    folder = fetch_model(model, default_cache_dir())
+    folder = fetch_model(model, default_cache_dir("textgen"))
     return ModelPlace(model.hub_id, folder, revision=model.revision)
 
 

@@ -23,7 +23,8 @@ from hvdcore.files.json_files import read_json_object, write_json_atomically
 from hvdcore.run.run_dir import RunDir
 from textgen.model.transformer import Transformer
 from textgen.pretrained.hf_format import from_hf, generation_config, hf_config, model_config, to_hf
-from textgen.tokenizer.tokenizer import Tokenizer, load_tokenizer
+from textgen.tokenizer.load import load_tokenizer
+from textgen.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["load_model", "model_folder", "replace_folder", "save_model"]
 

@@ -18,15 +18,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from hvdcore.errors import UserError
 from textgen.tokenizer.word_cache import WordCache, cut_at_words, find_word_start
 
-__all__ = [
-    "END_OF_TEXT",
-    "ByteTokenizer",
-    "SubwordTokenizer",
-    "TokenIds",
-    "Tokenizer",
-    "load_tokenizer",
-    "train_bpe",
-]
+__all__ = ["END_OF_TEXT", "ByteTokenizer", "SubwordTokenizer", "TokenIds", "Tokenizer", "train_bpe"]
 
 END_OF_TEXT = "<|endoftext|>"
 """Spelling of the token that stands before every document, in the tokenizers made here."""
@@ -203,23 +195,6 @@ class SubwordTokenizer(Tokenizer):
     def to_json(self) -> str:
         text: str = self._backend.to_str(pretty=True)
         return text
-
-
-def load_tokenizer(name: str | Path) -> Tokenizer:
-    """The tokenizer that `--tokenizer` names, other than "bpe", which `prepare` trains.
-
-    Args:
-        name: "byte"; a `tokenizer.json` or a folder with one (a run's model/, a saved Hugging Face
-            tokenizer); or a hub id. Nothing but JSON and vocabulary text is read; no code is run.
-
-    Raises:
-        UserError: no such tokenizer, or one that cannot be used.
-    """
-    if str(name) == "byte":
-        return ByteTokenizer()
-    from textgen.tokenizer.load import load_pretrained
-
-    return load_pretrained(name)
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:

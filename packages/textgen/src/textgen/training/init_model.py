@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hvdcore.errors import UserError
-from textgen.model.causal_lm import CausalLM, Gpt2Shape, build_gpt2
-from textgen.model.config import ModelConfig, preset
+from textgen.model.causal_lm import CausalLM, build_gpt2
+from textgen.model.config import Gpt2Shape, ModelConfig, preset
 from textgen.model.cost import check_memory
 from textgen.model.language_model import LanguageModel
 from textgen.model.transformer import Transformer
 from textgen.pretrained.load import ModelPlace, load_place, place_on_all_ranks
-from textgen.tokenizer.tokenizer import Tokenizer, load_tokenizer
+from textgen.tokenizer.load import load_tokenizer
+from textgen.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from hvdcore.runtime.world import World

@@ -11,6 +11,7 @@ import torch
 from hvdcore.metrics.schedule import check_schedule, learning_rate_at
 from hvdcore.sharding import Position, check_shardable, num_steps
 from hvdcore.torch import ShardedOptimizer, broadcast_parameters
+from hvdcore.torch.hardware import pick_device
 from textgen.data.corpus import TokenBlocks, phase_of_epoch
 from textgen.model.causal_lm import CausalLM
 from textgen.model.language_model import LanguageModel
@@ -176,12 +177,3 @@ def optimizer_config(config: TrainConfig, *, is_fine_tuning: bool = False) -> Op
         chosen |= {"embedding_learning_rate": rate, "norm_learning_rate": rate}
     default: Literal["muon", "adamw"] = "adamw" if is_fine_tuning else "muon"
     return OptimizerConfig.of(config.optimizer or default, **chosen)
-
-
-def pick_device(world: World) -> torch.device:
-    """The rank's GPU where there is one, else the CPU."""
-    if torch.cuda.is_available():
-        device = torch.device("cuda", world.local_rank % torch.cuda.device_count())
-        torch.cuda.set_device(device)
-        return device
-    return torch.device("cpu")

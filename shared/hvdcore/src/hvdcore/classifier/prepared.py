@@ -6,7 +6,6 @@ Safe when two prepare at once (one works, the other waits), and after one was ki
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hvdcore.files.atomic import writing
 from hvdcore.files.cache import CacheLock
 from hvdcore.files.json_files import write_json_atomically
 
-__all__ = ["Progress", "default_cache_dir", "find_or_build", "what_became"]
+__all__ = ["Progress", "find_or_build", "what_became"]
 
 Progress = Callable[[int, int], None]
 """Called as progress(done, total) in samples; a total of 0 is not known yet, and (0, 0) says that
@@ -26,11 +25,6 @@ LEFT_OUT = {
     "val_in_train": "of val that are in train too",
     "test_in_train": "of test that are in train too",
 }
-
-
-def default_cache_dir(package: str) -> Path:
-    """`$XDG_CACHE_HOME/<package>`, else `~/.cache/<package>`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / package
 
 
 def find_or_build(

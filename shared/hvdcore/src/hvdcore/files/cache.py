@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-__all__ = ["CacheLock"]
+__all__ = ["CacheLock", "default_cache_dir"]
 
 _POLL_SECONDS = 0.1
 
@@ -59,3 +60,8 @@ def _locked(file: IO[bytes]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def default_cache_dir(package: str) -> Path:
+    """`$XDG_CACHE_HOME/<package>`, else `~/.cache/<package>`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / package

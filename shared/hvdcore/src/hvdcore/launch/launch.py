@@ -16,23 +16,17 @@ from pathlib import Path
 from hvdcore.errors import UserError
 from hvdcore.launch.elastic.agent import Agent
 from hvdcore.launch.elastic.plan import make_plan
-from hvdcore.launch.hosts.check import Fleet, check_fleet, look_at_fleet
+from hvdcore.launch.hosts.check import check_fleet, look_at_fleet, show_fleet
 from hvdcore.launch.hosts.hosts import Hosts, named_hosts
 from hvdcore.launch.job.controllers import ControllerChoice
 from hvdcore.launch.job.job import DEFAULT_START_TIMEOUT_SECONDS, JobSettings, run_job
 from hvdcore.launch.options import StartOptions
-from hvdcore.launch.supervisor.output import write_fd
 from hvdcore.launch.supervisor.supervise import EXPECTED_SIZE, run_as_rank
 from hvdcore.run.run_dir import default_run_dir
 from hvdcore.runtime.signals import SignalInbox
 from hvdcore.runtime.world import check_size, world_from_environment
 
-__all__ = [
-    "launch",
-    "launch_on_hosts",
-    "run_on_ranks",
-    "show_fleet",
-]
+__all__ = ["launch", "launch_on_hosts", "run_on_ranks"]
 
 
 def launch(
@@ -79,11 +73,6 @@ def launch(
     show_fleet(fleet)
     with SignalInbox() as inbox:
         return run_job(command, np, fleet, settings, inbox).code
-
-
-def show_fleet(fleet: Fleet) -> None:
-    """Tell the user, on stderr, what was found on each host that was asked."""
-    write_fd(2, "".join(f"{line}\n" for line in fleet.lines()).encode())
 
 
 def launch_on_hosts(

@@ -11,7 +11,7 @@ import sys
 import termios
 from collections.abc import Mapping, MutableMapping
 
-__all__ = ["TERMINAL", "open_terminal", "share_terminal"]
+__all__ = ["TERMINAL", "open_terminal", "share_terminal", "write_fd"]
 
 TERMINAL = "HVDCORE_TERMINAL"
 """Variable with the launcher's terminal: the streams that are one, columns and rows: `2:120x40`."""
@@ -49,3 +49,10 @@ def open_terminal(stream: int, env: Mapping[str, str]) -> tuple[int, int] | None
     attributes[1] &= ~termios.OPOST  # the real terminal turns newlines into what it needs
     termios.tcsetattr(childs, termios.TCSANOW, attributes)
     return ours, childs
+
+
+def write_fd(fd: int, raw: bytes) -> None:
+    """Write with one system call where the kernel allows; a reader that has gone is no error."""
+    with contextlib.suppress(OSError):
+        while raw:
+            raw = raw[os.write(fd, raw) :]

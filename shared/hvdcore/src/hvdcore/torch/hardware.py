@@ -15,6 +15,7 @@ from time import perf_counter
 import torch
 
 from hvdcore.metrics.metrics import peak_resident_bytes
+from hvdcore.runtime.world import World
 from hvdcore.torch.collectives import allreduce_sum, any_rank
 
 # Dense FLOP/s of the makers' data sheets: tensor cores in bfloat16, CUDA cores in float32, which
@@ -102,3 +103,12 @@ def newton_schulz_cost(shape: Sequence[int], iterations: int = 5) -> float:
     rows, columns = sorted(shape)
     operations = iterations * (4 * rows * rows * columns + 2 * rows**3)
     return elementwise_cost(shape) + operations / 60.0
+
+
+def pick_device(world: World) -> torch.device:
+    """The rank's GPU where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        device = torch.device("cuda", world.local_rank % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+        return device
+    return torch.device("cpu")

@@ -13,6 +13,7 @@ from hvdcore.files.json_files import write_json_atomically
 from hvdcore.run.report import print_table
 from hvdcore.run.run_dir import default_run_dir
 from hvdcore.torch import any_rank, broadcast_object
+from hvdcore.torch.hardware import pick_device
 from hvdcore.tracking.logs import setup_logging
 from textgen.data.distributed import data_config
 from textgen.evaluation.command import check_splits
@@ -27,7 +28,6 @@ from textgen.evaluation.quality.continuations import write_continuations
 from textgen.evaluation.quality.prompts import held_out_prompts
 from textgen.evaluation.quality.run import judgement_json, open_scorer, warn_of_mauve
 from textgen.evaluation.quality.scores import judge_texts
-from textgen.training.state import pick_device
 
 if TYPE_CHECKING:
     from hvdcore.runtime.world import World

@@ -22,7 +22,7 @@ from textgen.data.distributed import open_corpus_on_all_ranks
 
 if TYPE_CHECKING:
     from hvdcore.runtime.world import World
-    from textgen.data.prepare import DataConfig
+    from textgen.data.config import DataConfig
     from textgen.evaluation.quality.config import JudgeConfig
 
 __all__ = [

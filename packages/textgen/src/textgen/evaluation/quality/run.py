@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hvdcore.errors import UserError
-from hvdcore.run.run_dir import RunDir
 from hvdcore.tracking.logs import get_logger
 from textgen.evaluation.quality.continuations import write_continuations
-from textgen.evaluation.quality.page import FILE
 from textgen.evaluation.quality.prompts import Prompt
 from textgen.evaluation.quality.scores import HUMAN, has_mauve, judge_texts, settings
-from textgen.evaluation.report import write_report
 from textgen.pretrained.load import open_model_on_all_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import torch
 
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
     from textgen.evaluation.quality.config import JudgeConfig
     from textgen.pretrained.load import OpenedModel
 
-__all__ = ["judge_model", "judgement_json", "keep_judgement", "open_scorer"]
+__all__ = ["judge_model", "judgement_json", "open_scorer"]
 
 logger = get_logger(__name__)
 
@@ -92,14 +88,6 @@ def judgement_json(
             for number, prompt in enumerate(prompts)
         ],
     }
-
-
-def keep_judgement(judgement: Mapping[str, Any], run: Path | None) -> None:
-    """Put it into the run and on its page, where the model is a run's. Rank 0 only."""
-    if run is not None:
-        found = RunDir(run)
-        found.write_json(FILE, judgement)
-        write_report([found.path], found.report_html)
 
 
 def warn_of_mauve(world: World) -> None:

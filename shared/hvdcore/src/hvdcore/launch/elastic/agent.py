@@ -9,13 +9,12 @@ from collections.abc import Callable
 from hvdcore.errors import UserError
 from hvdcore.launch.elastic.membership import POLL_SECONDS, MembershipWatch, Team
 from hvdcore.launch.elastic.plan import Plan
-from hvdcore.launch.hosts.check import Fleet
+from hvdcore.launch.hosts.check import Fleet, show_fleet
 from hvdcore.launch.hosts.hosts import Hosts
 from hvdcore.launch.job.job import JobEnd, JobSettings, StartRanks, run_job, start_with_horovodrun
-from hvdcore.launch.launch import show_fleet
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, STOP_CODES
-from hvdcore.launch.supervisor.output import write_fd
 from hvdcore.runtime.signals import SignalInbox
+from hvdcore.runtime.terminal import write_fd
 
 __all__ = ["Agent"]
 

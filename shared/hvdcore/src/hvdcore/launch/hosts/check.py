@@ -10,8 +10,9 @@ from hvdcore.errors import UserError
 from hvdcore.launch.hosts.ask import ask_host, is_here
 from hvdcore.launch.hosts.facts import HostFacts, facts_here
 from hvdcore.launch.hosts.hosts import Hosts
+from hvdcore.runtime.terminal import write_fd
 
-__all__ = ["Fleet", "check_fleet", "look_at_fleet", "require_like"]
+__all__ = ["Fleet", "check_fleet", "look_at_fleet", "require_like", "show_fleet"]
 
 _MAX_AT_ONCE = 64
 
@@ -145,3 +146,8 @@ def require_like(name: str, there: HostFacts, here: HostFacts, option: str = "--
         )
     if problems:
         raise UserError(*problems)
+
+
+def show_fleet(fleet: Fleet) -> None:
+    """Tell the user, on stderr, what was found on each host that was asked."""
+    write_fd(2, "".join(f"{line}\n" for line in fleet.lines()).encode())

@@ -28,13 +28,12 @@ from hvdcore.launch.job.monitor import Monitor, Verdict
 from hvdcore.launch.job.open_mpi_daemon import DAEMON, daemon_environment
 from hvdcore.launch.supervisor.channel import MONITOR, Listener
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED
-from hvdcore.launch.supervisor.output import write_fd
 from hvdcore.launch.supervisor.processes import JOB, end_leftovers
 from hvdcore.launch.supervisor.supervise import EXPECTED_SIZE
 from hvdcore.launch.supervisor.supervisor import LOG_DIR
 from hvdcore.runtime.environment import RESTART, STALL_TIMEOUT, stall_timeout
 from hvdcore.runtime.signals import SAME_SIGNAL_SECONDS, SignalInbox
-from hvdcore.runtime.terminal import share_terminal
+from hvdcore.runtime.terminal import share_terminal, write_fd
 
 __all__ = [
     "DEFAULT_START_TIMEOUT_SECONDS",

@@ -10,8 +10,8 @@ from pathlib import Path
 from hvdcore.errors import UserError
 from hvdcore.launch.supervisor.channel import MONITOR, Channel, Message, connect
 from hvdcore.launch.supervisor.outcome import RankEnd, Watch
-from hvdcore.launch.supervisor.output import write_fd
 from hvdcore.launch.supervisor.processes import JOB, end_leftovers
+from hvdcore.runtime.terminal import write_fd
 from hvdcore.runtime.world import World
 
 __all__ = ["LauncherLine", "Orders", "call_launcher"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from hvdcore.tracking.logs import LOG_ONLY
 
-__all__ = ["RankLog", "RankOutput", "why_it_failed", "write_fd"]
+__all__ = ["RankLog", "RankOutput", "why_it_failed"]
 
 _LOG_ONLY = LOG_ONLY.encode()
 # Horovod's own C++ log. After a failure it speaks of the consequence, not of the cause.
@@ -134,10 +133,3 @@ def why_it_failed(tail: deque[str]) -> str | None:
             name = match[1].rpartition(".")[2]
             return f"{name}: {match[2]}" if match[2] else name
     return None
-
-
-def write_fd(fd: int, raw: bytes) -> None:
-    """Write with one system call where the kernel allows; a reader that has gone is no error."""
-    with contextlib.suppress(OSError):
-        while raw:
-            raw = raw[os.write(fd, raw) :]

@@ -15,10 +15,10 @@ from hvdcore.errors import EXIT_USER_ERROR, UserError
 from hvdcore.launch.hosts.argv import decode_command
 from hvdcore.launch.supervisor.launcher_line import call_launcher
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, RankEnd
-from hvdcore.launch.supervisor.output import write_fd
 from hvdcore.launch.supervisor.supervisor import SUPERVISED, Supervisor
 from hvdcore.runtime.environment import prepare_environment
 from hvdcore.runtime.heartbeat import beat
+from hvdcore.runtime.terminal import write_fd
 from hvdcore.runtime.world import World, check_size, world_from_environment
 from hvdcore.tracking.logs import LOG_ONLY
 

@@ -22,11 +22,12 @@ from hvdcore.errors import EXIT_USER_ERROR
 from hvdcore.launch.hosts.network import interface_settings
 from hvdcore.launch.supervisor.launcher_line import LauncherLine
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, Finding, RankEnd, Watch, judge_end
-from hvdcore.launch.supervisor.output import RankLog, RankOutput, write_fd
+from hvdcore.launch.supervisor.output import RankLog, RankOutput
 from hvdcore.launch.supervisor.processes import RankProcess, find_leftovers, process_state
 from hvdcore.runtime.environment import prepare_environment, stall_timeout
 from hvdcore.runtime.heartbeat import HEARTBEAT_VARIABLE, HeartbeatPage
 from hvdcore.runtime.signals import SAME_SIGNAL_SECONDS, SignalInbox
+from hvdcore.runtime.terminal import write_fd
 from hvdcore.runtime.world import World, world_from_environment
 
 __all__ = [
