@@ -39,6 +39,7 @@ ORDER: dict[str, list[str]] = {
         "hvdcore.launch.sbatch",
         "hvdcore.capacity",
         "hvdcore.doctor",
+        "hvdcore.command_line",
         "hvdcore.options",
         "hvdcore.classifier",
         "hvdcore.classifier.keras",

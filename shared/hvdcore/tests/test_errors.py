@@ -27,11 +27,6 @@ def test_problems_come_all_at_once_and_each_once() -> None:
     assert isinstance(caught.value, ValueError)
 
 
-def test_collect() -> None:
-    both = UserError.collect([UserError("a: x", "b: y"), UserError("a: x", "c: z")])
-    assert both.problems == ("a: x", "b: y", "c: z")
-
-
 def test_exit_prints_one_line_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught, user_errors_exit():
         raise UserError("data: no such path", "np: too many")

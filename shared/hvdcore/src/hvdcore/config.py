@@ -13,6 +13,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -23,6 +24,7 @@ from hvdcore.errors import Problems, UserError
 
 __all__ = [
     "Config",
+    "Flag",
     "Given",
     "describe",
     "dump_json",
@@ -205,6 +207,27 @@ class Config(BaseModel):
     )
 
 
+@dataclass(frozen=True)
+class Flag:
+    """How a field is shown as a command-line option, beside its type, default and docstring.
+
+    Attributes:
+        metavar: what stands for the value in `--help`; None takes the type, or the choices.
+        choices: the values there are, where the type is no `Literal`; completed by the shell.
+        panel: where `--help` lists it; None takes the `panel` of the class.
+
+    Example:
+        >>> class ModelFields(Config):
+        ...     panel: ClassVar[str] = "Model"
+        ...     init_from: Annotated[str | None, Flag(metavar="RUN|PATH|HUB_ID")] = None
+        ...     '''Start from the weights of a run or of a pretrained model.'''
+    """
+
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    panel: str | None = None
+
+
 def load_config(
     model: type[Model], file: Path | str | None, flags: Mapping[str, Any] | None = None
 ) -> Model:
@@ -265,14 +288,15 @@ def dump_toml(config: BaseModel) -> str:
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted path, annotation) of every field that is not itself a group."""
     for name, field in model.model_fields.items():
-        group = _group(field.annotation)
+        group = field_group(field.annotation)
         if group is None:
             yield prefix + name, field.annotation
         else:
             yield from leaves(group, f"{prefix}{name}.")
 
 
-def _group(annotation: Any) -> type[BaseModel] | None:
+def field_group(annotation: Any) -> type[BaseModel] | None:
+    """The model class of a field that is a group of fields, or None."""
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate

@@ -1,4 +1,4 @@
-"""Owns the errors that are the user's to fix, and how a command line shows them.
+"""Errors that the user can fix, and how a command line shows them.
 
 Imports nothing heavy: it is loaded by every `--help`.
 """
@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
-__all__ = ["EXIT_USER_ERROR", "Problems", "UserError", "exit_on_user_error", "user_errors_exit"]
+__all__ = [
+    "EXIT_USER_ERROR",
+    "Problems",
+    "UserError",
+    "exit_on_user_error",
+    "show_problems",
+    "user_errors_exit",
+]
 
 EXIT_USER_ERROR = 2
 """Exit code of a command whose input is wrong."""
@@ -30,11 +37,6 @@ class UserError(ValueError):
     def __init__(self, *problems: str) -> None:
         self.problems: tuple[str, ...] = tuple(" ".join(p.split()) for p in problems)
         super().__init__("\n".join(self.problems))
-
-    @classmethod
-    def collect(cls, errors: Iterable[UserError]) -> UserError:
-        """One error that holds the problems of several, in order, each once."""
-        return cls(*dict.fromkeys(p for error in errors for p in error.problems))
 
 
 class Problems:
@@ -91,11 +93,15 @@ def user_errors_exit() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        text = "".join(f"error: {problem}\n" for problem in error.problems)
-        # One write: under mpirun the pieces of a line written in parts mix with other ranks'.
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        show_problems(*error.problems)
         raise SystemExit(EXIT_USER_ERROR) from None
+
+
+def show_problems(*problems: str) -> None:
+    """Print one line a problem on stderr."""
+    # One write: under mpirun the pieces of a line written in parts mix with other ranks'.
+    sys.stderr.write("".join(f"error: {problem}\n" for problem in problems))
+    sys.stderr.flush()
 
 
 def exit_on_user_error(function: Callable[P, T]) -> Callable[P, T]:

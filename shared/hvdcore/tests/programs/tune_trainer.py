@@ -21,7 +21,7 @@ from hvdcore.errors import exit_on_user_error
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.signals import StopFlag
 from hvdcore.runtime.world import world_from_environment
-from hvdcore.tune import command as tuning
+from hvdcore.tune import options as tuning
 from hvdcore.tune.command import tune_command
 from hvdcore.tune.space import Choice, Real
 from hvdcore.tune.tunable import Objective, Tunable

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from hvdcore.errors import UserError
 from hvdcore.launch.elastic.agent import Agent
 from hvdcore.launch.elastic.plan import make_plan
 from hvdcore.launch.hosts.check import check_fleet, look_at_fleet, show_fleet
@@ -163,15 +162,7 @@ def run_on_ranks(
     return launch_on_hosts(
         command,
         start,
-        JobSettings(stall_timeout_seconds=_seconds(start.stall_timeout)),
+        JobSettings(stall_timeout_seconds=start.stall_timeout_seconds),
         package=program,
         global_batch_size=getattr(config, "global_batch_size", None),
     )
-
-
-def _seconds(stall_timeout: float | str | None) -> float | None:
-    # The options let text that is no number through, so that all problems are told at once.
-    try:
-        return None if stall_timeout is None else float(stall_timeout)
-    except ValueError:
-        raise UserError(f"stall_timeout: got {stall_timeout!r}; give a number of seconds") from None

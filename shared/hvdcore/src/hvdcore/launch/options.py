@@ -1,4 +1,4 @@
-"""Owns what a command line says of the start of its ranks: where they run, and how often."""
+"""The options of a command line about its ranks: where they run, and how often they start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hvdcore.errors import Problems
+from hvdcore.errors import Problems, UserError
 from hvdcore.runtime.world import slurm_tasks
 
 __all__ = ["StartOptions"]
@@ -19,7 +19,7 @@ class StartOptions:
 
     np: int | None = None
     hosts: str | None = None
-    stall_timeout: float | None = None
+    stall_timeout: float | str | None = None
     hostfile: Path | None = None
     max_restarts: int | None = None
     min_np: int | None = None
@@ -34,6 +34,19 @@ class StartOptions:
     def take(cls, flags: dict[str, Any]) -> StartOptions:
         """Take what is ours out of a verb's flags; what the verb does not have is not given."""
         return cls(**{field.name: flags.pop(field.name, None) for field in fields(cls)})
+
+    @property
+    def stall_timeout_seconds(self) -> float | None:
+        """The stall timeout as a number; None where it was not given.
+
+        Raises:
+            UserError: it is text that is no number, which the option parser lets through.
+        """
+        try:
+            return None if self.stall_timeout is None else float(self.stall_timeout)
+        except ValueError:
+            text = f"got {self.stall_timeout!r}; give a number of seconds"
+            raise UserError(f"stall_timeout: {text}") from None
 
     @property
     def is_elastic(self) -> bool:

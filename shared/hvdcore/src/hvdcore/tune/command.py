@@ -1,7 +1,4 @@
-"""Owns the verb `tune`, from what the user gave to the exit code.
-
-Owns the command-line options of `tune`; those it shares are in `hvdcore.options`.
-"""
+"""The command `tune`, from the user's options to the exit code."""
 
 from __future__ import annotations
 
@@ -13,14 +10,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from hvdcore.config import dump_json
 from hvdcore.errors import EXIT_USER_ERROR, UserError
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED
-from hvdcore.options import PLACES, REAL, SCHEDULE, WHOLE, ConfigFile, StallTimeout
 from hvdcore.run.run_dir import default_run_dir
 from hvdcore.runtime.signals import SignalInbox
 from hvdcore.runtime.world import world_from_environment
@@ -28,10 +22,7 @@ from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Limits, Plan, make_plan
 from hvdcore.tune.tunable import Tunable
 
-__all__ = [
-    "TUNE",
-    "tune_command",
-]
+__all__ = ["tune_command"]
 
 _LIMITS = tuple(Limits.model_fields)
 
@@ -115,58 +106,3 @@ def _search(plan: Plan, folder: StudyFolder, inbox: SignalInbox) -> int:
                 print(line, file=sys.stderr)
                 return EXIT_FAILED
         return 0
-
-
-Trials = Annotated[
-    int | None,
-    typer.Option(
-        "--trials", **WHOLE,
-        help="Trials in all, those of earlier calls included. Default: 20.",
-    ),
-]  # fmt: skip
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout", **REAL,
-        help="Seconds until trials are stopped; the same command goes on. Default: none.",
-    ),
-]  # fmt: skip
-ParallelTrials = Annotated[
-    int | None,
-    typer.Option(
-        "--parallel-trials", **WHOLE,
-        help="Trials at a time, which share the cores. Default: cores / --np; 1 on a GPU.",
-    ),
-]  # fmt: skip
-ObjectiveName = Annotated[
-    str | None,
-    typer.Option("--objective", metavar="NAME", help="What is searched for on val. Default: loss."),
-]
-Engine = Annotated[
-    str | None,
-    typer.Option(
-        "--engine", metavar="local|ray",
-        help="What runs trials: this machine, or a Ray cluster. Default: local.",
-    ),
-]  # fmt: skip
-Pruner = Annotated[
-    str | None,
-    typer.Option(
-        "--pruner", metavar="median|halving|none",
-        help="How trials that are not promising are stopped early. Default: median.",
-    ),
-]  # fmt: skip
-SpaceFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--space", metavar="FILE",
-        help="A TOML file with what is searched, in place of the package's own space.",
-    ),
-]  # fmt: skip
-
-TUNE = {
-    **PLACES, **SCHEDULE, "config": ConfigFile, "stall_timeout": StallTimeout,
-    "trials": Trials, "timeout": Timeout, "parallel_trials": ParallelTrials,
-    "objective": ObjectiveName, "pruner": Pruner, "space": SpaceFile, "engine": Engine,
-}  # fmt: skip
-"""All options of `tune`: those of a training that trials share, then those of the search."""

@@ -1,0 +1,167 @@
+"""The frame of every command line: panels in `--help`, `--version`, completion, one error style.
+
+Help is printed as plain text under the names of the panels: Rich's boxes cost half a second of a
+processor, and break lines at half the terminal's width.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from hvdcore.errors import EXIT_USER_ERROR, show_problems, user_errors_exit
+
+__all__ = ["App", "create_app", "version_text"]
+
+PANELS = (
+    "Arguments", "Data", "Model", "Optimisation", "Ranks and hosts", "Elastic", "Output",
+)  # fmt: skip
+"""The panels of `--help` in their order. Others follow in the order of their options; what stands
+in no panel comes last."""
+
+FRAMEWORKS = ("torch", "tensorflow", "keras", "transformers")
+
+# Newer releases of Typer carry their own Click, older ones import it: both call their common
+# exception so, and Typer exports one of its children alone.
+_ClickException: Any = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
+
+class App(typer.Typer):
+    """A Typer application whose commands show their options in panels."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
+        """As `typer.Typer.command`."""
+        return super().command(name, cls=PanelCommand, **settings)
+
+
+def create_app(command: str, help: str, package: str) -> App:
+    """The application of one command line.
+
+    Args:
+        command: what is typed, `image-cls`.
+        help: one sentence.
+        package: the distribution whose version `--version` shows, `image_cls`.
+    """
+    app = App(
+        name=command,
+        cls=ErrorLineGroup,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+    def show_version(wanted: bool) -> None:
+        if wanted:
+            typer.echo(version_text(command, package))
+            raise typer.Exit()
+
+    @app.callback(help=help)
+    def options(
+        version: bool = typer.Option(
+            False, "--version", is_eager=True, callback=show_version,
+            help="Show the versions of this program, Horovod and the frameworks, and exit.",
+        ),
+    ) -> None: ...  # fmt: skip
+
+    return app
+
+
+def version_text(command: str, package: str) -> str:
+    """The versions that are installed, one a line; no framework is loaded to find out."""
+    import platform
+
+    from hvdcore.runtime.software import git_state, package_versions
+
+    others = dict.fromkeys(["hvdcore", "horovod", *FRAMEWORKS])
+    versions = package_versions([package, *others])
+    state = git_state(package)
+    commit = ""
+    if state is not None:
+        changed = ", with changes" if state["changed_files"] else ""
+        commit = f" (commit {state['commit'][:12]}{changed})"
+    lines = [f"{command} {versions.pop(package, 'not installed')}{commit}"]
+    lines += [f"{name} {version}" for name, version in versions.items()]
+    return "\n".join([*lines, f"Python {platform.python_version()}"])
+
+
+class PanelCommand(TyperCommand):
+    """A command whose help lists the options under the names of their panels."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write one section a panel."""
+        panels: dict[str, list[tuple[str, str]]] = {name: [] for name in PANELS}
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                panels.setdefault(_panel(parameter), []).append(record)
+        panels["Options"] = panels.pop("Options", [])
+        for name, rows in panels.items():
+            if rows:
+                with formatter.section(name):
+                    formatter.write_dl(rows)
+
+
+def _panel(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return "Arguments"
+    # Typer leaves its own --help without the attribute.
+    return getattr(parameter, "rich_help_panel", None) or "Options"
+
+
+class ErrorLineGroup(TyperGroup):
+    """A command line that ends every usage error, Typer's or ours, in `error: ...` and code 2."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run the command line and exit with its code."""
+        if not settings.get("standalone_mode", True):
+            return super().main(*args, **settings)
+        with user_errors_exit():
+            code = self._run(*args, **{**settings, "standalone_mode": False})
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def _run(self, *args: Any, **settings: Any) -> Any:
+        try:
+            return super().main(*args, **settings)
+        except typer.Abort:
+            show_problems("stopped by the user")
+            return 1
+        except _ClickException as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+            else:
+                show_problems(usage_problem(error))
+            return EXIT_USER_ERROR
+
+
+def usage_problem(error: Any) -> str:
+    """One of Click's errors as `name: what is wrong; what to do`."""
+    ctx = getattr(error, "ctx", None)
+    see = f"see {ctx.command_path} --help" if ctx is not None else "see --help"
+    parameter = getattr(error, "param", None)
+    if hasattr(error, "possibilities"):
+        close = " or ".join(sorted(error.possibilities or ()))
+        return f"{error.option_name}: no such option; {f'did you mean {close}?' if close else see}"
+    if parameter is None:
+        message = _lower_first(error.format_message())
+        return (
+            f"{message.replace('. Did', '; did')}" if "Did you" in message else f"{message}; {see}"
+        )
+    missing = hasattr(error, "param_type")
+    return (
+        f"{_shown_name(parameter)}: {'missing' if missing else _lower_first(error.message)}; {see}"
+    )
+
+
+def _lower_first(message: str) -> str:
+    return message[:1].lower() + message[1:].rstrip(".")
+
+
+def _shown_name(parameter: Any) -> str:
+    if parameter.param_type_name == "option":
+        return str(max(parameter.opts, key=len))
+    return str(parameter.metavar or parameter.name).strip("[].")
