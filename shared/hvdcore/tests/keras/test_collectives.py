@@ -21,6 +21,10 @@ def test_any_rank(ranks: Ranks) -> None:
         assert rank["any_rank"] == [True, False, True]
 
 
+def test_no_rank_passes_a_barrier_before_the_last_one(ranks: Ranks) -> None:
+    assert all(rank["barrier"] for rank in ranks)
+
+
 def test_broadcast_makes_all_equal_but_the_seeds(ranks: Ranks) -> None:
     zero, one = (rank["broadcast"] for rank in ranks)
     assert zero["before"] == one["before"] == "weights: rank 1 differs from rank 0"

@@ -49,6 +49,10 @@ def test_one_ranks_flag_is_enough(results: Results) -> None:
     assert all(result["any"] == [False, True, True] for result in results)
 
 
+def test_no_rank_passes_a_barrier_before_the_last_one(results: Results) -> None:
+    assert all(result["barrier"] for result in results)
+
+
 def test_bytes_of_different_lengths_reach_rank_zero_only(results: Results) -> None:
     size = len(results)
     assert results[0]["gathered"] == [[rank] * 3 * rank for rank in range(size)]

@@ -27,6 +27,7 @@ from hvdcore.keras.collectives import (
     allgather_rows,
     allreduce_sum,
     any_rank,
+    barrier,
     broadcast_object,
 )
 from hvdcore.keras.optimizer import DistributedOptimizer, distribute
@@ -51,6 +52,7 @@ __all__ = [
     "allreduce_sum",
     "any_rank",
     "average_statistics",
+    "barrier",
     "broadcast_model",
     "broadcast_object",
     "check_same_weights",

@@ -35,6 +35,7 @@ __all__ = [
     "allgather_rows",
     "allreduce_sum",
     "any_rank",
+    "barrier",
     "broadcast_object",
     "check_backend",
     "check_build",
@@ -174,6 +175,11 @@ def allreduce_sum(array: npt.ArrayLike) -> npt.NDArray[Any]:
 def any_rank(flag: bool) -> bool:
     """Whether the flag is set on at least one rank. Every rank must call."""
     return bool(allreduce_sum(np.array([int(flag)], dtype=np.int64))[0] > 0)
+
+
+def barrier() -> None:
+    """Return when every rank has called this. Every rank must call."""
+    any_rank(False)
 
 
 def allgather_rows(row: bytes) -> list[bytes]:

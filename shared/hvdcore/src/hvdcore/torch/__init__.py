@@ -8,6 +8,7 @@ from __future__ import annotations
 from hvdcore.torch.collectives import (
     allreduce_sum,
     any_rank,
+    barrier,
     broadcast_object,
     broadcast_parameters,
     check_same_weights,
@@ -37,6 +38,7 @@ __all__ = [
     "StepProfile",
     "allreduce_sum",
     "any_rank",
+    "barrier",
     "broadcast_object",
     "broadcast_parameters",
     "check_same_weights",

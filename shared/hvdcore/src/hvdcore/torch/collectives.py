@@ -166,6 +166,11 @@ def any_rank(flag: bool) -> bool:
     return bool(allreduce_sum(torch.tensor([float(flag)]))[0] > 0)
 
 
+def barrier() -> None:
+    """Return when every rank has called this. Every rank must call."""
+    sum_in_place(torch.zeros(1), "hvdcore.barrier")
+
+
 def broadcast_parameters(module: nn.Module, root_rank: int = 0) -> None:
     """Give every rank root_rank's parameters and persistent buffers, in place."""
     if current_world().size == 1:

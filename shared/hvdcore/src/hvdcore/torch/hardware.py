@@ -16,7 +16,7 @@ import torch
 
 from hvdcore.metrics.metrics import peak_resident_bytes
 from hvdcore.runtime.world import World
-from hvdcore.torch.collectives import allreduce_sum, any_rank
+from hvdcore.torch.collectives import allreduce_sum, barrier
 
 # Dense FLOP/s of the makers' data sheets: tensor cores in bfloat16, CUDA cores in float32, which
 # is what PyTorch's float32 products use unless told otherwise.
@@ -57,7 +57,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> PeakFlops:
     """
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     sheet = data_sheet_flops(named, dtype)
-    any_rank(False)  # all start to measure together
+    barrier()  # all start to measure together
     own = measured_flops(device, dtype) if sheet is None else sheet
     total = float(allreduce_sum(torch.tensor([own], dtype=torch.float64))[0])
     kind = str(dtype).removeprefix("torch.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,16 @@ def case_sums(world: World, out: Path) -> Any:
 
 def case_any_rank(world: World, out: Path) -> Any:
     return [hvk.any_rank(world.rank == 1), hvk.any_rank(False), hvk.any_rank(True)]
+
+
+def case_barrier(world: World, out: Path) -> Any:
+    """Whether a rank finds, after the barrier, what the last one did late before it."""
+    written = out / "written-late"
+    if world.rank == world.size - 1:
+        time.sleep(0.5)
+        written.touch()
+    hvk.barrier()
+    return written.exists()
 
 
 def case_objects(world: World, out: Path) -> Any:

@@ -168,7 +168,7 @@ def case_save(world: World, out: Path) -> Any:
     fitted(world, model)
     if world.is_root:
         model.save(out / "model.keras")
-    hvk.any_rank(False)  # the file is complete before another rank reads it
+    hvk.barrier()  # the file is complete before another rank reads it
     again = keras.models.load_model(out / "model.keras")
     hvk.distribute(again)  # slots are kept: going on equals never having stopped
     fitted(world, again, epochs=1)

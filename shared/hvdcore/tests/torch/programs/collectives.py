@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import numpy as np
 import torch
 
 import hvdcore.torch as hvt
-from hvdcore.testing.ranks import save_result
+from hvdcore.testing.ranks import RESULT_DIR, save_result
+from hvdcore.runtime.world import World
 from hvdcore.torch import hardware
 from hvdcore.torch.collectives import gather_bytes
 
@@ -28,6 +33,16 @@ def peak_of_unequal_ranks(rank: int) -> float:
     """Rank r measures r + 1 FLOP/s."""
     hardware.measured_flops = lambda device, dtype: rank + 1.0
     return hvt.peak_flops(torch.device("cpu"), torch.float32).per_second
+
+
+def seen_after_barrier(world: World) -> bool:
+    """Whether a rank finds, after the barrier, what the last one did late before it."""
+    written = Path(os.environ[RESULT_DIR], "written-late")
+    if world.rank == world.size - 1:
+        time.sleep(0.5)
+        written.touch()
+    hvt.barrier()
+    return written.exists()
 
 
 def main() -> None:
@@ -63,6 +78,7 @@ def main() -> None:
                 hvt.any_rank(rank == world.size - 1),
                 hvt.any_rank(True),
             ],
+            "barrier": seen_after_barrier(world),
             "gathered": [part.tolist() for part in gathered],
             "spoiled": spoiled_hash(rank),
             "peak": peak_of_unequal_ranks(rank),
