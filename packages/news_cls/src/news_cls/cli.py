@@ -12,7 +12,7 @@ from hvdcore import options as shared
 from hvdcore.classifier import options as classifier
 from hvdcore.errors import exit_on_user_error
 from hvdcore.options import takes
-from hvdcore.tune import command as tuning
+from hvdcore.tune import options as tuning
 from news_cls import options
 
 if TYPE_CHECKING:
