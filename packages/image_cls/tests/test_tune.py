@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from hvdcore.config import load_config
 from hvdcore.testing.ranks import TEST_MARKER, orphans
-from hvdcore.tune.space import Real, check_space
+from hvdcore.tune.space import Float, check_space
 from image_cls.cli import app
 from image_cls.config import MODELS, TrainConfig
 from image_cls.model import LEARNING_RATES
@@ -92,7 +92,7 @@ def test_the_space_lies_within_the_configuration(model: str) -> None:
     check_space(space, TrainConfig, None, flags)
     assert ("mixup" in space) == (model in ("cnn", "mobilenet"))
     rate = space["learning_rate"]
-    assert isinstance(rate, Real)
+    assert isinstance(rate, Float)
     assert math.sqrt(rate.low * rate.high) == pytest.approx(LEARNING_RATES[model])
 
 

@@ -172,7 +172,7 @@ def test_a_length_that_is_no_multiple_of_eight(tmp_path: Path, most: int) -> Non
     task = TextTask(settings, data, 1, random_vectors(data.vocab_size, 6, 0))
     batch = task.read(0, np.arange(12))
     assert batch.inputs[0].shape == (12, most)
-    kept = Pretraining(RunDir(tmp_path), task.identity(), world)
+    kept = Pretraining(RunDir(tmp_path), task.run_fingerprint(), world)
     assert pretrain(task, task.build_model(), world, kept, lambda: False)
 
 

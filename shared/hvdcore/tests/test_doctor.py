@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.doctor.examination import _framework, look_around
+from hvdcore.doctor.examination import _framework, environment_report
 from hvdcore.errors import UserError
 from hvdcore.launch.job.controllers import (
     built_with_mpi,
@@ -55,9 +55,7 @@ def test_the_users_word_on_root_stands() -> None:
 def test_what_is_built_in_is_read_without_loading_it() -> None:
     assert ("mpi" in operations_built()) is built_with_mpi()
     assert "gloo" in operations_built()
-    code = (
-        "import sys, hvdcore.doctor.examination as e; e.look_around(); print(sorted(sys.modules))"
-    )
+    code = "import sys, hvdcore.doctor.examination as e; e.environment_report(); print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "'torch'" not in done.stdout
     assert "'horovod'" not in done.stdout
@@ -141,6 +139,6 @@ def test_two_ranks_run_here() -> None:
 
 
 def test_the_report_has_a_line_for_each_part() -> None:
-    names = [finding.name for finding in look_around()]
+    names = [finding.name for finding in environment_report()]
     assert names[:3] == ["python", "hvdcore", "cores"]
     assert "horovod" in names

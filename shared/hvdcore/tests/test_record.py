@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.run.metrics_logger import RunRecord, Window
+from hvdcore.run.metrics_logger import RunLogger, Window
 from hvdcore.run.run_dir import RunDir
 from hvdcore.tracking.progress import Progress
 from hvdcore.tracking.tensorboard import Board
@@ -16,7 +16,7 @@ from hvdcore.tracking.tensorboard import Board
 def test_rank_0_alone_writes(tmp_path: Path, is_root: bool) -> None:
     run = RunDir.create(tmp_path / "run", "hvdcore", {})
     board = Board(run.tensorboard, enabled=is_root)
-    with RunRecord(run, board, Progress(1, "images", False), is_root, Window("images")) as record:
+    with RunLogger(run, board, Progress(1, "images", False), is_root, Window("images")) as record:
         record.write(3, 1, "val", {"loss": 0.5})
     expected = [{"step": 3, "epoch": 1, "split": "val", "loss": 0.5}] if is_root else []
     assert run.read_metrics() == expected

@@ -22,7 +22,7 @@ def write(folder: Path) -> None:
 def start(path: Path, resume: str) -> int | None:
     """The step from which a run goes on."""
     _, found = start_run(
-        path, "hvdcore", {}, resume, identity={}, world=ALONE, broadcast=lambda text: text
+        path, "hvdcore", {}, resume, fingerprint={}, world=ALONE, broadcast=lambda text: text
     )
     return None if found is None else found.step
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvdcore.tune.space import Dimension, Real
+from hvdcore.tune.space import Dimension, Float
 from hvdcore.tune.tunable import Objective, Tunable
 from image_cls.check import check_before_start
 from image_cls.config import TrainConfig
@@ -10,10 +10,10 @@ from image_cls.config import TrainConfig
 __all__ = ["TUNABLE", "search_space"]
 
 _LEARNING_RATES = {
-    "logreg": Real(3e-5, 3e-3, log=True),
-    "mlp": Real(3e-5, 3e-3, log=True),
-    "cnn": Real(2e-4, 2e-2, log=True),
-    "mobilenet": Real(1e-4, 1e-2, log=True),
+    "logreg": Float(3e-5, 3e-3, log=True),
+    "mlp": Float(3e-5, 3e-3, log=True),
+    "cnn": Float(2e-4, 2e-2, log=True),
+    "mobilenet": Float(1e-4, 1e-2, log=True),
 }
 """A decade to either side of each model's own default."""
 
@@ -22,11 +22,11 @@ def search_space(config: TrainConfig) -> dict[str, Dimension]:
     """The optimizer and the targets; and the augmentation where the model has one."""
     space: dict[str, Dimension] = {
         "learning_rate": _LEARNING_RATES[config.model],
-        "weight_decay": Real(0.005, 0.5, log=True),
-        "label_smoothing": Real(0.0, 0.2),
+        "weight_decay": Float(0.005, 0.5, log=True),
+        "label_smoothing": Float(0.0, 0.2),
     }
     if config.augments:
-        space |= {"crop_area": Real(0.2, 0.9), "mixup": Real(0.0, 1.0), "erase": Real(0.0, 0.5)}
+        space |= {"crop_area": Float(0.2, 0.9), "mixup": Float(0.0, 1.0), "erase": Float(0.0, 0.5)}
     return space
 
 

@@ -1,7 +1,4 @@
-"""``image-cls train`` and ``image-cls evaluate`` on a rank.
-
-The classification of pictures, as the training of `hvdcore.classifier.keras` takes it.
-"""
+"""``image-cls train`` and ``evaluate`` on a rank; the training loop is in hvdcore.classifier.keras.train."""
 
 from __future__ import annotations
 
@@ -17,109 +14,27 @@ from hvdcore.classifier import keras as classifier
 from hvdcore.classifier.keras import (
     Batch,
     Inputs,
-    Pretraining,
-    filled_up,
-    open_on_all_ranks,
+    PretrainingCheckpoints,
+    pad_rows,
+    prepare_distributed,
     save_model,
 )
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices, epoch_order
-from image_cls.config import WORDS, TrainConfig
+from image_cls.config import SAMPLE_NAMES, TrainConfig
 from image_cls.data.batches import BatchReader
-from image_cls.data.dataset import ImageData, Part, open_data, train_part
+from image_cls.data.dataset import ImageData, Split, open_data
 from image_cls.data.prepare import prepare, summary
 from image_cls.model import LEARNING_RATES, build_model, portable
-from image_cls.plots import draw_run_pictures
+from image_cls.plots import draw_augmentations, draw_mistakes
 
 __all__ = [
     "ImageTask",
+    "evaluate_run",
     "open_task",
-    "score_run",
     "train",
 ]
-
-
-def open_task(config: TrainConfig, world: World) -> ImageTask:
-    """Prepare the pictures on one rank of each host and open them. Every rank must call.
-
-    Raises:
-        UserError: the data is not what it should be.
-    """
-    data = open_on_all_ranks(lambda tell: prepare(config, tell), open_data, summary, world)
-    return ImageTask(config, data, world.size)
-
-
-class ImageTask:
-    """Pictures in parts, and the model for them; see `hvdcore.classifier.keras.Task`."""
-
-    def __init__(self, config: TrainConfig, data: ImageData, size: int) -> None:
-        self.words = WORDS
-        self.config, self.data = config, data
-        self.classes = data.classes
-        self.parts: dict[str, Part] = {**data.parts, "train": train_part(config, data)}
-        self.peak_learning_rate = config.learning_rate or LEARNING_RATES[config.model]
-        rows = max(1, config.global_batch_size // size)
-        self.reader = BatchReader(self.parts["train"], len(self.classes), rows, config)
-
-    def order(self, epoch: int) -> Indices:
-        """As every trainer's: by seed and epoch."""
-        return epoch_order(len(self.parts["train"]), self.config.seed, epoch)
-
-    def read(self, epoch: int, indices: Indices) -> Batch:
-        """Blended and changed as this epoch has it."""
-        return self.reader.read(epoch, indices)
-
-    def eval_batches(self, part: Part, indices: Indices) -> Iterator[tuple[Indices, Inputs]]:
-        """In the order of `indices`, as they are."""
-        rows = self.config.eval_batch_size
-        for start in range(0, len(indices), rows):
-            chosen = indices[start : start + rows]
-            images = filled_up(part.pixels[chosen].astype(np.float32), rows)
-            yield np.arange(start, start + len(chosen)), (images,)
-
-    def build_model(self) -> keras.Model:
-        """Fresh weights, by the seed."""
-        return build_model(self.config, self.data.image_size, len(self.classes), self.config.seed)
-
-    def pretrain(
-        self, model: keras.Model, world: World, kept: Pretraining, stop: Callable[[], bool]
-    ) -> bool:
-        """There is none."""
-        return True
-
-    def identity(self) -> dict[str, Any]:
-        """The pictures, their size and number."""
-        return {
-            "image_size": self.config.image_size,
-            "images": self.data.key,
-            "num_train_images": len(self.parts["train"]),
-        }
-
-    def report(self) -> dict[str, Any]:
-        """What became of the pictures that were found."""
-        meta = self.data.meta
-        return {
-            "images": {
-                "key": self.data.key,
-                "parts": meta["parts"],
-                "left_out": meta["left_out"],
-                "skipped": {why: entry["count"] for why, entry in meta["skipped"].items()},
-            }
-        }
-
-    def save(self, folder: Path, model: keras.Model) -> None:
-        """With the size and form of its input."""
-        preprocessing = {
-            "image_size": self.data.image_size,
-            "resize": "the whole picture, bicubic with antialiasing",
-            "input": "RGB in 0..255, [batch, height, width, 3]",
-        }
-        save_model(folder, portable(model), self.classes, preprocessing)
-
-    def draw(self, run: RunDir, split: str, probabilities: npt.NDArray[np.float64]) -> None:
-        """Most confident mistakes and augmentations."""
-        draw_run_pictures(self, run.figures, split, probabilities)
 
 
 def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
@@ -129,14 +44,15 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
     )
 
 
-def score_run(path: Path, data: str | None, splits: Sequence[str]) -> int:
-    """Score the parts and print one JSON object on rank 0. Every rank must call.
+def evaluate_run(path: Path, data: str | None, splits: Sequence[str]) -> int:
+    """Score a saved model and print one JSON object on rank 0. Every rank must call.
 
     Args:
-        data: other pictures than the run was trained on, cut into parts alike; None is the run's.
+        data: other images than those of the run, which are split in the same way; None takes the
+            run's.
 
     Raises:
-        UserError: no run, no model in it, no such part, or pictures of other classes.
+        UserError: no run, no model in it, no such split, or images of other classes.
     """
 
     def open_data(run: RunDir, preprocessing: dict[str, Any], world: World) -> ImageTask:
@@ -146,4 +62,96 @@ def score_run(path: Path, data: str | None, splits: Sequence[str]) -> int:
         config = TrainConfig.model_validate(run.read_config()).model_copy(update=changes)
         return open_task(config, world)
 
-    return classifier.score_run(path, splits, open_data)
+    return classifier.evaluate_run(path, splits, open_data)
+
+
+def open_task(config: TrainConfig, world: World) -> ImageTask:
+    """Prepare the images on one rank per host and open them on all. Every rank must call.
+
+    Raises:
+        UserError: the data is wrong.
+    """
+    data = prepare_distributed(config, prepare, open_data, summary, world)
+    return ImageTask(config, data, world.size)
+
+
+class ImageTask:
+    """Images in splits, and the model for them; see `hvdcore.classifier.keras.Task`.
+
+    Args:
+        size: number of ranks.
+    """
+
+    def __init__(self, config: TrainConfig, data: ImageData, size: int) -> None:
+        self.names = SAMPLE_NAMES
+        self.config, self.data = config, data
+        self.classes = data.classes
+        train = data.train_subset(config.num_train_images, SAMPLE_NAMES)
+        self.splits: dict[str, Split] = {**data.splits, "train": train}
+        self.peak_learning_rate = config.learning_rate or LEARNING_RATES[config.model]
+        rows = max(1, config.global_batch_size // size)
+        self.reader = BatchReader(train, len(self.classes), rows, config)
+
+    def order(self, epoch: int) -> Indices:
+        """A shuffle by seed and epoch."""
+        return epoch_order(len(self.splits["train"]), self.config.seed, epoch)
+
+    def get_batch(self, epoch: int, indices: Indices) -> Batch:
+        """Augmented as in this epoch."""
+        return self.reader.get_batch(epoch, indices)
+
+    def eval_batches(self, split: Split, indices: Indices) -> Iterator[tuple[Indices, Inputs]]:
+        """In the order of `indices`."""
+        rows = self.config.eval_batch_size
+        for start in range(0, len(indices), rows):
+            chosen = indices[start : start + rows]
+            images = pad_rows(split.pixels[chosen].astype(np.float32), rows)
+            yield np.arange(start, start + len(chosen)), (images,)
+
+    def build_model(self) -> keras.Model:
+        """With fresh weights, by the seed."""
+        return build_model(self.config, self.data.image_size, len(self.classes), self.config.seed)
+
+    def pretrain(
+        self,
+        model: keras.Model,
+        world: World,
+        checkpoints: PretrainingCheckpoints,
+        stop: Callable[[], bool],
+    ) -> bool:
+        """There is no pretraining."""
+        return True
+
+    def run_fingerprint(self) -> dict[str, Any]:
+        """The images, their size and number."""
+        return {
+            "image_size": self.config.image_size,
+            "images": self.data.key,
+            "num_train_images": len(self.splits["train"]),
+        }
+
+    def report_values(self) -> dict[str, Any]:
+        """The images that were found, used and left out."""
+        return {"images": self.data.report_values()}
+
+    def save(self, folder: Path, model: keras.Model) -> None:
+        """Write the model with the size and format of its input."""
+        preprocessing = {
+            "image_size": self.data.image_size,
+            "resize": "the whole image, bicubic with antialiasing",
+            "input": "RGB in 0..255, [batch, height, width, 3]",
+        }
+        save_model(folder, portable(model), self.classes, preprocessing)
+
+    def draw_figures(
+        self, run: RunDir, split: str, probabilities: npt.NDArray[np.float64]
+    ) -> None:
+        """The most confident mistakes, and how train images are augmented."""
+        shown = self.splits[split]
+        draw_mistakes(
+            run.figures / "mistakes.png", shown.pixels, shown.labels, probabilities, self.classes,
+            f"Most confident mistakes on {split}",
+        )  # fmt: skip
+        if self.config.augments:
+            path = run.figures / "augmentations.png"
+            draw_augmentations(path, self.splits["train"], self.classes, self.config)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hvdcore.classifier.preflight import check_evaluation, check_schedule_of, check_splits
 from hvdcore.errors import Problems, UserError
 from hvdcore.run.run_dir import RunDir
-from hvdcore.run.start import look_at_places
+from hvdcore.run.start import check_output_dir
 from news_cls.config import WORDS, TrainConfig
 from news_cls.data.dataset import train_part
 
@@ -27,7 +27,7 @@ def check_places(config: TrainConfig, output_dir: Path | None, resume: str) -> N
     """
     problems = Problems()
     if output_dir is not None:
-        look_at_places(output_dir, resume, problems)
+        check_output_dir(output_dir, resume, problems)
     with problems.catching():
         check_vectors(config)
     problems.raise_if_any()

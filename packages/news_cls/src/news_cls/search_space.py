@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvdcore.tune.space import Dimension, Real
+from hvdcore.tune.space import Dimension, Float
 from hvdcore.tune.tunable import Objective, Tunable
 from news_cls.check import check_before_start
 from news_cls.config import TrainConfig
@@ -13,11 +13,11 @@ __all__ = ["TUNABLE", "search_space"]
 def search_space(config: TrainConfig) -> dict[str, Dimension]:
     """The optimizer, and all that is left out of train texts."""
     return {
-        "learning_rate": Real(2e-4, 5e-3, log=True),
-        "label_smoothing": Real(0.0, 0.2),
-        "word_dropout": Real(0.0, 0.3),
-        "embed_dropout": Real(0.0, 0.5),
-        "feature_dropout": Real(0.0, 0.7),
+        "learning_rate": Float(2e-4, 5e-3, log=True),
+        "label_smoothing": Float(0.0, 0.2),
+        "word_dropout": Float(0.0, 0.3),
+        "embed_dropout": Float(0.0, 0.5),
+        "feature_dropout": Float(0.0, 0.7),
     }
 
 

@@ -23,7 +23,7 @@ from hvdcore.runtime.signals import StopFlag
 from hvdcore.runtime.world import world_from_environment
 from hvdcore.tune import options as tuning
 from hvdcore.tune.command import tune_command
-from hvdcore.tune.space import Choice, Real
+from hvdcore.tune.space import Categorical, Float
 from hvdcore.tune.tunable import Objective, Tunable
 
 BEST_X = 0.3
@@ -51,7 +51,7 @@ class TrainerConfig(Config):
 TUNABLE = Tunable(
     package="tune_trainer",
     config=TrainerConfig,
-    space=lambda config: {"learning_rate": Real(0.0, 1.0), "model": Choice(("a", "b"))},
+    space=lambda config: {"learning_rate": Float(0.0, 1.0), "model": Categorical(("a", "b"))},
     objectives={
         "loss": Objective("loss", "minimize", "val loss"),
         "accuracy": Objective("accuracy", "maximize", "val accuracy"),

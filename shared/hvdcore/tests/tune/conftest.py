@@ -16,7 +16,7 @@ from hvdcore.errors import UserError
 from hvdcore.runtime.signals import SignalInbox
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Limits, Plan, make_plan
-from hvdcore.tune.space import Choice, Real
+from hvdcore.tune.space import Categorical, Float
 from hvdcore.tune.tunable import Objective, Tunable
 
 BEST = {"rate": 0.3, "kind": "a"}
@@ -36,7 +36,7 @@ class Settings(Config):
 TUNABLE = Tunable(
     package="trainer",
     config=Settings,
-    space=lambda config: {"rate": Real(0.0, 1.0), "kind": Choice(("a", "b"))},
+    space=lambda config: {"rate": Float(0.0, 1.0), "kind": Categorical(("a", "b"))},
     objectives={
         "loss": Objective("loss", "minimize", "val loss"),
         "accuracy": Objective("accuracy", "maximize", "val accuracy"),
@@ -119,7 +119,7 @@ class Laboratory:
         pruner, seed = plan.limits.pruner, plan.seed
         with (
             SignalInbox() as inbox,
-            folder.taken(plan.identity()),
+            folder.taken(plan.fingerprint()),
             Study(folder.storage, space, direction=goal.direction, seed=seed, pruner=pruner) as s,
         ):
             s.queue_interrupted()

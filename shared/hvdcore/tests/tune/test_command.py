@@ -48,7 +48,7 @@ def left_running(plan: Plan, folder: StudyFolder) -> list[dict[str, Any]]:
     from hvdcore.tune.study import Study
 
     with (
-        folder.taken(plan.identity()),
+        folder.taken(plan.fingerprint()),
         Study(folder.storage, plan.space, direction="minimize", seed=0) as study,
     ):
         return [dict(study.ask().params) for _ in range(3)]
@@ -69,7 +69,7 @@ def test_what_a_killed_tuner_left_is_taken_up(plan_of: PlanOf, tmp_path: Path) -
         if is_done:
             run.write_json("report.json", {})
     for _ in range(2):  # the second time nothing is left to do
-        with folder.taken(plan.identity()), Session(plan, folder) as session:
+        with folder.taken(plan.fingerprint()), Session(plan, folder) as session:
             session._take_up(SearchProgress(8, "loss", 1))
             rows = session.rows()
             waiting = session.study.optuna.get_trials()[3:]

@@ -83,12 +83,12 @@ def test_base_values_of_searched_fields_make_no_other_study(
 ) -> None:
     file = tmp_path / "c.toml"
     file.write_text("rate = 0.25\n", encoding="utf-8")
-    assert plan_of(config=file).identity() == plan_of(trials=50, np=3).identity()
-    assert plan_of(layers=5).identity() != plan_of().identity()
+    assert plan_of(config=file).fingerprint() == plan_of(trials=50, np=3).fingerprint()
+    assert plan_of(layers=5).fingerprint() != plan_of().fingerprint()
 
 
 def refused(folder: StudyFolder, plan: Plan) -> str:
-    with pytest.raises(UserError) as caught, folder.taken(plan.identity()):
+    with pytest.raises(UserError) as caught, folder.taken(plan.fingerprint()):
         pass
     (line,) = caught.value.problems
     return line
@@ -106,21 +106,21 @@ def test_a_folder_of_another_kind_is_left_alone(plan_of: PlanOf, tmp_path: Path)
 
 
 def test_one_tuner_at_a_time(plan_of: PlanOf, tmp_path: Path) -> None:
-    identity = plan_of().identity()
-    with StudyFolder(tmp_path / "s").taken(identity):
+    fingerprint = plan_of().fingerprint()
+    with StudyFolder(tmp_path / "s").taken(fingerprint):
         line = refused(StudyFolder(tmp_path / "s"), plan_of())
         assert "a tune is at work there" in line
-    with StudyFolder(tmp_path / "s").taken(identity):  # it has ended
+    with StudyFolder(tmp_path / "s").taken(fingerprint):  # it has ended
         pass
 
 
 def test_another_study_is_named_by_what_differs(plan_of: PlanOf, tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "s")
-    with folder.taken(plan_of().identity()):
+    with folder.taken(plan_of().fingerprint()):
         pass
     line = refused(folder, plan_of(layers=4, rate=0.5, objective="accuracy"))
     assert "another objective, space of rate, layers, rate;" in line
-    with folder.taken(plan_of(trials=99, parallel_trials=4, pruner="none").identity()):
+    with folder.taken(plan_of(trials=99, parallel_trials=4, pruner="none").fingerprint()):
         pass
 
 

@@ -90,7 +90,7 @@ def test_trials_are_held_by_the_cluster(
             assert time.monotonic() < deadline, "the trial does not start"
             time.sleep(0.1)
 
-    with folder.taken(plan.identity()), ray_engine.RayEngine(plan, folder) as engine:
+    with folder.taken(plan.fingerprint()), ray_engine.RayEngine(plan, folder) as engine:
         assert engine.num_parallel == 3  # as many as the cluster has CPUs
         paths = [folder.trial(number) for number in range(4)]
         running: list[Any] = [engine.start(path, sleeper) for path in paths]

@@ -10,7 +10,15 @@ from pydantic import Field
 
 from hvdcore.config import Config
 from hvdcore.errors import UserError
-from hvdcore.tune.space import Choice, Real, Space, Whole, check_space, read_space, space_as_json
+from hvdcore.tune.space import (
+    Categorical,
+    Float,
+    Int,
+    Space,
+    check_space,
+    read_space,
+    space_as_json,
+)
 
 
 class Settings(Config):
@@ -35,12 +43,12 @@ def problems_of(space: Space, **flags: Any) -> tuple[str, ...]:
 def test_a_file_says_all_kinds(tmp_path: Path) -> None:
     text = "[rate]\nlow = 0.001\nhigh = 1\nlog = true\n[decay]\nlow = 0\nhigh = 1\n"
     text += "[layers]\nlow = 2\nhigh = 8\nstep = 2\n[kind]\nchoices = ['a', 'b']\n"
-    # Whole ends of a field that is no whole number are numbers like others.
+    # Int ends of a field that is no whole number are numbers like others.
     assert read(tmp_path, text) == {
-        "rate": Real(0.001, 1.0, log=True),
-        "decay": Real(0.0, 1.0),
-        "layers": Whole(2, 8, step=2),
-        "kind": Choice(("a", "b")),
+        "rate": Float(0.001, 1.0, log=True),
+        "decay": Float(0.0, 1.0),
+        "layers": Int(2, 8, step=2),
+        "kind": Categorical(("a", "b")),
     }
 
 
@@ -63,27 +71,27 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, problem: str) -> No
 
 
 def test_a_space_lies_within_the_configuration() -> None:
-    check_space({"rate": Real(0.1, 1.0), "layers": Whole(1, 3)}, Settings, None, {})
-    assert problems_of({"rate": Real(0.0, 2.0)}) == (
+    check_space({"rate": Float(0.1, 1.0), "layers": Int(1, 3)}, Settings, None, {})
+    assert problems_of({"rate": Float(0.0, 2.0)}) == (
         "space: rate: got 0.0; give a number above 0",
         "space: rate: got 2.0; give 1 or less",
     )
-    (line,) = problems_of({"layer": Whole(1, 2)})
+    (line,) = problems_of({"layer": Int(1, 2)})
     assert line == "space: layer: no such field; did you mean layers?"
 
 
 def test_ends_that_cannot_be() -> None:
-    assert problems_of({"rate": Real(0.9, 0.1)}) == ("space: rate: low 0.9 is above high 0.1",)
-    assert "log needs a low above 0" in problems_of({"decay": Real(0.0, 1.0, log=True)})[0]
-    assert "step 0" in problems_of({"layers": Whole(1, 3, step=0)})[0]
-    assert "1 with log" in problems_of({"layers": Whole(1, 3, step=2, log=True)})[0]
+    assert problems_of({"rate": Float(0.9, 0.1)}) == ("space: rate: low 0.9 is above high 0.1",)
+    assert "log needs a low above 0" in problems_of({"decay": Float(0.0, 1.0, log=True)})[0]
+    assert "step 0" in problems_of({"layers": Int(1, 3, step=0)})[0]
+    assert "1 with log" in problems_of({"layers": Int(1, 3, step=2, log=True)})[0]
     assert problems_of({}) == (
         "space: nothing is left to search; leave a flag out, or give --space FILE",
     )
 
 
 def test_equal_spaces_are_told_from_others() -> None:
-    first = space_as_json({"rate": Real(0.1, 1.0), "kind": Choice(("a", "b"))})
-    assert space_as_json({"kind": Choice(("a", "b")), "rate": Real(0.1, 1.0)}) == first
+    first = space_as_json({"rate": Float(0.1, 1.0), "kind": Categorical(("a", "b"))})
+    assert space_as_json({"kind": Categorical(("a", "b")), "rate": Float(0.1, 1.0)}) == first
     assert list(first) == ["kind", "rate"]
-    assert space_as_json({"kind": Choice(("a", "b")), "rate": Real(0.1, 0.9)}) != first
+    assert space_as_json({"kind": Categorical(("a", "b")), "rate": Float(0.1, 0.9)}) != first

@@ -183,7 +183,7 @@ class TextTask:
         """Recurrent layers learn to foretell words first."""
         return not self.config.num_pretrain_epochs or pretrain(self, model, world, kept, stop)
 
-    def identity(self) -> dict[str, Any]:
+    def run_fingerprint(self) -> dict[str, Any]:
         """The texts, their number and how they become ids."""
         return {
             "texts": self.data.key,

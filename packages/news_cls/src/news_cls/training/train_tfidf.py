@@ -41,10 +41,10 @@ def train_tfidf(config: TrainConfig, output_dir: Path | None, resume: str) -> in
     """
     world, output_dir = begin("news_cls", output_dir, resume)
     data = open_texts(config, world)
-    identity = {"model": config.model, "texts": data.key}
+    fingerprint = {"model": config.model, "texts": data.key}
     run, _ = start_run(
         output_dir, "news_cls", config, resume,
-        identity=identity, world=world, broadcast=broadcast_object,
+        fingerprint=fingerprint, world=world, broadcast=broadcast_object,
     )  # fmt: skip
     if world.is_root:
         fit_and_report(config, data, run, world)

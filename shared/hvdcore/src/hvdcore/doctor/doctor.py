@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from hvdcore.doctor.examination import FRAMEWORKS, Finding, installed, look_around
+from hvdcore.doctor.examination import FRAMEWORKS, Finding, environment_report, installed
 from hvdcore.launch.hosts.check import Fleet, look_at_fleet
 from hvdcore.launch.hosts.hosts import named_hosts
 from hvdcore.launch.job.controllers import horovod_extensions
@@ -60,7 +60,7 @@ def _allreduce(controller: Literal["mpi", "gloo"]) -> Finding:
 
 def examine(*, try_ranks: bool = True) -> list[Finding]:
     """Everything that the doctor looks at. `try_ranks` starts two real ranks per controller."""
-    found = look_around()
+    found = environment_report()
     if try_ranks and horovod_extensions():
         working = {finding.name for finding in found if not finding.fix}
         kinds: tuple[Literal["mpi", "gloo"], ...] = ("mpi", "gloo")

@@ -18,7 +18,7 @@ from hvdcore.launch.job.controllers import (
 )
 from hvdcore.runtime.environment import cores_available, threads_per_rank
 
-__all__ = ["FRAMEWORKS", "Finding", "installed", "look_around"]
+__all__ = ["FRAMEWORKS", "Finding", "installed", "environment_report"]
 
 FRAMEWORKS = ("torch", "tensorflow")
 """Distributions, which are also the names of Horovod's folders."""
@@ -117,6 +117,6 @@ def _missing(name: str, problem: str) -> Finding:
     return Finding(name, what, fix or "see the message")
 
 
-def look_around() -> list[Finding]:
+def environment_report() -> list[Finding]:
     """Everything that can be seen without starting ranks. Loads no framework."""
     return [*_machine(), *_horovod(), *_controllers()]

@@ -15,13 +15,13 @@ from hvdcore.run.run_dir import RunDir
 from hvdcore.tracking.progress import Progress
 from hvdcore.tracking.tensorboard import Board
 
-__all__ = ["WARM_UP_STEPS", "RunRecord", "Speed", "StepTimes", "Window"]
+__all__ = ["WARM_UP_STEPS", "RunLogger", "Speed", "StepTimes", "Window"]
 
-R = TypeVar("R", bound="RunRecord")
+R = TypeVar("R", bound="RunLogger")
 
 
 @dataclass
-class RunRecord:
+class RunLogger:
     """Writes on rank 0 and is silent elsewhere; every rank holds one and calls it alike.
 
     As a context manager it closes the bar and the board.

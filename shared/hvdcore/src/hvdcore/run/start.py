@@ -21,10 +21,10 @@ from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.environment import RESTART
 from hvdcore.runtime.world import World
 
-__all__ = ["look_at_places", "start_run"]
+__all__ = ["check_output_dir", "start_run"]
 
 
-def look_at_places(path: Path, resume: str, problems: Problems) -> None:
+def check_output_dir(path: Path, resume: str, problems: Problems) -> None:
     """Look at the folders that the flags name before hours of work begin, on rank 0 alone.
 
     Args:
@@ -61,7 +61,7 @@ def start_run(
     config: Any,
     resume: str,
     *,
-    identity: Mapping[str, Any],
+    fingerprint: Mapping[str, Any],
     world: World,
     broadcast: Callable[[str], str],
 ) -> tuple[RunDir, Checkpoint | None]:
@@ -74,7 +74,7 @@ def start_run(
         package: the distribution that trains.
         config: the resolved configuration, as `RunDir.create` takes it.
         resume: `never`, `auto` or a path, as `resolve_resume` takes it.
-        identity: what a checkpoint's meta.json must hold for this run to go on from it.
+        fingerprint: what a checkpoint's meta.json must hold for this run to go on from it.
         broadcast: gives every rank rank 0's text (the adapter's `broadcast_object`).
 
     Raises:
@@ -89,7 +89,7 @@ def start_run(
         goes_on = resume == "auto" or _restarted() or _is_own(run, found)
         begun = latest_valid(run.pretraining) if goes_on and found is None else found
         if begun is not None:
-            require_same_run(identity, begun.meta)
+            require_same_run(fingerprint, begun.meta)
         RunDir.create(path, package, config, resuming=goes_on)
         clean_up(run.checkpoints)
         if goes_on:

@@ -55,13 +55,13 @@ def tune_command(tunable: Tunable, flags: Mapping[str, Any]) -> int:
     if plan.limits.engine == "ray":
         _require("ray", "Ray", tunable.package, "tune,ray")
     folder = StudyFolder(output_dir or default_run_dir(tunable.package, "runs/tune"))
-    folder.check(plan.identity())
+    folder.check(plan.fingerprint())
     with SignalInbox() as inbox:
         code = _prepare(plan, inbox)
         if code:
             return code
         tunable.check(plan.base, plan.limits.np)
-        with folder.taken(plan.identity()):
+        with folder.taken(plan.fingerprint()):
             return _search(plan, folder, inbox)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hvdcore.files.atomic import writing
 from hvdcore.tune.results import TrialRow
-from hvdcore.tune.space import Choice, Real, Space, Whole
+from hvdcore.tune.space import Categorical, Float, Int, Space
 from hvdcore.tune.tunable import Objective
 
 __all__ = [
@@ -145,7 +145,7 @@ def _slice(
 ) -> Any:
     dimension = space[name]
     panel.set_xlabel(name)
-    if isinstance(dimension, Choice):
+    if isinstance(dimension, Categorical):
         labels = [str(choice) for choice in dimension.choices]
         panel.set_xticks(range(len(labels)), labels)
         panel.set_xlim(-0.5, len(labels) - 0.5)
@@ -154,7 +154,7 @@ def _slice(
 
     def x(rows: Sequence[TrialRow]) -> list[float]:
         values = [row.params[name] for row in rows]
-        if isinstance(dimension, Choice):
+        if isinstance(dimension, Categorical):
             return [float(dimension.choices.index(value)) for value in values]
         return values
 
@@ -165,7 +165,7 @@ def _slice(
     return panel.scatter(x(done), [row.value for row in done], s=20, c=numbers, cmap="viridis_r")
 
 
-def _show_range(panel: Any, dimension: Real | Whole) -> None:
+def _show_range(panel: Any, dimension: Float | Int) -> None:
     """The whole range that is searched, and numbers in full: 0.002 and not a power of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 

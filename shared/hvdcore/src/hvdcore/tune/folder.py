@@ -31,7 +31,7 @@ class StudyFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.identity = path / "study.json"
+        self.study = path / "study.json"
         self.storage = path / "study.db"
         self.trials = path / "trials"
         self.figures = path / "figures"
@@ -45,13 +45,13 @@ class StudyFolder:
         return self.trials / f"{number:04d}"
 
     @contextlib.contextmanager
-    def taken(self, identity: Mapping[str, Any]) -> Iterator[None]:
+    def taken(self, fingerprint: Mapping[str, Any]) -> Iterator[None]:
         """Make the folder or take it up; inside, no other tuner works in it.
 
         Raises:
             UserError: it holds a run or something else, another study, or a tuner is at work.
         """
-        self.check(identity)
+        self.check(fingerprint)
         with writing(self.path):
             self.trials.mkdir(parents=True, exist_ok=True)
             lock = (self.path / "lock").open("ab")
@@ -61,22 +61,22 @@ class StudyFolder:
             except BlockingIOError:
                 text = f"output_dir: {self.path}: a tune is at work there; wait for its end"
                 raise UserError(f"{text}, or give another --output-dir") from None
-            if not self.identity.exists():
-                made = {"schema": 1, "key": secrets.token_hex(8), **identity}
-                write_json_atomically(self.identity, made)
-            self.key = str(read_json_object(self.identity)["key"])
+            if not self.study.exists():
+                made = {"schema": 1, "key": secrets.token_hex(8), **fingerprint}
+                write_json_atomically(self.study, made)
+            self.key = str(read_json_object(self.study)["key"])
             yield
 
-    def check(self, identity: Mapping[str, Any]) -> None:
-        """Check that a study of this identity may be made or gone on with; nothing is written.
+    def check(self, fingerprint: Mapping[str, Any]) -> None:
+        """Check that a study of this fingerprint may be made or gone on with; nothing is written.
 
         Raises:
             UserError: it may not; one line.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"output_dir: {self.path} is a file; give a directory")
-        if self.identity.exists():
-            self._check_same(identity)
+        if self.study.exists():
+            self._check_same(fingerprint)
             return
         entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
         if not any(self.trials.glob("*")):  # a tuner that was killed at its very start
@@ -85,11 +85,11 @@ class StudyFolder:
             what = "a run" if "config.json" in entries else f"{min(entries)} and no study"
             raise UserError(f"output_dir: {self.path} holds {what}; give another --output-dir")
 
-    def _check_same(self, identity: Mapping[str, Any]) -> None:
-        theirs = read_json_object(self.identity)
-        changed = [key for key in ("package", "objective") if theirs.get(key) != identity[key]]
+    def _check_same(self, fingerprint: Mapping[str, Any]) -> None:
+        theirs = read_json_object(self.study)
+        changed = [key for key in ("package", "objective") if theirs.get(key) != fingerprint[key]]
         for key, prefix in (("space", "space of "), ("config", "")):
-            before, now = theirs.get(key, {}), identity[key]
+            before, now = theirs.get(key, {}), fingerprint[key]
             names = sorted({*before, *now})
             changed += [prefix + name for name in names if before.get(name) != now.get(name)]
         if changed:

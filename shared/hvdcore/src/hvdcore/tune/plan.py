@@ -93,7 +93,7 @@ class Plan:
             return None
         return threads_per_rank(self.limits.np * parallel, cores or cores_available())
 
-    def identity(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """What a study must have in common with another call to be gone on with."""
         shared = self.base.model_dump(mode="json")
         for name in self.space:

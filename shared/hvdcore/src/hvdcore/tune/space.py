@@ -17,11 +17,11 @@ from hvdcore.config import Config, leaves, load_config, read_config_file
 from hvdcore.errors import Problems, UserError
 
 __all__ = [
-    "Choice",
+    "Categorical",
     "Dimension",
-    "Real",
+    "Float",
     "Space",
-    "Whole",
+    "Int",
     "check_space",
     "read_space",
     "space_as_json",
@@ -29,7 +29,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Real:
+class Float:
     """A number from `low` to `high`, both included; `log` draws its logarithm evenly."""
 
     low: float
@@ -38,7 +38,7 @@ class Real:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Int:
     """A whole number from `low` to `high`, both included, in steps; `log` needs a step of 1."""
 
     low: int
@@ -48,13 +48,13 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Categorical:
     """One of several values that have no order."""
 
     choices: tuple[str | int | float | bool, ...]
 
 
-Dimension = Real | Whole | Choice
+Dimension = Float | Int | Categorical
 Space = Mapping[str, Dimension]
 """The field of the configuration to where it is searched."""
 
@@ -100,14 +100,14 @@ def _without_source(name: str) -> Iterator[None]:
 
 
 def _probes(name: str, dimension: Dimension, problems: Problems) -> Iterator[Any]:
-    if isinstance(dimension, Choice):
+    if isinstance(dimension, Categorical):
         yield from dimension.choices
         return
     if not dimension.low <= dimension.high:
         problems.add("space", f"{name}: low {dimension.low:g} is above high {dimension.high:g}")
     if dimension.log and dimension.low <= 0:
         problems.add("space", f"{name}: log needs a low above 0; got {dimension.low:g}")
-    if isinstance(dimension, Whole) and (
+    if isinstance(dimension, Int) and (
         dimension.step < 1 or (dimension.log > (dimension.step == 1))
     ):
         problems.add("space", f"{name}: step {dimension.step}; give 1 or more, and 1 with log")
@@ -152,15 +152,15 @@ def _dimension(table: Any, *, whole: bool) -> Dimension:
         choices = table["choices"]
         if set(table) != {"choices"} or not isinstance(choices, list) or not choices:
             raise ValueError("choices is a list of one value or more, and stands alone")
-        return Choice(tuple(choices))
+        return Categorical(tuple(choices))
     if not {"low", "high"} <= set(table):
         raise ValueError("low or high is missing; give both, or choices")
     low, high, log = table["low"], table["high"], bool(table.get("log", False))
     if whole:
-        return Whole(_as(int, low), _as(int, high), _as(int, table.get("step", 1)), log)
+        return Int(_as(int, low), _as(int, high), _as(int, table.get("step", 1)), log)
     if "step" in table:
         raise ValueError("step is for whole numbers; leave it out")
-    return Real(_as(float, low), _as(float, high), log)
+    return Float(_as(float, low), _as(float, high), log)
 
 
 def _as(kind: type, value: Any) -> Any:

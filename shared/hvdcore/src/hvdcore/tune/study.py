@@ -30,7 +30,7 @@ from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from hvdcore.tune.space import Choice, Dimension, Space, Whole
+from hvdcore.tune.space import Categorical, Dimension, Int, Space
 
 __all__ = [
     "INTERRUPTED",
@@ -46,9 +46,9 @@ __all__ = [
 
 def make_distribution(dimension: Dimension) -> BaseDistribution:
     """Optuna's word for a dimension."""
-    if isinstance(dimension, Choice):
+    if isinstance(dimension, Categorical):
         return CategoricalDistribution(dimension.choices)
-    if isinstance(dimension, Whole):
+    if isinstance(dimension, Int):
         return IntDistribution(dimension.low, dimension.high, dimension.log, dimension.step)
     return FloatDistribution(dimension.low, dimension.high, dimension.log)
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 import hvdcore.torch as hvt
-from hvdcore.testing.ranks import RESULT_DIR, save_result
 from hvdcore.runtime.world import World
+from hvdcore.testing.ranks import RESULT_DIR, save_result
 from hvdcore.torch import hardware
 from hvdcore.torch.collectives import gather_bytes
 

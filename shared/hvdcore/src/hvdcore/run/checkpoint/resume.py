@@ -91,18 +91,18 @@ def require_same(meta_field: str, expected: Any, got: Any) -> None:
         )
 
 
-def require_same_run(identity: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
-    """Check every field of `identity` with `require_same`.
+def require_same_run(fingerprint: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Check every field of `fingerprint` with `require_same`.
 
     Args:
-        identity: field to what this run asks for.
+        fingerprint: field to what this run asks for.
         meta: the checkpoint's meta.json.
 
     Raises:
         UserError: when any differs; all of them at once.
     """
     problems = Problems()
-    for name, expected in identity.items():
+    for name, expected in fingerprint.items():
         with problems.catching():
             require_same(name, expected, meta.get(name))
     problems.raise_if_any()
