@@ -10,7 +10,8 @@ import termios
 import pytest
 
 from hvdcore.launch.supervisor.processes import RankProcess
-from hvdcore.runtime.terminal import TERMINAL, open_terminal
+from hvdcore.runtime.environment import TERMINAL
+from hvdcore.runtime.terminal import open_terminal
 
 CHILD = "import os, sys; print(sys.stdout.isatty(), sys.stderr.isatty(), os.get_terminal_size(2))"
 

@@ -1,4 +1,4 @@
-"""Owns `python -m hvdcore`, the `hvdcore` command of this very Python."""
+"""`python -m hvdcore`: the `hvdcore` command of this Python."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Owns configurations: frozen, complete, read from a file and flags, with every problem at once.
+"""Configurations: frozen models, read from a TOML or JSON file and from flags.
 
-Owns reading a configuration file, TOML or JSON, into plain values.
-
-Owns the words for what is wrong in a configuration: field, source, value, fix.
+All problems are reported at once, each with the field, where its value came from and the fix.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ def _lenient(number: Callable[[str], Any], name: str) -> Callable[[str], Any]:
     return read
 
 
-WHOLE = {"parser": _lenient(int, "integer"), "metavar": "INTEGER"}
-REAL = {"parser": _lenient(float, "number"), "metavar": "NUMBER"}
+WHOLE: dict[str, Any] = {"parser": _lenient(int, "integer"), "metavar": "INTEGER"}
+REAL: dict[str, Any] = {"parser": _lenient(float, "number"), "metavar": "NUMBER"}
 
 _DATA = {"rich_help_panel": "Data"}
 _MODEL = {"rich_help_panel": "Model"}

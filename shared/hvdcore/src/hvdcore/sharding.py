@@ -1,7 +1,7 @@
-"""Owns which rank sees which sample, and when: pure functions on numpy, no framework.
+"""Which rank reads which sample, and when: pure functions on NumPy, for any framework.
 
-The global order of an epoch comes from (seed, epoch) alone. The number of ranks only decides how
-each global batch of that order is cut, so runs of any size train on the same batches.
+The global order of an epoch follows from (seed, epoch) alone. The number of ranks only decides how
+each global batch of that order is split, so runs of any size train on the same batches.
 """
 
 from __future__ import annotations

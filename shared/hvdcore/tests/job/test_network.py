@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import psutil
 
-from hvdcore.launch.hosts.network import NETWORKS, Route, interface_settings, route_to
+from hvdcore.launch.hosts.network import Route, interface_settings, route_to
+from hvdcore.runtime.environment import NETWORKS
 
 
 def test_this_machine_reaches_itself_by_its_loopback() -> None:

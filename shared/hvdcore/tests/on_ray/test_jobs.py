@@ -167,7 +167,7 @@ def test_more_than_the_cluster_has_is_refused(cluster: TestCluster, folder: Path
 def test_the_python_call_is_the_same(cluster: TestCluster, folder: Path) -> None:
     program = f"""
 import sys
-from hvdcore.launch.ray import run
+from hvdcore.launch.launch import run_on_ray as run
 body = "import os; print('rank', os.environ['HOROVOD_RANK'], 'of', os.environ['HOROVOD_SIZE'])"
 sys.exit(run([sys.executable, "-c", body], np=1, address={cluster.address!r}))
 """

@@ -17,7 +17,8 @@ import pytest
 
 from hvdcore.errors import UserError
 from hvdcore.launch.supervisor.processes import find_leftovers
-from hvdcore.tune.folder import STUDY, StudyFolder
+from hvdcore.runtime.environment import STUDY
+from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.trial import Process, console_log, why_it_ended
 

@@ -1,4 +1,4 @@
-"""Owns `hvdcore network` and `hvdcore plan`: from options to tables."""
+"""`hvdcore network` and `hvdcore plan`: from options to tables."""
 
 from __future__ import annotations
 

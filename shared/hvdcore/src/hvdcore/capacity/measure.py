@@ -1,4 +1,4 @@
-"""Owns measuring a network: allreduces of several sizes by real ranks (`hvdcore network`)."""
+"""Measuring a network: allreduces of several sizes by real ranks (`hvdcore network`)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Owns the cost of an allreduce over a network, and finding a network from measured costs.
+"""The model behind `hvdcore plan`: an allreduce over a network beside a step's compute time.
 
-Owns what a rank does in a step: computing, and gradients that become ready while it does.
-
-Owns the prediction: throughput, efficiency and cost of a workload at each number of ranks.
+Fits the network to measured costs, and predicts throughput, efficiency and cost for each number of
+ranks.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""TODO doctor."""
+"""`hvdcore doctor`: whether jobs can run on this machine and on others."""

@@ -1,4 +1,4 @@
-"""Owns looking at what is installed: frameworks, Horovod, controllers; and what gaps need."""
+"""What is installed: frameworks, Horovod, controllers; and how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hvdcore.launch.job.controllers import (
 )
 from hvdcore.runtime.environment import cores_available, threads_per_rank
 
-__all__ = ["FRAMEWORKS", "Finding", "installed", "environment_report"]
+__all__ = ["FRAMEWORKS", "Finding", "environment_report", "installed"]
 
 FRAMEWORKS = ("torch", "tensorflow")
 """Distributions, which are also the names of Horovod's folders."""

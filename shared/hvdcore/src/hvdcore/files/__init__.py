@@ -1,1 +1,1 @@
-"""TODO files."""
+"""Files: atomic writes, strict JSON, a cache with one builder, the Hugging Face Hub."""

@@ -1,4 +1,4 @@
-"""Owns writing files so that a kill, a full disk or a read-only one never leaves half a file."""
+"""Atomic writes: a kill, a full disk or a read-only one never leaves half a file."""
 
 from __future__ import annotations
 

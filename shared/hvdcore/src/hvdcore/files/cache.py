@@ -1,4 +1,4 @@
-"""Owns who may build a prepared data set in a cache: one process at a time, whatever ends it."""
+"""The lock of a cache entry: one process at a time builds a prepared data set."""
 
 from __future__ import annotations
 

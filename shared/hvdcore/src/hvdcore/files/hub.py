@@ -1,6 +1,6 @@
-"""Owns data sets on the Hugging Face hub: which revision is current, and fetching its files.
+"""Data sets on the Hugging Face Hub: the current revision, and downloading its files.
 
-Only files are fetched, and nothing of them is run. `huggingface_hub` is imported when it is needed.
+Only files are downloaded; none of their code is run. `huggingface_hub` is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns reading and writing JSON files that are strict: no NaN, whole or absent."""
+"""Strict JSON files: no NaN, and either complete or absent."""
 
 from __future__ import annotations
 

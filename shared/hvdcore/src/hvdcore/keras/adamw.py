@@ -1,13 +1,13 @@
-"""Owns the update: of the rows of a table that a step touched, and of whole weights in one pass.
+"""AdamW that updates only the rows of an embedding that a step looked up.
 
-A step looks up some thousand rows of an embedding of millions of numbers. Adam moves the others
-too, by what momentum is left, and so reads and writes the table and its state in every step, which
-for a small network costs more than its gradients do. Without momentum (beta_1 = 0, which is RMSProp
-with Adam's correction) an untouched row would stay where it is, and all that happens to it is that
-its second moment decays, which can wait for the next touch. So tables here do without momentum, and
-what they do is then Adam's to rounding.
+A step looks up some thousand rows of an embedding of millions of numbers. Adam changes the other
+rows too, by their remaining momentum, and so reads and writes the whole table and its state in
+every step, which for a small network costs more than its gradients do. Without momentum
+(beta_1 = 0, which is RMSProp with Adam's correction) an untouched row stays where it is, and only
+its second moment decays, which can wait for the next lookup. So tables here do without momentum,
+and the result is then Adam's up to rounding.
 
-Leaving the decay out too (LazyAdam) makes the steps of rare rows several times smaller than Adam's
+Leaving out the decay too (LazyAdam) makes the steps of rare rows several times smaller than Adam's
 are over all steps together.
 """
 

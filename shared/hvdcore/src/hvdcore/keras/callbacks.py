@@ -1,11 +1,7 @@
-"""Owns the callbacks for `fit` that make ranks equal: start, metrics, learning rate.
+"""Callbacks for `fit` on several ranks: equal start, metrics, learning rate, an agreed stop.
 
 Order in the list: `BroadcastModel`, `ReduceMetrics`, then those that read metrics (early stopping,
 checkpoints), and `StopTogether` last. Every rank passes the same callbacks.
-
-Owns the callbacks that keep ranks in step: an agreed stop, and signs of life.
-
-Owns exact metrics over ranks: states are summed, then one result is computed.
 """
 
 from __future__ import annotations

@@ -1,14 +1,10 @@
-"""Owns the collectives on plain values: sums of arrays, a flag, bytes, plain objects.
+"""Collectives on plain values: sums of arrays, a flag, bytes, plain objects; the heartbeat.
 
-Owns the heartbeat inside a compiled step: when a rank starts and stops waiting for others.
+The watchdog blames the rank that is silent outside of communication. A whole Keras step is one call
+into TensorFlow, so the heartbeat around a collective must be part of the graph.
 
-A watchdog blames the rank that is silent outside of communication. A whole Keras step is one call
-into TensorFlow, so the beat around the collective must be part of the graph.
-
-Owns the link to `horovod.tensorflow`: the build is checked before it is imported.
-
-Importing an extension built for another TensorFlow ends in an undefined symbol, or in wrong
-numbers. The check turns that into one line with the fix.
+Horovod's build is checked before it is imported: an extension that was built for another TensorFlow
+ends in an undefined symbol, or in wrong numbers.
 """
 
 from __future__ import annotations
@@ -30,6 +26,7 @@ import tensorflow as tf
 
 from hvdcore.errors import UserError
 from hvdcore.runtime import heartbeat
+from hvdcore.runtime.environment import HEARTBEAT
 
 __all__ = [
     "allgather_rows",
@@ -64,7 +61,7 @@ def inside_collective(ready: list[Any]) -> Iterator[list[Any]]:
         A list that the block fills with its results. Nothing is added when unsupervised.
     """
     results: list[Any] = []
-    if heartbeat.HEARTBEAT_VARIABLE not in os.environ:
+    if HEARTBEAT not in os.environ:
         yield results
         return
     with tf.control_dependencies(_flat(ready)):

@@ -1,10 +1,9 @@
-"""Owns `DistributedOptimizer`: any Keras 3 optimizer, applying gradients reduced over ranks.
+"""`DistributedOptimizer`: any Keras 3 optimizer, applying gradients reduced over ranks.
 
 `horovod.tensorflow.keras.DistributedOptimizer` overrides methods that Keras 3 never calls
 (`_compute_gradients`, `aggregate_gradients`), so every rank silently trains on its own gradients;
 its callbacks fail on Keras 3 variables, which have no `ref()` (horovod issue 4290, open).
-
-Owns `distribute`: a compiled model whose optimizer talks to the other ranks, also under XLA.
+`distribute` makes the optimizer of a compiled model such a one, also under XLA.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns the reduction of a step's gradients: one grouped collective, sparse rows included."""
+"""The reduction of a step's gradients: one grouped collective, sparse rows included."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""Owns the start of a Keras rank: controller, size check, device.
+"""Starting a Keras rank: controller, size check, device; and a TensorFlow that loads silently.
 
-Owns what TensorFlow says while it loads: nothing, unless it fails.
-
-Its libraries write a dozen lines straight to descriptor 2, of instruction sets and missing GPUs.
-No setting stops them: they come before the one that reads TF_CPP_MIN_LOG_LEVEL.
+TensorFlow's libraries write a dozen lines about instruction sets and missing GPUs straight to
+descriptor 2. No setting stops them: they come before the one that reads TF_CPP_MIN_LOG_LEVEL.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns what ranks share of a model: broadcast at the start, proof of agreement, statistics."""
+"""The weights of a model over ranks: broadcast at the start, checked for equality, statistics."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Owns launching a job once: N ranks of one command through horovodrun, to one exit code.
+"""Launching a command on ranks: the entry points of every command line that uses Horovod.
 
-Owns the choice between one job and a run over several: what the command line asked for.
-
-Owns the way from a command line to ranks: the one code path of every verb that uses Horovod.
+The way of `--np 2`: `run_on_ranks` is called by a trainer's command; with no launcher around it, it
+starts the same command line on ranks (`launch_on_hosts`, `launch`, `job.job.run_job`). Each rank
+then comes by `run_on_ranks` again, and `supervisor.supervise.run_as_rank` runs its work.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from hvdcore.launch.hosts.hosts import Hosts, named_hosts
 from hvdcore.launch.job.controllers import ControllerChoice
 from hvdcore.launch.job.job import DEFAULT_START_TIMEOUT_SECONDS, JobSettings, run_job
 from hvdcore.launch.options import StartOptions
-from hvdcore.launch.supervisor.supervise import EXPECTED_SIZE, run_as_rank
+from hvdcore.launch.supervisor.supervise import run_as_rank
 from hvdcore.run.run_dir import default_run_dir
+from hvdcore.runtime.environment import EXPECTED_SIZE
 from hvdcore.runtime.signals import SignalInbox
 from hvdcore.runtime.world import check_size, world_from_environment
 
-__all__ = ["launch", "launch_on_hosts", "run_on_ranks"]
+__all__ = ["launch", "launch_on_hosts", "run_on_ranks", "run_on_ray"]
 
 
 def launch(
@@ -114,6 +115,48 @@ def launch_on_hosts(
     settings.check()
     plan = make_plan(start, os.environ, global_batch_size)
     return Agent(command, plan, settings, partial(look_at_fleet, package=package)).run()
+
+
+def run_on_ray(
+    command: list[str],
+    np: int | None = None,
+    address: str = "auto",
+    *,
+    cpus_per_rank: int | None = None,
+    gpus_per_rank: int | None = None,
+    max_restarts: int | None = None,
+    min_np: int | None = None,
+    max_np: int | None = None,
+    timeout_seconds: float | None = None,
+) -> int:
+    """Run `command` as ranks on a Ray cluster and return the exit code; see `launch`.
+
+    Call it in the main thread of a process on a node of the cluster that is no rank.
+
+    Args:
+        command: program and arguments.
+        np: number of ranks; None takes as many as there are free slots.
+        address: `HOST:PORT` of the cluster's head; 'auto' is that of RAY_ADDRESS or this host's.
+        cpus_per_rank: CPUs reserved per rank; None is 1.
+        gpus_per_rank: 0 or 1; None is 1 where the cluster has any.
+        max_restarts: restarts after a failure, on the remaining nodes, from the newest checkpoint.
+        min_np: makes the run elastic, in place of `np`; see `--min-np`.
+        max_np: largest number of ranks of an elastic run.
+        timeout_seconds: how long to wait for free resources.
+
+    Raises:
+        UserError: no cluster answers, it has too few resources, or Ray is not installed.
+
+    Example:
+        >>> command = ["textgen", "train", "--output-dir", "/shared/runs/first"]
+        >>> run_on_ray(command, np=4)  # doctest: +SKIP
+        0
+    """
+    start = StartOptions(
+        np=np, ray=address, cpus_per_rank=cpus_per_rank, gpus_per_rank=gpus_per_rank,
+        max_restarts=max_restarts, min_np=min_np, max_np=max_np, elastic_timeout=timeout_seconds,
+    )  # fmt: skip
+    return launch_on_hosts(command, start, JobSettings())
 
 
 def run_on_ranks(

@@ -1,1 +1,1 @@
-"""TODO metrics."""
+"""Metrics: sums and counts over ranks, classification scores, step times, the learning rate."""

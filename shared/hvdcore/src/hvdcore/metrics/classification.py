@@ -1,7 +1,4 @@
-"""Owns classification scores, read from one integer confusion matrix that ranks can add up.
-
-Owns whether a classifier is as sure as it is right: the reliability diagram's numbers.
-"""
+"""Classification scores from one integer confusion matrix that ranks can add up; calibration."""
 
 from __future__ import annotations
 

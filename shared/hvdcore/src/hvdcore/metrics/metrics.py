@@ -1,7 +1,4 @@
-"""Owns the arithmetic of measured numbers: sums and counts cross ranks, never means of means.
-
-Owns the most memory that this process has held at a time.
-"""
+"""Metrics over ranks: sums and counts are reduced, never means of means. Peak memory."""
 
 from __future__ import annotations
 

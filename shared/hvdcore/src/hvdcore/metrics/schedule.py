@@ -1,4 +1,4 @@
-"""Owns the learning rate as a pure function of the step."""
+"""Learning rate schedules as pure functions of the step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the arithmetic of a step's seconds: kinds of work, averages over steps, the run's speed."""
+"""Step times: seconds per kind of work, averages over steps, the speed of a run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""TODO run."""
+"""A run: its directory, checkpoints, metrics and report."""

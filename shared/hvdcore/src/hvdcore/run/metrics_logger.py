@@ -1,6 +1,6 @@
-"""Owns what a run tells while it trains: metrics.jsonl, TensorBoard, the bar.
+"""Logging metrics while a run trains: to metrics.jsonl, TensorBoard and the progress bar.
 
-Each package derives its `Record` from this one and says in it what a step and a score are.
+Each package derives its logger from `RunLogger` and defines there what a step and a score are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns what the pages of all trainers share: tables of runs, curves, configurations, places."""
+"""Parts of the HTML reports of all trainers: tables of runs, curves, configurations, files."""
 
 from __future__ import annotations
 

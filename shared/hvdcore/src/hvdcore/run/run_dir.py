@@ -1,4 +1,4 @@
-"""Owns the run directory: where each thing that a run leaves behind is, and who may write it."""
+"""The run directory: where each file of a run is, and who may write it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the run directory at the start: made anew, or taken up where a checkpoint left it."""
+"""The run directory at the start: created, or resumed from a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Owns the variables that must be set before a framework is loaded: threads, malloc, controller."""
+"""Environment variables: ours, by name, and those that a rank needs before it loads a framework.
+
+Every variable of ours is named here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,64 @@ from pathlib import Path
 from hvdcore.runtime.world import World
 
 __all__ = [
+    "EXPECTED_SIZE",
+    "HEARTBEAT",
+    "JOB",
+    "JOB_VARIABLES",
+    "LOG_DIR",
+    "MONITOR",
+    "NETWORKS",
+    "PREPARED",
+    "PREPARED_DATA",
+    "RANK_MARKER",
     "RESTART",
     "STALL_TIMEOUT",
+    "STUDY",
+    "SUPERVISED",
+    "TERMINAL",
     "cores_available",
     "prepare_environment",
     "stall_timeout",
     "threads_per_rank",
 ]
 
-RESTART = "HVDCORE_RESTART"
-"""Variable that counts how often the launcher has started this job again; not there at first."""
 STALL_TIMEOUT = "HVDCORE_STALL_TIMEOUT"
+"""Seconds without progress after which a rank counts as hung. Users may set it."""
+LOG_DIR = "HVDCORE_LOG_DIR"
+"""Directory of the ranks' logs, in place of the run's own."""
+RESTART = "HVDCORE_RESTART"
+"""How often the launcher has restarted this job; absent at the first start."""
+EXPECTED_SIZE = "HVDCORE_EXPECTED_SIZE"
+"""Number of ranks that the launcher starts."""
+NETWORKS = "HVDCORE_NETWORKS"
+"""Networks that the hosts of a job share, comma-separated."""
+MONITOR = "HVDCORE_MONITOR"
+"""The launcher's address: `unix:PATH` or `tcp:HOST:PORT:TOKEN`."""
+JOB = "HVDCORE_JOB"
+"""Marks every process of a job that our launcher started."""
+RANK_MARKER = "HVDCORE_RANK_MARKER"
+"""Marks every process of one rank."""
+SUPERVISED = "HVDCORE_SUPERVISED"
+"""Set for a process that has a supervisor."""
+HEARTBEAT = "HVDCORE_HEARTBEAT"
+"""Path of the page of memory that carries a rank's heartbeat."""
+PREPARED = "HVDCORE_PREPARED"
+"""Set once `prepare_environment` has been done for a single rank."""
+PREPARED_DATA = "HVDCORE_PREPARED_DATA"
+"""The data that the process which starts the ranks has prepared for them."""
+TERMINAL = "HVDCORE_TERMINAL"
+"""The launcher's terminal: the streams that are one, columns and rows: `2:120x40`."""
+STUDY = "HVDCORE_STUDY"
+"""Marks every process of a study of `tune`."""
+
+JOB_VARIABLES = frozenset(
+    {
+        LOG_DIR, RESTART, EXPECTED_SIZE, NETWORKS, MONITOR, JOB, RANK_MARKER, SUPERVISED, HEARTBEAT,
+        PREPARED,
+    }
+)  # fmt: skip
+"""What belongs to one job and must not reach another one that is started inside of it."""
+
 DEFAULT_STALL_TIMEOUT_SECONDS = 300.0
 
 _THREAD_VARIABLES = (

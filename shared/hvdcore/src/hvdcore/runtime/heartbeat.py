@@ -1,4 +1,4 @@
-"""Owns the sign of life: one page of memory that a rank writes and its supervisor reads."""
+"""The heartbeat of a rank: one page of memory that it writes and its supervisor reads."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from hvdcore.runtime.environment import HEARTBEAT
+
 __all__ = ["PHASES", "Beat", "HeartbeatPage", "beat", "tell_log_path"]
 
 PHASES = ("none", "start", "data", "compute", "communicate", "evaluate", "checkpoint", "prepare")
 """What a rank can be doing. Only 'communicate' is waiting for others."""
 
-HEARTBEAT_VARIABLE = "HVDCORE_HEARTBEAT"
 _CODES = {name: code for code, name in enumerate(PHASES)}
 _BEAT = struct.Struct("=QqQQ")  # count, step (-1: none), phase code, process id
 _PAGE_BYTES = 8192
@@ -38,7 +39,7 @@ class _Writer:
         self.count = 0
         self.step = -1
         self.pid = os.getpid()
-        path = os.environ.get(HEARTBEAT_VARIABLE)
+        path = os.environ.get(HEARTBEAT)
         if path:
             try:
                 with open(path, "r+b", buffering=0) as file:

@@ -1,7 +1,4 @@
-"""Owns stopping in good order: a signal becomes a flag that the training loop reads.
-
-Owns signals as something to select on, for processes that watch others.
-"""
+"""Signals: a flag that the training loop reads, and a descriptor that supervisors select on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns env.json's contents: what a run was made with. Imports no framework to find out."""
+"""The contents of env.json: the software and the machine of a run. Loads no framework."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns bringing Horovod up in a process, whichever framework it speaks for."""
+"""Starting Horovod in a process, for either framework."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hvdcore.errors import UserError
+from hvdcore.runtime.environment import EXPECTED_SIZE
 from hvdcore.runtime.world import Controller, World, check_size, world_from_environment
 
 __all__ = ["running_world", "start_horovod"]
@@ -33,7 +34,7 @@ def start_horovod(hvd: Any, settings: Mapping[str, str] | None = None) -> World:
     with _variables({**alone, **(settings or {})}):
         hvd.init()
     world = running_world(hvd)
-    if expected := os.environ.get("HVDCORE_EXPECTED_SIZE"):
+    if expected := os.environ.get(EXPECTED_SIZE):
         check_size(world, int(expected))
     if world.size != launched.size:
         raise UserError(

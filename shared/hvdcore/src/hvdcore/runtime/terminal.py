@@ -1,4 +1,4 @@
-"""Owns giving rank 0 the user's terminal, though pipes and sockets lie between."""
+"""The user's terminal for rank 0, although pipes and sockets lie between them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import sys
 import termios
 from collections.abc import Mapping, MutableMapping
 
-__all__ = ["TERMINAL", "open_terminal", "share_terminal", "write_fd"]
+from hvdcore.runtime.environment import TERMINAL
 
-TERMINAL = "HVDCORE_TERMINAL"
-"""Variable with the launcher's terminal: the streams that are one, columns and rows: `2:120x40`."""
+__all__ = ["open_terminal", "share_terminal", "write_fd"]
 
 _VALUE = re.compile(r"^(?P<streams>[12]+):(?P<columns>\d+)x(?P<rows>\d+)$")
 

@@ -1,6 +1,6 @@
-"""Owns what a process knows of its place in the job, read from the launcher's environment.
+"""The place of this process in the job, read from the environment that its launcher set.
 
-Owns reading Slurm's own words for hosts and tasks.
+Knows horovodrun, Open MPI, MPICH and Slurm.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Owns what tests use that is real: ranks, hosts, clusters, a hub, small disks, faults."""
+"""The test rig: real ranks, hosts, clusters, a hub, small disks, faults. For tests alone."""

@@ -1,11 +1,7 @@
-"""Owns real trainings of which one rank misbehaves: a command for tests, and how it must end.
+"""Faults for tests: ranks that misbehave, full and read-only disks, strictly read traces.
 
 `python -m hvdcore.testing.faults PACKAGE MODULE:CLASS.METHOD FAULT RANK STEP ARGUMENTS...` is the
 package's command, with the fault in that call of the method on that rank.
-
-Owns disks for tests that are really full or really read-only: small ones, in memory.
-
-Owns reading Chrome trace events in tests, as strictly as a viewer that shows them all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Owns hosts for tests: namespaces of the kernel with a network, a name and processes of their own,
-an ssh server each, and cables that can be cut. They share the disk, and nothing else.
+"""Hosts for tests: kernel namespaces with a network, a name and processes of their own.
 
-Owns one host of a test: its cable, its processes, its power.
+Each has an ssh server and a cable that can be cut. They share the disk, and nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns running real ranks in tests: a script under a real launcher, its results and leftovers."""
+"""Real ranks in tests: a script under a real launcher, its results and leftover processes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from typing import Any, Literal
 from hvdcore.launch.job.controllers import find_program
 from hvdcore.launch.job.horovodrun import clean_environment
 from hvdcore.launch.supervisor.processes import end_leftovers, find_leftovers
+from hvdcore.runtime.environment import LOG_DIR, STALL_TIMEOUT
 
 __all__ = ["RESULT_DIR", "TEST_MARKER", "RanksResult", "orphans", "run_ranks", "save_result"]
 
 Launcher = Literal["hvdcore", "horovodrun", "mpirun"]
-TEST_MARKER = "HVDCORE_TEST_MARKER"
-RESULT_DIR = "HVDCORE_TEST_RESULTS"
+TEST_MARKER = "HVD_TEST_MARKER"
+RESULT_DIR = "HVD_TEST_RESULTS"
 _ORPHAN_SECONDS = 20.0
 
 
@@ -164,8 +165,8 @@ def start_ranks(
     variables = {
         TEST_MARKER: marker,
         RESULT_DIR: str(folder / "results"),
-        "HVDCORE_STALL_TIMEOUT": f"{stall_timeout:g}",
-        "HVDCORE_LOG_DIR": str(folder / "logs"),
+        STALL_TIMEOUT: f"{stall_timeout:g}",
+        LOG_DIR: str(folder / "logs"),
     }
     full_env = {**clean_environment(os.environ), **variables, **(env or {})}
     line = [*within, *_launcher(launcher, np, controller, hosts, stall_timeout, folder), *command]
@@ -213,7 +214,7 @@ def _logs(folder: Path) -> dict[int, str]:
 
 
 def orphans(marker: str, within: float = _ORPHAN_SECONDS) -> tuple[int, ...]:
-    """Process ids with `HVDCORE_TEST_MARKER=marker` that are still alive `within` seconds on."""
+    """Process ids with `HVD_TEST_MARKER=marker` that are still alive `within` seconds on."""
     deadline = time.monotonic() + within
     while (left := find_leftovers(TEST_MARKER, marker)) and time.monotonic() < deadline:
         time.sleep(0.1)

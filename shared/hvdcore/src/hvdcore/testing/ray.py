@@ -1,4 +1,4 @@
-"""Owns Ray clusters for tests: real raylets on this machine, which can be killed and added."""
+"""Ray clusters for tests: real raylets on this machine, which can be killed and added."""
 
 from __future__ import annotations
 

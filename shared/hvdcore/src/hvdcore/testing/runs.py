@@ -1,9 +1,4 @@
-"""Owns real training runs in tests: a command, its exit code, and what it wrote.
-
-Owns stopping runs in tests, at random or in good order, and comparing what goes on then.
-
-Owns trainings in tests whose hosts come and go: started on one of them, watched, disturbed.
-"""
+"""Real training runs in tests: a command, its exit code, its files; stopped, resumed, disturbed."""
 
 from __future__ import annotations
 
@@ -23,6 +18,7 @@ from typing import Any
 import psutil
 
 from hvdcore.launch.job.horovodrun import clean_environment
+from hvdcore.runtime.environment import SUPERVISED
 from hvdcore.testing.hosts import TestHost, TestNetwork
 
 __all__ = [
@@ -179,7 +175,7 @@ class StoppedRun:
 def rank_pids(launcher: subprocess.Popen[str]) -> list[int]:
     """The ranks' processes below a launcher."""
     family = psutil.Process(launcher.pid).children(recursive=True)
-    return [p.pid for p in family if "HVDCORE_SUPERVISED" in p.environ()]
+    return [p.pid for p in family if SUPERVISED in p.environ()]
 
 
 LIMIT_SECONDS = 900.0

@@ -1,7 +1,4 @@
-"""Owns a Slurm cluster for tests: Slurm's own programs on hosts of the test's, which refuse ssh.
-
-Owns trainings in tests that run as Slurm's jobs, by the script that `hvdcore slurm` writes.
-"""
+"""A Slurm cluster for tests: Slurm's own programs on test hosts, and trainings as its jobs."""
 
 from __future__ import annotations
 

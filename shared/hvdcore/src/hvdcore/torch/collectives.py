@@ -1,12 +1,7 @@
-"""Owns the small collectives on tensors, arrays, flags and plain objects.
+"""Starting Horovod, and collectives on tensors, arrays, flags and plain objects.
 
 Every rank must call each of these, in the same order. With one rank they return at once.
-
-Owns the link to `horovod.torch`: checks the build, imports it late, starts and stops it.
-
-Owns gathering bytes of different lengths on rank 0 alone, in pieces.
-
-Owns the proof that ranks agree: a hash of the weights, compared across ranks.
+`horovod.torch` is imported on first use, after its build was checked.
 """
 
 from __future__ import annotations

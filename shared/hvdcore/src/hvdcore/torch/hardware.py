@@ -1,8 +1,7 @@
-"""Owns what the hardware gives: peak memory used, and peak arithmetic by data sheet or measured.
+"""The hardware: peak memory used, peak FLOP/s by data sheet or measured, the cost of an update.
 
-Owns estimates of what an update costs, to share parameters out among ranks.
-
-In nanoseconds on one core of about 60 GFLOP/s; only their ratio matters.
+Costs share parameters out among ranks. They are in nanoseconds on one core of about 60 GFLOP/s;
+only their ratio matters.
 """
 
 from __future__ import annotations

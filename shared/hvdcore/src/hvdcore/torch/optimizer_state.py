@@ -1,7 +1,7 @@
-"""Owns the optimizer's state on its way to a checkpoint and back, for any number of ranks.
+"""The optimizer's state in a checkpoint, loadable on any number of ranks.
 
-State is named after its parameter, `<parameter>/<key>`, so who owned it leaves no trace. Tensors
-travel as bytes and everything else as JSON: no pickle.
+State is named after its parameter, `<parameter>/<key>`, so the rank that owned it leaves no trace.
+Tensors travel as bytes and everything else as JSON: no pickle.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""Owns the profile of a few training steps: Horovod's timeline, and PyTorch's trace of each rank.
+"""Profiling a few training steps: Horovod's timeline and PyTorch's trace of each rank; step times.
 
-Both are Chrome trace events in JSON, which trace viewers open: chrome://tracing, ui.perfetto.dev.
-
-Owns taking a training step's times: what of it was data, collectives and the update.
+Both traces are Chrome trace events in JSON, for chrome://tracing or ui.perfetto.dev.
 """
 
 from __future__ import annotations

@@ -1,14 +1,9 @@
-"""Owns `ShardedOptimizer`: gradients summed over ranks, the update's work shared among them.
+"""`ShardedOptimizer`: gradients are summed over ranks, and the update is shared among them.
 
-Owns where each parameter lies in the flat buffers and which rank updates it.
-
-Pure arithmetic: the same on every rank, from the names, shapes and costs alone.
-
-Owns the two flat buffers that a model's parameters and gradients become views of.
-
-Owns the few numbers that ride in the gradients' collective: sums to report and a stop flag.
-
-They share the gradients' float32, so each sum travels as a rounded value and what rounding lost.
+Parameters and gradients become views of two flat buffers. Where each parameter lies and which rank
+updates it follows from names, shapes and costs alone, the same on every rank. A few numbers travel
+in the gradients' collective: sums to report and a stop flag. They share the gradients' float32, so
+each sum travels as a rounded value and the rounding error.
 """
 
 from __future__ import annotations

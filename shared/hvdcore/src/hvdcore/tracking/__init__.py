@@ -1,1 +1,1 @@
-"""TODO tracking."""
+"""Tracking a run: logs, metrics.jsonl, TensorBoard, progress bars."""

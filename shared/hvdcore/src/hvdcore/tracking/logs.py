@@ -1,4 +1,4 @@
-"""Owns what the ranks say: one write for each line, rank 0 to the user, every rank to its log."""
+"""Logging of the ranks: one write per line, rank 0 to the user, every rank to its log file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hvdcore.files.atomic import writing
-from hvdcore.runtime.heartbeat import HEARTBEAT_VARIABLE, tell_log_path
+from hvdcore.runtime.environment import HEARTBEAT
+from hvdcore.runtime.heartbeat import tell_log_path
 from hvdcore.runtime.world import World
 
 __all__ = ["LOG_ONLY", "get_logger", "lines_go_above", "rank_log_path", "setup_logging"]
@@ -96,7 +97,7 @@ def setup_logging(world: World, run_dir: Path | None) -> None:
         UserError: the log's folder cannot be made, or its file not opened.
     """
     handlers: list[logging.Handler] = [logging.NullHandler()]
-    supervised = HEARTBEAT_VARIABLE in os.environ
+    supervised = HEARTBEAT in os.environ
     if world.is_root or supervised:
         console = _OneWriteHandler()
         console.setFormatter(_RankFormatter("%(message)s"))

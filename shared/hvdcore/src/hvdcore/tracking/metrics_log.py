@@ -1,4 +1,4 @@
-"""Owns metrics.jsonl: one JSON object a line, appended so that it survives a kill."""
+"""metrics.jsonl: one JSON object per line, appended so that it survives a kill."""
 
 from __future__ import annotations
 

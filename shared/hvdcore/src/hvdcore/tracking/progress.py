@@ -1,8 +1,6 @@
-"""Owns what a waiting person sees: a bar at a terminal, a line now and then in a pipe.
+"""Progress of a run: a bar on a terminal, a line now and then in a pipe; recent speed, time left.
 
 Rank 0 shows it. rich is imported only when a bar is drawn.
-
-Owns the speed of a run as a person wants to see it: recent, with the time left.
 """
 
 from __future__ import annotations

@@ -1,15 +1,9 @@
-"""Owns what TensorBoard shows of a run: curves, texts, figures, hyperparameters. Rank 0 writes.
+"""TensorBoard's event files: scalars, texts, figures, hyperparameters. Rank 0 writes.
 
-Needs the `tensorboard` package's protos alone, neither TensorFlow nor PyTorch.
-
-Owns TensorBoard's event files: records of Event protos, written so that a kill leaves at most
-one torn record at the end, and trimmed when a run goes back to an earlier step.
-
-The format is TFRecord: length (uint64), its masked CRC-32C, the bytes, theirs; little-endian.
-`tensorboard`'s own writer is not used because it opens files through TensorFlow when that is
-installed.
-
-Owns the protos by which TensorBoard's HParams tab knows a run's hyperparameters.
+A kill leaves at most one torn record at the end, and a run that resumes from an earlier step trims
+what came after it. The format is TFRecord: length (uint64), its masked CRC-32C, the bytes, theirs;
+little-endian. Only the protos of `tensorboard` are used: its own writer opens files through
+TensorFlow when that is installed.
 """
 
 from __future__ import annotations

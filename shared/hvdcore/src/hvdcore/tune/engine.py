@@ -1,4 +1,4 @@
-"""Owns what starts trials: this process on this host, or Ray on the nodes of its cluster."""
+"""What starts trials: this process on this host, or Ray on the nodes of its cluster."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Owns the figures of a study: how it went and what mattered.
-
-Owns the figure of where the good values are: a panel for each parameter.
-"""
+"""The figures of a study: optimization history, parameter importance, objective by parameter."""
 
 from __future__ import annotations
 

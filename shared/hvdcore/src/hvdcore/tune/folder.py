@@ -1,4 +1,4 @@
-"""Owns the folder of a study: where its files are, whose it is, and that one tuner works in it."""
+"""The directory of a study: its files, its settings, and the lock that keeps other tuners out."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hvdcore.errors import UserError
 from hvdcore.files.atomic import writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
 from hvdcore.launch.supervisor.processes import end_leftovers, find_leftovers
+from hvdcore.runtime.environment import STUDY
 
-__all__ = ["STUDY", "StudyFolder"]
+__all__ = ["StudyFolder"]
 
-STUDY = "HVDCORE_STUDY"
 """Variable that marks every process of a study's trials."""
 
 _POLL_SECONDS = 0.2

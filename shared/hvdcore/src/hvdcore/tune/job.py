@@ -1,7 +1,7 @@
-"""Owns the process of a trial: the launcher, bound to the life of the tuner that started it.
+"""The process of a trial: a launcher that ends when the tuner that started it does.
 
-`python -m hvdcore.tune.job SETTINGS COMMAND ...` does what `hvdcore launch` does. When the tuner
-dies by a signal that it cannot catch, the kernel sends SIGTERM here: the ranks save and end.
+`python -m hvdcore.tune.job SETTINGS COMMAND ...` does what `hvdcore launch` does. When the tuner is
+killed by a signal that it cannot catch, the kernel sends SIGTERM here: the ranks save and stop.
 """
 
 from __future__ import annotations

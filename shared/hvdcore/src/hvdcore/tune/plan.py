@@ -1,4 +1,4 @@
-"""Owns what one call of `tune` is to do: the flags, read and checked with every problem at once."""
+"""The plan of one call of `tune`: its options, checked, with every problem reported at once."""
 
 from __future__ import annotations
 

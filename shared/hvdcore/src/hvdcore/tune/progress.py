@@ -1,4 +1,4 @@
-"""Owns what a waiting person sees of a search: a bar at a terminal, a line a trial in a pipe."""
+"""Progress of a search: a bar on a terminal, one line per trial in a pipe."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Owns trials on a Ray cluster: each is a launched job on the node that Ray gives it.
+"""Trials on a Ray cluster: each is a job launched on the node that Ray assigns.
 
-The study stays in one place, with the tuner. The nodes share the study's folder and have the same
-environment; an actor a trial holds its launcher, which ends when the actor does.
+The study stays with the tuner. The nodes share the study's directory and have the same environment;
+one actor per trial holds its launcher, which ends when the actor does.
 """
 
 from __future__ import annotations

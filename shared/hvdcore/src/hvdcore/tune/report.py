@@ -1,4 +1,4 @@
-"""Owns report.html of a study: the best trial, the figures and a table of all trials."""
+"""report.html of a study: the best trial, the figures and a table of all trials."""
 
 from __future__ import annotations
 

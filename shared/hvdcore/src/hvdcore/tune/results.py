@@ -1,4 +1,4 @@
-"""Owns what a study leaves as files for programs: tuning.json, and best.toml for `train`."""
+"""The files of a study for programs: tuning.json, and best.toml for `train`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Owns the search while it runs: starts trials, feeds the pruner, ends them, hears signals.
-
-Owns how a trial is judged, and how its end is read: complete, pruned, interrupted, failed.
-"""
+"""The search loop: starts trials, feeds the pruner, stops trials, reacts to signals."""
 
 from __future__ import annotations
 

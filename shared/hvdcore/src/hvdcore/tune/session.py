@@ -1,4 +1,4 @@
-"""Owns one call of `tune` on a study: takes it up, searches, and writes what was found."""
+"""One call of `tune` on a study: opens or resumes it, searches, and writes the results."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Owns search spaces: which fields are searched and where, checked against the configuration.
+"""Search spaces: which fields are searched, and where; checked against the configuration.
 
-Imports no Optuna, so that a package can say what its space is and still answer `--help` at once.
-
-Owns reading a search space from a TOML file, with every problem at once.
+Imports no Optuna, so that a package can define its space and `--help` still answers at once.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ __all__ = [
     "Categorical",
     "Dimension",
     "Float",
-    "Space",
     "Int",
+    "Space",
     "check_space",
     "read_space",
     "space_as_json",

@@ -1,11 +1,8 @@
-"""Owns the study: Optuna's record of all trials on disk, what is tried next, and how each ended.
+"""The study: Optuna's record of all trials on disk, what is tried next, and how trials ended.
 
-Owns the translation into Optuna's terms: distributions, the sampler, the pruner.
-
-Owns the file of a study: SQLite, so that whatever kills a tuner leaves every trial that ended.
-
-Not Optuna's journal, though it needs no more than this: both come with Optuna, but one torn last
-line makes a journal unreadable, and its lock outlives a killed holder by half a minute.
+The file is SQLite, so that a killed tuner loses no finished trial. Optuna's journal would do for
+this too, but one torn last line makes it unreadable, and its lock outlives a killed holder by half
+a minute.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns one trial's run: the val points that it has written, its process, why it ended."""
+"""One trial: the validation points that it has written, its process, why it ended."""
 
 from __future__ import annotations
 

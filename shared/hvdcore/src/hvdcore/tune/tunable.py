@@ -1,7 +1,4 @@
-"""Owns what a package gives for its verb `tune`: a name, a configuration, a space, objectives.
-
-Owns what a trial is judged by: one value of the val points that it writes as it trains.
-"""
+"""What a package provides for its command `tune`: name, configuration, search space, objectives."""
 
 from __future__ import annotations
 

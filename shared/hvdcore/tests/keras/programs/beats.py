@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from hvdcore.runtime import heartbeat
-from hvdcore.runtime.heartbeat import HEARTBEAT_VARIABLE, HeartbeatPage
+from hvdcore.runtime.environment import HEARTBEAT
+from hvdcore.runtime.heartbeat import HeartbeatPage
 from hvdcore.runtime.world import World
 
 
 def case_beats(world: World, out: Path) -> Any:
     page = HeartbeatPage()
-    os.environ[HEARTBEAT_VARIABLE] = str(page.path)
+    os.environ[HEARTBEAT] = str(page.path)
     heartbeat._writer = None
     import keras
     import tensorflow as tf
@@ -38,5 +39,5 @@ def case_beats(world: World, out: Path) -> Any:
 
     each_step = beats_of_steps(3)
     accumulated = beats_of_steps(4, gradient_accumulation_steps=2)
-    del os.environ[HEARTBEAT_VARIABLE]
+    del os.environ[HEARTBEAT]
     return {"each": each_step, "accumulated": accumulated, "phase": page.read().phase}

@@ -1,4 +1,4 @@
-"""Owns a run over several jobs: start, judge the end, choose the hosts again, start again."""
+"""The agent of a run over several jobs: start, read the outcome, choose the hosts, restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns asking the user's script which hosts there are now."""
+"""Host discovery: asking the user's script which hosts there are now."""
 
 from __future__ import annotations
 

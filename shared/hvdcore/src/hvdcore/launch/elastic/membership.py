@@ -1,7 +1,7 @@
-"""Owns which of the listed hosts take part: those that failed stay out for a while, longer each
-time. Pure bookkeeping over times that the caller gives, in seconds of a monotonic clock.
+"""Which of the listed hosts take part, and noticing hosts that come or go while a job runs.
 
-Owns noticing, while a job runs, that hosts have come or gone. One thread beside the job.
+Hosts that failed stay out for a while, longer each time. Times are seconds of a monotonic clock,
+given by the caller; one thread beside the job watches.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns turning the options of restarts and elastic runs into what the agent works by."""
+"""The options of restarts and elastic runs, as the agent uses them."""
 
 from __future__ import annotations
 

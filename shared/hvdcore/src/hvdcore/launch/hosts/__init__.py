@@ -1,1 +1,1 @@
-"""Owns the hosts of a job before it starts: named, asked over ssh, compared, and their network."""
+"""The hosts of a job before it starts: named, checked over ssh, compared; and their network."""

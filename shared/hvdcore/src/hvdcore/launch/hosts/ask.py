@@ -1,4 +1,4 @@
-"""Owns asking a host what it has, without a password, in bounded time."""
+"""Asking a host for its facts, without a password and in bounded time."""
 
 from __future__ import annotations
 

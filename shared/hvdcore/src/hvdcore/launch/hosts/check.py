@@ -1,4 +1,4 @@
-"""Owns the check of all hosts before a job starts: reachable, alike, and on one network."""
+"""The check of all hosts before a job starts: reachable, alike, and on one network."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Owns what a host is asked before a job: versions, code, network; the answer as JSON.
+"""What a host reports before a job, as JSON: versions, code, network.
 
-`python -m hvdcore.launch.hosts.facts WORD` prints it; the word is an encoded list of PACKAGE, the working
-directory, and the hosts that this one has to reach, best first.
+`python -m hvdcore.launch.hosts.facts WORD` prints it; the word is an encoded list of PACKAGE, the
+working directory, and the hosts that this one has to reach, best first.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""Owns which hosts a job may use and how many ranks on each, and the `--hosts` option.
-
-Owns the `--hostfile` option: one host a line, as Horovod and Open MPI write it.
-
-Owns which hosts a command line means: named ones, a Slurm allocation's, or this machine.
-"""
+"""The hosts of a job and the ranks on each: `--hosts`, `--hostfile`, Slurm, or this machine."""
 
 from __future__ import annotations
 

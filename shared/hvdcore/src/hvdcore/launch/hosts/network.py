@@ -1,4 +1,4 @@
-"""Owns which network interface of a host the ranks talk through."""
+"""The network interface of a host that the ranks communicate through."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-__all__ = ["NETWORKS", "Route", "interface_settings", "route_to"]
+from hvdcore.runtime.environment import NETWORKS
 
-NETWORKS = "HVDCORE_NETWORKS"
+__all__ = ["Route", "interface_settings", "route_to"]
+
 """Variable with the networks between the hosts of a job: `10.0.0.0/24,10.0.1.0/24`."""
 
 _DISCARD_PORT = 9

@@ -1,7 +1,7 @@
-"""Owns how a command reaches another host: by ssh, inside a Slurm allocation by Slurm's own srun.
+"""How a command reaches another host: by ssh, or by srun inside a Slurm allocation.
 
 Compute nodes often refuse ssh, and what ssh starts there escapes Slurm's limits. Open MPI starts
-its daemons by srun of itself; horovodrun knows ssh alone, so it finds a stand-in on its PATH.
+its daemons by srun by itself; horovodrun knows ssh alone, so it finds a replacement on its PATH.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""TODO job."""
+"""One job: N ranks of one command, from start to exit code."""

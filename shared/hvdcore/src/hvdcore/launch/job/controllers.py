@@ -1,4 +1,4 @@
-"""Owns finding out what can start ranks here: horovodrun, Open MPI, how Horovod was built."""
+"""What can start ranks here: horovodrun, Open MPI, and how Horovod was built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the horovodrun process of a job: its command line, its environment, its words, its end."""
+"""The horovodrun process of a job: its command line, its environment, its output, its end."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hvdcore.errors import UserError
 from hvdcore.launch.hosts.argv import encode_command
 from hvdcore.launch.hosts.hosts import Hosts
 from hvdcore.launch.job.controllers import find_program, launch_environment
+from hvdcore.runtime.environment import JOB_VARIABLES
 
 __all__ = ["Horovodrun", "clean_environment", "horovodrun_command"]
 
@@ -22,9 +23,7 @@ _KEPT_BYTES = 1 << 16
 _KEPT_LINES = 20
 # Variables of a job that we may run inside of; ours is another one.
 _OTHER_JOBS = re.compile(
-    r"^(HVDCORE_(SUPERVISED|PREPARED|HEARTBEAT|MONITOR|RANK_MARKER|JOB|EXPECTED_SIZE|LOG_DIR"
-    r"|NETWORKS|RESTART)"
-    r"|HOROVOD_(RANK|SIZE|LOCAL_RANK|LOCAL_SIZE|CROSS_RANK|CROSS_SIZE|HOSTNAME|CONTROLLER"
+    r"^(HOROVOD_(RANK|SIZE|LOCAL_RANK|LOCAL_SIZE|CROSS_RANK|CROSS_SIZE|HOSTNAME|CONTROLLER"
     r"|CPU_OPERATIONS|GLOO_.*)|PMIX_.*|OMPI_COMM_.*|OMPI_MCA_(orte|ess|pmix).*)$"
 )
 # horovodrun writes the names of variables into a shell command.
@@ -36,7 +35,9 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in launch_environment(env).items()
-        if _SHELL_SAFE_NAME.match(name) and not _OTHER_JOBS.match(name)
+        if _SHELL_SAFE_NAME.match(name)
+        and name not in JOB_VARIABLES
+        and not _OTHER_JOBS.match(name)
     }
 
 

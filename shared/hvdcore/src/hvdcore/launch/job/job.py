@@ -1,7 +1,4 @@
-"""Owns one job on hosts that were found fit: N ranks of one command, from start to end.
-
-Owns a job from the start of horovodrun to its verdict: hears ranks, passes signals, ends all.
-"""
+"""One job on checked hosts: N ranks of one command, from the start to the verdict."""
 
 from __future__ import annotations
 
@@ -20,18 +17,24 @@ from typing import Protocol
 
 from hvdcore.errors import EXIT_USER_ERROR, UserError
 from hvdcore.launch.hosts.check import Fleet
-from hvdcore.launch.hosts.network import NETWORKS
 from hvdcore.launch.hosts.remote_shell import srun_environment, uses_srun
 from hvdcore.launch.job.controllers import ControllerChoice, choose_controller
 from hvdcore.launch.job.horovodrun import Horovodrun, clean_environment, horovodrun_command
 from hvdcore.launch.job.monitor import Monitor, Verdict
 from hvdcore.launch.job.open_mpi_daemon import DAEMON, daemon_environment
-from hvdcore.launch.supervisor.channel import MONITOR, Listener
+from hvdcore.launch.supervisor.channel import Listener
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED
-from hvdcore.launch.supervisor.processes import JOB, end_leftovers
-from hvdcore.launch.supervisor.supervise import EXPECTED_SIZE
-from hvdcore.launch.supervisor.supervisor import LOG_DIR
-from hvdcore.runtime.environment import RESTART, STALL_TIMEOUT, stall_timeout
+from hvdcore.launch.supervisor.processes import end_leftovers
+from hvdcore.runtime.environment import (
+    EXPECTED_SIZE,
+    JOB,
+    LOG_DIR,
+    MONITOR,
+    NETWORKS,
+    RESTART,
+    STALL_TIMEOUT,
+    stall_timeout,
+)
 from hvdcore.runtime.signals import SAME_SIGNAL_SECONDS, SignalInbox
 from hvdcore.runtime.terminal import share_terminal, write_fd
 

@@ -1,7 +1,4 @@
-"""Owns the launcher's conversation with the ranks' supervisors.
-
-Owns the verdict over a job: from what each rank tells, who is to blame and the exit code.
-"""
+"""The launcher's side of the conversation with the supervisors, and the verdict over a job."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Owns Open MPI's daemon on a node of a Slurm allocation: what `python -m` of this module runs.
+"""Open MPI's daemon on a node of a Slurm allocation, as `python -m` of this module runs it.
 
-Slurm ends a job with SIGTERM to what it has started on each node, and there that is this process.
-A daemon that hears it serves nobody for a minute (the time it gives ranks to die), and ranks that
-have saved wait for it. So it does not hear: the batch script passes the signal to the launcher,
+Slurm ends a job with SIGTERM to what it started on each node, which is this process. A daemon that
+receives it serves nobody for a minute (the time it gives ranks to die), and ranks that have saved
+wait for it. So the signal is kept from it: the batch script passes the signal to the launcher,
 which stops the ranks. Once these have gone, the daemon is ended.
 """
 

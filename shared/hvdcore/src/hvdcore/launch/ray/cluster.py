@@ -1,4 +1,4 @@
-"""Owns the nodes of a Ray cluster as hosts: the room on each, and whether they fit a job."""
+"""The nodes of a Ray cluster as hosts: the free slots of each, and whether they can run a job."""
 
 from __future__ import annotations
 

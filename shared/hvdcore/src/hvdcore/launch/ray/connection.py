@@ -1,4 +1,4 @@
-"""Owns this process's connection to a Ray cluster: made in bounded time, with signals kept ours."""
+"""This process's connection to a Ray cluster, made in bounded time; our signal handlers stay."""
 
 from __future__ import annotations
 

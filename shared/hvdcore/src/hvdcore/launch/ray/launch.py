@@ -1,4 +1,4 @@
-"""Owns a command on a Ray cluster, from the options to the exit code."""
+"""A command on a Ray cluster, from the options to the exit code."""
 
 from __future__ import annotations
 

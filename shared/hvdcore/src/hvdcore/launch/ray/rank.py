@@ -1,7 +1,7 @@
-"""Owns a rank on a node: the actor that Ray gives the node's CPUs, and its child, the supervisor.
+"""A rank on a Ray node: the actor that holds its CPUs, and its child, the supervisor.
 
-`python -m hvdcore.launch.ray.rank PARENT WORD` is that child. When the actor or its node is lost, the
-kernel ends it, and with it the rank: Ray may have given their CPUs to somebody else.
+`python -m hvdcore.launch.ray.rank PARENT WORD` is that child. When the actor or its node is lost,
+the kernel ends it, and with it the rank: Ray may have given the CPUs to somebody else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Owns the ranks of a job on Ray: started once Ray has room for all, ended together.
-
-Owns a placement group: what Ray keeps for all ranks of a job at once, or for none.
-"""
+"""The ranks of a job on Ray: started once Ray has reserved resources for all, ended together."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Owns Slurm's batch scripts for trainings: what is asked for, checked, and the text of the script.
+"""Batch scripts for Slurm: the request, checked, and the text of the script.
 
-The script starts the trainer once, which finds the nodes of its allocation by itself, and takes
-care that a job which is preempted or comes to its time limit saves, is queued again and goes on.
+The script starts the trainer once, which finds the nodes of its allocation by itself, and makes a
+job that is preempted or reaches its time limit save, be requeued and resume.
 """

@@ -1,4 +1,4 @@
-"""Owns what a job asks of Slurm: nodes, ranks, time, seeds; checked before sbatch reads it."""
+"""What a job requests from Slurm: nodes, ranks, time, seeds; checked before sbatch reads it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""Owns the text of a batch script. Of the user's arguments no shell reads anything.
+"""`hvdcore slurm`: a checked request and a trainer's command become a batch script.
 
-Owns the trainer's command line in a batch script: whether it can be queued again, and what the
-script adds to it.
-
-Owns `hvdcore slurm`: what the command line asks for, checked, becomes a script.
+The trainer's command line is checked for whether it can be requeued. No shell reads any of the
+user's arguments.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns the wire between the launcher and the ranks' supervisors: JSON, one message a line."""
+"""The connection between the launcher and the supervisors: JSON, one message per line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MONITOR", "Channel", "Listener", "Message", "connect"]
-
-MONITOR = "HVDCORE_MONITOR"
-"""Variable with the launcher's address: `unix:PATH` or `tcp:HOST:PORT:TOKEN`."""
+__all__ = ["Channel", "Listener", "Message", "connect"]
 
 Message = dict[str, Any]
 _READ_BYTES = 1 << 16

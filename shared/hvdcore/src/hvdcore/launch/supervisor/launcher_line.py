@@ -1,4 +1,4 @@
-"""Owns a supervisor's line to the launcher that started its job, when there is one."""
+"""A supervisor's connection to the launcher that started its job, if there is one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hvdcore.errors import UserError
-from hvdcore.launch.supervisor.channel import MONITOR, Channel, Message, connect
+from hvdcore.launch.supervisor.channel import Channel, Message, connect
 from hvdcore.launch.supervisor.outcome import RankEnd, Watch
-from hvdcore.launch.supervisor.processes import JOB, end_leftovers
+from hvdcore.launch.supervisor.processes import end_leftovers
+from hvdcore.runtime.environment import JOB, MONITOR
 from hvdcore.runtime.terminal import write_fd
 from hvdcore.runtime.world import World
 

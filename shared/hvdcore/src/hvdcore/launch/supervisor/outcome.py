@@ -1,7 +1,4 @@
-"""Owns how the end of one rank's process is read: what happened, and the code to leave with.
-
-Owns the rule by which a supervisor decides that its rank is stuck, and who is to blame.
-"""
+"""The outcome of one rank: when it counts as stuck, who is to blame, how its exit is read."""
 
 from __future__ import annotations
 

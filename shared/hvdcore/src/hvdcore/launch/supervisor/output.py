@@ -1,4 +1,4 @@
-"""Owns where a rank's output goes: all of it to the log, and to the user what is for the user."""
+"""The output of a rank: all of it goes to the log, and the relevant lines to the user."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Owns a rank's process: started in a group of its own, bound to its supervisor's life, ended.
-
-Owns binding a process to the life of the one that started it.
-
-Owns finding and ending processes that outlived their job, by a marker in their environment.
-"""
+"""Processes: of a rank, in a group of its own and bound to its supervisor; and orphaned ones."""
 
 from __future__ import annotations
 
@@ -17,10 +12,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hvdcore.runtime.environment import RANK_MARKER
 from hvdcore.runtime.terminal import open_terminal
 
 __all__ = [
-    "JOB",
     "RankProcess",
     "end_leftovers",
     "end_with_parent",
@@ -37,10 +32,6 @@ def end_with_parent(parent: int, number: signal.Signals) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it died before we could ask
         sys.exit(128 + number)
-
-
-JOB = "HVDCORE_JOB"
-"""Variable that marks every process of a job that our launcher started."""
 
 
 def find_leftovers(variable: str, value: str) -> list[int]:
@@ -71,9 +62,6 @@ def end_leftovers(variable: str, value: str) -> int:
                 os.kill(pid, signal.SIGKILL)
         ended |= found
     return len(ended)
-
-
-_MARKER = "HVDCORE_RANK_MARKER"
 
 
 def process_state(pid: int) -> str:
@@ -126,7 +114,7 @@ class RankProcess:
             os.set_blocking(fd, False)
         self._process = subprocess.Popen(
             command,
-            env={**env, _MARKER: self._marker},
+            env={**env, RANK_MARKER: self._marker},
             stdin=subprocess.DEVNULL,
             stdout=childs[0],
             stderr=childs[1],
@@ -153,7 +141,7 @@ class RankProcess:
         """End it and everything that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        end_leftovers(_MARKER, self._marker)
+        end_leftovers(RANK_MARKER, self._marker)
 
     def close(self) -> None:
         """Kill what is left and give the pipes back."""

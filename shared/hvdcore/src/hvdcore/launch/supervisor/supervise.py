@@ -1,6 +1,7 @@
-"""Owns the step from a process to a rank: supervised under any launcher, in place when alone.
+"""From a process to a rank: under a supervisor in a job of several, in place when alone.
 
-TODO
+`python -m hvdcore.launch.supervisor.supervise WORD` is the supervisor of a rank; the word is its
+encoded command.
 """
 
 from __future__ import annotations
@@ -15,21 +16,17 @@ from hvdcore.errors import EXIT_USER_ERROR, UserError
 from hvdcore.launch.hosts.argv import decode_command
 from hvdcore.launch.supervisor.launcher_line import call_launcher
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, RankEnd
-from hvdcore.launch.supervisor.supervisor import SUPERVISED, Supervisor
-from hvdcore.runtime.environment import prepare_environment
+from hvdcore.launch.supervisor.supervisor import Supervisor
+from hvdcore.runtime.environment import EXPECTED_SIZE, PREPARED, SUPERVISED, prepare_environment
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.terminal import write_fd
 from hvdcore.runtime.world import World, check_size, world_from_environment
 from hvdcore.tracking.logs import LOG_ONLY
 
 __all__ = [
-    "EXPECTED_SIZE",
     "run_as_rank",
     "supervise",
 ]
-
-EXPECTED_SIZE = "HVDCORE_EXPECTED_SIZE"
-PREPARED = "HVDCORE_PREPARED"
 
 # With these a process is under way, or is not ours to start again: a notebook, a test run.
 _TOO_LATE = {"numpy", "torch", "tensorflow", "ipykernel", "pytest"}

@@ -1,9 +1,8 @@
-"""Owns the life of one supervised rank: start its work, watch it, end it, tell how it ended.
+"""The supervisor of one rank: starts its work, watches it, ends it, reports how it ended.
 
-Owns watching the other supervisors on this host, where no launcher of ours does.
-
-Under plain horovodrun or mpirun a supervisor that is stopped by a signal would be waited for for
-ever once the work is done. The one with the lowest local rank that runs looks after the others.
+Where no launcher of ours watches (plain horovodrun or mpirun), a supervisor that was stopped by a
+signal would be waited for indefinitely once the work is done. There the supervisor with the lowest
+local rank that runs looks after the others on its host.
 """
 
 from __future__ import annotations
@@ -24,21 +23,22 @@ from hvdcore.launch.supervisor.launcher_line import LauncherLine
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, Finding, RankEnd, Watch, judge_end
 from hvdcore.launch.supervisor.output import RankLog, RankOutput
 from hvdcore.launch.supervisor.processes import RankProcess, find_leftovers, process_state
-from hvdcore.runtime.environment import prepare_environment, stall_timeout
-from hvdcore.runtime.heartbeat import HEARTBEAT_VARIABLE, HeartbeatPage
+from hvdcore.runtime.environment import (
+    HEARTBEAT,
+    LOG_DIR,
+    SUPERVISED,
+    prepare_environment,
+    stall_timeout,
+)
+from hvdcore.runtime.heartbeat import HeartbeatPage
 from hvdcore.runtime.signals import SAME_SIGNAL_SECONDS, SignalInbox
 from hvdcore.runtime.terminal import write_fd
 from hvdcore.runtime.world import World, world_from_environment
 
 __all__ = [
-    "LOG_DIR",
-    "SUPERVISED",
     "Siblings",
     "Supervisor",
 ]
-
-SUPERVISED = "HVDCORE_SUPERVISED"
-"""Variable of a process that has a supervisor."""
 
 # What the processes of one job, and no others, have in common under each launcher.
 _JOB_VARIABLES = ("PMIX_NAMESPACE", "OMPI_MCA_orte_hnp_uri", "HOROVOD_GLOO_RENDEZVOUS_PORT")
@@ -87,8 +87,6 @@ class Siblings:
                 return theirs.rank
         return None
 
-
-LOG_DIR = "HVDCORE_LOG_DIR"
 
 _TICK_SECONDS = 0.25
 # A rank that was told to stop but waits for one that has gone never reaches a step boundary.
@@ -139,7 +137,7 @@ class Supervisor:
         env = dict(os.environ)
         prepare_environment(self.world, env)
         env.update(interface_settings(env))
-        env.update({SUPERVISED: "1", HEARTBEAT_VARIABLE: self.page.path, "PYTHONUNBUFFERED": "1"})
+        env.update({SUPERVISED: "1", HEARTBEAT: self.page.path, "PYTHONUNBUFFERED": "1"})
         try:
             process = RankProcess(command, env, at_terminal=self.world.is_root)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Owns checkpoints: directories that are whole or do not count, whatever the moment of a kill.
+"""Checkpoints: directories that are complete or do not count, whenever a process is killed.
 
 Framework-free. Rank 0 writes, every rank may read.
 """

@@ -1,4 +1,4 @@
-"""Owns the meaning of `--resume auto|never|PATH`, and the checks that a checkpoint fits a run."""
+"""What `--resume auto|never|PATH` means, and the checks that a checkpoint fits a run."""
 
 from __future__ import annotations
 

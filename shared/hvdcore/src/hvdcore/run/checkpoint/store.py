@@ -1,12 +1,8 @@
-"""Owns checkpoints on disk: directories that are whole or do not count, whatever the moment of a
-kill. Framework-free; rank 0 writes, every rank may read.
+"""Checkpoints on disk: directories that are complete or do not count, whenever a process is killed.
 
 A checkpoint is written under a temporary name, synced, sealed by manifest.json (size and SHA-256
-of every file), and renamed; a name never changes its contents afterwards.
-
-Owns the names in a folder of checkpoints: which is the newest, what is left over, what goes.
-
-Owns manifest.json, the seal on a directory: the size and SHA-256 of every file in it.
+of every file), and renamed; its contents never change afterwards. Framework-free; rank 0 writes,
+every rank may read.
 """
 
 from __future__ import annotations
