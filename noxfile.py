@@ -39,7 +39,14 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
     "horovod": ("infra/horovod", [TORCH, "pip>=26.3", "setuptools<81", "wheel"]),
     "hvdcore": (
         "shared/hvdcore",
-        ["./shared/hvdcore[tune,ray]", TORCH, TENSORFLOW, "hypothesis", "scikit-learn"],
+        [
+            "./shared/hvdcore[tune,ray]",
+            TORCH,
+            TENSORFLOW,
+            "hypothesis",
+            "scikit-learn",
+            "huggingface_hub",
+        ],
     ),
     "textgen": ("packages/textgen", ["./packages/textgen[tune,lora,mauve,onnx]", "hypothesis"]),
     "image_cls": (

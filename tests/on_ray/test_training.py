@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.launch.supervisor.processes import find_leftovers
+from hvdcore.launch.supervisor.processes import find_orphans
 from hvdcore.testing.ray import TestCluster
 from hvdcore.testing.runs import Run, WatchedRun, ranks_environment, run_command
 from news_cls.testing import TINY as TINY_NEWS
@@ -95,7 +95,7 @@ def test_a_node_dies_then_another(cluster: TestCluster, tmp_path: Path) -> None:
     assert f"launcher: restart 1 of 9: {going} 1 ranks on {cluster.nodes[0]}:1" in ended.stderr
     assert ended.losses("train") == pytest.approx(undisturbed.losses("train"), rel=1e-3)
     assert ended.losses("val") == pytest.approx(undisturbed.losses("val"), rel=1e-3)
-    assert find_leftovers(MARK, tmp_path.name) == []
+    assert find_orphans(MARK, tmp_path.name) == []
 
 
 KILLS = 4
@@ -124,4 +124,4 @@ def test_nodes_die_again_and_again(
     assert killed == KILLS, ended.stderr
     assert ended.report["weights_sha256"] == undisturbed.report["weights_sha256"]
     assert ended.losses("train") == undisturbed.losses("train")
-    assert find_leftovers(MARK, tmp_path.name) == []
+    assert find_orphans(MARK, tmp_path.name) == []

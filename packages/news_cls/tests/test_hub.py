@@ -37,11 +37,11 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 def write_parquet(folder: Path) -> None:
     folder.mkdir(parents=True)
-    for part, rows in (("train", news(24)), ("test", news(8, first=100))):
+    for split, rows in (("train", news(24)), ("test", news(8, first=100))):
         table = pa.table(
             {"text": [f"{t} {d}" for _, t, d in rows], "label": [label for label, _, _ in rows]}
         )
-        pq.write_table(table, folder / f"{part}-00000-of-00001.parquet")
+        pq.write_table(table, folder / f"{split}-00000-of-00001.parquet")
 
 
 SCRIPT = """
@@ -109,8 +109,8 @@ def test_a_hub_that_misbehaves(hub: Hub, tmp_path: Path) -> None:
     assert "the hub cannot be reached (" in failing
     assert "500" in failing
     for line in (forbidden, cut):
-        assert "the hub did not give data/test-00000-of-00001.parquet (" in line
-        assert "try again, or fetch it by other means and give its path" in line
+        assert "could not download data/test-00000-of-00001.parquet" in line
+        assert "try again, or download it by other means and give its path" in line
 
 
 def test_without_the_client_the_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,11 @@ def test_the_users_word_on_root_stands() -> None:
 def test_what_is_built_in_is_read_without_loading_it() -> None:
     assert ("mpi" in operations_built()) is built_with_mpi()
     assert "gloo" in operations_built()
-    code = "import sys, hvdcore.doctor.examination as e; e.environment_report(); print(sorted(sys.modules))"
+    code = (
+        "import sys, hvdcore.doctor.examination as examination\n"
+        "examination.environment_report()\n"
+        "print(sorted(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "'torch'" not in done.stdout
     assert "'horovod'" not in done.stdout

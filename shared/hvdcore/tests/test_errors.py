@@ -6,10 +6,8 @@ import subprocess
 import sys
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from hvdcore.errors import Problems, UserError, exit_on_user_error, user_errors_exit
+from hvdcore.errors import Problems, UserError, user_errors_exit
 
 
 def test_problems_come_all_at_once_and_each_once() -> None:
@@ -37,21 +35,6 @@ def test_exit_prints_one_line_a_problem(capsys: pytest.CaptureFixture[str]) -> N
 def test_other_errors_pass() -> None:
     with pytest.raises(ValueError, match="a defect"), user_errors_exit():
         raise ValueError("a defect")
-
-
-def test_a_typer_command_keeps_its_options() -> None:
-    app = typer.Typer()
-
-    @app.command()
-    @exit_on_user_error
-    def command(epochs: int = 3) -> None:
-        """Train."""
-        raise UserError(f"epochs: got {epochs}")
-
-    result = CliRunner().invoke(app, ["--epochs", "7"])
-    assert result.exit_code == 2
-    assert result.stderr == "error: epochs: got 7\n"
-    assert "--epochs" in CliRunner().invoke(app, ["--help"]).stdout
 
 
 def test_a_process_exits_with_2_and_no_traceback() -> None:

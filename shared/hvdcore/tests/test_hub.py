@@ -1,83 +1,79 @@
-"""Asking the hub and remembering its answer, against a client of our own: no network in tests."""
+"""Data sets on a hub of our own, through the real client: what is asked, remembered and fetched."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.files.hub import HubSet, fetch_files, find_hub_set
+from hvdcore.files.hub import find_hub_set
+from hvdcore.testing.hub import NOBODY, REVISION, Hub, serve_hub
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from hvdcore.errors import UserError
+from hvdcore.files.hub import fetch_files, find_hub_set
+hub_id, cache, *names = sys.argv[1:]
+try:
+    found = find_hub_set(hub_id, Path(cache), "it")
+    root = fetch_files(found, names) if names else Path()
+    said = [found.hub_id, found.revision, *found.files], [(root / n).read_text() for n in names]
+except UserError as error:
+    said = str(error)
+print(json.dumps(said))
+"""
+FILES = {"b.csv": "bee", "a/train.csv": "train", "a/[1].csv": "bracket"}
 
 
-class NotFoundError(Exception):
-    pass
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    pytest.importorskip("huggingface_hub", reason="needs huggingface_hub")
+    root = tmp_path_factory.mktemp("repositories")
+    for name in ("set", "forbidden"):
+        for file, text in FILES.items():
+            path = root / "datasets" / "me" / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    with serve_hub(root) as served:
+        yield served
 
 
-class Hub:
-    """The client: what it answers, and what it was asked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.answer: Any = None
-        self.asked: list[Any] = []
-        hub, errors, utils = (ModuleType(n) for n in ("huggingface_hub", "errors", "utils"))
-        hub.HfApi = lambda: SimpleNamespace(dataset_info=self.info)  # type: ignore[attr-defined]
-        hub.constants = SimpleNamespace(HF_HUB_ETAG_TIMEOUT=7)  # type: ignore[attr-defined]
-        hub.hf_hub_download = self.download  # type: ignore[attr-defined]
-        errors.RepositoryNotFoundError = NotFoundError  # type: ignore[attr-defined]
-        utils.disable_progress_bars = lambda: None  # type: ignore[attr-defined]
-        utils.logging = SimpleNamespace(set_verbosity_error=lambda: None)  # type: ignore[attr-defined]
-        for name, module in (("", hub), (".errors", errors), (".utils", utils)):
-            monkeypatch.setitem(sys.modules, f"huggingface_hub{name}", module)
-
-    def info(self, hub_id: str, timeout: float) -> Any:
-        self.asked.append((hub_id, timeout))
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-    def download(self, hub_id: str, name: str, *, repo_type: str, revision: str) -> str:
-        self.asked.append((hub_id, name, repo_type, revision))
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return f"/snapshots/{revision}/{name}"
+def ask(hub: Hub, cache: Path, hub_id: str, *names: str, address: str | None = None) -> object:
+    """What a process of its own finds: the client reads its settings when it is imported."""
+    env = {**os.environ, **hub.environment(cache, address)}
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, hub_id, str(cache), *names],
+        env=env, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
-    return Hub(monkeypatch)
-
-
-def files(*names: str) -> Any:
-    return SimpleNamespace(sha="c0", siblings=[SimpleNamespace(rfilename=name) for name in names])
+EXPECTED = ["me/set", REVISION, "a/[1].csv", "a/train.csv", "b.csv"]
 
 
 def test_the_answer_is_remembered_for_the_time_without_a_network(hub: Hub, tmp_path: Path) -> None:
-    hub.answer = files("b.csv", "a/train.csv")
-    found = find_hub_set("me/set", tmp_path, "it")
-    assert found == HubSet("me/set", "c0", ("a/train.csv", "b.csv"))
-    assert hub.asked == [("me/set", 7)]
-    hub.answer = ConnectionError("no network\nmore")
-    assert find_hub_set("me/set", tmp_path, "it") == found
-    with pytest.raises(UserError, match=r"the hub cannot be reached \(no network\)"):
-        find_hub_set("me/other", tmp_path, "it")
+    assert ask(hub, tmp_path, "me/set") == [EXPECTED, []]
+    assert ask(hub, tmp_path, "me/set", address=NOBODY) == [EXPECTED, []]
+    unknown = str(ask(hub, tmp_path, "me/forbidden", address=NOBODY))
+    assert unknown.startswith("data: no file or folder 'me/forbidden', and the hub cannot be")
 
 
 def test_a_damaged_memory_is_none(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "me--set.json").write_text('{"revision": "c0"')
-    hub.answer = ConnectionError()
-    with pytest.raises(UserError, match=r"cannot be reached \(ConnectionError\)"):
-        find_hub_set("me/set", tmp_path, "it")
+    assert "the hub cannot be reached" in str(ask(hub, tmp_path, "me/set", address=NOBODY))
 
 
 def test_a_name_that_nobody_has(hub: Hub, tmp_path: Path) -> None:
-    hub.answer = NotFoundError("404")
-    with pytest.raises(UserError, match="no public data set of that name on the hub"):
-        find_hub_set("me/set", tmp_path, "it")
+    assert "no public data set of that name on the hub" in str(ask(hub, tmp_path, "me/nothing"))
 
 
 def test_without_the_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -86,13 +82,23 @@ def test_without_the_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         find_hub_set("me/set", tmp_path, "'./x[hub]'")
 
 
-def test_files_are_fetched_by_revision(hub: Hub) -> None:
-    root = fetch_files(HubSet("me/set", "c0", ()), ["data/train.csv", "data/test.csv"])
-    assert root == Path("/snapshots/c0")
-    assert hub.asked == [
-        ("me/set", "data/train.csv", "dataset", "c0"),
-        ("me/set", "data/test.csv", "dataset", "c0"),
-    ]
-    hub.answer = TimeoutError("timed out.")
-    with pytest.raises(UserError, match=r"the hub did not give a.csv \(timed out\); try again"):
-        fetch_files(HubSet("me/set", "c0", ()), ["a.csv"])
+def test_the_files_that_are_wanted_are_fetched_once(hub: Hub, tmp_path: Path) -> None:
+    wanted = ["a/[1].csv", "b.csv"]
+    before = hub.fetches("datasets/me/set")
+    assert ask(hub, tmp_path, "me/set", *wanted) == [EXPECTED, ["bracket", "bee"]]
+    assert hub.fetches("datasets/me/set") == before + 2
+    assert ask(hub, tmp_path, "me/set", *wanted) == [EXPECTED, ["bracket", "bee"]]
+    assert ask(hub, tmp_path, "me/set", *wanted, address=NOBODY) == [EXPECTED, ["bracket", "bee"]]
+    assert hub.fetches("datasets/me/set") == before + 2
+
+
+def test_without_a_network_a_file_that_was_not_fetched_is_named(hub: Hub, tmp_path: Path) -> None:
+    ask(hub, tmp_path, "me/set", "b.csv")
+    said = ask(hub, tmp_path, "me/set", "b.csv", "a/train.csv", address=NOBODY)
+    assert str(said).startswith("data: me/set: could not download a/train.csv from the hub")
+
+
+def test_what_the_hub_refuses(hub: Hub, tmp_path: Path) -> None:
+    said = str(ask(hub, tmp_path, "me/forbidden", "b.csv", "a/train.csv"))
+    assert said.startswith("data: me/forbidden: could not download b.csv and 1 more from the hub (")
+    assert said.endswith("; try again, or download it by other means and give its path")

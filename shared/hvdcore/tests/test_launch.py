@@ -90,7 +90,11 @@ def test_nothing_stays_in_the_temporary_folder(tmp_path: Path) -> None:
 
 def test_ranks_that_do_not_start_in_time(tmp_path: Path) -> None:
     """As from a slow file system: the ranks' Python takes a minute, horovodrun's does not."""
-    slow = "import sys, time\nif 'hvdcore.launch.supervisor.supervise' in sys.orig_argv:\n    time.sleep(60)\n"
+    slow = (
+        "import sys, time\n"
+        "if 'hvdcore.launch.supervisor.supervise' in sys.orig_argv:\n"
+        "    time.sleep(60)\n"
+    )
     (tmp_path / "sitecustomize.py").write_text(slow, encoding="utf-8")
     code = (
         "import sys; from hvdcore.launch.launch import launch;"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvdcore.metrics.metrics import AllReduce, Totals, bits_per_byte, max_over_ranks, perplexity
+from hvdcore.metrics.metrics import Totals, bits_per_byte, max_over_ranks, perplexity
 from hvdcore.runtime.world import World
 
 Array = npt.NDArray[np.float64]
@@ -126,14 +126,6 @@ def test_bits_per_byte() -> None:
     assert bits_per_byte(100 * math.log(256), 100) == pytest.approx(8.0, rel=1e-12)
     # Two tokens of ln 16 nats for eight bytes: 8 bits / 8 bytes.
     assert bits_per_byte(2 * math.log(16), 8) == pytest.approx(1.0, rel=1e-12)
-
-
-def test_allreduce_type_is_a_plain_function() -> None:
-    identity: AllReduce = np.array
-    totals = Totals("loss")
-    totals.add("loss", 4, 2)
-    totals.reduce(identity)
-    assert totals.mean("loss") == 2.0
 
 
 def test_the_largest_of_the_ranks_values() -> None:

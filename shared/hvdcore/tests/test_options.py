@@ -12,12 +12,11 @@ from pydantic import Field
 from typer.testing import CliRunner
 
 from hvdcore import options
-from hvdcore.command_line import App
+from hvdcore.command_line import create_app
 from hvdcore.config import Config, load_config
-from hvdcore.errors import exit_on_user_error
 from hvdcore.options import takes
 
-app = App(add_completion=False, rich_markup_mode=None)
+app = create_app("trainer", "Train.", "hvdcore")
 
 
 class Train(Config):
@@ -28,7 +27,6 @@ class Train(Config):
 
 
 @app.command()
-@exit_on_user_error
 @takes(options.TRAIN)
 def train(**given: Any) -> None:
     """Train."""
@@ -48,7 +46,7 @@ def listed(out: str) -> dict[str, list[str]]:
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
+    result = CliRunner().invoke(app, ["train", *arguments], env={"COLUMNS": "200", "TERM": "dumb"})
     return result.exit_code, result.stdout, result.stderr
 
 

@@ -9,11 +9,9 @@ import pytest
 
 from hvdcore.errors import UserError
 from hvdcore.run.checkpoint import (
-    require_checkpoint,
     require_same,
     resolve_resume,
     save,
-    shapes_hash,
 )
 from hvdcore.run.run_dir import RunDir
 
@@ -83,17 +81,6 @@ def test_paths_without_a_whole_checkpoint(run: RunDir, tmp_path: Path) -> None:
         resolve_resume(new, tmp_path / "file")
 
 
-def test_require_checkpoint(run: RunDir, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="this run has no whole checkpoint"):
-        require_checkpoint(run)
-    put(run, 3, is_best=True)
-    put(run, 5)
-    assert require_checkpoint(run.path).step == 5
-    assert require_checkpoint(run, prefer_best=True).step == 3
-    with pytest.raises(UserError, match="no such run directory"):
-        require_checkpoint(tmp_path / "none")
-
-
 def test_require_same_names_field_and_both_values() -> None:
     require_same("num_layers", 4, 4)
     require_same("betas", (0.9, 0.95), [0.9, 0.95])  # JSON knows no tuples
@@ -115,10 +102,3 @@ def test_require_same_reports_only_what_differs() -> None:
         "model.rope.theta",
         "model.old",
     ]
-
-
-def test_shapes_hash() -> None:
-    shapes = {"a": (2, 3), "b": [4]}
-    assert shapes_hash(shapes) == shapes_hash({"b": (4,), "a": [2, 3]})
-    assert shapes_hash(shapes) != shapes_hash({"a": (3, 2), "b": [4]})
-    assert len(shapes_hash({})) == 64

@@ -14,7 +14,6 @@ from hvdcore.sharding import (
     eval_range,
     num_steps,
     seeded_order,
-    tail_size,
     train_indices,
 )
 
@@ -61,7 +60,6 @@ def test_streams_of_one_seed_differ() -> None:
 def test_num_steps(n: int, batch: int, kept: int, dropped: int) -> None:
     assert num_steps(n, batch, drop_last=False) == kept
     assert num_steps(n, batch, drop_last=True) == dropped
-    assert tail_size(n, batch) == n - dropped * batch
 
 
 def shards(step: int, batch: int, size: int, **how: object) -> list[list[int]]:

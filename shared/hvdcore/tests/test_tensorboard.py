@@ -56,11 +56,11 @@ def png(width: int, height: int) -> bytes:
 
 def test_curves_are_there_before_the_board_is_closed(tmp_path: Path) -> None:
     board = Board(tmp_path / "tensorboard")
-    board.add_scalar("val/loss", 2.5, 10)
+    board.add_scalars({"val/loss": 2.5}, 10)
     board.add_scalars({"val/loss": 2.25, "learning_rate": 0.5}, 20)
     assert curve(tmp_path / "tensorboard", "val/loss") == [(10, 2.5), (20, 2.25)]
     assert curve(tmp_path / "tensorboard", "learning_rate") == [(20, 0.5)]
-    board.add_scalar("val/loss", math.nan, 30)
+    board.add_scalars({"val/loss": math.nan}, 30)
     assert math.isnan(curve(tmp_path / "tensorboard", "val/loss")[-1][1])
     board.close()
     board.close()
@@ -80,17 +80,6 @@ def test_texts_and_pictures(tmp_path: Path) -> None:
     assert image.encoded_image_string == png(3, 2)
     with pytest.raises(ValueError, match="confusion: these bytes are not a PNG file"):
         Board(tmp_path).add_image("confusion", b"JFIF", 1)
-
-
-def test_figures(tmp_path: Path) -> None:
-    figure_module = pytest.importorskip("matplotlib.figure", reason="needs matplotlib")
-    figure = figure_module.Figure(figsize=(2, 1), dpi=50)
-    figure.add_subplot().plot([1, 2], [3, 4])
-    with Board(tmp_path) as board:
-        board.add_figure("curve", figure, 7)
-    (image,) = read(tmp_path).Images("curve")
-    assert image.step == 7
-    assert image.width > 40
 
 
 def test_hyperparameters(tmp_path: Path) -> None:
@@ -123,8 +112,7 @@ def test_hyperparameters(tmp_path: Path) -> None:
 
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:
     with Board(tmp_path / "tensorboard", enabled=False) as board:
-        board.add_scalar("a", 1.0, 1)
-        board.add_figure("b", None, 1)
+        board.add_scalars({"a": 1.0}, 1)
         board.add_hparams({"a": 1})
         board.flush()
     assert not (tmp_path / "tensorboard").exists()
@@ -135,13 +123,13 @@ def write_and_resume(logdir: Path) -> None:
     killed = Board(logdir)
     killed.add_hparams({"learning_rate": 0.5}, {"loss": "loss"})
     for step in range(1, 7):
-        killed.add_scalar("loss", step * 10, step)
-    killed.add_scalar("only/later", 1.0, 6)
+        killed.add_scalars({"loss": step * 10}, step)
+    killed.add_scalars({"only/later": 1.0}, 6)
     (path,) = logdir.iterdir()
     with path.open("ab") as file:
         file.write(b"\x40\x00\x00\x00\x00\x00\x00\x00torn")
     with Board(logdir, resume_step=4) as board:
-        board.add_scalar("loss", 51.0, 5)
+        board.add_scalars({"loss": 51.0}, 5)
 
 
 def test_a_resumed_run_has_no_curve_of_the_future_it_lost(tmp_path: Path) -> None:
@@ -153,19 +141,19 @@ def test_a_resumed_run_has_no_curve_of_the_future_it_lost(tmp_path: Path) -> Non
 def test_a_reader_that_has_seen_the_later_steps_forgets_them(tmp_path: Path) -> None:
     board = Board(tmp_path)
     for step in range(1, 7):
-        board.add_scalar("loss", step * 10, step)
+        board.add_scalars({"loss": step * 10}, step)
     reader = read(tmp_path)
     assert len(reader.Scalars("loss")) == 6
     with Board(tmp_path, resume_step=4) as resumed:
-        resumed.add_scalar("other", 1.0, 5)
+        resumed.add_scalars({"other": 1.0}, 5)
     reader.Reload()
     assert [event.step for event in reader.Scalars("loss")] == [1, 2, 3, 4]
 
 
 def test_a_torn_end_is_noticed_wherever_it_is_torn(tmp_path: Path) -> None:
     with Board(tmp_path) as board:
-        board.add_scalar("loss", 1.0, 1)
-        board.add_scalar("loss", 2.0, 2)
+        board.add_scalars({"loss": 1.0}, 1)
+        board.add_scalars({"loss": 2.0}, 2)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     last = len(list(read_records(path))[-1][0])
@@ -190,7 +178,9 @@ def test_loads_neither_torch_nor_tensorflow(tmp_path: Path) -> None:
     code = (
         "import sys, hvdcore.tracking.tensorboard\n"
         "board = hvdcore.tracking.tensorboard.Board(sys.argv[1])\n"
-        "board.add_scalar('a', 1.0, 1); board.add_text('b', 'c', 1); board.add_hparams({'d': 1})\n"
+        "board.add_scalars({'a': 1.0}, 1)\n"
+        "board.add_text('b', 'c', 1)\n"
+        "board.add_hparams({'d': 1})\n"
         "print([m for m in ('torch', 'tensorflow', 'keras') if m in sys.modules])\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -5,26 +5,20 @@ Imports nothing heavy: it is loaded by every `--help`.
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
 
 __all__ = [
     "EXIT_USER_ERROR",
     "Problems",
     "UserError",
-    "exit_on_user_error",
     "show_problems",
     "user_errors_exit",
 ]
 
 EXIT_USER_ERROR = 2
 """Exit code of a command whose input is wrong."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class UserError(ValueError):
@@ -102,14 +96,3 @@ def show_problems(*problems: str) -> None:
     # One write: under mpirun the pieces of a line written in parts mix with other ranks'.
     sys.stderr.write("".join(f"error: {problem}\n" for problem in problems))
     sys.stderr.flush()
-
-
-def exit_on_user_error(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a CLI command with `user_errors_exit`. The signature stays readable for Typer."""
-
-    @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        with user_errors_exit():
-            return function(*args, **kwargs)
-
-    return guarded

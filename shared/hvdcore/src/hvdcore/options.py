@@ -268,7 +268,6 @@ START = {
 `StartOptions`."""
 OUTPUT = {"output_dir": OutputDir, "resume": Resume, "config": ConfigFile}
 """Where a training writes, what it resumes, and where its options are read from."""
-PLACES = {"output_dir": OutputDir, "np": Np, "hosts": Hosts}
 TRAIN = {**SCHEDULE, **START, **OUTPUT}
 SHARED_OPTIONS = tuple("--" + name.replace("_", "-") for name in TRAIN)
 """The flags that every `train` has."""
@@ -334,13 +333,13 @@ def config_options(
     Raises:
         ValueError: a field has no docstring, or a name in `only` or `without` is no field.
     """
-    found = {name: _config_option(*field) for name, field in _fields(config).items()}
-    wanted = [*found] if only is None else [*only]
-    if unknown := [name for name in (*wanted, *without) if name not in found]:
+    fields = _fields(config)
+    wanted = [*fields] if only is None else [*only]
+    if unknown := [name for name in (*wanted, *without) if name not in fields]:
         raise ValueError(f"{config.__name__} has no field {', '.join(unknown)}")
     first = [name for name in SCHEDULE if name in wanted]
-    order = dict.fromkeys([*first, *(name for name in found if name in wanted)])
-    return {name: found[name] for name in order if name not in without}
+    order = dict.fromkeys([*first, *(name for name in fields if name in wanted)])
+    return {name: _config_option(*fields[name]) for name in order if name not in without}
 
 
 def _fields(config: type[BaseModel]) -> dict[str, tuple[type[BaseModel], str, FieldInfo]]:

@@ -25,7 +25,6 @@ __all__ = [
     "eval_range",
     "num_steps",
     "seeded_order",
-    "tail_size",
     "train_indices",
     "train_steps",
 ]
@@ -64,16 +63,11 @@ def num_steps(n: int, global_batch_size: int, drop_last: bool) -> int:
     """Steps in an epoch of n samples, the same on every rank.
 
     Args:
-        drop_last: leave out the last `tail_size(n, global_batch_size)` samples of the epoch's
-            order (others in each epoch) instead of taking one more step for them.
+        drop_last: leave out the last `n % global_batch_size` samples of the epoch's order
+            (others in each epoch) instead of taking one more step for them.
     """
     full_batches = n // global_batch_size
     return full_batches if drop_last else full_batches + (n % global_batch_size > 0)
-
-
-def tail_size(n: int, global_batch_size: int) -> int:
-    """Samples of an epoch that do not fill a global batch: those that `drop_last` drops."""
-    return n % global_batch_size
 
 
 def train_indices(

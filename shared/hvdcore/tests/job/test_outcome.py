@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from hvdcore.launch.supervisor.outcome import RankEnd, judge_end
+from hvdcore.launch.supervisor.outcome import RankEnd, read_outcome
 from hvdcore.launch.supervisor.output import why_it_failed
 
 TRACEBACK = """before
@@ -23,7 +23,7 @@ def tail(name: str = "", text: str = "") -> deque[str]:
 
 
 def judge(code: int, lines: deque[str] | None = None, stop: int | None = None) -> RankEnd:
-    return judge_end(1, code, lines or deque(), log="LOG", asked_to_stop=stop)
+    return read_outcome(1, code, lines or deque(), log="LOG", asked_to_stop=stop)
 
 
 def test_exception() -> None:

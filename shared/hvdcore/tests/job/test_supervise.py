@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.launch.supervisor.processes import end_leftovers, find_leftovers
+from hvdcore.launch.supervisor.processes import find_orphans, kill_orphans
 
 PRELUDE = """
 import os, signal, subprocess, sys, time
@@ -54,7 +54,7 @@ class Rank:
 
     def left(self) -> list[int]:
         deadline = time.monotonic() + 30
-        while (found := find_leftovers("MARK", self.marker)) and time.monotonic() < deadline:
+        while (found := find_orphans("MARK", self.marker)) and time.monotonic() < deadline:
             time.sleep(0.05)
         return found
 
@@ -63,7 +63,7 @@ class Rank:
 def job(tmp_path: Path) -> Iterator[Rank]:
     subject = Rank(tmp_path)
     yield subject
-    end_leftovers("MARK", subject.marker)
+    kill_orphans("MARK", subject.marker)
 
 
 def test_the_work_runs_in_a_prepared_child_with_the_same_arguments(job: Rank) -> None:

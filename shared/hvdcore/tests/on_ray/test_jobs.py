@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hvdcore.launch.job.controllers import horovod_extensions
-from hvdcore.launch.supervisor.processes import find_leftovers
+from hvdcore.launch.supervisor.processes import find_orphans
 from hvdcore.testing.ray import TestCluster
 from hvdcore.testing.runs import ranks_environment
 
@@ -92,7 +92,7 @@ def main():
     log = folder / "rank-1.log"
     assert err[len(nodes) :] == [f"rank 1 failed: ValueError: this batch is broken (log: {log})"]
     assert "[11.0] 1 2 0 1" in log.read_text("utf-8")
-    assert find_leftovers(MARK, folder.name) == []
+    assert find_orphans(MARK, folder.name) == []
 
 
 UNTIL_STOPPED = """
@@ -115,7 +115,7 @@ def test_a_signal_to_the_driver_lets_the_ranks_save(cluster: TestCluster, folder
     code, out, err = ended(process)
     assert (code, out) == (143, "saved\n"), err
     assert len(err) == len(said(err, "host ")), err
-    assert find_leftovers(MARK, folder.name) == []
+    assert find_orphans(MARK, folder.name) == []
 
 
 def test_a_driver_that_is_killed_leaves_no_rank(cluster: TestCluster, folder: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_driver_that_is_killed_leaves_no_rank(cluster: TestCluster, folder: Pa
     process.kill()
     ended(process)
     deadline = time.monotonic() + SECONDS
-    while find_leftovers(MARK, folder.name):
+    while find_orphans(MARK, folder.name):
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -153,7 +153,7 @@ def test_nodes_join_and_die(cluster: TestCluster, folder: Path) -> None:
     joined = f"launcher: {second} joined: {going} 2 ranks on "
     assert any(line.startswith(joined) for line in says), err
     assert says[-1] == f"launcher: restart 1 of 10: {going} 1 ranks on {first}:1", err
-    assert find_leftovers(MARK, folder.name) == []
+    assert find_orphans(MARK, folder.name) == []
 
 
 def test_more_than_the_cluster_has_is_refused(cluster: TestCluster, folder: Path) -> None:

@@ -10,19 +10,19 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import Field
 
-from hvdcore import options as shared
+from hvdcore.command_line import create_app
 from hvdcore.config import Config
-from hvdcore.errors import exit_on_user_error
+from hvdcore.options import takes
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.signals import StopFlag
 from hvdcore.runtime.world import world_from_environment
-from hvdcore.tune import options as tuning
 from hvdcore.tune.command import tune_command
+from hvdcore.tune.options import tune_options
 from hvdcore.tune.space import Categorical, Float
 from hvdcore.tune.tunable import Objective, Tunable
 
@@ -62,7 +62,7 @@ TUNABLE = Tunable(
 ConfigFile = Annotated[Path, typer.Option("--config")]
 OutputDir = Annotated[Path, typer.Option("--output-dir")]
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = create_app("tune-trainer", "A trainer.", "hvdcore")
 
 
 def loss_at(rate: float, model: str, point: int) -> float:
@@ -108,31 +108,9 @@ def train(config: ConfigFile, output_dir: OutputDir) -> None:
 
 
 @app.command()
-@exit_on_user_error
-def tune(
-    data: shared.Data = None,
-    output_dir: shared.OutputDir = None,
-    np: shared.Np = None,
-    hosts: shared.Hosts = None,
-    model: shared.Model = None,
-    epochs: shared.Epochs = None,
-    max_steps: shared.MaxSteps = None,
-    global_batch_size: shared.GlobalBatchSize = None,
-    learning_rate: shared.LearningRate = None,
-    seed: shared.Seed = None,
-    eval_every: shared.EvalEvery = None,
-    checkpoint_every: shared.CheckpointEvery = None,
-    config: shared.ConfigFile = None,
-    stall_timeout: shared.StallTimeout = None,
-    trials: tuning.Trials = None,
-    timeout: tuning.Timeout = None,
-    parallel_trials: tuning.ParallelTrials = None,
-    objective: tuning.ObjectiveName = None,
-    pruner: tuning.Pruner = None,
-    space: tuning.SpaceFile = None,
-    engine: tuning.Engine = None,
-) -> None:
-    raise typer.Exit(tune_command(TUNABLE, {**locals()}))
+@takes(tune_options(TrainerConfig))
+def tune(**flags: Any) -> None:
+    raise typer.Exit(tune_command(TUNABLE, flags))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.launch.supervisor.processes import find_leftovers
+from hvdcore.launch.supervisor.processes import find_orphans
 from hvdcore.runtime.environment import STUDY
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Plan
@@ -109,7 +109,7 @@ def test_trials_are_held_by_the_cluster(
         running[2].kill()
         assert ended(running[2]) != 0
     deadline = time.monotonic() + 60.0
-    while (left := find_leftovers(STUDY, folder.key)) and time.monotonic() < deadline:
+    while (left := find_orphans(STUDY, folder.key)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left
 

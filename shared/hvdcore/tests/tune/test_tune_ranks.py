@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from hvdcore.launch.job.horovodrun import clean_environment
-from hvdcore.launch.supervisor.processes import end_leftovers, find_leftovers
+from hvdcore.launch.supervisor.processes import find_orphans, kill_orphans
 from hvdcore.testing.ranks import TEST_MARKER, orphans
 
 pytest.importorskip("optuna", reason="the extra hvdcore[tune] is not installed")
@@ -45,7 +45,7 @@ def tune(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
         tune_line(out, *flags), env=environment(marker), capture_output=True, text=True, timeout=300
     )
     left = orphans(marker, within=5)
-    end_leftovers(TEST_MARKER, marker)
+    kill_orphans(TEST_MARKER, marker)
     assert not left, left
     return done
 
@@ -214,7 +214,7 @@ def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 143, stderr
-    assert not find_leftovers(TEST_MARKER, marker) or not orphans(marker, within=5)
+    assert not find_orphans(TEST_MARKER, marker) or not orphans(marker, within=5)
 
 
 @pytest.mark.ranks

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from hvdcore.doctor.examination import FRAMEWORKS, Finding, environment_report, installed
-from hvdcore.launch.hosts.check import Fleet, look_at_fleet
+from hvdcore.launch.hosts.check import Fleet, inspect_fleet
 from hvdcore.launch.hosts.hosts import named_hosts
 from hvdcore.launch.job.controllers import horovod_extensions
 from hvdcore.launch.job.horovodrun import clean_environment
@@ -129,7 +129,7 @@ def run_hosts_doctor(hosts: str | None, hostfile: Path | None, *, as_json: bool 
     Raises:
         UserError: the hosts that are given cannot be read.
     """
-    fleet = look_at_fleet(named_hosts(None, hosts, hostfile), always=True)
+    fleet = inspect_fleet(named_hosts(None, hosts, hostfile), always=True)
     if as_json:
         found = {name: asdict(facts) for name, facts in fleet.facts.items()}
         print(json.dumps({"hosts": found, "problems": fleet.problems}, indent=2))

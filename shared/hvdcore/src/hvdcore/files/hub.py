@@ -5,10 +5,12 @@ Only files are downloaded; none of their code is run. `huggingface_hub` is impor
 
 from __future__ import annotations
 
+import glob
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hvdcore.errors import UserError
@@ -18,7 +20,7 @@ __all__ = ["HubSet", "fetch_files", "find_hub_set"]
 
 @dataclass(frozen=True)
 class HubSet:
-    """A data set as it is now.
+    """A data set at one revision.
 
     Attributes:
         hub_id: `owner/name`.
@@ -32,10 +34,10 @@ class HubSet:
 
 
 def find_hub_set(hub_id: str, cache: Path, extra: str) -> HubSet:
-    """Ask the hub what is current.
+    """Ask the hub for the current revision.
 
-    Where the hub cannot be reached (a compute node, say), what was current when this cache last
-    asked is taken: data prepared from it is found without a network.
+    Where the hub cannot be reached (on a compute node, for example), the answer of the last time is
+    used, so that data prepared from it is found without a network.
 
     Args:
         cache: folder where the hub's last answers are kept.
@@ -60,7 +62,7 @@ def find_hub_set(hub_id: str, cache: Path, extra: str) -> HubSet:
             f"data: no file or folder {hub_id!r}, and no public data set of that name on the hub; "
             "give sample, a path or a hub id"
         ) from error
-    except Exception as error:  # every layer of the client has its own
+    except Exception as error:  # the hub client, its HTTP library and the system raise their own
         remembered = _remembered(hub_id, known)
         if remembered is None:
             raise UserError(
@@ -74,36 +76,48 @@ def find_hub_set(hub_id: str, cache: Path, extra: str) -> HubSet:
     return found
 
 
-def fetch_files(hub_set: HubSet, names: Iterable[str]) -> Path:
-    """Fetch files into the hub's own cache, where they are not there yet; the folder above them.
+def fetch_files(hub_set: HubSet, names: Sequence[str]) -> Path:
+    """Download files into the hub client's own cache, unless they are there; the folder above them.
 
-    A download that was cut off goes on where it stopped, in this call or in the next.
+    A download that was cut off resumes where it stopped, in this call or in the next.
 
     Raises:
         UserError: the hub fails.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
     from huggingface_hub.utils import disable_progress_bars, logging
 
     disable_progress_bars()
     logging.set_verbosity_error()
-    root = Path()
-    for name in names:
-        try:
-            path = hf_hub_download(
-                hub_set.hub_id, name, repo_type="dataset", revision=hub_set.revision
-            )
-        except Exception as error:  # every layer of the client has its own
-            raise UserError(
-                f"data: {hub_set.hub_id}: the hub did not give {name} ({first_line(error)}); try "
-                "again, or fetch it by other means and give its path"
-            ) from error
-        root = Path(path).parents[name.count("/")]
-    return root
+
+    def missing() -> list[str]:
+        cached = partial(try_to_load_from_cache, hub_set.hub_id, repo_type="dataset")
+        return [n for n in names if not isinstance(cached(n, revision=hub_set.revision), str)]
+
+    try:
+        root = snapshot_download(
+            hub_set.hub_id, repo_type="dataset", revision=hub_set.revision,
+            allow_patterns=[glob.escape(name) for name in names],
+        )  # fmt: skip
+    except Exception as error:  # the hub client, its HTTP library and the system raise their own
+        raise _no_files(hub_set, missing(), first_line(error)) from error
+    # Without a network some versions of the client return what there is of the snapshot.
+    if absent := missing():
+        raise _no_files(hub_set, absent, "it cannot be reached")
+    return Path(root)
+
+
+def _no_files(hub_set: HubSet, names: Sequence[str], reason: str) -> UserError:
+    what = names[0] if names else "its files"
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return UserError(
+        f"data: {hub_set.hub_id}: could not download {what}{more} from the hub ({reason}); try "
+        "again, or download it by other means and give its path"
+    )
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its name."""
+    """The first line of an error's message, or its type."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".:")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hvdcore.launch.elastic.agent import Agent
 from hvdcore.launch.elastic.plan import make_plan
-from hvdcore.launch.hosts.check import check_fleet, look_at_fleet, show_fleet
+from hvdcore.launch.hosts.check import check_fleet, inspect_fleet, show_fleet
 from hvdcore.launch.hosts.hosts import Hosts, named_hosts
 from hvdcore.launch.job.controllers import ControllerChoice
 from hvdcore.launch.job.job import DEFAULT_START_TIMEOUT_SECONDS, JobSettings, run_job
@@ -114,7 +114,7 @@ def launch_on_hosts(
         )
     settings.check()
     plan = make_plan(start, os.environ, global_batch_size)
-    return Agent(command, plan, settings, partial(look_at_fleet, package=package)).run()
+    return Agent(command, plan, settings, partial(inspect_fleet, package=package)).run()
 
 
 def run_on_ray(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 __all__ = ["NOBODY", "REVISION", "Hub", "serve_hub"]
 
@@ -86,7 +86,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.answer(404, [b"{}"])
 
     def do_GET(self) -> None:
-        path = urlparse(self.path).path.strip("/")
+        path = unquote(urlparse(self.path).path).strip("/")
         for kind, prefix in (("models", ""), ("datasets", "datasets/")):
             if path.startswith(f"api/{kind}/"):
                 owner, name, *rest = path.split("/")[2:]

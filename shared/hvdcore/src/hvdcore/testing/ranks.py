@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from hvdcore.launch.job.controllers import find_program
 from hvdcore.launch.job.horovodrun import clean_environment
-from hvdcore.launch.supervisor.processes import end_leftovers, find_leftovers
+from hvdcore.launch.supervisor.processes import find_orphans, kill_orphans
 from hvdcore.runtime.environment import LOG_DIR, STALL_TIMEOUT
 
 __all__ = ["RESULT_DIR", "TEST_MARKER", "RanksResult", "orphans", "run_ranks", "save_result"]
@@ -128,7 +128,7 @@ class StartedRanks:
         finally:
             seconds = time.monotonic() - self.started_at
             left = orphans(self.marker)
-            end_leftovers(TEST_MARKER, self.marker)
+            kill_orphans(TEST_MARKER, self.marker)
             self.process.wait()
         files = (self.folder / "results").glob("rank-*.json")
         results = {_rank(p): json.loads(p.read_text(encoding="utf-8")) for p in files}
@@ -216,6 +216,6 @@ def _logs(folder: Path) -> dict[int, str]:
 def orphans(marker: str, within: float = _ORPHAN_SECONDS) -> tuple[int, ...]:
     """Process ids with `HVD_TEST_MARKER=marker` that are still alive `within` seconds on."""
     deadline = time.monotonic() + within
-    while (left := find_leftovers(TEST_MARKER, marker)) and time.monotonic() < deadline:
+    while (left := find_orphans(TEST_MARKER, marker)) and time.monotonic() < deadline:
         time.sleep(0.1)
     return tuple(left)

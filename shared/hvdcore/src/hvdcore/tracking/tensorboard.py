@@ -8,7 +8,6 @@ TensorFlow when that is installed.
 
 from __future__ import annotations
 
-import io
 import os
 import platform
 import struct
@@ -224,10 +223,6 @@ class Board:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._write(resume_step + 1, session_log=start)
 
-    def add_scalar(self, tag: str, value: float, step: int) -> None:
-        """Add a point to the curve `tag`, such as `val/loss`."""
-        self.add_scalars({tag: value}, step)
-
     def add_scalars(self, values: Mapping[str, float], step: int) -> None:
         """Add a point to each of several curves, in one event."""
         self._add(
@@ -242,7 +237,7 @@ class Board:
         self._add(step, summary_pb2.Summary.Value(tag=tag, tensor=tensor, metadata=_plugin("text")))
 
     def add_image(self, tag: str, png: bytes, step: int) -> None:
-        """Add a picture, given as the bytes of a PNG file.
+        """Add an image, given as the bytes of a PNG file.
 
         Raises:
             ValueError: when the bytes are no PNG file.
@@ -254,14 +249,6 @@ class Board:
             height=height, width=width, colorspace=3, encoded_image_string=png
         )
         self._add(step, summary_pb2.Summary.Value(tag=tag, image=image))
-
-    def add_figure(self, tag: str, figure: Any, step: int) -> None:
-        """Add a matplotlib figure (anything with its `savefig`); the figure stays open."""
-        if self._file is None:
-            return
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", bbox_inches="tight")
-        self.add_image(tag, buffer.getvalue(), step)
 
     def add_hparams(
         self, hparams: Mapping[str, Any], metrics: Mapping[str, str] | None = None

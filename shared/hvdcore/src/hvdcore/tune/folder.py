@@ -14,7 +14,7 @@ from typing import Any
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
-from hvdcore.launch.supervisor.processes import end_leftovers, find_leftovers
+from hvdcore.launch.supervisor.processes import find_orphans, kill_orphans
 from hvdcore.runtime.environment import STUDY
 
 __all__ = ["StudyFolder"]
@@ -107,14 +107,14 @@ class StudyFolder:
                 tell("waiting for trials of a tuner that was killed to end")
             told = True
             time.sleep(_POLL_SECONDS)
-        end_leftovers(STUDY, self.key)
+        kill_orphans(STUDY, self.key)
 
     def _running(self) -> list[int]:
-        return find_leftovers(STUDY, self.key)
+        return find_orphans(STUDY, self.key)
 
     def end_all(self) -> None:
         """SIGKILL every process of the study's trials on this host."""
-        end_leftovers(STUDY, self.key)
+        kill_orphans(STUDY, self.key)
 
     def environment(self, threads: int | None) -> dict[str, str]:
         """The environment of a trial's processes; `threads` for each rank, if not the user's."""

@@ -23,7 +23,7 @@ from hvdcore.options import (
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["TUNE", "tune_options"]
+__all__ = ["tune_options"]
 
 _SEARCH = {"rich_help_panel": "Search"}
 
@@ -85,8 +85,6 @@ STARTING = {
     "np": Np, "hosts": Hosts, "stall_timeout": StallTimeout, "output_dir": OutputDir,
     "config": ConfigFile,
 }  # fmt: skip
-TUNE = {**SCHEDULE, **STARTING, **SEARCH}
-"""All options of `tune`, without the defaults of a package."""
 
 
 def tune_options(config: type[BaseModel]) -> OptionGroup:

@@ -12,7 +12,7 @@ from hvdcore.launch.hosts.facts import HostFacts, facts_here
 from hvdcore.launch.hosts.hosts import Hosts
 from hvdcore.runtime.terminal import write_fd
 
-__all__ = ["Fleet", "check_fleet", "look_at_fleet", "require_like", "show_fleet"]
+__all__ = ["Fleet", "check_fleet", "inspect_fleet", "require_like", "show_fleet"]
 
 _MAX_AT_ONCE = 64
 
@@ -69,13 +69,13 @@ def check_fleet(hosts: Hosts, package: str = "hvdcore") -> Fleet:
     Raises:
         UserError: unknown, unreachable, refusing or differing hosts; all problems at once.
     """
-    fleet = look_at_fleet(hosts, package)
+    fleet = inspect_fleet(hosts, package)
     if fleet.problems:
         raise UserError(*(line for lines in fleet.problems.values() for line in lines))
     return fleet
 
 
-def look_at_fleet(hosts: Hosts, package: str = "hvdcore", *, always: bool = False) -> Fleet:
+def inspect_fleet(hosts: Hosts, package: str = "hvdcore", *, always: bool = False) -> Fleet:
     """Ask every host at the same time; within a minute or so each has answered or is a problem.
 
     Args:

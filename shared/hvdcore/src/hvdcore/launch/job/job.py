@@ -24,7 +24,7 @@ from hvdcore.launch.job.monitor import Monitor, Verdict
 from hvdcore.launch.job.open_mpi_daemon import DAEMON, daemon_environment
 from hvdcore.launch.supervisor.channel import Listener
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED
-from hvdcore.launch.supervisor.processes import end_leftovers
+from hvdcore.launch.supervisor.processes import kill_orphans
 from hvdcore.runtime.environment import (
     EXPECTED_SIZE,
     JOB,
@@ -320,7 +320,7 @@ def run_job(
             return RunningJob(start(env), monitor, inbox, seconds, drain).run()
         finally:
             monitor.close()
-            end_leftovers(JOB, env[JOB])
+            kill_orphans(JOB, env[JOB])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

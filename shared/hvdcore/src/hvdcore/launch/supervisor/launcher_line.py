@@ -10,7 +10,7 @@ from pathlib import Path
 from hvdcore.errors import UserError
 from hvdcore.launch.supervisor.channel import Channel, Message, connect
 from hvdcore.launch.supervisor.outcome import RankEnd, Watch
-from hvdcore.launch.supervisor.processes import end_leftovers
+from hvdcore.launch.supervisor.processes import kill_orphans
 from hvdcore.runtime.environment import JOB, MONITOR
 from hvdcore.runtime.terminal import write_fd
 from hvdcore.runtime.world import World
@@ -72,7 +72,7 @@ class LauncherLine:
         """
         if self.channel is None or self.channel.open or self.orders.was_released:
             return
-        end_leftovers(JOB, os.environ[JOB])
+        kill_orphans(JOB, os.environ[JOB])
         kind, _, path = os.environ.get(MONITOR, "").partition(":")
         if kind == "unix":
             shutil.rmtree(Path(path).parent, ignore_errors=True)

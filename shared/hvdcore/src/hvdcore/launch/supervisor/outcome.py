@@ -19,7 +19,7 @@ __all__ = [
     "Finding",
     "RankEnd",
     "Watch",
-    "judge_end",
+    "read_outcome",
 ]
 
 EXIT_FAILED = 1
@@ -77,7 +77,7 @@ class RankEnd:
         )
 
 
-def judge_end(
+def read_outcome(
     rank: int,
     code: int,
     tail: deque[str],

@@ -17,9 +17,9 @@ from hvdcore.runtime.terminal import open_terminal
 
 __all__ = [
     "RankProcess",
-    "end_leftovers",
     "end_with_parent",
-    "find_leftovers",
+    "find_orphans",
+    "kill_orphans",
     "process_state",
 ]
 
@@ -34,7 +34,7 @@ def end_with_parent(parent: int, number: signal.Signals) -> None:
         sys.exit(128 + number)
 
 
-def find_leftovers(variable: str, value: str) -> list[int]:
+def find_orphans(variable: str, value: str) -> list[int]:
     """Process ids on this host, but our own, that were started with `variable=value`.
 
     The environment survives new sessions, process groups and the death of parents, where no other
@@ -50,11 +50,11 @@ def find_leftovers(variable: str, value: str) -> list[int]:
     return found
 
 
-def end_leftovers(variable: str, value: str) -> int:
-    """SIGKILL every process that `find_leftovers` finds, until it finds none. Returns how many."""
+def kill_orphans(variable: str, value: str) -> int:
+    """SIGKILL every process that `find_orphans` finds, until it finds none. Returns how many."""
     ended: set[int] = set()
     for _ in range(5):  # a process may have forked while we looked
-        found = set(find_leftovers(variable, value)) - ended
+        found = set(find_orphans(variable, value)) - ended
         if not found:
             break
         for pid in found:
@@ -141,7 +141,7 @@ class RankProcess:
         """End it and everything that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        end_leftovers(RANK_MARKER, self._marker)
+        kill_orphans(RANK_MARKER, self._marker)
 
     def close(self) -> None:
         """Kill what is left and give the pipes back."""

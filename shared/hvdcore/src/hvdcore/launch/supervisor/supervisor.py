@@ -20,9 +20,9 @@ from pathlib import Path
 from hvdcore.errors import EXIT_USER_ERROR
 from hvdcore.launch.hosts.network import interface_settings
 from hvdcore.launch.supervisor.launcher_line import LauncherLine
-from hvdcore.launch.supervisor.outcome import EXIT_FAILED, Finding, RankEnd, Watch, judge_end
+from hvdcore.launch.supervisor.outcome import EXIT_FAILED, Finding, RankEnd, Watch, read_outcome
 from hvdcore.launch.supervisor.output import RankLog, RankOutput
-from hvdcore.launch.supervisor.processes import RankProcess, find_leftovers, process_state
+from hvdcore.launch.supervisor.processes import RankProcess, find_orphans, process_state
 from hvdcore.runtime.environment import (
     HEARTBEAT,
     LOG_DIR,
@@ -36,7 +36,7 @@ from hvdcore.runtime.terminal import write_fd
 from hvdcore.runtime.world import World, world_from_environment
 
 __all__ = [
-    "Siblings",
+    "PeerSupervisors",
     "Supervisor",
 ]
 
@@ -52,7 +52,7 @@ def _environment(pid: int) -> dict[str, str]:
     return {}
 
 
-class Siblings:
+class PeerSupervisors:
     """Finds supervisors of this job on this host that have been stopped for longer than `timeout`
     seconds. Times are seconds of a monotonic clock."""
 
@@ -68,7 +68,7 @@ class Siblings:
         if self._mark is None or now - self._looked_at < min(_LOOK_SECONDS, self.timeout / 4):
             return []
         self._looked_at = now
-        stopped = [p for p in find_leftovers(*self._mark) if process_state(p) in ("T", "t")]
+        stopped = [p for p in find_orphans(*self._mark) if process_state(p) in ("T", "t")]
         since = {pid: self._stopped_since.get(pid, now) for pid in stopped}
         self._stopped_since = since
         late = [pid for pid in stopped if now - since[pid] > self.timeout]
@@ -109,7 +109,7 @@ class Supervisor:
             RankOutput(world.rank, self.log, partial(line.show, fd)) for fd in (1, 2)
         )
         self.timeout = stall_timeout(os.environ)
-        self.siblings = Siblings(world, os.environ, self.timeout)
+        self.peers = PeerSupervisors(world, os.environ, self.timeout)
         self.finding: Finding | None = None
         self.stop_signal: int | None = None
         self._signalled = False
@@ -223,7 +223,7 @@ class Supervisor:
         self.line.report(watch, str(self.log.path), now)
         self._follow_log()
         if self.line.channel is None:
-            for rank in self.siblings.end_stopped(now):
+            for rank in self.peers.end_stopped(now):
                 log = self.log.path.with_name(f"rank-{rank}.log")
                 reason = f"was stopped by a signal for more than {self.timeout:g} s"
                 write_fd(2, f"rank {rank}: its supervisor {reason} (log: {log})\n".encode())
@@ -250,7 +250,7 @@ class Supervisor:
         if self._cut_short:
             code = 128 + self.stop_signal if self.stop_signal else EXIT_FAILED
             return RankEnd(rank, code, "victim", "was ended because another rank failed", log)
-        return judge_end(
+        return read_outcome(
             rank,
             code,
             self.err.tail,

@@ -4,11 +4,9 @@ Framework-free. Rank 0 writes, every rank may read.
 """
 
 from hvdcore.run.checkpoint.resume import (
-    require_checkpoint,
     require_same,
     require_same_run,
     resolve_resume,
-    shapes_hash,
 )
 from hvdcore.run.checkpoint.store import (
     Checkpoint,
@@ -31,12 +29,10 @@ __all__ = [
     "discard_after",
     "latest_valid",
     "load",
-    "require_checkpoint",
     "require_same",
     "require_same_run",
     "resolve_resume",
     "save",
-    "shapes_hash",
     "stage",
     "staging_path",
 ]

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import Problems, UserError
 from hvdcore.files.json_files import json_safe
-from hvdcore.run.checkpoint.store import Checkpoint, best, latest_valid, load
+from hvdcore.run.checkpoint.store import Checkpoint, latest_valid, load
 from hvdcore.run.run_dir import RunDir
 from hvdcore.tracking.logs import get_logger
 
 __all__ = [
-    "require_checkpoint",
     "require_same",
     "require_same_run",
     "resolve_resume",
-    "shapes_hash",
 ]
 
 _logger = get_logger(__name__)
@@ -50,23 +46,6 @@ def resolve_resume(run_dir: RunDir | Path, resume: str | Path) -> Checkpoint | N
             _logger.info("resume auto: going on from step %d (%s)", found.step, found.path)
         return found
     return _at_path(Path(resume))
-
-
-def require_checkpoint(run_dir: RunDir | Path, *, prefer_best: bool = False) -> Checkpoint:
-    """The newest valid checkpoint of a run (or its best), for commands that cannot do without.
-
-    Raises:
-        UserError: when the run has none that is whole.
-    """
-    run = run_dir if isinstance(run_dir, RunDir) else RunDir.open(run_dir)
-    found = best(run.checkpoints) if prefer_best else None
-    found = found or latest_valid(run.checkpoints)
-    if found is None:
-        raise UserError(
-            f"{run.path}: this run has no whole checkpoint in {run.checkpoints}; train it first"
-            " (--resume auto goes on with it)"
-        )
-    return found
 
 
 def require_same(meta_field: str, expected: Any, got: Any) -> None:
@@ -114,12 +93,6 @@ def _differences(name: str, here: Any, there: Any) -> Iterator[tuple[str, Any, A
             yield from _differences(f"{name}.{key}", here.get(key), there.get(key))
     elif here != there:
         yield name, here, there
-
-
-def shapes_hash(shapes: Mapping[str, Sequence[int]]) -> str:
-    """SHA-256 over sorted names and shapes, to tell models apart without reading their weights."""
-    listed = {name: [int(d) for d in shape] for name, shape in shapes.items()}
-    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
 
 def _at_path(path: Path) -> Checkpoint:
