@@ -244,5 +244,6 @@ def test_killed_at_any_moment_nothing_is_lost_or_run_twice(tmp_path: Path, seed:
     assert again == [row["number"] for row in rows if row["state"] == "interrupted"]
     for row in rows:
         if row["repeats"] is not None:
-            assert row["params"] == rows[row["repeats"]]["params"]
+            # A tuner that was killed while it drew a trial's parameters left some of them out.
+            assert rows[row["repeats"]]["params"].items() <= row["params"].items()
     assert len({row["params"]["learning_rate"] for row in kept}) == 10

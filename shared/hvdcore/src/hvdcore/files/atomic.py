@@ -48,7 +48,7 @@ def writing(path: Path, elsewhere: str = "give another --output-dir") -> Iterato
         yield
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # of any library that writes; those that are no disk error go on
         fix = _FIXES.get(_errno(error))
         if fix is None:
             raise

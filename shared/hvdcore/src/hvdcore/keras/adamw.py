@@ -19,6 +19,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from hvdcore.keras.internals import second_moments
+
 __all__ = ["RowwiseAdamW", "Update"]
 
 
@@ -50,7 +52,7 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
             variable: one that the optimizer was built with, [N, ...].
         """
         rows, values, index = gradient.indices, gradient.values, self._get_variable_index(variable)
-        squares, updated_at = self._velocities[index].value, self._updated_at[index].value
+        squares, updated_at = second_moments(self)[index].value, self._updated_at[index].value
         weights, step = tf.gather(variable.value, rows), tf.cast(self.iterations + 1, tf.int32)
         rate, beta = (tf.cast(x, values.dtype) for x in (self.learning_rate, self.beta_2))
         elapsed = tf.cast(step - tf.gather(updated_at, rows), values.dtype)

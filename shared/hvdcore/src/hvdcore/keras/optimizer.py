@@ -17,6 +17,12 @@ import tensorflow as tf
 
 from hvdcore.errors import UserError
 from hvdcore.keras.collectives import engine
+from hvdcore.keras.internals import (
+    inside_conditional,
+    inside_xla,
+    reduce_before_clipping,
+    restore_clipping,
+)
 from hvdcore.keras.reduction import GradientReduction, ReduceOp
 
 __all__ = [
@@ -102,17 +108,16 @@ class Distribution:
         self._reduce_in_apply = True
         self._is_reduced = False
         optimizer.apply = self._apply
-        if optimizer.gradient_accumulation_steps and hasattr(optimizer, "_clip_gradients"):
-            # Keras calls this once an update, on the accumulated mean, just before clipping.
-            self._clip_plain: Callable[..., Any] = optimizer._clip_gradients
+        if optimizer.gradient_accumulation_steps:
             self._reduce_in_apply = False
-            optimizer._clip_gradients = self._reduce_and_clip
+            reduce_before_clipping(optimizer, self._reduce_once)
 
     def remove(self, optimizer: Any) -> None:
         """Make the optimizer plain again."""
-        for name in ("apply", "_clip_gradients", _ATTRIBUTE):
+        for name in ("apply", _ATTRIBUTE):
             if name in vars(optimizer):
                 delattr(optimizer, name)
+        restore_clipping(optimizer)
 
     @contextmanager
     def capturing(self) -> Iterator[list[list[Any]]]:
@@ -141,8 +146,8 @@ class Distribution:
             grads = self.reduction(grads)
         self.apply_plain(grads, trainable_variables)
 
-    def _reduce_and_clip(self, grads: Sequence[Any]) -> Any:
-        return self._clip_plain(grads if self._is_reduced else self.reduction(grads))
+    def _reduce_once(self, grads: Sequence[Any]) -> Sequence[Any]:
+        return grads if self._is_reduced else self.reduction(grads)
 
 
 def _check_context() -> None:
@@ -150,25 +155,19 @@ def _check_context() -> None:
     graph = tf.compat.v1.get_default_graph() if not tf.executing_eagerly() else None
     if graph is None:
         return
-    if type(graph).__name__ == "CondBranchFuncGraph":
+    if inside_conditional(graph):
         # Keras wraps the compiled optimizer by itself under mixed_float16. Then one rank with an
-        # infinite gradient skips the branch with the collective, and the others wait for ever.
+        # infinite gradient skips the branch with the collective, and the others hang.
         raise UserError(
             "optimizer: the distributed optimizer is inside a LossScaleOptimizer; call "
             "hvdcore.keras.distribute(model) after model.compile, or wrap the LossScaleOptimizer"
         )
-    if _compiled_by_xla(graph):
+    if inside_xla(graph):
         # Horovod's operations have no XLA kernel (horovod issue 2590).
         raise UserError(
             "jit_compile: XLA cannot hold the communication; call hvdcore.keras.distribute(model) "
             "after model.compile, or compile with jit_compile=False"
         )
-
-
-def _compiled_by_xla(graph: Any) -> bool:
-    from tensorflow.python.ops import control_flow_util
-
-    return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
 
 
 def distribute(model: Any, *, op: ReduceOp = "average", sparse_as_dense: bool | None = None) -> Any:

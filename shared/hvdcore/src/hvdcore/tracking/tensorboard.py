@@ -2,8 +2,8 @@
 
 A kill leaves at most one torn record at the end, and a run that resumes from an earlier step trims
 what came after it. The format is TFRecord: length (uint64), its masked CRC-32C, the bytes, theirs;
-little-endian. Only the protos of `tensorboard` are used: its own writer opens files through
-TensorFlow when that is installed.
+little-endian. Of `tensorboard` only the protos and the checksum are used (`tensorboard.compat`, as
+PyTorch does; tried with 2.21): its writer opens files through TensorFlow when that is installed.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def _guarded(main: Callable[[], int | None], *, supervised: bool) -> int:
         return _show(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except Exception:
+    except Exception:  # whatever the trainer raised: this is the last frame of the rank
         if not supervised:
             raise
         sys.stdout.flush()
