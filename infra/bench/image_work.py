@@ -1,4 +1,4 @@
-"""The CNN of `image_cls` on noise: what the pictures show does not change the time."""
+"""The CNN of `image_cls` on noise: the content of the images does not change the time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.keras import smoothed
+from hvdcore.classifier.keras import smooth_labels
 from image_cls.config import TrainConfig
 from image_cls.data.batches import BatchReader
-from image_cls.data.dataset import Part
+from image_cls.data.dataset import Split
 from image_cls.model import LEARNING_RATES, build_model, cnn
 
 SIZE, CLASSES = 64, 6
@@ -44,12 +44,12 @@ class ImageWork:
         return keras.losses.CategoricalCrossentropy(from_logits=True)(targets, logits)
 
     def batch(self, samples: npt.NDArray[np.int64]) -> tuple[tuple[Any, ...], Any]:
-        targets = smoothed(self.labels[samples], CLASSES, 0.1)
+        targets = smooth_labels(self.labels[samples], CLASSES, 0.1)
         return (self.pixels[samples].astype(np.float32),), targets
 
     def read(self, samples: npt.NDArray[np.int64]) -> Any:
         rows = len(samples)
         if rows not in self.readers:
-            part = Part(self.pixels, self.labels, [""] * self.num_samples)
-            self.readers[rows] = BatchReader(part, CLASSES, rows, TrainConfig())
-        return self.readers[rows].read(0, samples)
+            split = Split(self.pixels, self.labels, [""] * self.num_samples)
+            self.readers[rows] = BatchReader(split, CLASSES, rows, TrainConfig())
+        return self.readers[rows].get_batch(0, samples)

@@ -38,7 +38,7 @@ def our_step(work: Work) -> Step:
 
     def step(samples: npt.NDArray[np.int64]) -> None:
         inputs, targets = work.batch(samples)
-        batch = Batch.of(inputs, targets, len(samples))
+        batch = Batch.padded(inputs, targets, len(samples))
         gradients, _ = steps.reduce(steps.gradients(batch, len(samples) * world.size, False))
         steps.update(gradients, work.learning_rate, 0)
 

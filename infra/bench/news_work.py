@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hvdcore.classifier.keras import smoothed
+from hvdcore.classifier.keras import smooth_labels
 from news_cls.config import ModelFields, TrainConfig
-from news_cls.data.dataset import Names, Part, Ragged, TextData, Texts, offsets_of
+from news_cls.data.dataset import Names, Ragged, Split, TextData, Texts, offsets_of
 from news_cls.data.labels import AG_NEWS
 from news_cls.model.networks import LEARNING_RATES, build_network, num_features
 from news_cls.training.task import TextTask
@@ -23,10 +23,10 @@ LENGTH = 48
 RANKS = 2
 
 
-def keras_lstm(embedded: Any, is_word: Any, config: ModelFields) -> Any:
+def keras_lstm(embedded: Any, mask: Any, config: ModelFields) -> Any:
     """States of both directions by Keras's layers."""
     layer = keras.layers.LSTM(config.hidden_dim, return_sequences=True)
-    return keras.layers.Bidirectional(layer)(embedded, mask=is_word)
+    return keras.layers.Bidirectional(layer)(embedded, mask=mask)
 
 
 class NewsWork:
@@ -50,17 +50,18 @@ class NewsWork:
         rows = Ragged(self.ids.ravel(), offsets_of([LENGTH] * self.num_samples))
         nothing = Texts(Ragged(np.zeros(0, np.uint8), offsets_of([0] * self.num_samples)))
         names = Names(("made up",), np.zeros((self.num_samples, 2), np.int64))
-        parts = {"train": Part(rows, self.labels, nothing, names)}
+        splits = {"train": Split(rows, self.labels, nothing, names)}
         words = ("",) * (self.config.vocab_size - 2)
-        data = TextData(Path("made up"), AG_NEWS, words, self.config.max_length, parts, {})
+        length = self.config.max_length
+        data = TextData(Path("made up"), AG_NEWS, splits, {}, words, length)
         return TextTask(self.config, data, RANKS, self.vectors)
 
     def new_model(self) -> keras.Model:
         return build_network(self.config, self.vectors, len(AG_NEWS), 0)
 
     def peer_model(self) -> keras.Model:
-        readers = {"lstm": keras_lstm}
-        return build_network(self.config, self.vectors, len(AG_NEWS), 0, readers)
+        encoders = {"lstm": keras_lstm}
+        return build_network(self.config, self.vectors, len(AG_NEWS), 0, encoders)
 
     def new_optimizer(self) -> keras.optimizers.Optimizer:
         return keras.optimizers.AdamW(self.learning_rate, weight_decay=0.0, beta_2=0.99)
@@ -76,8 +77,8 @@ class NewsWork:
             np.ones((len(samples), 1, self.config.embed_dim), np.float32),
             np.ones((len(samples), num_features(self.config)), np.float32),
         )
-        targets = smoothed(self.labels[samples], len(AG_NEWS), self.config.label_smoothing)
+        targets = smooth_labels(self.labels[samples], len(AG_NEWS), self.config.label_smoothing)
         return (self.ids[samples], *masks), targets
 
     def read(self, samples: npt.NDArray[np.int64]) -> Any:
-        return self.task.read(0, samples)
+        return self.task.get_batch(0, samples)

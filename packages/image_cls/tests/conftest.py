@@ -1,4 +1,4 @@
-"""Pictures that all tests share, and one thread: the models are tiny, and the cores are shared."""
+"""Images that all tests share, and one thread: the models are tiny, and the cores are shared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREAD
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kaggle's layout, doubled folders: 66 pictures in train and 25 in test, six classes."""
+    """Kaggle's layout, doubled folders: 66 images in train and 25 in test, six classes."""
     root = tmp_path_factory.mktemp("scenes")
     write_scenes(root / "seg_train" / "seg_train", 11)
     write_scenes(root / "seg_test" / "seg_test", 5, first=100, classes=5)

@@ -50,6 +50,7 @@ def start(
 ) -> RanksResult:
     arguments = ["train", "--data", str(scenes), "--output-dir", str(folder / "run")]
     return run_with_fault(
-        "image_cls", "image_cls.data.batches:BatchReader.read", [*arguments, *TINY, "--max-steps", "8"],
+        "image_cls", "image_cls.data.batches:BatchReader.get_batch",
+        [*arguments, *TINY, "--max-steps", "8"],
         fault=fault, folder=folder, controller=controller, env=environment(folder / "cache"),
     )  # fmt: skip

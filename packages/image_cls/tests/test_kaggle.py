@@ -1,4 +1,4 @@
-"""Fetching by name, against a kagglehub of our own: no network in tests."""
+"""Downloading by name, against a fake kagglehub: no network in tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from hvdcore.errors import UserError
-from image_cls.data.sources import INTEL, find_source
+from image_cls.data.sources import find_source
 from image_cls.testing import write_scenes
 
 
@@ -19,7 +19,7 @@ def put_in(monkeypatch: pytest.MonkeyPatch, download: object) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", module)
 
 
-def test_a_name_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def download(handle: str) -> str:
@@ -28,8 +28,8 @@ def test_a_name_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         return str(tmp_path)
 
     put_in(monkeypatch, download)
-    source = find_source(INTEL)
-    assert asked == [INTEL]
+    source = find_source("owner/scenes")
+    assert asked == ["owner/scenes"]
     assert len(source) == 12
 
 
@@ -38,7 +38,7 @@ def test_a_failure_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("403 Client Error\nmore\nlines")
 
     put_in(monkeypatch, download)
-    with pytest.raises(UserError, match=r"Kaggle did not give it \(403 Client Error\)"):
+    with pytest.raises(UserError, match=r"Kaggle download failed \(403 Client Error\)"):
         find_source("nobody/nothing")
 
 

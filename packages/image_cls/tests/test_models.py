@@ -1,4 +1,4 @@
-"""The models: what they compute, and that no sample knows of the others in its batch."""
+"""The models: what they compute, and that no sample depends on the others in its batch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_sizes(name: str, parameters: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["logreg", "mlp", "cnn"])
-def test_a_sample_does_not_see_its_batch(name: str) -> None:
+def test_a_sample_does_not_depend_on_its_batch(name: str) -> None:
     network = model(name)
     together = network(IMAGES, training=True).numpy()
     alone = np.concatenate([network(IMAGES[i : i + 1], training=True).numpy() for i in range(4)])
@@ -46,15 +46,15 @@ def test_a_sample_does_not_see_its_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["logreg", "cnn"])
-def test_gradients_of_a_batch_are_the_sum_of_its_parts(name: str) -> None:
-    """What makes N ranks equal to one, rows that only fill up included."""
+def test_gradients_of_a_batch_are_the_sum_of_its_shards(name: str) -> None:
+    """What makes N ranks equal to one, padding rows included."""
     init()
     network = model(name)
     steps = Steps(network, network, keras.optimizers.SGD(1.0), ema_decay=0.0, xla=False)
     targets = np.eye(6, dtype=np.float32)[:4]
 
     def gradients(rows: slice, fill: int) -> list[np.ndarray]:
-        batch = Batch.of((IMAGES[rows],), targets[rows], fill)
+        batch = Batch.padded((IMAGES[rows],), targets[rows], fill)
         return [g.numpy() for g in steps.gradients(batch, 4, stop=False)]
 
     whole, first, second = (
@@ -71,8 +71,8 @@ def test_the_seed_decides_the_weights() -> None:
     assert (weights[0] != weights[2]).any()
 
 
-def test_blocks_begin_as_the_identity() -> None:
-    """Doubling what enters a block's last convolution changes nothing while it is zero."""
+def test_blocks_are_the_identity_at_first() -> None:
+    """Doubling the input of a block's last convolution changes nothing while it is zero."""
     network = model("cnn")
     before = network(IMAGES).numpy()
     zero = [v for v in network.trainable_variables if not v.numpy().any() and len(v.shape) == 4]
@@ -97,7 +97,7 @@ def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
     save_model(tmp_path, model("logreg"), tuple("abcdef"), {"image_size": 32})
     whole = (tmp_path / "model.keras").read_bytes()
     (tmp_path / "model.keras").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"model\.keras: damaged or not whole"):
+    with pytest.raises(UserError, match=r"model\.keras: damaged or incomplete"):
         load_model(tmp_path)
 
 
@@ -117,7 +117,7 @@ def body() -> keras.Model:
 
 @pytest.mark.parametrize("form", ["whole.keras", "whole.h5", "only.weights.h5"])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_transfer_takes_the_weights_of_a_file(tmp_path: Path, body: keras.Model, form: str) -> None:
+def test_transfer_loads_the_weights_of_a_file(tmp_path: Path, body: keras.Model, form: str) -> None:
     path = tmp_path / form
     body.save_weights(path) if form.startswith("only") else body.save(path)
     network = build_model(TrainConfig(model="mobilenet", weights=str(path)), 32, 6, 0)
@@ -133,7 +133,7 @@ def _gone(folder: Path) -> Path:
     return folder / "gone.h5"
 
 
-def _other_form(folder: Path) -> Path:
+def _other_format(folder: Path) -> Path:
     (folder / "weights.pt").write_bytes(b"PK")
     return folder / "weights.pt"
 
@@ -148,7 +148,7 @@ def _other_network(folder: Path) -> Path:
     return folder / "weights.keras"
 
 
-@pytest.mark.parametrize("make", [_gone, _other_form, _damaged, _other_network])
+@pytest.mark.parametrize("make", [_gone, _other_format, _damaged, _other_network])
 def test_wrong_weights_are_one_line(tmp_path: Path, make: object) -> None:
     assert callable(make)
     config = TrainConfig(model="mobilenet", weights=str(make(tmp_path)))

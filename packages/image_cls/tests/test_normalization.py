@@ -73,5 +73,5 @@ def test_what_is_saved_is_keras_own(tmp_path: Path) -> None:
     portable(network).save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}
-    pictures = np.random.default_rng(1).uniform(0, 255, (4, 16, 16, 3)).astype(np.float32)
-    np.testing.assert_allclose(loaded(pictures), network(pictures), atol=1e-4)
+    images = np.random.default_rng(1).uniform(0, 255, (4, 16, 16, 3)).astype(np.float32)
+    np.testing.assert_allclose(loaded(images), network(images), atol=1e-4)

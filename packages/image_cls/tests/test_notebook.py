@@ -33,10 +33,10 @@ def test_it_runs(tmp_path: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (report["size"], report["steps"]) == (2, 4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     text = "".join(out.get("text", "") for cell in cells for out in cell.outputs)
-    assert "pictures: train 60, val 6, test 25 in 6 classes" in text
+    assert "images: train 60, val 6, test 25 in 6 classes" in text
     assert f"test  accuracy {report['test']['accuracy']:.3f}" in text
-    pictures = [out for cell in cells for out in cell.outputs if "image/png" in out.get("data", {})]
-    assert len(pictures) == 5
+    images = [out for cell in cells for out in cell.outputs if "image/png" in out.get("data", {})]
+    assert len(images) == 5
 
 
 def test_it_is_saved_without_output() -> None:

@@ -1,4 +1,4 @@
-"""From folders to parts: foldings, copies, cuts, the cache; with counts worked out by hand."""
+"""From folders to splits: layouts, copies, fractions, the cache; counts worked out by hand."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvdcore.classifier.splits import Row, select
+from hvdcore.classifier.splits import Row, split_rows
 from hvdcore.errors import UserError
 from hvdcore.files.cache import default_cache_dir
 from hvdcore.testing.faults import NoDisk, small_disk
-from image_cls.config import TrainConfig
+from image_cls.config import SAMPLE_NAMES, TrainConfig
 from image_cls.data.dataset import ImageData
-from image_cls.data.listing import list_scenes
+from image_cls.data.listing import list_classes
 from image_cls.data.prepare import DataRequest, prepare, summary
 from image_cls.testing import write_scenes
 
@@ -25,34 +25,34 @@ def config(root: Path | str, **fields: object) -> TrainConfig:
     return TrainConfig.model_validate({"data": str(root), "image_size": 16, **fields})
 
 
-def labels_of(data: ImageData, part: str) -> Counter[str]:
-    return Counter(data.classes[label] for label in data.parts[part].labels)
+def labels_of(data: ImageData, split: str) -> Counter[str]:
+    return Counter(data.classes[label] for label in data.splits[split].labels)
 
 
 def kaggle(root: Path, doubled: bool) -> Path:
-    for part, first in (("seg_train", 0), ("seg_test", 50)):
-        write_scenes(root / part / part if doubled else root / part, 4, first=first)
+    for split, first in (("seg_train", 0), ("seg_test", 50)):
+        write_scenes(root / split / split if doubled else root / split, 4, first=first)
     pred = root / "seg_pred" / "seg_pred" if doubled else root / "seg_pred"
     pred.mkdir(parents=True)
     shutil.copy(root.rglob("50.png").__next__(), pred / "1.png")
     return root
 
 
-def test_both_foldings_of_kaggle_are_the_same_data(tmp_path: Path) -> None:
+def test_both_layouts_of_kaggle_are_the_same_data(tmp_path: Path) -> None:
     doubled = prepare(config(kaggle(tmp_path / "doubled", True), val_fraction=0.25))
     single = prepare(config(kaggle(tmp_path / "single", False), val_fraction=0.25))
     assert doubled.key == single.key
-    assert {name: len(part) for name, part in doubled.parts.items()} == {
+    assert {name: len(split) for name, split in doubled.splits.items()} == {
         "train": 18, "val": 6, "test": 24,
     }  # fmt: skip
-    for part in ("train", "val", "test"):
-        assert len(set(labels_of(doubled, part).values())) == 1
+    for split in ("train", "val", "test"):
+        assert len(set(labels_of(doubled, split).values())) == 1
 
 
-def test_a_folder_of_class_folders_is_cut_by_class(tmp_path: Path) -> None:
+def test_a_folder_of_class_folders_is_split_by_class(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / "data", 10)
     data = prepare(config(root, val_fraction=0.1, test_fraction=0.2))
-    assert {name: len(part) for name, part in data.parts.items()} == {
+    assert {name: len(split) for name, split in data.splits.items()} == {
         "train": 42, "val": 6, "test": 12,
     }  # fmt: skip
     assert set(labels_of(data, "test").values()) == {2}
@@ -60,9 +60,9 @@ def test_a_folder_of_class_folders_is_cut_by_class(tmp_path: Path) -> None:
 
 def test_seg_train_alone_may_be_given(tmp_path: Path) -> None:
     root = kaggle(tmp_path / "data", True)
-    classes, files = list_scenes(root / "seg_train")
+    classes, files = list_classes(root / "seg_train")
     assert (len(classes), len(files)) == (6, 24)
-    assert {file.part for file in files} == {None}
+    assert {file.split for file in files} == {None}
 
 
 def test_the_parts_do_not_depend_on_names(tmp_path: Path) -> None:
@@ -84,38 +84,38 @@ def test_copies_are_left_out_and_counted(tmp_path: Path) -> None:
     data = prepare(config(root, val_fraction=0))
     assert data.meta["left_out"] == {
         "duplicates": 2,  # one in train, one in test
-        "two_classes": 2,  # both the wave and the ridge that is the same picture
+        "two_classes": 2,  # both the wave and the ridge that is the same image
         "val_in_train": 0,
         "test_in_train": 1,
     }
-    assert len(data.parts["train"]) == 24 - 1  # the wave is gone, with its copy
-    assert len(data.parts["test"]) == 24
-    assert "1 of test that are in train too" in summary(data)
+    assert len(data.splits["train"]) == 24 - 1  # the wave is gone, with its copy
+    assert len(data.splits["test"]) == 24
+    assert "1 of test that train contains too" in summary(data)
 
 
-def test_no_picture_is_in_two_parts() -> None:
+def test_no_image_is_in_two_parts() -> None:
     rows = [Row(i, i % 3, None, f"{(i * 7919) % 997:04d}") for i in range(90)]
-    parts = select(rows, val_fraction=0.2, test_fraction=0.1).parts
-    seen = [row.sha256 for part in parts.values() for row in part]
+    splits = split_rows(rows, val_fraction=0.2, test_fraction=0.1).splits
+    seen = [row.sha256 for split in splits.values() for row in split]
     assert len(seen) == len(set(seen)) == 90
-    assert {name: len(part) for name, part in parts.items()} == {
+    assert {name: len(split) for name, split in splits.items()} == {
         "train": 63, "val": 18, "test": 9,
     }  # fmt: skip
 
 
-def test_a_class_of_one_picture_is_trained_on() -> None:
+def test_a_class_of_one_image_stays_in_train() -> None:
     rows = [Row(i, 0, None, f"{i}") for i in range(4)] + [Row(4, 1, None, "9")]
-    parts = select(rows, val_fraction=0.4, test_fraction=0.4).parts
-    assert [row.label for row in parts["train"]].count(1) == 1
+    splits = split_rows(rows, val_fraction=0.4, test_fraction=0.4).splits
+    assert [row.label for row in splits["train"]].count(1) == 1
 
 
-def test_fewer_train_pictures_are_as_many_of_each_class(tmp_path: Path) -> None:
+def test_fewer_train_images_are_stratified(tmp_path: Path) -> None:
     data = prepare(config(write_scenes(tmp_path / "data", 8), val_fraction=0, test_fraction=0))
-    part = data.first_of_each_class("train", 13)
-    counts = np.bincount(part.labels)
+    split = data.train_subset(13, SAMPLE_NAMES)
+    counts = np.bincount(split.labels)
     assert (counts.sum(), counts.min(), counts.max()) == (13, 2, 3)
-    with pytest.raises(UserError, match="num_train_images: 49 of only 48 pictures"):
-        data.first_of_each_class("train", 49)
+    with pytest.raises(UserError, match="num_train_images: 49 of only 48 images"):
+        data.train_subset(49, SAMPLE_NAMES)
 
 
 def test_pixels_are_those_of_the_files(tmp_path: Path) -> None:
@@ -123,9 +123,9 @@ def test_pixels_are_those_of_the_files(tmp_path: Path) -> None:
     data = prepare(config(root, val_fraction=0.34, test_fraction=0.34))
     from image_cls.data.decode import decode
 
-    for part in data.parts.values():
-        assert len(part) == 6
-        for pixels, label, name in zip(part.pixels, part.labels, part.names, strict=True):
+    for split in data.splits.values():
+        assert len(split) == 6
+        for pixels, label, name in zip(split.pixels, split.labels, split.names, strict=True):
             assert (pixels == decode(root / name).pixels).all()
             assert name.startswith(data.classes[label])
 
@@ -146,7 +146,7 @@ def test_two_at_once_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(list((default_cache_dir("image_cls") / "images").iterdir())) == 1
 
 
-def test_a_changed_picture_is_another_data_set(tmp_path: Path) -> None:
+def test_a_new_image_makes_another_data_set(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / "data", 3)
     before = prepare(config(root))
     write_scenes(root, 1, first=77, classes=1)
@@ -155,7 +155,7 @@ def test_a_changed_picture_is_another_data_set(tmp_path: Path) -> None:
     assert sum(after.meta["parts"].values()) == sum(before.meta["parts"].values()) + 1
 
 
-def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_rebuilt(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / "data", 3)
     data = prepare(config(root))
     (data.path / "meta.json").unlink()
@@ -187,7 +187,7 @@ def _no_class(root: Path) -> None:
     root.mkdir()
 
 
-def _single_picture(root: Path) -> None:
+def _single_image(root: Path) -> None:
     _one_class(root)
     for path in sorted(root.rglob("*.png"))[1:]:
         path.unlink()
@@ -207,11 +207,11 @@ def _test_without_train(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_empty_class, r"class 'waves' has no usable picture to train on \(2 zero bytes \(waves/0"),
+        (_empty_class, r"class 'waves' has no usable image to train on \(2 zero bytes \(waves/0"),
         (_one_class, "only one class"),
         (_no_class, "no class folders in it"),
-        (_single_picture, "only one class"),
-        (_unknown_in_test, "test has vawes, which train has not"),
+        (_single_image, "only one class"),
+        (_unknown_in_test, "test has vawes, which train does not have"),
         (_test_without_train, "no train folder"),
     ],
 )
@@ -228,14 +228,14 @@ def test_wrong_folders_say_what_to_do(tmp_path: Path, change: object, message: s
 def test_a_class_missing_in_test_is_no_problem(scenes: Path) -> None:
     data = prepare(config(scenes))
     assert data.meta["classes_of_parts"]["test"]["waves"] == 0
-    assert len(data.parts["test"]) == 25
+    assert len(data.splits["test"]) == 25
 
 
 @pytest.mark.parametrize("kilobytes", [64, 2000], ids=["in decoding", "in writing"])
 def test_a_full_disk_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kilobytes: int
 ) -> None:
-    """120 pictures of 64 x 64 are 1.5 MB, and as much again when they are put in order."""
+    """120 images of 64 x 64 are 1.5 MB, and as much again when they are written in order."""
     root = write_scenes(tmp_path / "scenes", per_class=20)
     try:
         with small_disk(tmp_path / "small", kilobytes=kilobytes) as folder:

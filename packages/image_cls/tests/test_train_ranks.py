@@ -11,7 +11,7 @@ from image_cls.testing import Run, train
 
 pytestmark = pytest.mark.ranks
 
-# 60 train pictures in steps of 12 would leave no tail: 54 leave one of 6, which 4 ranks share.
+# 60 train images in steps of 12 would leave no tail: 54 leave one of 6, which 4 ranks share.
 FLAGS = ("--max-steps", "12", "--eval-every", "6", "--num-train-images", "54")
 # Sums in another order differ in the last digits, and AdamW divides by small numbers.
 CLOSE = {"rel": 2e-4}
@@ -79,6 +79,6 @@ def test_a_run_leaves_what_it_should(two_ranks: Run) -> None:
     for split in ("train", "val", "test"):
         assert {"loss", "accuracy", "macro_f1"} <= set(report[split])
     assert len(report["weights_sha256"]) == 64
-    # No test picture is a wave: the class is there all the same, with nothing to find.
+    # No test image is a wave: the class is there all the same, with nothing to find.
     assert report["test"]["classes"]["waves"]["support"] == 0
     assert sum(map(sum, report["test"]["confusion_matrix"])) == 25

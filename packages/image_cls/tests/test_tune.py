@@ -26,7 +26,7 @@ pytest.importorskip("optuna", reason="the extra image_cls[tune] is not installed
 
 
 def line(folder: Path, scenes: Path, *flags: str) -> list[str]:
-    """A search with the tiny pictures; `tune` takes the flags that all trainers share only."""
+    """A search with the tiny images; `tune` takes the flags that all trainers share only."""
     pairs = zip(TINY[::2], TINY[1::2], strict=True)
     fields = {flag.removeprefix("--").replace("-", "_"): value for flag, value in pairs}
     config = load_config(TrainConfig, None, {**fields, "model": "logreg", "weight_decay": 0.1})

@@ -37,11 +37,11 @@ def test_evaluate_on_two_ranks_equals_the_report(folder: Path, trained: Run) -> 
 def test_predict_answers_as_evaluation_counts(folder: Path, scenes: Path, trained: Run) -> None:
     pred = folder / "seg_pred" / "seg pred"
     shutil.copytree(scenes / "seg_test" / "seg_test", pred, dirs_exist_ok=True)
-    (pred / "broken.jpg").write_bytes(b"no picture")
+    (pred / "broken.jpg").write_bytes(b"no image")
     done = run(folder, command("predict", str(trained.path), str(pred))).check()
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert len(rows) == 26
-    assert [row["skipped"] for row in rows if row["skipped"]] == ["not a picture"]
+    assert [row["skipped"] for row in rows if row["skipped"]] == ["not an image"]
     answered = [row for row in rows if not row["skipped"]]
     right = sum(row["class"] == Path(row["file"]).parent.name for row in answered)
     matrix = trained.report["test"]["confusion_matrix"]
@@ -64,7 +64,7 @@ def test_one_rank_alone_names_all_that_is_wrong(folder: Path, scenes: Path) -> N
     done = train(folder / "wrong", scenes, *flags)
     assert (done.returncode, done.stdout) == (
         2,
-        "pictures: train 60, val 6, test 25 in 6 classes\n",
+        "images: train 60, val 6, test 25 in 6 classes\n",
     )
     assert done.stderr.startswith("error: warmup_steps: got 99")
     assert not (folder / "wrong" / "config.json").exists()

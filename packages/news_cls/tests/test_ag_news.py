@@ -11,7 +11,8 @@ import pytest
 
 from news_cls.config import TrainConfig
 from news_cls.data.prepare import prepare
-from news_cls.training.batches import bucketed_order, padding_share
+from news_cls.testing import padding_fraction
+from news_cls.training.batches import bucketed_order
 
 pytestmark = pytest.mark.data
 
@@ -30,7 +31,7 @@ def test_every_row_is_in_a_part_or_counted(ag_news: Path) -> None:
     assert sum(meta["parts"].values()) + sum(meta["left_out"].values()) == num_rows
     assert meta["skipped"] == meta["notes"] == {}
     assert all(share < 0.03 for share in meta["unknown"].values())
-    texts = list(data.parts["train"].texts)
+    texts = list(data.splits["train"].texts)
     residue = ("#39;", "quot;", "&lt;", "&amp;", "\\", "<b>")
     assert not [text for text in texts if any(piece in text for piece in residue)]
 
@@ -47,7 +48,7 @@ def test_the_forms_of_the_hub_are_the_same_data(ag_news: Path, tmp_path: Path) -
 
 
 def test_buckets_save_padding(ag_news: Path) -> None:
-    lengths = prepare(TrainConfig(data=str(ag_news))).parts["train"].lengths
+    lengths = prepare(TrainConfig(data=str(ag_news))).splits["train"].lengths
     order = bucketed_order(lengths, 64, seed=0, epoch=0)
-    assert padding_share(lengths, order, 64) < 0.1
-    assert padding_share(lengths, order[order.argsort()], 64) > 0.3
+    assert padding_fraction(lengths, order, 64) < 0.1
+    assert padding_fraction(lengths, order[order.argsort()], 64) > 0.3

@@ -1,4 +1,4 @@
-"""What is wrong with the data is one line that names file, row and fix, or a counted skip."""
+"""Wrong data gives one line with file, row and fix, or is skipped and counted."""
 
 from __future__ import annotations
 
@@ -118,14 +118,15 @@ CASES: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     ),
     "unclosed quote": (
         with_line(7, '"3","Title","the quote never closes'),
-        ["train.csv: row 7 (line 7): a quote opens in it that is not closed"],
+        ["train.csv: row 7 (line 7): a quote that opens in it is not closed"],
     ),
     "unclosed last quote": (
         with_line(24, '"3","Title","the quote never closes'),
-        ["train.csv: row 24 (line 24): a quote opens in it that is not closed"],
+        ["train.csv: row 24 (line 24): a quote that opens in it is not closed"],
     ),
     "quote not doubled": (
-        with_line(2, '"3","Title","he "said" so"'), ["train.csv: row 2 (line 2): a quote opens"],
+        with_line(2, '"3","Title","he "said" so"'),
+        ["train.csv: row 2 (line 2): a quote that opens in it"],
     ),
     "label too large": (
         with_line(9, '"5","Title","text"'),
@@ -138,17 +139,17 @@ CASES: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
         ["train.csv: row 3: label 'Class Index' is neither one of 1..4"],
     ),
     "unknown header": (
-        header_without_known_names, ["train.csv: row 1 begins with 'Klasse', which is no label"],
+        header_without_known_names, ["train.csv: row 1 begins with 'Klasse', which is not a label"],
     ),
     "unknown columns": (unknown_columns, ["a.jsonl: its columns are body, kind; name those"]),
     "one class": (one_class, ["data: only one class, Business; give rows of two or more"]),
-    "test without train": (test_without_train, ["it holds test but no train"]),
+    "test without train": (test_without_train, ["it has test but no train"]),
     "unknown in test": (
-        unknown_in_test, ["test.csv: row 2: label 'Sci/Tech', which train has not"],
+        unknown_in_test, ["test.csv: row 2: label 'Sci/Tech', which train does not have"],
     ),
     "no files": (no_files, ["no data files in it; give a file, or a folder with train.csv"]),
     "header only": (header_only, ["a.csv: a header and no rows"]),
-    "empty": (with_bytes("a.csv", b""), ["a.csv: empty; put rows into it"]),
+    "empty": (with_bytes("a.csv", b""), ["a.csv: empty; add rows, or remove it"]),
     "only blanks": (with_bytes("a.csv", b"\n\n \n"), ["a.csv: empty"]),
     "gzip of nothing": (with_bytes("a.csv", gzip.compress(b"")), ["a.csv: empty"]),
     "zip": (with_bytes("a.csv", b"PK\x03\x04abc"), ["a.csv: a zip archive or an Excel workbook"]),
@@ -157,17 +158,17 @@ CASES: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     ),
     "half a UTF-16": (
         with_bytes("a.csv", '\ufeff"1","a","b"\n'.encode("utf-16-le")[:-1]),
-        ["a.csv: not the UTF-16 that its first bytes promise"],
+        ["a.csv: not UTF-16 as its byte-order mark says"],
     ),
     "one column": (with_bytes("a.csv", b"just words\nmore words\n"), ["row 1 has one column"]),
-    "cut gzip": (cut_gzip, ["train.csv: gzip that is cut off; fetch it again"]),
+    "cut gzip": (cut_gzip, ["train.csv: truncated gzip; download it again"]),
     "cut parquet": (cut_parquet, ["a.parquet: damaged Parquet ("]),
     "broken JSON": (
         label_in_json,
         [
-            "a.jsonl: row 25: no 'label'; give it, or take the row out",
-            "a.jsonl: row 26: no JSON object; give one a row",
-            "a.jsonl: row 27: not JSON; give one object a line",
+            "a.jsonl: row 25: no 'label'; give it, or remove the row",
+            "a.jsonl: row 26: not a JSON object; give one per row",
+            "a.jsonl: row 27: not JSON; give one object per line",
         ],
     ),
 }  # fmt: skip
@@ -178,8 +179,8 @@ def test_one_clear_line(tmp_path: Path, case: str) -> None:
     write, expected = CASES[case]
     found = problems(write(tmp_path))
     assert len(found) == len(expected), found
-    for line, part in zip(found, expected, strict=True):
-        assert part in line
+    for line, text in zip(found, expected, strict=True):
+        assert text in line
         assert line.startswith("data: ")
 
 
@@ -193,7 +194,7 @@ def test_several_problems_at_once(tmp_path: Path) -> None:
     write_official(tmp_path / "test.csv", GOOD).write_text('"1","Title","open\n')
     found = problems(tmp_path)
     assert len(found) == 3
-    assert "test.csv: row 1 (line 1): a quote opens" in found[0]
+    assert "test.csv: row 1 (line 1): a quote that opens in it" in found[0]
     assert "train.csv: rows 3, 5, 7 and 1 more: 2 columns where row 1 has 3" in found[1]
     assert "train.csv: row 11: label '7'" in found[2]
 
@@ -203,10 +204,10 @@ def test_an_unclosed_quote_after_quoted_lines_is_named_by_row_and_line(tmp_path:
     path.write_text('1,"two\nlines",a\n2,b,"open\n' + "3,c,d\n" * 200_000)
     found = problems(path)
     assert len(found) == 1
-    assert "train.csv: row 2 (line 3): a quote opens" in found[0]
+    assert "train.csv: row 2 (line 3): a quote that opens in it" in found[0]
 
 
-def test_columns_that_are_not_there(tmp_path: Path) -> None:
+def test_columns_that_do_not_exist(tmp_path: Path) -> None:
     hub = write_hub_csv(tmp_path / "a.csv", GOOD)
     assert problems(hub, text_column="body", label_column="topic") == [
         "text_column: a.csv: no column 'body'; it has text, label".replace("a.csv", str(hub)),
@@ -214,14 +215,14 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
     ]
     bare = write_official(tmp_path / "train.csv", GOOD)
     (line,) = problems(bare, text_column="text", label_column="label")
-    assert "row 1 names no columns (1, Title 0, What happened" in line
+    assert "row 1 is not a header (1, Title 0, What happened" in line
     assert "leave --text-column and --label-column out" in line
     assert problems(Path("sample"), text_column="text") == [
-        "data: the sample has no columns to name; leave --text-column out"
+        "data: the sample has no columns; leave --text-column out"
     ]
 
 
-def test_what_cannot_be_used_is_counted_with_examples(tmp_path: Path) -> None:
+def test_unusable_rows_are_counted_with_examples(tmp_path: Path) -> None:
     path = write_official(tmp_path / "train.csv", GOOD)
     odd = [
         b'"1","",""', b'"2"," ","\xc2\xa0"', b'"3","Caf\xe9","latin"', b'"4","N\x00UL","text"',
@@ -240,7 +241,7 @@ def test_what_cannot_be_used_is_counted_with_examples(tmp_path: Path) -> None:
     assert "left out: 2 empty text, 1 not UTF-8, 1 NUL bytes" in summary(data)
 
 
-def test_a_file_in_another_encoding_is_no_heap_of_skips(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_an_error(tmp_path: Path) -> None:
     rows = [(n % 4 + 1, f"Título {n}", "niño") for n in range(24)]
     path = write_csv(tmp_path / "train.csv", rows)
     path.write_bytes(path.read_text(encoding="utf-8").encode("latin-1"))
@@ -249,12 +250,12 @@ def test_a_file_in_another_encoding_is_no_heap_of_skips(tmp_path: Path) -> None:
     assert "iconv" in found[0]
 
 
-def test_a_megabyte_in_one_row_is_taken_and_noted(tmp_path: Path) -> None:
+def test_a_megabyte_in_one_row_is_used_and_noted(tmp_path: Path) -> None:
     rows = [*GOOD, (0, "Long", "word " * 200_000), (1, "Longer", "x" * 1_000_000)]
     data = prepare(config(write_official(tmp_path / "train.csv", rows)))
     assert data.meta["notes"]["text longer than 100,000 characters"]["count"] == 2
     assert sum(data.meta["cut"].values()) == 1
-    lengths = [max(part.lengths) for part in data.parts.values() if len(part)]
+    lengths = [max(split.lengths) for split in data.splits.values() if len(split)]
     assert max(lengths) == 80
 
 
@@ -266,7 +267,7 @@ def test_lone_surrogates_and_other_types_in_json(tmp_path: Path) -> None:
         "not UTF-8": 1, "empty text": 1,
     }  # fmt: skip
     path.write_text(path.read_text() + json.dumps({"text": ["a"], "label": 1}) + "\n")
-    assert "row 27: 'text' holds a list; give another --text-column" in problems(path)[0]
+    assert "row 27: 'text' is a list; give another --text-column" in problems(path)[0]
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from hvdcore.sharding import Position, TrainStep, seeded_order, train_steps
 from news_cls.data.clean import clean
 from news_cls.data.sample import write_news
 from news_cls.data.tokens import tokenize
-from news_cls.training.batches import bucketed_order, padded_length, padding_share
+from news_cls.testing import padding_fraction
+from news_cls.training.batches import bucketed_order, padded_length
 
 numbers = st.lists(st.integers(0, 80), min_size=0, max_size=200).map(
     lambda values: np.array(values, dtype=np.int64)
@@ -44,9 +45,9 @@ def test_a_small_case_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     # Batches: (5 1) (6 0) (4 2); in the order 2, 0, 1.
     assert order.tolist() == [4, 2, 5, 1, 6, 0, 3]
     # Filled up to 5 5, 3 3, 9 9, 1: 35 positions for 32 tokens.
-    assert padding_share(lengths, order, 2, multiple=1) == pytest.approx(3 / 35)
+    assert padding_fraction(lengths, order, 2, multiple=1) == pytest.approx(3 / 35)
     # To multiples of 8: 16 + 16 + 32 + 8 = 72 positions.
-    assert padding_share(lengths, order, 2) == pytest.approx(40 / 72)
+    assert padding_fraction(lengths, order, 2) == pytest.approx(40 / 72)
 
 
 @given(numbers, st.integers(1, 40), st.integers(0, 5), st.integers(0, 3), st.integers(1, 6))
@@ -66,8 +67,8 @@ def test_any_number_of_ranks_trains_on_the_same_batches(lengths: np.ndarray, siz
         return [step.indices.tolist() for step in islice(found, 20)]
 
     alone = steps(0, 1)
-    parts = zip(*(steps(rank, size) for rank in range(size)), strict=True)
-    together = [[index for part in step for index in part] for step in parts]
+    splits = zip(*(steps(rank, size) for rank in range(size)), strict=True)
+    together = [[index for split in step for index in split] for step in splits]
     assert together == alone
 
 
@@ -115,5 +116,5 @@ def test_padded_length() -> None:
 def test_padding_of_the_sample() -> None:
     lengths = np.array([len(tokenize(clean(write_news(n)[1])[0])) for n in range(3600)])
     order = bucketed_order(lengths, 64, seed=0, epoch=0)
-    plain = padding_share(lengths, seeded_order(len(lengths), 0, 0, 0), 64, multiple=1)
-    assert padding_share(lengths, order, 64, multiple=1) < 0.03 < 0.35 < plain
+    plain = padding_fraction(lengths, seeded_order(len(lengths), 0, 0, 0), 64, multiple=1)
+    assert padding_fraction(lengths, order, 64, multiple=1) < 0.03 < 0.35 < plain

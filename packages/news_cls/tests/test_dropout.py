@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from news_cls.training.batches import drop_words, kept, uniforms
+from news_cls.training.batches import drop_words, dropout_mask, uniforms
 
 SAMPLES = np.arange(40)
 
@@ -30,8 +30,8 @@ def test_numbers_are_uniform() -> None:
 
 def test_masks_by_hand() -> None:
     draws = np.array([[0.0, 0.19, 0.2, 0.9]], dtype=np.float32)
-    assert kept(draws, 0.2)[0] == pytest.approx([0.0, 0.0, 1.25, 1.25])
-    assert kept(draws, 0.0).tolist() == [[1.0, 1.0, 1.0, 1.0]]
+    assert dropout_mask(draws, 0.2)[0] == pytest.approx([0.0, 0.0, 1.25, 1.25])
+    assert dropout_mask(draws, 0.0).tolist() == [[1.0, 1.0, 1.0, 1.0]]
     ids = np.array([[5, 6, 7, 0]], dtype=np.int32)
     assert drop_words(ids, draws, 0.2).tolist() == [[1, 1, 7, 0]]
     assert drop_words(ids, np.zeros((1, 9), np.float32), 0.5).tolist() == [[1, 1, 1, 0]]

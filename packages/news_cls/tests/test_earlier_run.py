@@ -1,7 +1,7 @@
 """A run that an earlier version wrote is read by this one: its model, its scores, its checkpoint.
 
-`fixtures/earlier_run` holds what `news-cls train` left before the source files moved into folders: the
-saved model, the checkpoint of step 4 of 8, the data, and what that version predicted.
+`fixtures/earlier_run` is what `news-cls train` wrote before the source files moved into folders:
+the saved model, the checkpoint of step 4 of 8, the data, and what that version predicted.
 """
 
 from __future__ import annotations

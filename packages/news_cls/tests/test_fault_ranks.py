@@ -24,7 +24,7 @@ TABLE = [
     pytest.param("SIGKILL", "gloo", marks=pytest.mark.proof),
     pytest.param("SIGSTOP", "gloo", marks=pytest.mark.proof),
 ]
-TRAINING = "news_cls.training.task:TextTask.read"
+TRAINING = "news_cls.training.task:TextTask.get_batch"
 
 
 @pytest.mark.parametrize(("fault", "controller"), TABLE)

@@ -1,4 +1,4 @@
-"""Every form of file seen in the wild is read, by what it holds and not by its name."""
+"""Files of every format are read, detected from their content and not from their name."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def labels(data: TextData) -> dict[str, str]:
     """Class name by text."""
     return {
         text: data.classes[label]
-        for part in data.parts.values()
-        for text, label in zip(part.texts, part.labels, strict=True)
+        for split in data.splits.values()
+        for text, label in zip(split.texts, split.labels, strict=True)
     }
 
 
@@ -110,7 +110,7 @@ def official_json_lines(path: Path, rows: list[News]) -> Path:
     return path
 
 
-FORMS: dict[str, tuple[Callable[[Path, list[News]], Path], str, str]] = {
+FORMATS: dict[str, tuple[Callable[[Path, list[News]], Path], str, str]] = {
     "official": (write_official, "csv", ""),
     "kaggle": (kaggle, "csv", ""),
     "official with a header": (official_with_header, "csv", ""),
@@ -136,18 +136,18 @@ FORMS: dict[str, tuple[Callable[[Path, list[News]], Path], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_the_same_data(tmp_path: Path, form: str) -> None:
-    write, suffix, note = FORMS[form]
-    for part, rows in (("train", TRAIN), ("test", TEST)):
-        path = write(tmp_path / "data" / f"{part}.{suffix}", rows)
-        if form == "UTF-16 the other way":
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_every_format_is_the_same_data(tmp_path: Path, file_format: str) -> None:
+    write, suffix, note = FORMATS[file_format]
+    for split, rows in (("train", TRAIN), ("test", TEST)):
+        path = write(tmp_path / "data" / f"{split}.{suffix}", rows)
+        if file_format == "UTF-16 the other way":
             path.write_bytes(b"\xfe\xff" + path.read_bytes())
             note = "UTF-16"
     data = prepare(config(tmp_path / "data"))
     assert data.classes == AG
     assert labels(data) == EXPECTED
-    assert {name: len(part) for name, part in data.parts.items()} == {
+    assert {name: len(split) for name, split in data.splits.items()} == {
         "train": 16, "val": 8, "test": 8,
     }  # fmt: skip
     assert [*data.meta["notes"]] == ([note] if note else [])
@@ -170,7 +170,7 @@ def write_reference(folder: Path) -> Path:
         ("train", "test"),
     ],
 )
-def test_every_folding(tmp_path: Path, names: tuple[str, str]) -> None:
+def test_every_directory_layout(tmp_path: Path, names: tuple[str, str]) -> None:
     root = tmp_path / "data"
     for name, rows in zip(names, (TRAIN, TEST), strict=True):
         write_official(root / name, rows)
@@ -179,26 +179,26 @@ def test_every_folding(tmp_path: Path, names: tuple[str, str]) -> None:
     assert prepare(config(root)).key == prepare(config(write_reference(tmp_path))).key
 
 
-def test_a_val_part_is_kept(tmp_path: Path) -> None:
+def test_a_val_part_is_dropout_mask(tmp_path: Path) -> None:
     write_reference(tmp_path)
     write_official(tmp_path / "reference" / "validation.csv", news(4, first=50))
     data = prepare(config(tmp_path / "reference"))
-    assert {n: len(p) for n, p in data.parts.items()} == {"train": 24, "val": 4, "test": 8}
-    assert set(data.parts["val"].names) == {f"validation.csv row {n}" for n in range(1, 5)}
+    assert {n: len(p) for n, p in data.splits.items()} == {"train": 24, "val": 4, "test": 8}
+    assert set(data.splits["val"].names) == {f"validation.csv row {n}" for n in range(1, 5)}
 
 
 def test_a_file_without_a_part_beside_parts_is_named(tmp_path: Path) -> None:
     root = write_reference(tmp_path)
     write_official(root / "sample_submission.csv", news(4, first=50))
     data = prepare(config(root))
-    assert sum(map(len, data.parts.values())) == 32
-    assert "1 file not read, for its name says no part" in summary(data)
+    assert sum(map(len, data.splits.values())) == 32
+    assert "1 file not read, its name contains no split" in summary(data)
 
 
-def test_a_single_file_is_cut_by_class(tmp_path: Path) -> None:
+def test_a_single_file_is_split_by_class(tmp_path: Path) -> None:
     path = write_official(tmp_path / "all.csv", news(80))
     data = prepare(config(path, val_fraction=0.1, test_fraction=0.2))
-    assert {n: len(p) for n, p in data.parts.items()} == {"train": 56, "val": 8, "test": 16}
+    assert {n: len(p) for n, p in data.splits.items()} == {"train": 56, "val": 8, "test": 16}
     assert data.meta["classes_of_parts"]["test"] == dict.fromkeys(AG, 4)
     assert data.meta["classes_of_parts"]["val"] == dict.fromkeys(AG, 2)
 
@@ -251,7 +251,7 @@ def test_names_from_the_parquet_file(tmp_path: Path) -> None:
     assert labels(data)["text 1"] == "pos"
 
 
-def test_fourteen_classes_of_the_official_form(tmp_path: Path) -> None:
+def test_fourteen_classes_in_the_official_format(tmp_path: Path) -> None:
     rows = [(n % 14 + 1, f"Title {n}", f"text {n}") for n in range(56)]
     write_csv(tmp_path / "train.csv", rows)
     (tmp_path / "classes.txt").write_text("".join(f"class {n}\n" for n in range(14)))
@@ -265,7 +265,7 @@ def test_quoted_line_breaks_and_quotes_stay_in_the_text(tmp_path: Path) -> None:
     assert 'Title 3 He said "3", and left' in labels(data)
 
 
-def test_a_misspelt_path_is_told(tmp_path: Path) -> None:
+def test_a_misspelled_path_gets_a_suggestion(tmp_path: Path) -> None:
     write_official(tmp_path / "train.csv", TRAIN)
     with pytest.raises(UserError, match=r"no such file or folder; did you mean '.*train\.csv'"):
         prepare(config(tmp_path / "trian.csv"))

@@ -1,4 +1,4 @@
-"""The networks: no text knows of the others in its batch, or of the padding beside it."""
+"""The networks: no text depends on the others in its batch, or on the padding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from hvdcore.classifier.keras import Batch, load_model, save_model
-from hvdcore.classifier.keras.state import Steps, call
+from hvdcore.classifier.keras.state import Steps, head_logits
 from hvdcore.keras import init
 from news_cls.config import TrainConfig
 from news_cls.model.embeddings import random_vectors
@@ -22,7 +22,7 @@ from news_cls.model.networks import (
     num_features,
     serving_model,
 )
-from news_cls.model.vectorizer import Vectoriser
+from news_cls.model.vectorizer import Vectorizer
 
 MODELS = ("lstm", "gru", "cnn")
 WORDS = tuple("abcdefghij")
@@ -48,28 +48,28 @@ def inputs(model: str, ids: np.ndarray = IDS) -> tuple[np.ndarray, ...]:
 @pytest.mark.parametrize("model", MODELS)
 def test_padding_and_neighbours_change_nothing(model: str) -> None:
     of = network(model)
-    together = call(of, inputs(model), training=True).numpy()
+    together = head_logits(of, inputs(model), training=True).numpy()
     assert together.shape == (4, 2 if model == "cnn" else 3, 3)
     wider = np.pad(IDS, [(0, 0), (0, 9)])
-    assert call(of, inputs(model, wider), training=True).numpy() == pytest.approx(
+    assert head_logits(of, inputs(model, wider), training=True).numpy() == pytest.approx(
         together, abs=1e-5
     )
     for i in range(4):
         alone = IDS[i : i + 1, : max(1, int((IDS[i] > 0).sum()))]
-        found = call(of, inputs(model, alone), training=True).numpy()
+        found = head_logits(of, inputs(model, alone), training=True).numpy()
         assert found[0] == pytest.approx(together[i], abs=1e-5)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_gradients_of_a_batch_are_the_sum_of_its_parts(model: str) -> None:
-    """What makes N ranks equal to one, rows that only fill up included."""
+def test_gradients_of_a_batch_are_the_sum_of_its_shards(model: str) -> None:
+    """What makes N ranks equal to one, padding rows included."""
     init()
     of = network(model)
     steps = Steps(of, of, keras.optimizers.SGD(1.0), ema_decay=0.0, xla=False)
     targets = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
 
     def gradients(rows: slice, fill: int) -> list[np.ndarray]:
-        batch = Batch.of(tuple(x[rows] for x in inputs(model)), targets[rows], fill)
+        batch = Batch.padded(tuple(x[rows] for x in inputs(model)), targets[rows], fill)
         totals, _ = steps.reduce(steps.gradients(batch, 4, stop=False))
         return [tf.convert_to_tensor(g).numpy() for g in totals]
 
@@ -80,15 +80,15 @@ def test_gradients_of_a_batch_are_the_sum_of_its_parts(model: str) -> None:
         assert one + other == pytest.approx(full, abs=1e-5)
 
 
-def test_heads_learn_each_for_itself() -> None:
-    """The gradients of the linear head are the same whatever the network beside it says."""
+def test_heads_are_trained_independently() -> None:
+    """The gradients of the linear head do not depend on the network beside it."""
     init()
     totals = []
     for seed in (0, 1):
         of = network("cnn", seed)
         steps = Steps(of, of, keras.optimizers.SGD(1.0), ema_decay=0.0, xla=False)
         targets = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
-        batch = Batch.of(inputs("cnn"), targets, 4)
+        batch = Batch.padded(inputs("cnn"), targets, 4)
         gradients, _ = steps.reduce(steps.gradients(batch, 4, stop=False))
         names = [v.path for v in of.trainable_variables]
         table = gradients[next(i for i, n in enumerate(names) if "table" in n)]
@@ -104,19 +104,19 @@ def test_the_seed_decides_the_weights(model: str) -> None:
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
 
 
-def test_what_stands_beside_the_network_can_be_left_out() -> None:
+def test_the_other_heads_can_be_left_out() -> None:
     alone = network("gru", ngram_buckets=0, conv_dim=0)
     masks = np.ones((4, 1, 6), np.float32), np.ones((4, 3 * 2 * 5), np.float32)
-    assert call(alone, (IDS, *masks), training=False).shape == (4, 1, 3)
+    assert head_logits(alone, (IDS, *masks), training=False).shape == (4, 1, 3)
 
 
-def test_each_network_has_its_own_part_of_the_mask() -> None:
-    """A mask that blots out the recurrent layer's features leaves the filters' head as it was."""
+def test_each_encoder_has_its_own_range_of_the_mask() -> None:
+    """A mask that drops the recurrent layer's features does not change the other heads."""
     of, (ids, embed_mask, feature_mask) = network("gru"), inputs("gru")
-    blotted = feature_mask.copy()
-    blotted[:, : 3 * 2 * 5] = 0.0
-    before = call(of, (ids, embed_mask, feature_mask), training=True).numpy()
-    after = call(of, (ids, embed_mask, blotted), training=True).numpy()
+    dropped = feature_mask.copy()
+    dropped[:, : 3 * 2 * 5] = 0.0
+    before = head_logits(of, (ids, embed_mask, feature_mask), training=True).numpy()
+    after = head_logits(of, (ids, embed_mask, dropped), training=True).numpy()
     assert (after[:, 0] == 0.0).all()  # its bias, which starts at zero
     assert (after[:, 1:] == before[:, 1:]).all()
 
@@ -124,11 +124,11 @@ def test_each_network_has_its_own_part_of_the_mask() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_saved_model_takes_raw_strings(tmp_path: Path, model: str) -> None:
     of = network(model)
-    served = serving_model(of, Vectoriser(WORDS, 7))
+    served = serving_model(of, Vectorizer(WORDS, 7))
     save_model(tmp_path, served, ("x", "y", "z"), {})
     loaded = load_model(tmp_path)
     texts = np.array([" ".join(WORDS[i - 2] for i in row if i) for row in IDS], dtype=object)
-    expected = call(of, inputs(model), training=False).numpy().mean(axis=1)
+    expected = head_logits(of, inputs(model), training=False).numpy().mean(axis=1)
     assert loaded(texts).numpy() == pytest.approx(expected, abs=1e-5)
 
 
@@ -138,7 +138,7 @@ def test_pooling_by_hand() -> None:
     assert found[0] == pytest.approx([3.0, -2.0, 2.0, -3.0, 2.0, -3.0], abs=1e-4)
 
 
-def test_ngrams_know_the_order_and_no_padding() -> None:
+def test_ngrams_depend_on_order_and_not_on_padding() -> None:
     layer = HashedNgrams(2**16)
     found = layer(np.array([[5, 6, 0], [6, 5, 0]], dtype=np.int32)).numpy()
     assert (found[:, [2, 4, 5, 8]] == 0).all()  # padding, and pairs with it
@@ -158,11 +158,10 @@ def test_the_linear_head_by_hand() -> None:
 
 @pytest.mark.parametrize("most", [1, 10])
 def test_a_length_that_is_no_multiple_of_eight(tmp_path: Path, most: int) -> None:
-    """Masks are drawn for the words that are kept, and batches are no longer than that."""
-    from hvdcore.classifier.keras import Pretraining
+    """Masks are drawn for the words that are kept, and batches are not longer."""
+    from hvdcore.classifier.keras import PretrainingCheckpoints
     from hvdcore.run.run_dir import RunDir
     from news_cls.data.prepare import prepare
-    from news_cls.training.pretrain import pretrain
     from news_cls.training.task import TextTask
 
     world = init()
@@ -170,12 +169,12 @@ def test_a_length_that_is_no_multiple_of_eight(tmp_path: Path, most: int) -> Non
                       pretrain_epochs=1, vocab_size=50)  # fmt: skip
     data = prepare(settings)
     task = TextTask(settings, data, 1, random_vectors(data.vocab_size, 6, 0))
-    batch = task.read(0, np.arange(12))
+    batch = task.get_batch(0, np.arange(12))
     assert batch.inputs[0].shape == (12, most)
-    kept = Pretraining(RunDir(tmp_path), task.run_fingerprint(), world)
-    assert pretrain(task, task.build_model(), world, kept, lambda: False)
+    checkpoints = PretrainingCheckpoints(RunDir(tmp_path), task.run_fingerprint(), world)
+    assert task.pretrain(task.build_model(), world, checkpoints, lambda: False)
 
 
-def test_one_bucket_is_refused() -> None:
+def test_one_bucket_is_an_error() -> None:
     with pytest.raises(ValueError, match="ngram_buckets: got 1"):
         config("gru", ngram_buckets=1)

@@ -1,4 +1,4 @@
-"""From rows to parts: copies, cuts, ids, the cache; with counts worked out by hand."""
+"""From rows to splits: copies, fractions, ids, the cache; counts worked out by hand."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvdcore.classifier.splits import Row, select
+from hvdcore.classifier.splits import Row, split_rows
 from hvdcore.errors import UserError
 from hvdcore.files.cache import default_cache_dir
 from hvdcore.testing.faults import NoDisk, small_disk
-from news_cls.config import TrainConfig
+from news_cls.config import SAMPLE_NAMES, TrainConfig
 from news_cls.data.clean import clean
 from news_cls.data.dataset import Ragged, TextData, Texts, offsets_of, open_data
 from news_cls.data.prepare import DataRequest, prepare, summary
@@ -40,7 +40,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextData]:
 
 def test_copies_are_left_out_and_counted(tmp_path: Path) -> None:
     train, test = news(20), news(8, first=100)
-    train.append((train[0][0], "TITLE 0", "what happened  on day 0 was news ."))  # but for case
+    train.append((train[0][0], "TITLE 0", "what happened  on day 0 was news ."))  # except for case
     test.append(train[1])
     test.append((3, "Title 2", "What happened on day 2 was news."))  # of class 2 in train
     train += [(0, "Both", "same text"), (1, "Both", "same text")]
@@ -51,29 +51,31 @@ def test_copies_are_left_out_and_counted(tmp_path: Path) -> None:
     data = prepare(config(tmp_path / "data", val_fraction=0))
     assert data.meta["left_out"] == {
         "duplicates": 2,  # one in train, whatever its case and spaces; one in test
-        "two_classes": 4,  # both in train; and the one of train that test puts elsewhere
+        "two_classes": 4,  # both in train; and one of train that has another label in test
         "val_in_train": 0,
         "test_in_train": 1,
     }
-    assert len(data.parts["train"]) == 20 - 1
-    assert len(data.parts["test"]) == 8 + 1  # with the one that has an apostrophe more
-    assert "2 duplicates, 4 under two classes, 1 of test that are in train too" in summary(data)
+    assert len(data.splits["train"]) == 20 - 1
+    assert len(data.splits["test"]) == 8 + 1  # with the one that has an apostrophe more
+    assert "2 duplicates, 4 with more than one label, 1 of test that train contains too" in summary(
+        data
+    )
 
 
 def test_no_text_is_in_two_parts() -> None:
     rows = [Row(i, i % 3, None, f"{(i * 7919) % 997:04d}") for i in range(90)]
-    parts = select(rows, val_fraction=0.2, test_fraction=0.1).parts
-    seen = [row.sha256 for part in parts.values() for row in part]
+    splits = split_rows(rows, val_fraction=0.2, test_fraction=0.1).splits
+    seen = [row.sha256 for split in splits.values() for row in split]
     assert len(seen) == len(set(seen)) == 90
-    assert {name: len(part) for name, part in parts.items()} == {
+    assert {name: len(split) for name, split in splits.items()} == {
         "train": 63, "val": 18, "test": 9,
     }  # fmt: skip
 
 
-def test_a_class_of_one_text_is_trained_on() -> None:
+def test_a_class_of_one_text_stays_in_train() -> None:
     rows = [Row(i, 0, None, f"{i}") for i in range(4)] + [Row(4, 1, None, "9")]
-    parts = select(rows, val_fraction=0.4, test_fraction=0.4).parts
-    assert [row.label for row in parts["train"]].count(1) == 1
+    splits = split_rows(rows, val_fraction=0.4, test_fraction=0.4).splits
+    assert [row.label for row in splits["train"]].count(1) == 1
 
 
 def test_the_parts_do_not_depend_on_the_order(tmp_path: Path) -> None:
@@ -81,14 +83,14 @@ def test_the_parts_do_not_depend_on_the_order(tmp_path: Path) -> None:
     before = prepare(config(write_official(tmp_path / "a.csv", rows)))
     after = prepare(config(write_official(tmp_path / "b.csv", rows[::-1])))
     assert after.key == before.key
-    assert list(after.parts["test"].texts) == list(before.parts["test"].texts)
-    assert after.parts["test"].names[0] != before.parts["test"].names[0]
+    assert list(after.splits["test"].texts) == list(before.splits["test"].texts)
+    assert after.splits["test"].names[0] != before.splits["test"].names[0]
 
 
 def test_a_class_that_is_lost_to_copies_is_named(tmp_path: Path) -> None:
     rows = [*news(8), *((label, "same", "text") for label in (0, 1))]
     path = write_official(tmp_path / "a.csv", [row for row in rows if row[0] or row[1] == "same"])
-    with pytest.raises(UserError, match="class 'World' has no text to train on that is not under"):
+    with pytest.raises(UserError, match="class 'World' has no text to train on that does not"):
         prepare(config(path))
 
 
@@ -98,7 +100,7 @@ def test_the_vocabulary_is_of_train_alone(tmp_path: Path) -> None:
     data = prepare(config(tmp_path / "data", val_fraction=0))
     assert data.words == ("the", "a", "b", "c", "d")  # 3, 2, and 1 each by their text
     assert data.vocab_size == data.meta["vocab_size"] == 7
-    by_text = {t: i.tolist() for p in data.parts.values() for t, i in zip(p.texts, p.ids)}  # noqa: B905
+    by_text = {t: i.tolist() for p in data.splits.values() for t, i in zip(p.texts, p.ids)}  # noqa: B905
     assert by_text["b a the the"] == [4, 3, 2, 2]
     assert by_text["secret the a"] == [1, 2, 3]
     assert data.meta["unknown"] == {"train": 0.0, "val": 0.0, "test": 0.2}
@@ -108,28 +110,30 @@ def test_the_vocabulary_is_of_train_alone(tmp_path: Path) -> None:
     assert small.key != data.key
 
 
-def test_long_texts_are_cut_and_counted(tmp_path: Path) -> None:
+def test_long_texts_are_truncated_and_counted(tmp_path: Path) -> None:
     rows = [(0, "one two", "three"), (1, "one two", "three four"), (0, "five six", "one two three")]
     path = write_official(tmp_path / "a.csv", rows)
     data = prepare(config(path, val_fraction=0, test_fraction=0, max_length=3))
     assert data.meta["cut"] == {"train": 2, "val": 0, "test": 0}
-    assert data.parts["train"].lengths.tolist() == [3, 3, 3]
+    assert data.splits["train"].lengths.tolist() == [3, 3, 3]
     assert "four" not in data.words
-    assert "five six one two three" in list(data.parts["train"].texts)
+    assert "five six one two three" in list(data.splits["train"].texts)
 
 
 def test_ids_are_those_of_the_texts(sample: TextData) -> None:
     ids = {word: number for number, word in enumerate(sample.words, start=2)}
-    for part in sample.parts.values():
-        assert part.ids[0].dtype == np.int32
-        for number in range(0, len(part), 7):
-            expected = encode(tokenize(part.texts[number]), ids, sample.max_length)
-            assert part.ids[number].tolist() == expected.tolist()
+    for split in sample.splits.values():
+        assert split.ids[0].dtype == np.int32
+        for number in range(0, len(split), 7):
+            expected = encode(tokenize(split.texts[number]), ids, sample.max_length)
+            assert split.ids[number].tolist() == expected.tolist()
 
 
 def test_labels_and_names_are_those_of_the_rows(sample: TextData) -> None:
-    for part in sample.parts.values():
-        for text, label, name in list(zip(part.texts, part.labels, part.names, strict=True))[::50]:
+    for split in sample.splits.values():
+        for text, label, name in list(zip(split.texts, split.labels, split.names, strict=True))[
+            ::50
+        ]:
             assert name.startswith("sample row ")
             expected = write_news(int(name.split()[-1]) - 1)
             assert (label, text) == (expected[0], clean(expected[1])[0])
@@ -142,15 +146,15 @@ def test_the_sample(sample: TextData) -> None:
     assert set(sample.meta["cleaned"]["rules"]) >= {"apostrophe", "tag", "backslash"}
 
 
-def test_fewer_train_texts_are_as_many_of_each_class(sample: TextData) -> None:
-    part = sample.first_of_each_class("train", 13)
-    counts = np.bincount(part.labels)
+def test_fewer_train_texts_are_stratified(sample: TextData) -> None:
+    split = sample.train_subset(13, SAMPLE_NAMES)
+    counts = np.bincount(split.labels)
     assert (counts.sum(), counts.min(), counts.max()) == (13, 3, 4)
-    assert len(part.texts) == len(part.names) == len(part.ids) == 13
-    assert part.lengths.tolist() == [len(row) for row in part.ids]
-    assert sample.first_of_each_class("train", None) is sample.parts["train"]
+    assert len(split.texts) == len(split.names) == len(split.ids) == 13
+    assert split.lengths.tolist() == [len(row) for row in split.ids]
+    assert sample.train_subset(None, SAMPLE_NAMES) is sample.splits["train"]
     with pytest.raises(UserError, match="num_train_texts: 3601 of only 3600 texts"):
-        sample.first_of_each_class("train", 3601)
+        sample.train_subset(3601, SAMPLE_NAMES)
 
 
 def test_ragged_rows() -> None:
@@ -166,13 +170,11 @@ def test_ragged_rows() -> None:
     assert taken.padded(np.array([1, 0]), 3).tolist() == [[5, 0, 0], [0, 1, 2]]
     with pytest.raises(IndexError, match="row 4 of 4"):
         rows[4]
-    with pytest.raises(ValueError, match="chosen rows have no offsets"):
-        _ = taken.offsets
     none = Ragged(np.zeros(0, np.int32), offsets_of([0, 0]))
     assert none.padded(np.array([0, 1]), 2).tolist() == [[0, 0], [0, 0]]
 
 
-def test_texts_are_decoded_when_asked_for() -> None:
+def test_texts_are_decoded_when_accessed() -> None:
     raw = ["naïve", "", "日本"]
     flat = np.frombuffer("".join(raw).encode(), dtype=np.uint8)
     texts = Texts(Ragged(flat, offsets_of([len(text.encode()) for text in raw])))
@@ -197,22 +199,21 @@ def test_two_at_once_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 SLOW = """
-import sys, time
+import importlib, sys, time
 from pathlib import Path
-from news_cls.data import prepare
 from news_cls.config import TrainConfig
-from news_cls.data.prepare import prepare
-write = prepare.write
-def slowly(made, what):
-    write(made, what)
+module = importlib.import_module("news_cls.data.prepare")
+write = module.write
+def slowly(made, content):
+    write(made, content)
     Path(sys.argv[2]).touch()
     time.sleep(600)
-prepare.write = slowly
-prepare(TrainConfig(data=sys.argv[1]))
+module.write = slowly
+module.prepare(TrainConfig(data=sys.argv[1]))
 """
 
 
-def test_after_a_kill_it_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_kill_the_data_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = write_official(tmp_path / "a.csv", news(40))
     line = [sys.executable, "-c", SLOW, str(path), str(tmp_path / "written")]
@@ -232,13 +233,13 @@ def test_after_a_kill_it_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monkey
     assert left == []
 
 
-def test_a_changed_row_is_another_data_set(tmp_path: Path) -> None:
+def test_a_new_row_makes_another_data_set(tmp_path: Path) -> None:
     before = prepare(config(write_official(tmp_path / "a.csv", news(40))))
     after = prepare(config(write_official(tmp_path / "a.csv", news(41))))
     assert after.key != before.key
 
 
-def test_what_was_met_is_told_of_the_file_itself(tmp_path: Path) -> None:
+def test_counts_are_those_of_the_file_itself(tmp_path: Path) -> None:
     """The same texts in another file, with other rows left out: the same key, other counts."""
     before = prepare(config(write_official(tmp_path / "a.csv", news(40))))
     after = prepare(config(write_official(tmp_path / "b.csv", [*news(40), (0, "", "")])))
@@ -247,13 +248,13 @@ def test_what_was_met_is_told_of_the_file_itself(tmp_path: Path) -> None:
     assert after.meta["skipped"]["empty text"]["examples"] == [f"{tmp_path / 'b.csv'} row 41"]
 
 
-def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_rebuilt(tmp_path: Path) -> None:
     path = write_official(tmp_path / "a.csv", news(40))
     data = prepare(config(path))
     (data.path / "meta.json").unlink()
     again = prepare(config(path))
     assert again.path == data.path
-    assert len(open_data(again.path).parts["train"]) == len(data.parts["train"])
+    assert len(open_data(again.path).splits["train"]) == len(data.splits["train"])
 
 
 def test_the_second_time_nothing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +264,7 @@ def test_the_second_time_nothing_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert prepare(config(path)).path == data.path
 
 
-def test_another_version_is_told(sample: TextData, tmp_path: Path) -> None:
+def test_data_of_another_version_is_an_error(sample: TextData, tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text('{"schema": 0}')
     with pytest.raises(UserError, match="prepared by another version"):
         open_data(tmp_path)

@@ -59,7 +59,7 @@ def test_pretraining_goes_on_too(
     assert (run.path / "config.json").read_bytes() == config
     run.finish_as(undisturbed, *SIZE)
     log = (run.path / "logs" / "rank-0.log").read_text(encoding="utf-8")
-    assert "pretraining: going on from step " in log
+    assert "pretraining: resuming from step " in log
     assert run.checkpoints("pretraining") == set()
 
 

@@ -1,4 +1,4 @@
-"""TF-IDF and logistic regression are scikit-learn's, and come back from disk as they were."""
+"""TF-IDF and logistic regression are those of scikit-learn, and are saved and loaded exactly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hvdcore.errors import UserError
 from news_cls.data.sample import write_news
 from news_cls.data.tokens import tokenize
 from news_cls.model.tfidf import fit_tfidf, load_tfidf, save_tfidf
-from news_cls.training.train_tfidf import score_of
+from news_cls.training.train_tfidf import score_split
 
 NEWS = [write_news(i) for i in range(240)]
 TEXTS = [text for _, text in NEWS]
@@ -35,14 +35,14 @@ def test_it_is_the_pipeline_of_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("classes", [(0, 1), (0, 2, 3)])
-def test_a_class_without_texts_is_ruled_out(classes: tuple[int, ...]) -> None:
+def test_a_class_without_texts_is_never_predicted(classes: tuple[int, ...]) -> None:
     chosen = np.flatnonzero(np.isin(LABELS, classes))
     found = fit_tfidf([TEXTS[i] for i in chosen], LABELS[chosen], 4).log_probabilities(TEXTS[:9])
     assert set(found.argmax(axis=1)) <= set(classes)
     assert np.exp(found).sum(axis=1) == pytest.approx(1.0)
 
 
-def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_saved_model_is_loaded_exactly(tmp_path: Path) -> None:
     model = fit_tfidf(TEXTS, LABELS, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -54,17 +54,17 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
     assert model.log_probabilities([]).shape == (0, 4)
 
 
-def test_a_damaged_one_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
     save_tfidf(tmp_path, fit_tfidf(TEXTS, LABELS, 4), tuple("abcd"))
     whole = (tmp_path / "tfidf.safetensors").read_bytes()
     (tmp_path / "tfidf.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="damaged or not whole"):
+    with pytest.raises(UserError, match="damaged or incomplete"):
         load_tfidf(tmp_path)
 
 
 def test_an_empty_part_has_no_score() -> None:
-    from news_cls.data.dataset import Names, Part, Ragged, Texts, offsets_of
+    from news_cls.data.dataset import Names, Ragged, Split, Texts, offsets_of
 
     nothing = Ragged(np.zeros(0, np.int32), offsets_of([]))
-    part = Part(nothing, np.zeros(0, np.int64), Texts(nothing), Names((), np.zeros((0, 2), int)))
-    assert score_of(fit_tfidf(TEXTS, LABELS, 4), part) is None
+    split = Split(nothing, np.zeros(0, np.int64), Texts(nothing), Names((), np.zeros((0, 2), int)))
+    assert score_split(fit_tfidf(TEXTS, LABELS, 4), split) is None

@@ -1,4 +1,4 @@
-"""The layer gives what the Python path gives, id by id, whatever the text."""
+"""The layer computes the same ids as the Python code, whatever the text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import keras  # noqa: E402
 from news_cls.data.clean import clean  # noqa: E402
 from news_cls.data.sample import write_news  # noqa: E402
 from news_cls.data.tokens import encode, tokenize  # noqa: E402
-from news_cls.model.vectorizer import Vectoriser  # noqa: E402
+from news_cls.model.vectorizer import Vectorizer  # noqa: E402
 
 ODD = [
     "", " ", "\\", "&lt;br&gt;", "AT amp;T #39;s &lt;b&gt;old&lt;/b&gt; \\$3\\nThe",
@@ -48,7 +48,7 @@ def check(texts: Sequence[str], max_length: int = 80) -> int:
     words = sorted({token for row in tokens for token in row})[::2]
     ids = {word: number for number, word in enumerate(words, start=2)}
     expected = [encode(row, ids, max_length).tolist() for row in tokens]
-    layer = Vectoriser(words, max_length)
+    layer = Vectorizer(words, max_length)
     found: list[list[int]] = []
     for start in range(0, len(texts), 4096):
         batch = tf.constant([text.encode() for text in texts[start : start + 4096]])
@@ -79,12 +79,12 @@ def test_on_any_text(texts: list[str]) -> None:
 
 
 def test_what_is_no_utf8_is_one_unknown_character() -> None:
-    layer = Vectoriser(["a", "b", "\ufffd"], 8)
+    layer = Vectorizer(["a", "b", "\ufffd"], 8)
     assert layer.ragged(tf.constant([b"a\xffb", b"\xc3"])).to_list() == [[2, 4, 3], [4]]
 
 
 def test_ids_are_filled_up_and_cut() -> None:
-    layer = Vectoriser(["the", "cat"], 4)
+    layer = Vectorizer(["the", "cat"], 4)
     ids = layer(tf.constant(["The cat!", "", "the the the the the cat"]))
     assert ids.dtype == tf.int32
     assert ids.numpy().tolist() == [[2, 3, 1, 0], [0, 0, 0, 0], [2, 2, 2, 2]]
@@ -93,15 +93,15 @@ def test_ids_are_filled_up_and_cut() -> None:
 
 def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="max_length: got 0"):
-        Vectoriser(["a"], 0)
-    with pytest.raises(ValueError, match="a word comes twice"):
-        Vectoriser(["a", "a"], 3)
+        Vectorizer(["a"], 0)
+    with pytest.raises(ValueError, match="a word occurs twice"):
+        Vectorizer(["a", "a"], 3)
 
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
     texts = keras.Input(shape=(), dtype="string")
-    ids = Vectoriser(["the", "cat", "'", "naïve"], 5)(texts)
+    ids = Vectorizer(["the", "cat", "'", "naïve"], 5)(texts)
     return keras.Model(texts, keras.layers.Embedding(6, 2, mask_zero=True)(ids))
 
 
@@ -124,8 +124,8 @@ def test_an_exported_model_needs_nothing_of_ours(model: keras.Model, tmp_path: P
 
 
 def test_the_rules_of_the_time_of_saving_stay(tmp_path: Path) -> None:
-    layer = Vectoriser(["a", "b"], 3, rules=[("x+", "a ")])
-    again = Vectoriser.from_config(layer.get_config())
+    layer = Vectorizer(["a", "b"], 3, rules=[("x+", "a ")])
+    again = Vectorizer.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert again(tf.constant(["xxb"])).numpy().tolist() == [[2, 3, 0]]
 
@@ -133,10 +133,10 @@ def test_the_rules_of_the_time_of_saving_stay(tmp_path: Path) -> None:
 ELSEWHERE = """
 import tensorflow as tf
 from news_cls.data.tokens import tokenize
-from news_cls.model.vectorizer import Vectoriser
+from news_cls.model.vectorizer import Vectorizer
 text = "TITLE İstanbul DIŞ Ì Í Ĩ Į J́ Į́"
 words = sorted(set(tokenize(text)))
-layer = Vectoriser(words, 40)
+layer = Vectorizer(words, 40)
 print([words[i - 2] for i in layer.ragged(tf.constant([text])).to_list()[0]] == tokenize(text))
 print(tf.strings.lower("I Ì", encoding="utf-8").numpy().decode() == "i ì")
 """

@@ -9,7 +9,7 @@ import pytest
 
 from hvdcore.errors import UserError
 from news_cls.data.dataset import Ragged, offsets_of
-from news_cls.model.embeddings import SPREAD, ppmi_vectors, random_vectors, read_vectors
+from news_cls.model.embeddings import STANDARD_DEVIATION, ppmi_vectors, random_vectors, read_vectors
 
 
 def ragged(rows: list[list[int]]) -> Ragged:
@@ -31,7 +31,7 @@ def test_words_with_the_same_neighbours_are_alike() -> None:
     assert cosine(found[2], found[3]) > 0.9 > 0.5 > cosine(found[2], found[4])
     assert (found[0] == 0).all()
     known = [2, 3, 4, *range(10, 30)]
-    assert found[known].std() == pytest.approx(SPREAD, rel=0.2)
+    assert found[known].std() == pytest.approx(STANDARD_DEVIATION, rel=0.2)
     assert (found == ppmi_vectors(ragged(rows), 40, 4, 0)).all()
 
 
@@ -47,7 +47,7 @@ def test_files_of_both_kinds(tmp_path: Path, head: str) -> None:
     path.write_text(head + "sea 1 2\nhill 3 4\nother 9 9\n", encoding="utf-8")
     found = read_vectors(path, ("hill", "lake", "sea"), 0)
     assert found.shape == (5, 2)
-    scale = SPREAD / np.array([1.0, 2.0, 3.0, 4.0]).std()
+    scale = STANDARD_DEVIATION / np.array([1.0, 2.0, 3.0, 4.0]).std()
     assert found[[4, 2]].ravel() == pytest.approx(np.array([1.0, 2.0, 3.0, 4.0]) * scale)
     assert (found[3] == random_vectors(5, 2, 0)[3]).all()
 
@@ -55,11 +55,11 @@ def test_files_of_both_kinds(tmp_path: Path, head: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("hill 1 x\n", "line 1: '1 x' is no vector"),
+        ("hill 1 x\n", "line 1: '1 x' is not a vector"),
         ("hill 1 2\nsea 1\n", "line 2: 1 numbers, but 2 in the lines before"),
         ("tree 1 2\n", "none of the 2 words"),
         ("", "none of the 2 words"),
-        ("hill nan 1\n", "is no vector"),
+        ("hill nan 1\n", "is not a vector"),
     ],
 )
 def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:

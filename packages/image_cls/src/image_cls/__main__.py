@@ -1,4 +1,4 @@
-"""``python -m image_cls``."""
+"""``python -m image_cls`` is the command ``image-cls``."""
 
 from image_cls.cli import main
 

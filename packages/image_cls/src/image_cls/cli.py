@@ -1,32 +1,30 @@
-"""The command ``image-cls``: verbs and their options; the work is loaded when it is called."""
+"""The command ``image-cls``: verbs and their options; the work is loaded when a verb is called."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
 import typer
 
 from hvdcore import options as shared
 from hvdcore.classifier import options as classifier
-from hvdcore.errors import exit_on_user_error
-from hvdcore.options import takes
-from hvdcore.tune import options as tuning
-from image_cls import options
+from hvdcore.command_line import create_app
+from hvdcore.options import config_options, takes
+from hvdcore.tune.options import tune_options
+from image_cls.config import MODELS, SAMPLE_NAMES, DataFields, TrainConfig
 
-if TYPE_CHECKING:
-    from image_cls.config import TrainConfig
+__all__ = ["app", "main"]
 
-app = typer.Typer(
-    name="image-cls",
-    help="Classify scenes: a CNN against logistic regression and a shallow MLP, on Horovod.",
-    no_args_is_help=True,
-    add_completion=False,
-    # Plain help costs a third of the time of the framed one.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+app = create_app(
+    "image-cls",
+    "Classify images: a CNN against logistic regression and a shallow MLP, on Horovod.",
+    "image_cls",
 )
+
+Inputs = Annotated[
+    list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")
+]
 
 
 def main() -> None:
@@ -35,118 +33,66 @@ def main() -> None:
 
 
 @app.command()
-@exit_on_user_error
-@takes(
-    shared.TRAIN,
-    {"image_size": options.ImageSize},
-    classifier.SPLIT,
-    options.PICTURES,
-    classifier.TRAINING,
-)
+@takes(config_options(TrainConfig), shared.OUTPUT, shared.START)
 def train(**flags: Any) -> None:
     """Train a model, on one rank or on many."""
-    start = shared.StartOptions.take(flags)
-    output_dir, resume, config = (flags.pop(name) for name in ("output_dir", "resume", "config"))
+    from hvdcore.classifier.commands import run_training
+    from image_cls.check import check_before_start
 
-    def settings() -> TrainConfig:
-        from hvdcore.config import load_config
-        from image_cls.config import TrainConfig
-
-        return load_config(TrainConfig, config, flags)
-
-    def check() -> TrainConfig:
-        from image_cls.check import check_places
-
-        config = settings()
-        check_places(output_dir, resume or "never")
-        if start.needs_launcher:
-            # One rank alone checks as it begins. Here it would load NumPy, and then the process
-            # could no longer start again with the threads and the malloc that it needs.
-            from image_cls.check import check_before_start
-
-            check_before_start(config, start.np)
-        return config
-
-    def work() -> int:
+    def work(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
         from image_cls.train import train
 
-        return train(settings(), output_dir, resume or "never")
+        return train(config, output_dir, resume)
 
-    run(work, start, output_dir, check=check)
-
-
-def run(
-    work: Callable[[], int],
-    start: shared.StartOptions,
-    output_dir: Path | None = None,
-    check: Callable[[], object] | None = None,
-) -> None:
-    """Do a verb's work on one rank or many, and exit with its code."""
-    from hvdcore.launch.launch import run_on_ranks
-
-    code = run_on_ranks("image_cls", work, start, output_dir=output_dir, check=check)
-    raise typer.Exit(code)
-
-
-@app.command()
-@exit_on_user_error
-@takes(classifier.SPLIT)
-def prepare(
-    data: shared.Data = None,
-    config: shared.ConfigFile = None,
-    image_size: options.ImageSize = None,
-    **flags: Any,
-) -> None:
-    """Decode, check and resize the pictures into the cache, and say what was found."""
-    from hvdcore.config import load_config
-    from image_cls.config import TrainConfig
-    from image_cls.prepare_command import prepare_and_show
-
-    prepare_and_show(
-        load_config(TrainConfig, config, {"data": data, "image_size": image_size, **flags})
+    raise typer.Exit(
+        run_training(SAMPLE_NAMES, TrainConfig, flags, check_data=check_before_start, train=work)
     )
 
 
 @app.command()
-@exit_on_user_error
+@takes(config_options(DataFields, without=["num_train_images"]))
+def prepare(config: shared.ConfigFile = None, **flags: Any) -> None:
+    """Decode, check and resize the images into the cache, and print what was found."""
+    from hvdcore.config import load_config
+    from image_cls.prepare_command import prepare_and_print
+
+    prepare_and_print(load_config(TrainConfig, config, flags))
+
+
+@app.command()
 @takes({"data": shared.Data}, shared.RANKS, {"split": classifier.Splits})
 def evaluate(run_dir: classifier.RunArgument, **flags: Any) -> None:
-    """Score a trained model exactly: loss, accuracy, macro F1, each class."""
-    start = shared.StartOptions.take(flags)
-    data, splits = flags["data"], flags["split"] or ["val", "test"]
+    """Compute the exact scores of a trained model: loss, accuracy, macro F1, each class."""
+    from hvdcore.classifier.commands import run_evaluation
+    from hvdcore.classifier.preflight import check_evaluation
 
-    def check() -> TrainConfig:
-        from hvdcore.classifier.preflight import check_evaluation
+    def work(path: Path, splits: Any, changes: dict[str, Any]) -> int:
+        from image_cls.train import evaluate_run
 
-        check_evaluation(run_dir, splits)
+        return evaluate_run(path, changes, splits)
 
-    def work() -> int:
-        from image_cls.train import score_run
-
-        return score_run(run_dir, data, splits)
-
-    run(work, start, check=check)
+    raise typer.Exit(
+        run_evaluation(SAMPLE_NAMES, run_dir, flags, check=check_evaluation, evaluate=work)
+    )
 
 
 @app.command()
-@exit_on_user_error
 def predict(
     run_dir: classifier.RunArgument,
-    inputs: options.Inputs,
-    form: classifier.Format = "csv",
+    inputs: Inputs,
+    output_format: classifier.Format = "csv",
     output: classifier.Output = None,
 ) -> None:
-    """Name the class of pictures, with the probability of each class."""
+    """Predict the class of images, with the probability of each class."""
     from image_cls.predict import predict_command
 
-    predict_command(run_dir, inputs, form, output)
+    predict_command(run_dir, inputs, output_format, output)
 
 
 @app.command()
-@exit_on_user_error
-@takes(tuning.TUNE)
+@takes(tune_options(TrainConfig))
 def tune(**flags: Any) -> None:
-    """Search for good settings: many trainings, the poor ones stopped early."""
+    """Search for good hyperparameters: many trainings, of which the poor ones stop early."""
     from hvdcore.tune.command import tune_command
     from image_cls.search_space import TUNABLE
 
@@ -154,28 +100,24 @@ def tune(**flags: Any) -> None:
 
 
 @app.command()
-@exit_on_user_error
 def report(runs: classifier.Runs, output_dir: shared.OutputDir = None) -> None:
-    """Write one page about a run, or about several side by side."""
-    from image_cls.plots import report_runs
+    """Write one HTML page about a run, or about several side by side."""
+    from hvdcore.classifier.commands import write_report_page
 
-    typer.echo(report_runs(runs, output_dir))
+    typer.echo(write_report_page(SAMPLE_NAMES, runs, output_dir))
 
 
 @app.command()
-@exit_on_user_error
-@takes(classifier.COMPARE, {"image_size": options.ImageSize})
+@takes(classifier.compare_options(TrainConfig, "image_size"))
 def compare(
     models: classifier.Models = "logreg,mlp,cnn", np: classifier.Sizes = "1,2", **flags: Any
 ) -> None:
-    """Train several models on several numbers of ranks: what does distribution buy?"""
-    output_dir = flags.pop("output_dir")
-
+    """Train several models on several numbers of ranks, and compare accuracy and speed."""
     from hvdcore.classifier.compare import compare_command
     from image_cls.check import check_before_start
-    from image_cls.config import MODELS, WORDS, TrainConfig
 
+    output_dir = flags.pop("output_dir")
     code = compare_command(
-        TrainConfig, WORDS, MODELS, check_before_start, models, np, output_dir, flags
+        TrainConfig, SAMPLE_NAMES, MODELS, check_before_start, models, np, output_dir, flags
     )
     raise typer.Exit(code)

@@ -2,73 +2,84 @@
 
 Field names are the flags with underscores (``--global-batch-size`` is ``global_batch_size``), in
 TOML and in the ``config.json`` that a run writes and that ``--config`` reads back.
-
-What image_cls calls its samples.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from hvdcore.classifier.config import ClassifierConfig, SplitFields, Words
-from hvdcore.config import Config
+from hvdcore.classifier.config import ClassifierConfig, SampleNames, SplitFields
+from hvdcore.config import Config, Flag
 
 __all__ = [
-    "WORDS",
+    "MODELS",
+    "SAMPLE_NAMES",
+    "AugmentationFields",
+    "DataFields",
+    "ModelFields",
+    "TrainConfig",
 ]
 
 MODELS = ("logreg", "mlp", "cnn", "mobilenet")
+SAMPLE_NAMES = SampleNames(package="image_cls", sample="image")
 
 
 class DataFields(SplitFields):
-    """What is read and how it is cut."""
+    """Which images to use, and how they are prepared."""
+
+    panel: ClassVar[str] = "Data"
 
     data: str = "sample"
-    """``sample``, a folder of pictures, or a Kaggle data set (``owner/name``)."""
+    """``sample``, a folder of images, or a Kaggle data set (``owner/name``)."""
     image_size: int = Field(64, ge=16, le=512)
-    """Pixels a side that pictures are resized to, once, for the cache."""
+    """Height and width in pixels that images are resized to, once, for the cache."""
     num_train_images: int | None = Field(None, ge=1)
-    """Train on so many pictures, as many of each class; the rest stays unused. Default: all."""
+    """Train on this many images only, evenly over the classes. Default: all."""
 
 
-class ModelFields(BaseModel):
+class ModelFields(Config):
     """The model."""
 
+    panel: ClassVar[str] = "Model"
+
     model: Literal["logreg", "mlp", "cnn", "mobilenet"] = "cnn"
-    weights: str | None = None
-    """For ``mobilenet``: a weights file of Keras Applications (.h5, .keras), or ``imagenet``."""
+    weights: Annotated[str | None, Flag(metavar="FILE|imagenet")] = None
+    """Pretrained weights for mobilenet: a Keras Applications file (.h5, .keras), or imagenet."""
 
 
-class AugmentationFields(BaseModel):
-    """How a train picture is changed, anew in each epoch."""
+class AugmentationFields(Config):
+    """How train images are augmented, anew in each epoch."""
+
+    panel: ClassVar[str] = "Augmentation"
 
     augment: bool | None = None
-    """Flip, crop, rotate, colour, erase and mix; by default for ``cnn`` and ``mobilenet`` only."""
+    """Flip, crop, rotate, recolor, erase and mix train images. Default: only for cnn and
+    mobilenet."""
     crop_area: float = Field(0.35, gt=0.0, le=1.0)
-    """Smallest share of the picture that a crop keeps."""
+    """Smallest fraction of the image's area that a crop keeps."""
     rotation: float = Field(10.0, ge=0.0, le=180.0)
-    """Largest rotation in degrees, to either side."""
+    """Largest rotation in degrees, in either direction."""
     colour: float = Field(0.3, ge=0.0, lt=1.0)
     """Largest relative change of contrast and saturation; brightness changes by 0.7 of it."""
     erase: float = Field(0.25, ge=0.0, le=1.0)
-    """Probability that a rectangle is made grey."""
+    """Probability that a rectangle is filled with grey (random erasing)."""
     mixup: float = Field(0.5, ge=0.0, le=1.0)
-    """Probability that a picture is blended with another one, and its label with it."""
+    """Probability that an image and its label are mixed with another one."""
 
 
 class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig, Config):
-    """All of it, frozen; unknown fields are refused."""
+    """All fields together, frozen; unknown fields are errors."""
 
     @model_validator(mode="after")
-    def _fields_fit_together(self) -> TrainConfig:
-        if problem := self.share_problem():
+    def _check_fields_together(self) -> TrainConfig:
+        if problem := self.fractions_problem():
             raise ValueError(problem)
         if self.model == "mobilenet" and self.weights is None:
             raise ValueError(
                 "weights: mobilenet is for transfer; give --weights FILE (.h5 or .keras), or "
-                "imagenet to fetch them"
+                "imagenet to download them"
             )
         if self.model != "mobilenet" and self.weights is not None:
             raise ValueError(
@@ -78,8 +89,15 @@ class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig,
 
     @property
     def augments(self) -> bool:
-        """Whether train pictures are changed."""
+        """Whether train images are augmented."""
         return self.model in ("cnn", "mobilenet") if self.augment is None else self.augment
 
+    @property
+    def num_train_samples(self) -> int | None:
+        """How many of the train images are used; None for all."""
+        return self.num_train_images
 
-WORDS = Words(package="image_cls", command="image-cls", sample="picture", unit="images")
+    def data_values(self) -> dict[str, Any]:
+        """The values that decide how the data is prepared, as JSON."""
+        fields = set(DataFields.model_fields) - {"num_train_images"}
+        return self.model_dump(mode="json", include=fields)

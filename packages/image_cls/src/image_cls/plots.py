@@ -1,55 +1,50 @@
-"""The figures that only pictures have: mistakes and augmentations, as Matplotlib draws them.
-
-The figures of one run that only pictures have, drawn by rank 0 into its ``figures/``.
-
-``report.html``: scores, curves and pictures of one run, or of several side by side.
-"""
+"""The figures that only image classifiers have: mistakes and augmentations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.figures import Mistake, blank_figure, most_confident_mistakes, save_figure
-from hvdcore.classifier.report import write_report
-from hvdcore.run.pages import report_runs as report
-from image_cls.config import WORDS
+from hvdcore.classifier.figures import blank_figure, most_confident_mistakes, save_figure
+from image_cls.config import TrainConfig
 from image_cls.data.batches import BatchReader
-
-if TYPE_CHECKING:
-    from image_cls.train import ImageTask
+from image_cls.data.dataset import Split
 
 __all__ = [
     "draw_augmentations",
+    "draw_image_grid",
     "draw_mistakes",
-    "draw_rows",
-    "draw_run_pictures",
-    "report_runs",
 ]
+
+NUM_MISTAKES = 12
+NUM_EPOCHS = 7
 
 
 def draw_mistakes(
     path: Path,
-    mistakes: Sequence[Mistake],
     pixels: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
     classes: Sequence[str],
     title: str,
     columns: int = 6,
 ) -> Path:
-    """Pictures with what they were taken for; none is fine too.
+    """Draw the most confident mistakes, each image with the predicted and the true class.
 
     Args:
-        pixels: [n, S, S, 3], which the mistakes index.
+        pixels: [n, S, S, 3].
+        labels: true classes [n].
+        probabilities: predicted, [n, C].
     """
+    mistakes = most_confident_mistakes(probabilities, labels, NUM_MISTAKES)
     rows = max(1, -(-len(mistakes) // columns))
     figure = blank_figure(1.75 * columns, 2.25 * rows + 0.4)
     figure.suptitle(title if mistakes else f"{title}: none")
-    for place, mistake in enumerate(mistakes):
-        axes = figure.add_subplot(rows, columns, place + 1)
+    for position, mistake in enumerate(mistakes):
+        axes = figure.add_subplot(rows, columns, position + 1)
         axes.imshow(pixels[mistake.index])
         axes.set_axis_off()
         axes.set_title(
@@ -59,71 +54,45 @@ def draw_mistakes(
     return save_figure(figure, path)
 
 
-def draw_rows(
+def draw_augmentations(
+    path: Path, split: Split, classes: Sequence[str], config: TrainConfig
+) -> Path:
+    """Draw a train image of each class, and its augmentation in the first epochs."""
+    chosen = np.array(
+        [np.flatnonzero(split.labels == label)[0] for label in range(len(classes))], dtype=np.int64
+    )
+    reader = BatchReader(split, len(classes), len(chosen), config)
+    columns = [split.pixels[chosen]]
+    for epoch in range(NUM_EPOCHS):
+        (augmented,) = reader.get_batch(epoch, chosen).inputs
+        columns.append(np.clip(augmented, 0, 255).astype(np.uint8))
+    headings = ["original", *(f"epoch {epoch}" for epoch in range(NUM_EPOCHS))]
+    rows = list(np.stack(columns, axis=1))
+    return draw_image_grid(path, rows, classes, headings, "Augmentation of train images")
+
+
+def draw_image_grid(
     path: Path,
     rows: Sequence[npt.NDArray[np.uint8]],
     names: Sequence[str],
-    columns: Sequence[str],
+    headings: Sequence[str],
     title: str,
 ) -> Path:
-    """One row of pictures for each name.
+    """Draw one row of images for each name.
 
     Args:
         rows: uint8 [number of columns, S, S, 3] for each name.
-        columns: a heading for each column, or "".
+        headings: of the columns.
     """
-    figure = blank_figure(1.3 * len(columns) + 1.0, 1.35 * len(rows) + 0.6)
+    figure = blank_figure(1.3 * len(headings) + 1.0, 1.35 * len(rows) + 0.6)
     figure.suptitle(title)
-    grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for axes_row, pictures, name in zip(grid, rows, names, strict=True):
-        for axes, picture in zip(axes_row, pictures, strict=True):
-            axes.imshow(picture)
+    grid = figure.subplots(len(rows), len(headings), squeeze=False)
+    for axes_row, images, name in zip(grid, rows, names, strict=True):
+        for axes, image in zip(axes_row, images, strict=True):
+            axes.imshow(image)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         axes_row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    for axes, heading in zip(grid[0], columns, strict=True):
+    for axes, heading in zip(grid[0], headings, strict=True):
         axes.set_title(heading, fontsize=9)
     return save_figure(figure, path)
-
-
-NUM_MISTAKES = 12
-NUM_EPOCHS = 7
-
-
-def draw_run_pictures(
-    task: ImageTask, figures: Path, split: str, probabilities: npt.NDArray[np.float64]
-) -> None:
-    """Most confident mistakes and sample augmentations. Rank 0 only.
-
-    Args:
-        figures: the folder.
-        probabilities: of each picture of the part [n, C].
-    """
-    part = task.parts[split]
-    mistakes = most_confident_mistakes(probabilities, part.labels, NUM_MISTAKES)
-    draw_mistakes(
-        figures / "mistakes.png", mistakes, part.pixels, task.classes,
-        f"Most confident mistakes on {split}",
-    )  # fmt: skip
-    if task.config.augments:
-        draw_augmentations(figures / "augmentations.png", task)
-
-
-def draw_augmentations(path: Path, task: ImageTask) -> Path:
-    """A picture of each class as it is, and as the first epochs change it."""
-    part, classes = task.parts["train"], task.classes
-    chosen = np.array(
-        [np.flatnonzero(part.labels == label)[0] for label in range(len(classes))], dtype=np.int64
-    )
-    reader = BatchReader(part, len(classes), len(chosen), task.config)
-    columns = [part.pixels[chosen]]
-    for epoch in range(NUM_EPOCHS):
-        (changed,) = reader.read(epoch, chosen).inputs
-        columns.append(np.clip(changed, 0, 255).astype(np.uint8))
-    headings = ["as it is", *(f"epoch {epoch}" for epoch in range(NUM_EPOCHS))]
-    return draw_rows(path, list(np.stack(columns, axis=1)), classes, headings, "What training sees")
-
-
-def report_runs(paths: Sequence[Path], output_dir: Path | None) -> Path:
-    """``image-cls report RUN...``; see `hvdcore.run.pages.report_runs`."""
-    return report(paths, output_dir, lambda runs, page: write_report(runs, page, WORDS))

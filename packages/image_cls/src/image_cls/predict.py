@@ -1,9 +1,8 @@
-"""``image-cls predict``: the class of pictures, with probabilities, as CSV or JSON."""
+"""The verb ``predict``: the class of images, with probabilities."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,55 +10,46 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.classifier.model_folder import load_classes, load_preprocessing
-from hvdcore.classifier.predictions import FORMS, Prediction
+from hvdcore.classifier.predictions import FORMATS, Prediction, find_model, write_predictions
 from hvdcore.errors import Problems, UserError
-from hvdcore.files.atomic import write_bytes_atomically
-from hvdcore.run.run_dir import RunDir
 from image_cls.data.decode import Skip, decode, resize
-from image_cls.data.listing import list_pictures
+from image_cls.data.listing import list_images
 
 __all__ = ["predict_command", "predict_files"]
 
 BATCH_SIZE = 50
 
 
-def predict_command(run_dir: Path, inputs: Sequence[Path], form: str, output: Path | None) -> None:
-    """Classify the pictures and print or write the answers.
+def predict_command(
+    run_dir: Path, inputs: Sequence[Path], output_format: str, output: Path | None
+) -> None:
+    """Classify the images and print or write the predictions.
 
-    Files that are no pictures are named with the reason, and the rest goes on.
+    Files that are not images are listed with the reason.
 
     Raises:
-        UserError: no run, no such input, another form, or not one picture among them.
+        UserError: no run, no such input, an unknown format, or no image among the inputs.
     """
     problems = Problems()
-    if form not in FORMS:
-        problems.add("format", f"got {form!r}; give {' or '.join(FORMS)}")
+    folder = find_model(run_dir, output_format, problems)
     files: list[Path] = []
     with problems.catching():
         files = list(_files(inputs))
-    folder = RunDir(run_dir).model
-    with problems.catching():
-        folder = RunDir.open(run_dir).model
-        load_classes(folder)
     problems.raise_if_any()
     classes = load_classes(folder)
     predictions = list(predict_files(folder, files))
     if all(p.skipped for p in predictions):
-        raise UserError(f"input: {files[0]}: {predictions[0].skipped}; give pictures")
-    text = "".join(FORMS[form](predictions, classes, "file"))
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        write_bytes_atomically(output, text.encode())
+        raise UserError(f"input: {files[0]}: {predictions[0].skipped}; give images")
+    write_predictions(FORMATS[output_format](predictions, classes, "file"), output)
 
 
 def _files(inputs: Sequence[Path]) -> Iterator[Path]:
     problems = Problems()
     for path in inputs:
         if path.is_dir():
-            found = list_pictures(path)
+            found = list_images(path)
             if not found:
-                problems.add("input", f"{path}: no files in it; give pictures")
+                problems.add("input", f"{path}: no files in it; give images")
             yield from found
         elif path.exists():
             yield path
@@ -69,33 +59,33 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
 
 
 def predict_files(folder: Path, files: Sequence[Path]) -> Iterator[Prediction]:
-    """The answers for all files, in order.
+    """The predictions for all files, in order.
 
     Args:
-        folder: a run's `model/`.
+        folder: the `model/` of a run.
     """
-    from hvdcore.classifier.keras import Answers, filled_up, load_model
+    from hvdcore.classifier.keras import Predictor, load_model, pad_rows
     from hvdcore.keras import init
 
     init()
     size = int(load_preprocessing(folder, "image_size")["image_size"])
-    answers_to = Answers(load_model(folder))
+    predict = Predictor(load_model(folder))
     for start in range(0, len(files), BATCH_SIZE):
         batch = files[start : start + BATCH_SIZE]
         read = [_read(path, size) for path in batch]
         pixels = [found for found in read if not isinstance(found, str)]
         stacked = np.array(pixels, dtype=np.float32).reshape(-1, size, size, 3)
-        answers = iter(np.exp(answers_to((filled_up(stacked, BATCH_SIZE),))))
+        probabilities = iter(np.exp(predict((pad_rows(stacked, BATCH_SIZE),))))
         for path, found in zip(batch, read, strict=True):
             name = os.fsencode(path).decode("utf-8", "replace")
             if isinstance(found, str):
                 yield Prediction(name, skipped=found)
             else:
-                yield Prediction(name, tuple(next(answers).tolist()))
+                yield Prediction(name, tuple(next(probabilities).tolist()))
 
 
 def _read(path: Path, size: int) -> npt.NDArray[np.uint8] | str:
-    """The picture as the model takes it, or why there is none."""
+    """The image as the model takes it, or the reason why it cannot be used."""
     try:
         return resize(decode(path).pixels, size)
     except Skip as reason:

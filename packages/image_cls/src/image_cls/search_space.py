@@ -1,4 +1,4 @@
-"""What ``image-cls tune`` searches, and what a trial is judged by. Loads no framework."""
+"""The search space and the objectives of ``image-cls tune``. Loads no framework."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LEARNING_RATES = {
     "cnn": Float(2e-4, 2e-2, log=True),
     "mobilenet": Float(1e-4, 1e-2, log=True),
 }
-"""A decade to either side of each model's own default."""
+"""A factor of 10 to either side of each model's default."""
 
 
 def search_space(config: TrainConfig) -> dict[str, Dimension]:
-    """The optimizer and the targets; and the augmentation where the model has one."""
+    """Optimizer and label smoothing, and the augmentation if the model uses it."""
     space: dict[str, Dimension] = {
         "learning_rate": _LEARNING_RATES[config.model],
         "weight_decay": Float(0.005, 0.5, log=True),

@@ -1,4 +1,4 @@
-"""Real training runs on few and small pictures, for the tests: the command, and what it wrote."""
+"""Real training runs on a few small images, for tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["TINY", "Run", "command", "environment", "run", "train", "write_scene
 TINY = (
     "--image-size", "16", "--global-batch-size", "12", "--log-every", "1", "--ema-decay", "0.5",
 )  # fmt: skip
-"""The real network on pictures so small that a step takes milliseconds."""
+"""The real network on images so small that a step takes milliseconds."""
 
 
 def command(*arguments: str) -> list[str]:
@@ -35,24 +35,24 @@ def train(
     launcher: tuple[str, ...] = (),
     timeout: float = 900.0,
 ) -> Run:
-    """Train on small pictures and wait for the end."""
+    """Train on small images and wait for the end."""
     arguments = ("train", "--data", str(data), "--output-dir", str(output_dir), *TINY, *flags)
     return run(output_dir, [*launcher, *command(*arguments)], timeout)
 
 
 def run(output_dir: Path, line: list[str], timeout: float = 900.0) -> Run:
-    """Any command, in the environment of the tests."""
+    """Run any command in the environment of the tests."""
     return run_command(output_dir, line, environment(output_dir.parent / "cache"), timeout)
 
 
 def write_scenes(
     folder: Path, per_class: int, size: int = 32, first: int = 0, classes: int = len(CLASSES)
 ) -> Path:
-    """Class folders with PNG files of the sample's scenes.
+    """Write class folders with PNG files of the sample's scenes.
 
     Args:
-        first: number of the first scene of each class; others are other pictures.
-        classes: so many of the classes.
+        first: number of the first scene of each class.
+        classes: number of classes.
     """
     for label, name in enumerate(CLASSES[:classes]):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""``image-cls train`` and ``evaluate`` on a rank; the training loop is in hvdcore.classifier.keras.train."""
+"""The task of ``image-cls train``; the training loop is `hvdcore.classifier.keras.train`."""
 
 from __future__ import annotations
 
@@ -44,25 +44,22 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
     )
 
 
-def evaluate_run(path: Path, data: str | None, splits: Sequence[str]) -> int:
+def evaluate_run(path: Path, changes: dict[str, Any], splits: Sequence[str]) -> int:
     """Score a saved model and print one JSON object on rank 0. Every rank must call.
 
     Args:
-        data: other images than those of the run, which are split in the same way; None takes the
-            run's.
+        changes: fields of the run's configuration that name other images.
 
     Raises:
         UserError: no run, no model in it, no such split, or images of other classes.
     """
 
-    def open_data(run: RunDir, preprocessing: dict[str, Any], world: World) -> ImageTask:
-        changes = {"image_size": int(preprocessing["image_size"]), "num_train_images": None}
-        if data is not None:
-            changes["data"] = data
-        config = TrainConfig.model_validate(run.read_config()).model_copy(update=changes)
-        return open_task(config, world)
+    def open_images(run: RunDir, preprocessing: dict[str, Any], world: World) -> ImageTask:
+        size = int(preprocessing["image_size"])
+        fields = {**run.read_config(), "image_size": size, "num_train_images": None, **changes}
+        return open_task(TrainConfig.model_validate(fields), world)
 
-    return classifier.evaluate_run(path, splits, open_data)
+    return classifier.evaluate_run(path, splits, open_images)
 
 
 def open_task(config: TrainConfig, world: World) -> ImageTask:
@@ -143,9 +140,7 @@ class ImageTask:
         }
         save_model(folder, portable(model), self.classes, preprocessing)
 
-    def draw_figures(
-        self, run: RunDir, split: str, probabilities: npt.NDArray[np.float64]
-    ) -> None:
+    def draw_figures(self, run: RunDir, split: str, probabilities: npt.NDArray[np.float64]) -> None:
         """The most confident mistakes, and how train images are augmented."""
         shown = self.splits[split]
         draw_mistakes(

@@ -1,4 +1,4 @@
-"""``news-cls predict``: the class of texts, from the command line, files or standard input."""
+"""The verb ``predict``: the class of texts from the command line, files or standard input."""
 
 from __future__ import annotations
 
@@ -11,54 +11,44 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.classifier.model_folder import load_classes
-from hvdcore.classifier.predictions import FORMS, Prediction
+from hvdcore.classifier.predictions import FORMATS, Prediction, find_model, write_predictions
 from hvdcore.errors import Problems
-from hvdcore.files.atomic import write_bytes_atomically
-from hvdcore.run.run_dir import RunDir
 from news_cls.data.clean import clean
 from news_cls.model.tfidf import is_tfidf, load_tfidf
 
 __all__ = ["predict_command", "predict_texts"]
 
 BATCH_SIZE = 64
-Answer = Callable[[Sequence[str]], npt.NDArray[np.float64]]
+Predict = Callable[[Sequence[str]], npt.NDArray[np.float64]]
 """Texts to log-probabilities float64 [n, C]."""
 
 
 def predict_command(
-    run_dir: Path, inputs: Sequence[Path], texts: Sequence[str], form: str, output: Path | None
+    run_dir: Path,
+    inputs: Sequence[Path],
+    texts: Sequence[str],
+    output_format: str,
+    output: Path | None,
 ) -> None:
-    """Classify texts and print or write the answers as they come.
+    """Classify texts and print or write the predictions as they are computed.
 
     Args:
-        inputs: files with a text on each line; `-` is standard input. Without inputs and texts,
+        inputs: files with one text per line; `-` is standard input. Without inputs and texts,
             standard input is read.
-        form: csv, json or jsonl.
+        output_format: csv, json or jsonl.
 
     Raises:
-        UserError: no run, no such file, or another form.
+        UserError: no run, no such file, or an unknown format.
     """
     problems = Problems()
-    if form not in FORMS:
-        problems.add("format", f"got {form!r}; give {' or '.join(FORMS)}")
+    folder = find_model(run_dir, output_format, problems)
     for path in inputs:
         if str(path) != "-" and not path.is_file():
-            problems.add("input", f"{path}: no such file; give files with a text on each line")
-    folder = RunDir(run_dir).model
-    with problems.catching():
-        folder = RunDir.open(run_dir).model
-        if not is_tfidf(folder):
-            load_classes(folder)
+            problems.add("input", f"{path}: no such file; give files with one text per line")
     problems.raise_if_any()
-    answer, classes = load_answer(folder)
-    predictions = predict_texts(answer, _texts(inputs, texts))
-    lines = FORMS[form](predictions, classes, "text")
-    if output is not None:
-        write_bytes_atomically(output, "".join(lines).encode("utf-8", "replace"))
-        return
-    for line in lines:
-        sys.stdout.write(line)
-        sys.stdout.flush()
+    predict, classes = load_predict(folder)
+    predictions = predict_texts(predict, _texts(inputs, texts))
+    write_predictions(FORMATS[output_format](predictions, classes, "text"), output)
 
 
 def _texts(inputs: Sequence[Path], texts: Sequence[str]) -> Iterator[str]:
@@ -76,24 +66,24 @@ def _lines(file: Iterable[bytes]) -> Iterator[str]:
         yield line.decode("utf-8-sig", "replace").rstrip("\r\n")
 
 
-def predict_texts(answer: Answer, texts: Iterable[str]) -> Iterator[Prediction]:
-    """The answers in order; texts without words are named and skipped."""
+def predict_texts(predict: Predict, texts: Iterable[str]) -> Iterator[Prediction]:
+    """The predictions in order; texts without words are skipped with a reason."""
     waiting = iter(texts)
     while batch := list(islice(waiting, BATCH_SIZE)):
-        filled = [text for text in batch if clean(text)[0]]
-        answers = iter(np.exp(answer(filled)))
+        nonempty = [text for text in batch if clean(text)[0]]
+        probabilities = iter(np.exp(predict(nonempty)))
         for text in batch:
             if clean(text)[0]:
-                yield Prediction(text, tuple(next(answers).tolist()))
+                yield Prediction(text, tuple(next(probabilities).tolist()))
             else:
                 yield Prediction(text, skipped="empty text")
 
 
-def load_answer(folder: Path) -> tuple[Answer, tuple[str, ...]]:
-    """How a run's model answers, and its classes.
+def load_predict(folder: Path) -> tuple[Predict, tuple[str, ...]]:
+    """A function that predicts with a saved model, and the model's classes.
 
     Args:
-        folder: a run's `model/`.
+        folder: the `model/` of a run.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -101,15 +91,15 @@ def load_answer(folder: Path) -> tuple[Answer, tuple[str, ...]]:
     if is_tfidf(folder):
         linear, classes = load_tfidf(folder)
         return lambda texts: linear.log_probabilities([clean(t)[0] for t in texts]), classes
-    from hvdcore.classifier.keras import Answers, load_model
+    from hvdcore.classifier.keras import Predictor, load_model
     from hvdcore.keras import init
-    from news_cls.model import networks  # noqa: F401  (its layers are found by their names)
+    from news_cls.model import networks  # noqa: F401  (registers its layers)
     from news_cls.model.vectorizer import string_batch
 
     init()
-    answers = Answers(load_model(folder))
+    predictor = Predictor(load_model(folder))
 
-    def answer(texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        return answers((string_batch(texts, BATCH_SIZE),))[: len(texts)]
+    def predict(texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        return predictor((string_batch(texts, BATCH_SIZE),))[: len(texts)]
 
-    return answer, load_classes(folder)
+    return predict, load_classes(folder)

@@ -1,4 +1,4 @@
-"""What ``news-cls tune`` searches, and what a trial is judged by. Loads no framework."""
+"""The search space and the objectives of ``news-cls tune``. Loads no framework."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["TUNABLE", "search_space"]
 
 
 def search_space(config: TrainConfig) -> dict[str, Dimension]:
-    """The optimizer, and all that is left out of train texts."""
+    """Learning rate, label smoothing and dropout."""
     return {
         "learning_rate": Float(2e-4, 5e-3, log=True),
         "label_smoothing": Float(0.0, 0.2),

@@ -1,1 +1,1 @@
-"""TODO data."""
+"""From image files to batches: sources, listing, decoding, preparation, augmentation."""

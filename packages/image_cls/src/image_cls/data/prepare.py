@@ -1,16 +1,13 @@
-"""The way from `--data` to prepared pictures, in a cache keyed by their content.
+"""From ``--data`` to prepared images: decode on all cores, split, write to the cache.
 
-Making prepared data: decode on all cores, look for copies, cut into parts, write.
-
-An array in a new file, whose place on the disk is taken before anything is written.
+The folder in the cache is named after the content, so the same images are prepared once, whatever
+they are called.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,21 +16,29 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.prepared import Progress, find_or_build, what_became
-from hvdcore.classifier.splits import PARTS, Row, Selection, select
+from hvdcore.classifier.prepared import (
+    META,
+    ProgressCallback,
+    Tally,
+    find_or_build,
+    is_complete,
+    prepare_summary,
+    request_digest,
+)
+from hvdcore.classifier.splits import SPLITS, Row, SplitResult, split_rows
 from hvdcore.errors import Problems
 from hvdcore.files.atomic import move_folder_into_place
 from hvdcore.files.cache import default_cache_dir
 from hvdcore.files.json_files import write_json_atomically
 from hvdcore.runtime.environment import cores_available
 from image_cls.config import DataFields
-from image_cls.data.dataset import LABELS, META, PIXELS, SCHEMA, ImageData, is_complete, open_data
+from image_cls.data.dataset import LABELS, PIXELS, SCHEMA, ImageData, open_data
 from image_cls.data.decode import Skip, resize
 from image_cls.data.sources import Source, find_source
 
 __all__ = [
     "DataRequest",
-    "Found",
+    "Decoded",
     "build",
     "new_array",
     "prepare",
@@ -41,28 +46,9 @@ __all__ = [
 ]
 
 
-def new_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.memmap:
-    """A memory map of a new `.npy` file, of zeros.
-
-    A map of a file with holes ends the process (SIGBUS) when the disk is full at the moment of
-    writing, and no `except` sees it.
-
-    Raises:
-        OSError: ENOSPC, the disk has no place for it.
-    """
-    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
-
-
-EXAMPLES = 5
-"""Files named for each reason why some were left out."""
-
-
 @dataclass(frozen=True)
 class DataRequest:
-    """What decides the prepared data, beside the pictures themselves."""
+    """What determines the prepared data, besides the images themselves."""
 
     data: str
     image_size: int
@@ -70,73 +56,104 @@ class DataRequest:
     test_fraction: float
 
     def digest(self, content: object) -> str:
-        """SHA-256 over the parameters and what the pictures are."""
+        """SHA-256 over the parameters and a description of the images."""
         numbers = [SCHEMA, self.image_size, self.val_fraction, self.test_fraction]
-        return hashlib.sha256(json.dumps([numbers, content]).encode()).hexdigest()
+        return request_digest(numbers, content)
 
 
 @dataclass
-class Found:
-    """What decoding met: good pictures as rows, and names by reason for the rest."""
+class Decoded:
+    """What decoding found: the usable images as rows, and the reasons for the others."""
 
     rows: list[Row] = field(default_factory=list)
     sizes: Counter[str] = field(default_factory=Counter)
-    notes: dict[str, list[str]] = field(default_factory=dict)
-    skipped: dict[str, list[str]] = field(default_factory=dict)
-    skipped_of: dict[int, dict[str, list[str]]] = field(default_factory=dict)
+    notes: Tally = field(default_factory=Tally)
+    skipped: Tally = field(default_factory=Tally)
+    skipped_of: dict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     """The same by label."""
 
 
-def build(request: DataRequest, source: Source, cache: Path, work: Path, tell: Progress) -> Path:
-    """Prepare the data in `work` and rename it into the cache; its path.
+def prepare(config: DataFields, progress: ProgressCallback | None = None) -> ImageData:
+    """The data of a configuration: from the cache, or decoded, checked, split and cached.
+
+    With several ranks one rank per host calls it, and the others then call `open_data`.
+
+    Args:
+        progress: called with (done, total) images; (0, 0) while another process prepares the same.
 
     Raises:
-        UserError: too little is left of the pictures.
+        UserError: anything wrong with the data or the cache's disk.
+    """
+    progress = progress or (lambda done, total: None)
+    request = DataRequest(config.data, config.image_size, config.val_fraction, config.test_fraction)
+    source, cache = find_source(config.data), default_cache_dir("image_cls")
+    path = find_or_build(
+        cache, "images", request.digest(source.signature()),
+        is_complete=is_complete, progress=progress,
+        build=lambda work: build(request, source, cache, work, progress),
+    )  # fmt: skip
+    return open_data(path)
+
+
+def summary(data: ImageData) -> str:
+    """One line: the images of each split, and what was left out."""
+    return prepare_summary("images", data.meta, f"{len(data.classes)} classes")
+
+
+def build(
+    request: DataRequest, source: Source, cache: Path, work: Path, progress: ProgressCallback
+) -> Path:
+    """Prepare the data in `work`, rename it into the cache and return its path.
+
+    Raises:
+        UserError: a class has no usable image.
     """
     size = request.image_size
-    spool = new_array(work / "spool.npy", np.uint8, (len(source), size, size, 3))
-    found = decode_all(source, spool, tell)
-    check_found(source, found)
-    selection = select(
-        found.rows, val_fraction=request.val_fraction, test_fraction=request.test_fraction
+    staging = new_array(work / "staging.npy", np.uint8, (len(source), size, size, 3))
+    decoded = decode_all(source, staging, progress)
+    check_decoded(source, decoded)
+    result = split_rows(
+        decoded.rows, val_fraction=request.val_fraction, test_fraction=request.test_fraction
     )
     content = [
-        source.classes, {n: [(r.sha256, r.label) for r in selection.parts[n]] for n in PARTS}
+        source.classes, {n: [(r.sha256, r.label) for r in result.splits[n]] for n in SPLITS}
     ]  # fmt: skip
     path = cache / "images" / request.digest(content)[:32]
     if not is_complete(path):
         made = work / "made"
         made.mkdir()
-        write(made, request, source, found, selection, spool)
+        write(made, request, source, decoded, result, staging)
         move_folder_into_place(made, path, is_complete)
     return path
 
 
-def decode_all(source: Source, spool: npt.NDArray[np.uint8], tell: Progress) -> Found:
-    """Decode and resize every picture into its place in `spool` [n, size, size, 3]."""
-    found, size = Found(), spool.shape[1]
+def decode_all(
+    source: Source, staging: npt.NDArray[np.uint8], progress: ProgressCallback
+) -> Decoded:
+    """Decode and resize every image into its row of `staging` [n, size, size, 3]."""
+    decoded, size = Decoded(), staging.shape[1]
 
     def decode_one(number: int) -> tuple[str, tuple[int, ...], tuple[str, ...]] | Skip:
         try:
-            picture = source.decode(number)
+            image = source.decode(number)
         except Skip as reason:
             return reason
-        spool[number] = resize(picture.pixels, size)
-        return picture.sha256, picture.pixels.shape[:2], picture.notes
+        staging[number] = resize(image.pixels, size)
+        return image.sha256, image.pixels.shape[:2], image.notes
 
     for number, outcome in enumerate(_in_order(decode_one, len(source))):
-        tell(number + 1, len(source))
+        progress(number + 1, len(source))
+        label, name = source.label(number), source.display_name(number)
         if isinstance(outcome, Skip):
-            of_class = found.skipped_of.setdefault(source.label(number), {})
-            for skipped in (found.skipped, of_class):
-                skipped.setdefault(str(outcome), []).append(source.shown(number))
+            for skipped in (decoded.skipped, decoded.skipped_of[label]):
+                skipped.add(str(outcome), name)
             continue
         sha256, (height, width), notes = outcome
-        found.rows.append(Row(number, source.label(number), source.part(number), sha256))
-        found.sizes[f"{width}x{height}"] += 1
+        decoded.rows.append(Row(number, label, source.split(number), sha256))
+        decoded.sizes[f"{width}x{height}"] += 1
         for note in notes:
-            found.notes.setdefault(note, []).append(source.shown(number))
-    return found
+            decoded.notes.add(note, name)
+    return decoded
 
 
 def _in_order(work: Callable[[int], object], count: int) -> Iterator[object]:
@@ -152,23 +169,26 @@ def _in_order(work: Callable[[int], object], count: int) -> Iterator[object]:
             yield waiting.popleft().result()
 
 
-def check_found(source: Source, found: Found) -> None:
-    """Every class needs a good picture in train.
+def check_decoded(source: Source, decoded: Decoded) -> None:
+    """Check that every class has a usable image in train.
 
     Raises:
         UserError: naming each class that has none.
     """
     problems = Problems()
-    present = {row.label for row in found.rows if row.part in (None, "train")}
+    present = {row.label for row in decoded.rows if row.split in (None, "train")}
     for label, name in enumerate(source.classes):
         if label not in present:
-            skipped = found.skipped_of.get(label, {})
-            reasons = ", ".join(f"{len(n)} {reason} ({n[0]})" for reason, n in skipped.items())
+            skipped = decoded.skipped_of[label]
+            reasons = ", ".join(
+                f"{count} {reason} ({skipped.examples[reason][0]})"
+                for reason, count in skipped.counts.items()
+            )
             because = f" ({reasons})" if reasons else ""
             problems.add(
                 "data",
-                f"{source.name}: class {name!r} has no usable picture to train on{because}; "
-                "put some there, or take its folder away",
+                f"{source.name}: class {name!r} has no usable image to train on{because}; "
+                "add some, or remove its folder",
             )
     problems.raise_if_any()
 
@@ -177,15 +197,15 @@ def write(
     made: Path,
     request: DataRequest,
     source: Source,
-    found: Found,
-    selection: Selection,
-    spool: npt.NDArray[np.uint8],
+    decoded: Decoded,
+    result: SplitResult,
+    staging: npt.NDArray[np.uint8],
 ) -> None:
-    """The arrays, part after part, and last of all meta.json."""
-    rows = [row for name in PARTS for row in selection.parts[name]]
-    pixels = new_array(made / PIXELS, np.uint8, (len(rows), *spool.shape[1:]))
-    for place, row in enumerate(rows):
-        pixels[place] = spool[row.number]
+    """Write the arrays, one split after another, and meta.json last."""
+    rows = result.rows()
+    pixels = new_array(made / PIXELS, np.uint8, (len(rows), *staging.shape[1:]))
+    for position, row in enumerate(rows):
+        pixels[position] = staging[row.number]
     pixels.flush()
     labels = new_array(made / LABELS, np.int64, (len(rows),))
     labels[:] = [row.label for row in rows]
@@ -196,50 +216,27 @@ def write(
         "classes": source.classes,
         "image_size": request.image_size,
         "files": len(source),
-        "parts": {name: len(selection.parts[name]) for name in PARTS},
-        "classes_of_parts": {name: _per_class(source, selection, name) for name in PARTS},
-        "sizes": dict(found.sizes.most_common(10)),
-        "skipped": _counts(found.skipped),
-        "notes": _counts(found.notes),
-        "left_out": selection.left_out,
-        "names": [source.shown(row.number) for row in rows],
+        "parts": result.sizes(),
+        "classes_of_parts": result.class_counts(source.classes),
+        "sizes": dict(decoded.sizes.most_common(10)),
+        "skipped": decoded.skipped.to_json(),
+        "notes": decoded.notes.to_json(),
+        "left_out": result.left_out,
+        "names": [source.display_name(row.number) for row in rows],
     }
     write_json_atomically(made / META, meta)
 
 
-def _per_class(source: Source, selection: Selection, part: str) -> dict[str, int]:
-    labels = Counter(row.label for row in selection.parts[part])
-    return {name: labels[label] for label, name in enumerate(source.classes)}
+def new_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.memmap:
+    """A memory map of a new `.npy` file of zeros, whose disk space is allocated.
 
-
-def _counts(by_reason: dict[str, list[str]]) -> dict[str, dict[str, object]]:
-    return {
-        reason: {"count": len(names), "examples": names[:EXAMPLES]}
-        for reason, names in by_reason.items()
-    }
-
-
-def prepare(config: DataFields, tell: Progress | None = None) -> ImageData:
-    """The data for a configuration: from the cache, or decoded, checked, cut and cached.
-
-    With several ranks let one rank of a host call it and the others then `open_data`.
-
-    Args:
-        tell: called with (done, total) pictures; (0, 0) while another process prepares the same.
+    Writing to a map of a sparse file ends the process (SIGBUS) if the disk is full at that moment,
+    and no `except` sees it.
 
     Raises:
-        UserError: anything wrong with the data or the cache's disk.
+        OSError: ENOSPC, there is not enough space on the disk.
     """
-    tell = tell or (lambda done, total: None)
-    request = DataRequest(config.data, config.image_size, config.val_fraction, config.test_fraction)
-    source, cache = find_source(config.data), default_cache_dir("image_cls")
-    path = find_or_build(
-        cache, "images", request.digest(source.signature()), is_complete=is_complete, tell=tell,
-        build=lambda work: build(request, source, cache, work, tell),
-    )  # fmt: skip
-    return open_data(path)
-
-
-def summary(data: ImageData) -> str:
-    """One line: pictures of each part, and what was left out."""
-    return what_became("pictures", data.meta, f"{len(data.classes)} classes")
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array

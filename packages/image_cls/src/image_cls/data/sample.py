@@ -1,9 +1,8 @@
-"""The sample: six procedural scenes, drawn by numpy, offline, the same every time.
+"""The sample: six classes of procedural scenes, drawn with NumPy, deterministic and offline.
 
-A class is the structure of the ground and nothing else. Colours, light, horizon, tilt, scale and
-phase are drawn anew for each picture and are alike in all classes, and so are the clutter and the
-noise. The mean picture of each class is the same grey, so that a linear model has little to hold
-on to.
+The classes differ in the texture of the ground and in nothing else. Colors, light, horizon, tilt,
+scale and phase are random and have the same distribution in all classes, and so have the clutter
+and the noise. The mean image of each class is the same grey, so a linear model learns little.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ CLASSES = ("bricks", "furrows", "pebbles", "ridges", "trunks", "waves")
 
 
 def draw_scene(label: int, number: int, size: int) -> npt.NDArray[np.uint8]:
-    """One picture.
+    """One image.
 
     Args:
         label: index into `CLASSES`.
-        number: which picture of that class; the same number is the same picture.
-        size: pixels a side.
+        number: of the image within its class; the same number gives the same image.
+        size: height and width in pixels.
 
     Returns:
         uint8 [size, size, 3].
@@ -34,33 +33,33 @@ def draw_scene(label: int, number: int, size: int) -> npt.NDArray[np.uint8]:
     if draw.random() < 0.5:
         ground = 1.0 - ground
     dark, bright, sky = draw.uniform(0.0, 1.0, (3, 3)).astype(np.float32)
-    picture = dark + (bright - dark) * ground[..., None]
-    _put_sky(draw, picture, x, y, sky)
-    _put_clutter(draw, picture)
+    image = dark + (bright - dark) * ground[..., None]
+    _draw_sky(draw, image, x, y, sky)
+    _draw_clutter(draw, image)
     light = 1.0 + draw.uniform(-0.4, 0.4) * x + draw.uniform(-0.4, 0.4) * y
-    picture = picture * light[..., None] + draw.normal(0.0, 0.06, picture.shape)
-    pixels: npt.NDArray[np.uint8] = (np.clip(picture, 0.0, 1.0) * 255.0).round().astype(np.uint8)
+    image = image * light[..., None] + draw.normal(0.0, 0.06, image.shape)
+    pixels: npt.NDArray[np.uint8] = (np.clip(image, 0.0, 1.0) * 255.0).round().astype(np.uint8)
     return pixels
 
 
 def _plane(draw: np.random.Generator, size: int) -> tuple[Field, Field]:
-    """Coordinates about -1..1, tilted by up to 14 degrees."""
+    """Coordinates in about -1..1, tilted by up to 14 degrees."""
     line = np.linspace(-1.0, 1.0, size, dtype=np.float32)
     y, x = np.meshgrid(line, line, indexing="ij")
     angle = draw.uniform(-0.25, 0.25)
     return x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
 
 
-def _put_sky(draw: np.random.Generator, picture: Field, x: Field, y: Field, colour: Field) -> None:
+def _draw_sky(draw: np.random.Generator, image: Field, x: Field, y: Field, colour: Field) -> None:
     horizon = draw.uniform(-1.1, -0.3)
     clouds = 0.15 * np.sin(draw.uniform(2, 5) * x + draw.uniform(0, 6)) * np.sin(4 * y)
     above = y < horizon
-    picture[above] = (colour + clouds[..., None])[above]
+    image[above] = (colour + clouds[..., None])[above]
 
 
-def _put_clutter(draw: np.random.Generator, picture: Field) -> None:
-    """A few rectangles and discs that stand for nothing."""
-    size = len(picture)
+def _draw_clutter(draw: np.random.Generator, image: Field) -> None:
+    """Draw a few rectangles and discs, which tell nothing about the class."""
+    size = len(image)
     rows, columns = np.mgrid[0:size, 0:size]
     for _ in range(draw.integers(1, 4)):
         row, column = draw.uniform(0, size, 2)
@@ -69,7 +68,7 @@ def _put_clutter(draw: np.random.Generator, picture: Field) -> None:
             inside = (abs(rows - row) < height) & (abs(columns - column) < width)
         else:
             inside = ((rows - row) / height) ** 2 + ((columns - column) / width) ** 2 < 1.0
-        picture[inside] = draw.uniform(0.0, 1.0, 3)
+        image[inside] = draw.uniform(0.0, 1.0, 3)
 
 
 def _bricks(draw: np.random.Generator, x: Field, y: Field) -> Field:
@@ -81,7 +80,7 @@ def _bricks(draw: np.random.Generator, x: Field, y: Field) -> Field:
 
 
 def _furrows(draw: np.random.Generator, x: Field, y: Field) -> Field:
-    """Lines that meet in one point above."""
+    """Lines that meet in a point above."""
     slope = (x - draw.uniform(-0.6, 0.6)) / (y - draw.uniform(-2.2, -1.4))
     return _wave(draw.uniform(14.0, 28.0) * slope + draw.uniform(0, 6))
 
@@ -95,7 +94,7 @@ def _pebbles(draw: np.random.Generator, x: Field, y: Field) -> Field:
 
 
 def _ridges(draw: np.random.Generator, x: Field, y: Field) -> Field:
-    """Hills one behind the other, each paler or darker than the last."""
+    """Hills behind each other, each lighter or darker than the last."""
     shade = np.zeros_like(x)
     for level in np.linspace(-0.8, 0.9, draw.integers(4, 7)):
         crest = sum(
@@ -108,8 +107,8 @@ def _ridges(draw: np.random.Generator, x: Field, y: Field) -> Field:
 
 def _trunks(draw: np.random.Generator, x: Field, y: Field) -> Field:
     bend = draw.uniform(0.0, 0.12) * np.sin(draw.uniform(1, 3) * y + draw.uniform(0, 6))
-    place = (x + bend) * draw.uniform(7.0, 14.0) + draw.uniform(0, 6)
-    return (np.sin(place) + 0.6 * np.sin(place * 1.7 + draw.uniform(0, 6)) > 0.2).astype(np.float32)
+    phase = (x + bend) * draw.uniform(7.0, 14.0) + draw.uniform(0, 6)
+    return (np.sin(phase) + 0.6 * np.sin(phase * 1.7 + draw.uniform(0, 6)) > 0.2).astype(np.float32)
 
 
 def _waves(draw: np.random.Generator, x: Field, y: Field) -> Field:
@@ -121,9 +120,9 @@ def _wave(phase: Field) -> Field:
     return (0.5 + 0.5 * np.sin(phase)).astype(np.float32)
 
 
-def _to_edge(place: Field) -> Field:
-    """Distance to the nearest whole number."""
-    return np.abs(place - np.round(place))
+def _to_edge(position: Field) -> Field:
+    """Distance to the nearest integer."""
+    return np.abs(position - np.round(position))
 
 
 _GROUNDS = (_bricks, _furrows, _pebbles, _ridges, _trunks, _waves)

@@ -1,7 +1,4 @@
-"""Where pictures come from: the sample, a folder, or Kaggle; each as a list of things to decode.
-
-Fetching a Kaggle data set by name, through kagglehub, which keeps it in a cache of its own.
-"""
+"""Where images come from: the sample, a folder, or Kaggle; each as a numbered list to decode."""
 
 from __future__ import annotations
 
@@ -12,27 +9,27 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from hvdcore.errors import UserError
-from image_cls.data.decode import Picture, decode
-from image_cls.data.listing import ImageFile, list_scenes, shown_name
+from image_cls.data.decode import DecodedImage, decode
+from image_cls.data.listing import ImageFile, display_name, list_classes
 from image_cls.data.sample import CLASSES, draw_scene
 
 __all__ = [
     "FolderSource",
     "SampleSource",
     "Source",
-    "fetch",
+    "download",
     "find_source",
 ]
 
 SAMPLE_TRAIN, SAMPLE_TEST = 150, 50
-"""Pictures of each class of the sample."""
+"""Images per class of the sample."""
 SAMPLE_SIZE = 96
 SAMPLE_VERSION = 1
 _KAGGLE = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class Source(ABC):
-    """Numbered pictures with labels; `decode` is called from several threads."""
+    """Numbered images with labels; `decode` is called from several threads."""
 
     name: str
     classes: list[str]
@@ -44,24 +41,28 @@ class Source(ABC):
     def label(self, number: int) -> int: ...
 
     @abstractmethod
-    def part(self, number: int) -> str | None:
-        """`train`, `val`, `test`, or None where the data is to be cut by us."""
+    def split(self, number: int) -> str | None:
+        """`train`, `val`, `test`, or None if the data has no splits."""
 
     @abstractmethod
-    def shown(self, number: int) -> str:
-        """A name for people."""
+    def display_name(self, number: int) -> str:
+        """The image's name in messages."""
 
     @abstractmethod
-    def decode(self, number: int) -> Picture:
-        """The picture; raises `Skip`."""
+    def decode(self, number: int) -> DecodedImage:
+        """The image.
+
+        Raises:
+            Skip: it cannot be used.
+        """
 
     @abstractmethod
     def signature(self) -> str:
-        """Changes when the pictures may have changed; cheap."""
+        """Changes when the images may have changed; cheap to compute."""
 
 
 class SampleSource(Source):
-    """The procedural scenes: 150 of each class in train, 50 in test."""
+    """The procedural scenes: 150 images per class in train, 50 in test."""
 
     def __init__(self) -> None:
         self.name = "sample"
@@ -73,33 +74,33 @@ class SampleSource(Source):
     def label(self, number: int) -> int:
         return number % len(CLASSES)
 
-    def part(self, number: int) -> str | None:
+    def split(self, number: int) -> str | None:
         return "train" if number // len(CLASSES) < SAMPLE_TRAIN else "test"
 
-    def shown(self, number: int) -> str:
+    def display_name(self, number: int) -> str:
         return f"{CLASSES[self.label(number)]}/{number // len(CLASSES)}"
 
-    def decode(self, number: int) -> Picture:
+    def decode(self, number: int) -> DecodedImage:
         pixels = draw_scene(self.label(number), number // len(CLASSES), SAMPLE_SIZE)
-        return Picture(pixels, ())
+        return DecodedImage(pixels, ())
 
     def signature(self) -> str:
         return f"sample {SAMPLE_VERSION}"
 
 
 class FolderSource(Source):
-    """Pictures in class folders.
+    """Images in class folders.
 
     Raises:
-        UserError: nothing there that could be pictures in classes.
+        UserError: the folder does not contain images in class folders.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.name = str(root)
-        self.classes, self.files = list_scenes(root)
+        self.classes, self.files = list_classes(root)
         if not self.files:
-            raise UserError(f"data: {root}: no files in its class folders; put pictures there")
+            raise UserError(f"data: {root}: no files in its class folders; put images there")
 
     def __len__(self) -> int:
         return len(self.files)
@@ -107,19 +108,19 @@ class FolderSource(Source):
     def label(self, number: int) -> int:
         return self.files[number].label
 
-    def part(self, number: int) -> str | None:
-        return self.files[number].part
+    def split(self, number: int) -> str | None:
+        return self.files[number].split
 
-    def shown(self, number: int) -> str:
-        return shown_name(self.files[number].path, self.root)
+    def display_name(self, number: int) -> str:
+        return display_name(self.files[number].path, self.root)
 
-    def decode(self, number: int) -> Picture:
+    def decode(self, number: int) -> DecodedImage:
         return decode(self.files[number].path)
 
     def signature(self) -> str:
         digest = hashlib.sha256(repr(self.classes).encode())
         for file in self.files:
-            digest.update(repr((shown_name(file.path, self.root), *_stamp(file))).encode())
+            digest.update(repr((display_name(file.path, self.root), *_stamp(file))).encode())
         return digest.hexdigest()
 
 
@@ -127,15 +128,15 @@ def _stamp(file: ImageFile) -> tuple[object, ...]:
     try:
         status = file.path.stat()
     except OSError:
-        return file.label, file.part
-    return file.label, file.part, status.st_size, status.st_mtime_ns
+        return file.label, file.split
+    return file.label, file.split, status.st_size, status.st_mtime_ns
 
 
 def find_source(data: str) -> Source:
-    """The source that `--data` means.
+    """The source that `--data` names.
 
     Raises:
-        UserError: neither `sample`, nor a folder, nor the name of a Kaggle data set.
+        UserError: it is not `sample`, a folder, or the name of a Kaggle data set.
     """
     path = Path(data).expanduser()
     if data == "sample":
@@ -143,26 +144,24 @@ def find_source(data: str) -> Source:
     if path.is_dir():
         return FolderSource(path)
     if path.exists():
-        raise UserError(f"data: {data}: a file; give the folder that holds the class folders")
+        raise UserError(f"data: {data}: a file; give the folder that contains the class folders")
     if _KAGGLE.fullmatch(data) and not path.parent.is_dir():
-        return FolderSource(fetch(data))
+        return FolderSource(download(data))
     close = difflib.get_close_matches(data, ["sample"])
     hint = f"did you mean {close[0]!r}?" if close else "give sample, a folder, or OWNER/NAME"
     raise UserError(f"data: {data}: no such folder; {hint}")
 
 
-INTEL = "puneet6060/intel-image-classification"
-"""The Intel scenes."""
+def download(handle: str) -> Path:
+    """The folder of a Kaggle data set, downloaded to kagglehub's cache unless it is there.
 
-
-def fetch(handle: str) -> Path:
-    """The folder of a data set, downloaded if it is not there yet. Call on one rank of a host.
+    Call on one rank per host.
 
     Args:
-        handle: `owner/name`, such as `INTEL`.
+        handle: `owner/name`, such as `puneet6060/intel-image-classification`.
 
     Raises:
-        UserError: kagglehub is not installed, or Kaggle cannot be reached or has no such set.
+        UserError: kagglehub is not installed, or Kaggle cannot be reached or has no such data set.
     """
     try:
         import kagglehub
@@ -174,9 +173,9 @@ def fetch(handle: str) -> Path:
     try:
         return Path(kagglehub.dataset_download(handle))
     except Exception as error:
-        # kagglehub raises its own, requests' and plain errors; for the user they are one.
+        # kagglehub raises errors of its own, of requests and plain ones, which are not documented.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"data: {handle}: Kaggle did not give it ({reason}); check the name and the network, "
-            "or download it by hand and give the folder"
+            f"data: {handle}: Kaggle download failed ({reason}); check the name and the network, "
+            "or download it manually and give the folder"
         ) from error

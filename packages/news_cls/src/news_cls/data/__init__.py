@@ -1,1 +1,1 @@
-"""TODO data."""
+"""From files of texts to token ids: sources, tables, cleaning, tokens, preparation."""

@@ -1,11 +1,9 @@
-"""Cleaning a text of its residue, and saying what was done.
+"""Removing markup residue from texts, with counts of what was removed.
 
-The residue that sets of news carry, as rules that Python's re and TensorFlow's RE2 both know.
-
-AG News was taken from a feed: entities lost their ``&`` to a space (`` #39;``, `` quot;``), tags
-stand escaped (``&lt;b&gt;``, `` lt;b gt;``), and a backslash stands for a line break or before a
-dollar. The patterns have no look-around, no back-reference and no class (``\\w``, ``\\s``) that the
-two engines read differently.
+AG News was taken from a feed: entities have lost their ``&`` to a space (`` #39;``, `` quot;``),
+tags are escaped (``&lt;b&gt;``, `` lt;b gt;``), and a backslash stands for a line break or before a
+dollar sign. The rules are regular expressions that Python's re and TensorFlow's RE2 read alike:
+they have no look-around, no back-reference, and no class (``\\w``, ``\\s``) that differs.
 """
 
 from __future__ import annotations
@@ -28,9 +26,9 @@ class Rule:
     """One replacement.
 
     Attributes:
-        name: for people.
+        name: for display.
         pattern, replacement: in the syntax that ``re`` and RE2 share.
-        signs: a text that holds none of them is not touched by the rule; none: it may always be.
+        signs: the rule changes no text that contains none of them; empty if it may change any.
     """
 
     name: str
@@ -43,12 +41,12 @@ ODD_SPACES = (
     "\\x00-\\x1f\\x7f-\\xa0\\xad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f"
     "\u3000\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff"
 )
-"""Control characters, spaces other than the plain one, joiners, direction marks and variation
-selectors, as the inside of a character class."""
+"""Control characters, spaces other than U+0020, joiners, direction marks and variation selectors,
+as the inside of a character class."""
 
 
 def _entity(names: Sequence[str], codes: Sequence[int] = ()) -> str:
-    """An entity with its ``&``, or with the space that stands in its place."""
+    """An entity with its ``&``, or with a space in its place."""
     forms = [rf"(?:&| |^)(?:{'|'.join(names)});"] if names else []
     if codes:
         decimal = "|".join(map(str, codes))
@@ -86,20 +84,20 @@ _ENTITIES: tuple[tuple[str, str, tuple[str, ...], tuple[int, ...]], ...] = (
     ("accent", "ö", ("ouml",), (246,)),
     ("accent", "ü", ("uuml",), (252,)),
 )
-"""Name for people, character, names and codes; 128 to 159 are what Windows means by them."""
+"""Rule name, character, names and codes; 128 to 159 are those of Windows-1252."""
 
 _TAGS = (
     "a|abbr|b|big|blockquote|body|br|center|cite|code|dd|del|div|dl|dt|em|font|form|h[1-6]|head|hr"
     "|html|i|iframe|img|input|ins|li|link|meta|nobr|object|ol|p|param|pre|q|s|script|small|span"
     "|strike|strong|style|sub|sup|table|tbody|td|th|title|tr|tt|u|ul"
 )
-"""Only known ones: ``<WMT.N>`` is a share of Walmart's."""
+"""Only known ones: ``<WMT.N>`` is the ticker symbol of Walmart."""
 
 _LESS, _GREATER = (("lt",), (60,)), (("gt",), (62,))
 
 RULES: tuple[Rule, ...] = (
     Rule("odd space", f"[{ODD_SPACES}]+", " "),
-    # First, and repeated: `&amp;quot;` has been escaped twice.
+    # First, and repeated: `&amp;quot;` was escaped twice.
     Rule("ampersand", r"(?:&| |^)(?:(?:amp|#0*38);)+|[& ]?(?:#0*38;)+", "&", ("amp;", "38;")),
     *(Rule(name, _entity(n, c), to, _signs(n, c)) for name, to, n, c in _ENTITIES),
     Rule("less than", _entity(*_LESS), "<", _signs(*_LESS)),
@@ -118,17 +116,17 @@ _COMPILED: tuple[tuple[Rule, re.Pattern[str]], ...] = tuple(
 )
 _ALWAYS = tuple((rule, pattern) for rule, pattern in _COMPILED if not rule.signs)
 _ANY_SIGN = re.compile(r"[;<\\]")
-"""One of them is in every replaced piece but odd spaces; most texts hold none."""
+"""All replaced strings but odd spaces contain one of these; most texts contain none."""
 _SPACES = re.compile(" {2,}")
 EXAMPLES = 3
-"""Replacements shown for each rule."""
+"""Examples kept per rule."""
 _CONTEXT = 12
 
 
 def clean(text: str) -> tuple[str, dict[str, int]]:
-    """The text without residue, and how often each rule was used.
+    """The text without residue, and how often each rule was applied.
 
-    Runs of spaces become one, and the ends are bare; that is not counted.
+    Runs of spaces become one, and those at the ends are removed; that is not counted.
 
     Example:
         >>> clean("AT amp;T #39;s &lt;b&gt;profit&lt;/b&gt; is \\\\$3")
@@ -146,12 +144,12 @@ def clean(text: str) -> tuple[str, dict[str, int]]:
 
 @dataclass
 class Cleaning:
-    """What cleaning did to many texts: counts by rule, and a few examples of each.
+    """The effect of cleaning on many texts: counts by rule, and a few examples of each.
 
     Attributes:
-        counts: replacements by the rule's name.
-        texts: texts that were changed by a rule.
-        examples: pieces of raw text around a replacement.
+        counts: replacements by the name of the rule.
+        texts: number of texts that a rule changed.
+        examples: excerpts of raw text around a replacement.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -159,7 +157,7 @@ class Cleaning:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def clean(self, text: str) -> str:
-        """Clean one text and remember what was done."""
+        """Clean one text and count what was replaced."""
         cleaned, counts = clean(text)
         if counts:
             self.texts += 1
@@ -170,7 +168,7 @@ class Cleaning:
         return cleaned
 
     def _keep(self, name: str, text: str) -> None:
-        shown = next(_pieces(name, text), None)
+        shown = next(_excerpts(name, text), None)
         kept = self.examples.setdefault(name, [])
         if shown is not None and shown not in kept:
             kept.append(shown)
@@ -184,8 +182,8 @@ class Cleaning:
         }
 
 
-def _pieces(name: str, text: str) -> Iterator[str]:
-    """What a rule finds in a text, with a little around it; rules before it were applied."""
+def _excerpts(name: str, text: str) -> Iterator[str]:
+    """What a rule matches in a text, with some context, after the rules before it."""
     for rule, pattern in _COMPILED:
         if rule.name == name and (found := pattern.search(text)):
             start, stop = max(found.start() - _CONTEXT, 0), found.end() + _CONTEXT

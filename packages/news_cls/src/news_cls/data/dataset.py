@@ -1,6 +1,6 @@
-"""Prepared news on disk: ids and texts as memory-mapped arrays, cut into train, val and test.
+"""Prepared texts on disk: memory-mapped token ids and texts, split into train, val and test.
 
-Rows of unlike length that lie one after another in one array on disk.
+Rows of different lengths lie one after another in one flat array (`Ragged`).
 """
 
 from __future__ import annotations
@@ -13,40 +13,39 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.score import first_of_each_class
-from hvdcore.classifier.splits import PARTS
-from hvdcore.errors import UserError
-from hvdcore.files.json_files import read_json_object
-from news_cls.config import TrainConfig
+from hvdcore.classifier.prepared import PreparedData, read_meta, split_slices
 
 __all__ = [
     "SCHEMA",
     "Names",
-    "Part",
     "Ragged",
+    "Split",
     "TextData",
     "Texts",
-    "is_complete",
     "offsets_of",
     "open_data",
-    "train_part",
 ]
+
+SCHEMA = 2
+VOCABULARY = "words.txt"
+IDS, OFFSETS, LABELS = "ids.npy", "offsets.npy", "labels.npy"
+TEXTS, TEXT_OFFSETS, ORIGINS = "texts.npy", "text_offsets.npy", "origins.npy"
 
 Offsets = npt.NDArray[np.int64]
 
 
 def offsets_of(lengths: Sequence[int] | Offsets) -> Offsets:
-    """Where each row begins, and last where the last one ends: int64 [n + 1]."""
+    """The start of each row, and the end of the last one: int64 [n + 1]."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
 
 class Ragged:
-    """Rows as views into one flat array.
+    """Rows of different lengths as views into one flat array.
 
     Args:
-        flat: all rows, one after another; may be longer than these rows.
+        flat: all rows, one after another; it may contain further rows.
         offsets: int64 [n + 1]; row i is `flat[offsets[i]:offsets[i + 1]]`.
-        chosen: int64 rows of these that are meant, in that order; by default all.
+        chosen: int64, the rows to take, in that order; by default all.
     """
 
     def __init__(
@@ -58,32 +57,16 @@ class Ragged:
         return len(self._offsets) - 1 if self._chosen is None else len(self._chosen)
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """One row, a view; an index from the end may be negative.
+        """One row, as a view; negative indices count from the end.
 
         Raises:
             IndexError: there is no such row.
         """
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
-        place = int(index) % len(self)
-        row = place if self._chosen is None else int(self._chosen[place])
+        position = int(index) % len(self)
+        row = position if self._chosen is None else int(self._chosen[position])
         return self._flat[self._offsets[row] : self._offsets[row + 1]]
-
-    @property
-    def offsets(self) -> Offsets:
-        """int64 [n + 1], into `flat`.
-
-        Raises:
-            ValueError: rows were chosen, which do not follow one another.
-        """
-        if self._chosen is not None:
-            raise ValueError("chosen rows have no offsets; use lengths")
-        return self._offsets
-
-    @property
-    def flat(self) -> npt.NDArray[Any]:
-        """The whole array that the offsets point into."""
-        return self._flat
 
     @property
     def lengths(self) -> Offsets:
@@ -92,33 +75,30 @@ class Ragged:
         return lengths if self._chosen is None else lengths[self._chosen]
 
     def take(self, indices: Offsets) -> Ragged:
-        """Some of the rows, in that order; nothing is read."""
+        """The rows at these indices, in that order; nothing is read."""
         chosen = np.asarray(indices, dtype=np.int64)
         return Ragged(
             self._flat, self._offsets, chosen if self._chosen is None else self._chosen[chosen]
         )
 
     def padded(self, indices: Offsets, length: int) -> npt.NDArray[Any]:
-        """Some of the rows, cut and filled up with 0: [len(indices), length], in memory."""
+        """The rows at these indices, truncated or padded with 0: [len(indices), length]."""
         rows = np.asarray(indices, dtype=np.int64)
         rows = rows if self._chosen is None else self._chosen[rows]
         starts = self._offsets[rows]
         lengths = np.minimum(self._offsets[rows + 1] - starts, length)
         steps = np.arange(length)
         inside = steps < lengths[:, None]
-        places = np.where(inside, starts[:, None] + steps, 0)
-        found = self._flat[places] if len(self._flat) else np.zeros_like(places)
+        positions = np.where(inside, starts[:, None] + steps, 0)
+        found = self._flat[positions] if len(self._flat) else np.zeros_like(positions)
         return np.where(inside, found, 0).astype(self._flat.dtype, copy=False)
 
 
-class Texts(Sequence[str]):
-    """Texts out of rows of UTF-8 bytes; each is decoded when it is asked for."""
+class _LazyStrings(Sequence[str]):
+    """Strings that are made when they are accessed."""
 
-    def __init__(self, rows: Ragged) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
+    def _one(self, index: int) -> str:
+        raise NotImplementedError
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -126,16 +106,29 @@ class Texts(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+            return [self._one(i) for i in range(*index.indices(len(self)))]
+        return self._one(index)
+
+
+class Texts(_LazyStrings):
+    """Texts stored as rows of UTF-8 bytes; each is decoded when it is accessed."""
+
+    def __init__(self, rows: Ragged) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _one(self, index: int) -> str:
         return self.rows[index].tobytes().decode()
 
     def take(self, indices: Offsets) -> Texts:
-        """Some of the texts, in that order; nothing is read."""
+        """The texts at these indices, in that order; nothing is read."""
         return Texts(self.rows.take(indices))
 
 
-class Names(Sequence[str]):
-    """Where each text comes from, for people.
+class Names(_LazyStrings):
+    """Where each text comes from, for display.
 
     Args:
         files: names of the files.
@@ -148,36 +141,24 @@ class Names(Sequence[str]):
     def __len__(self) -> int:
         return len(self._origins)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def _one(self, index: int) -> str:
         file, row = self._origins[index]
         return f"{self._files[file]} row {row}"
 
     def take(self, indices: Offsets) -> Names:
-        """Some of the names, in that order."""
+        """The names at these indices, in that order."""
         return Names(self._files, self._origins[indices])
 
 
-SCHEMA = 2
-META, VOCABULARY = "meta.json", "words.txt"
-IDS, OFFSETS, LABELS = "ids.npy", "offsets.npy", "labels.npy"
-TEXTS, TEXT_OFFSETS, ORIGINS = "texts.npy", "text_offsets.npy", "origins.npy"
-
-
 @dataclass(frozen=True)
-class Part:
-    """Texts of one part.
+class Split:
+    """The texts of one split.
 
     Attributes:
-        ids: n rows of int32, `ids[i]` of as many as the text has tokens; on disk.
+        ids: n rows of int32 token ids, on disk.
         labels: int64 [n].
-        texts: n cleaned texts; on disk.
-        names: n file names with row numbers, for people.
+        texts: n cleaned texts, on disk.
+        names: n file names with row numbers, for display.
     """
 
     ids: Ragged
@@ -189,99 +170,56 @@ class Part:
         return len(self.labels)
 
     @property
-    def offsets(self) -> npt.NDArray[np.int64]:
-        """Where each text begins in `ids.flat`, and last where the last one ends: int64 [n + 1].
-
-        Raises:
-            ValueError: the part was taken by indices, and its texts do not follow one another.
-        """
-        return self.ids.offsets
-
-    @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of each text, int64 [n]."""
         return self.ids.lengths
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Part:
-        """Some of the texts, in that order; still on disk."""
-        return Part(
+    def take(self, indices: npt.NDArray[np.int64]) -> Split:
+        """The texts at these indices, in that order; still on disk."""
+        return Split(
             self.ids.take(indices), self.labels[indices],
             self.texts.take(indices), self.names.take(indices),
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class TextData:
-    """All parts, and what was found on the way to them.
+class TextData(PreparedData[Split]):
+    """All splits, and what was found while they were prepared.
 
     Attributes:
         words: the vocabulary in order of the ids, from id 2 on.
         max_length: tokens that were kept of a text.
     """
 
-    path: Path
-    classes: tuple[str, ...]
     words: tuple[str, ...]
     max_length: int
-    parts: dict[str, Part]
-    meta: dict[str, Any]
-
-    @property
-    def key(self) -> str:
-        """Names the content: equal for the same texts, whatever file they come from.
-
-        The folder's name says that, and after a hyphen where the texts come from.
-        """
-        return self.path.name.partition("-")[0]
 
     @property
     def vocab_size(self) -> int:
-        """Ids in all, with those of padding (0) and unknown tokens (1)."""
+        """Number of ids, including padding (0) and unknown (1)."""
         return len(self.words) + 2
 
-    def first_of_each_class(self, split: str, count: int | None) -> Part:
-        """`count` texts of a part, as many of each class; all of them for None.
-
-        Raises:
-            UserError: there are fewer.
-        """
-        part = self.parts[split]
-        if count is None or count == len(part):
-            return part
-        return part.take(
-            first_of_each_class(part.labels, count, field="num_train_texts", samples="texts")
-        )
-
-
-def is_complete(path: Path) -> bool:
-    """Whether the folder holds prepared data, whole: meta.json is written last."""
-    return (path / META).is_file()
+    def report_values(self) -> dict[str, Any]:
+        """What ``report.json`` records about the data."""
+        return {**super().report_values(), "vocab_size": self.vocab_size}
 
 
 def open_data(path: Path) -> TextData:
     """Map what `prepare` wrote. Any rank may call.
 
     Raises:
-        UserError: it is not there or of another version.
+        UserError: it is not there, or another version wrote it.
     """
-    meta = read_json_object(path / META)
-    if meta.get("schema") != SCHEMA:
-        raise UserError(f"{path}: prepared by another version; delete it and prepare again")
-    arrays = {name: np.load(path / name, mmap_mode="r") for name in (IDS, TEXTS)}
+    meta = read_meta(path, SCHEMA)
+    ids, texts = (np.load(path / name, mmap_mode="r") for name in (IDS, TEXTS))
     offsets, text_offsets = np.load(path / OFFSETS), np.load(path / TEXT_OFFSETS)
     labels, origins = np.load(path / LABELS), np.load(path / ORIGINS)
-    parts, start = {}, 0
-    for name in PARTS:
-        stop = start + int(meta["parts"][name])
-        ids = Ragged(arrays[IDS], offsets[start : stop + 1])
-        texts = Texts(Ragged(arrays[TEXTS], text_offsets[start : stop + 1]))
-        names = Names(tuple(meta["files"]), origins[start:stop])
-        parts[name] = Part(ids, labels[start:stop], texts, names)
-        start = stop
+    files, splits = tuple(meta["files"]), {}
+    for name, rows in split_slices(meta).items():
+        bounds = slice(rows.start, rows.stop + 1)
+        splits[name] = Split(
+            Ragged(ids, offsets[bounds]), labels[rows],
+            Texts(Ragged(texts, text_offsets[bounds])), Names(files, origins[rows]),
+        )  # fmt: skip
     words = tuple((path / VOCABULARY).read_text(encoding="utf-8").split("\n")[:-1])
-    return TextData(path, tuple(meta["classes"]), words, int(meta["max_length"]), parts, meta)
-
-
-def train_part(config: TrainConfig, data: TextData) -> Part:
-    """The train texts, or as many of them as were asked for."""
-    return data.first_of_each_class("train", config.num_train_texts)
+    return TextData(path, tuple(meta["classes"]), splits, meta, words, int(meta["max_length"]))

@@ -1,7 +1,4 @@
-"""The classes of a set of texts, their order and their names.
-
-How labels become the names of classes: by their number in a list, or each by itself.
-"""
+"""From labels in files to classes: by their number in a list of names, or each label by itself."""
 
 from __future__ import annotations
 
@@ -27,11 +24,13 @@ __all__ = [
 ]
 
 AG_NEWS = ("World", "Sports", "Business", "Sci/Tech")
-"""The classes of AG News in the order of their numbers."""
+"""The classes of AG News in the order of their labels."""
+MAX_CLASSES = 1000
+_INTEGER = re.compile(r"[+-]?[0-9]+(\.0+)?")
 
 
 class Label(NamedTuple):
-    """A label as it stands in a file.
+    """A label as it is in a file.
 
     Attributes:
         value: a number or a text.
@@ -43,7 +42,7 @@ class Label(NamedTuple):
 
 
 class SeenLabel(NamedTuple):
-    """A label that was met, and whether in train or in data that is still to be cut."""
+    """A label that was read, and whether train, or data that is still to be split, has it."""
 
     label: Label
     in_train: bool
@@ -54,9 +53,9 @@ class Scheme:
     """What labels mean.
 
     Attributes:
-        names: in order of the numbers; where each label is a class, those that come first.
-        origin: where the names come from, for people.
-        first_label: number of the first name, where the form of the file does not say it.
+        names: in order of the numbers; if each label is a class, the first ones.
+        origin: where the names come from, for display.
+        first_label: number of the first name, if the format of the file does not determine it.
     """
 
     names: tuple[str, ...]
@@ -65,7 +64,7 @@ class Scheme:
     by_itself: bool
 
     def name_of(self, label: Label) -> str | None:
-        """The name of a label's class; None where it means none."""
+        """The name of a label's class; None if it has none."""
         if self.by_itself:
             return str(label.value)
         if isinstance(label.value, str):
@@ -74,13 +73,13 @@ class Scheme:
         return self.names[number] if 0 <= number < len(self.names) else None
 
     def problem(self, label: Label) -> str:
-        """What to say of a label that means no class."""
+        """What is wrong with a label that has no class, and how to fix it."""
         first = self._first(label)
         last = first + len(self.names) - 1
         return (
             f"label {str(label.value)[:40]!r} is neither one of {first}..{last} nor one of the "
-            f"names ({self.origin}); mend it, put a classes.txt with a name a line beside the "
-            "data, or give --label-column and --text-column to make each label a class"
+            f"names ({self.origin}); fix it, put a classes.txt with one name per line beside "
+            "the data, or give --label-column and --text-column to make each label a class"
         )
 
     def _first(self, label: Label) -> int:
@@ -88,13 +87,13 @@ class Scheme:
 
 
 def find_scheme(seen: Sequence[SeenLabel], given: Sequence[str], origin: str) -> Scheme:
-    """What the labels that were met mean, taken together.
+    """What the labels that were read mean together.
 
-    Numbers count in the list that is given, or in AG News's names where the form is AG News's;
-    0 and 1 alone under `text` and `label` are no World and Sports.
+    Numbers are indices into the given names, or into AG News's names if the format is AG News's;
+    only 0 and 1 under `text` and `label` are not World and Sports.
 
     Args:
-        given: names that the data brings, from `origin`; empty where there are none.
+        given: names that the data brings, from `origin`; may be empty.
     """
     values = {one.label.value for one in seen}
     numbers = {value for value in values if isinstance(value, int)}
@@ -108,19 +107,15 @@ def find_scheme(seen: Sequence[SeenLabel], given: Sequence[str], origin: str) ->
     return Scheme(names, "the labels", 0, by_itself=True)
 
 
-_WHOLE = re.compile(r"[+-]?[0-9]+(\.0+)?")
-_MOST_CLASSES = 1000
-
-
 @dataclass(frozen=True)
 class Classes:
     """The classes that train has, and which label means which.
 
     Attributes:
         names: in order.
-        origin: where the names come from, for people.
+        origin: where the names come from, for display.
         index: class by label.
-        problems: what is wrong with each label that means no class of train.
+        problems: what is wrong with each label that is no class of train.
     """
 
     names: tuple[str, ...]
@@ -130,31 +125,33 @@ class Classes:
 
 
 def label_value(value: object) -> int | str | None:
-    """A whole number where it is or looks like one, else the text; None for nothing."""
+    """An integer if it is or looks like one, else the text; None for a missing value."""
     if value is None or value != value:
         return None
     text = str(value).strip()
-    if _WHOLE.fullmatch(text):
+    if _INTEGER.fullmatch(text):
         return int(float(text)) if "." in text else int(text)
     return text or None
 
 
 def read_class_names(path: Path) -> tuple[str, ...] | None:
-    """The lines of a `classes.txt`; None where there is no such file.
+    """The lines of a `classes.txt`; None if there is no such file.
 
     Raises:
-        UserError: a name comes twice, or there are less than two.
+        UserError: a name occurs twice, or there are fewer than two.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"data: {path}: cannot be read ({error}); give a class a line") from error
+        raise UserError(
+            f"data: {path}: cannot be read ({error}); give one class per line"
+        ) from error
     names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(set(names)) != len(names) or len(names) < 2:
         raise UserError(
-            f"data: {path}: {len(names)} names; give two or more, each once, one a line"
+            f"data: {path}: {len(names)} names; give two or more, each once, one per line"
         )
     return names
 
@@ -163,10 +160,10 @@ def find_classes(seen: Iterable[SeenLabel], given: Sequence[str], origin: str) -
     """The classes that train has.
 
     Args:
-        seen: every label that was met.
-        given: names in order of the numbers, from `classes.txt` or from the file itself; empty
-            where there are none.
-        origin: where `given` is from.
+        seen: all labels that were read.
+        given: names in order of the numbers, from `classes.txt` or from the file itself; may be
+            empty.
+        origin: where `given` comes from.
     """
     met = sorted(set(seen), key=lambda one: _sort_key(one.label.value))
     scheme = find_scheme(met, given, origin)
@@ -178,23 +175,23 @@ def find_classes(seen: Iterable[SeenLabel], given: Sequence[str], origin: str) -
     for label, name in named.items():
         if name and name not in in_train:
             problems[label] = (
-                f"label {name!r}, which train has not; mend it, or put such rows into train"
+                f"label {name!r}, which train does not have; fix it, or add such rows to train"
             )
     index = {label: names.index(name) for label, name in named.items() if name in names}
     return Classes(names, scheme.origin, index, problems)
 
 
 def check_classes(classes: Classes) -> None:
-    """Check that there is something to tell apart.
+    """Check the number of classes.
 
     Raises:
-        UserError: fewer than two classes, or too many for a label.
+        UserError: there is only one, or too many for a label.
     """
     names = classes.names
-    if len(names) > _MOST_CLASSES:
+    if len(names) > MAX_CLASSES:
         raise UserError(
             f"data: {len(names):,} different labels, such as {', '.join(names[:3])}; give the "
-            "--label-column that holds the class"
+            "--label-column with the class"
         )
     if len(names) == 1:
         raise UserError(f"data: only one class, {names[0]}; give rows of two or more")

@@ -1,4 +1,4 @@
-"""Which columns of a table hold the text and the label, in every form seen in the wild."""
+"""Which columns of a table contain the text and the label, in the usual formats of AG News."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _OFFICIAL_COLUMNS = 3
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that were asked for by name; empty and None where the form is to be found out."""
+    """The columns that the user named; empty and None to detect them."""
 
     text: tuple[str, ...] = ()
     label: str | None = None
 
     @property
     def are_named(self) -> bool:
-        """Whether anything was asked for."""
+        """Whether the user named any."""
         return bool(self.text) or self.label is not None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where text and label stand in a row.
+    """Where the text and the label are in a row.
 
     Attributes:
-        names: the columns, or numbers from 1 where the file names none.
-        text: places of the columns that make the text, joined by a space.
-        label: place of the label.
-        first_label: the least number of AG News's labels in this form (1 with title and
-            description, 0 with text); None where each label is a class of its own.
+        names: of the columns, or numbers from 1 if the file has no header.
+        text: indices of the columns that make up the text, joined by a space.
+        label: index of the label's column.
+        first_label: the smallest of AG News's labels in this format (1 with title and description,
+            0 with text); None if each label is a class of its own.
         has_header: whether the first row names the columns.
     """
 
@@ -52,13 +52,13 @@ def layout_of_names(names: Sequence[str], columns: Columns, shown: str) -> Layou
     """The layout of a table whose columns have names.
 
     Raises:
-        UserError: a column that was asked for is not there, or none is known.
+        UserError: a column that the user named does not exist, or no known column does.
     """
     found = _known_layout(names, columns)
     if found is None:
         raise UserError(
-            f"data: {shown}: its columns are {_listed(names)}; name those to read by --text-column "
-            "and --label-column"
+            f"data: {shown}: its columns are {_listed(names)}; name those to read with "
+            "--text-column and --label-column"
         )
     problems = Problems()
     for name in dict.fromkeys((*found[0], found[1])):
@@ -73,39 +73,39 @@ def layout_of_names(names: Sequence[str], columns: Columns, shown: str) -> Layou
 
 
 def layout_of_row(row: Sequence[str], columns: Columns, shown: str) -> Layout:
-    """The layout of a CSV file from its first row, which may name the columns or not.
+    """The layout of a CSV file from its first row, which may be a header or not.
 
     Raises:
-        UserError: names are missing though columns were asked for, or it is no known form.
+        UserError: there is no header although columns were named, or the format is unknown.
     """
     names = [name.strip() for name in row]
     if columns.are_named or _known_layout(names, columns):
         if columns.are_named and _is_number(names[0]) and not {*columns.text} & {*names}:
             raise UserError(
-                f"data: {shown}: row 1 names no columns ({_listed(names)}); put a header above it, "
+                f"data: {shown}: row 1 is not a header ({_listed(names)}); add a header, "
                 "or leave --text-column and --label-column out"
             )
         return layout_of_names(names, columns, shown)
     if len(row) < 2:
         raise UserError(
             f"data: {shown}: row 1 has one column ({_listed(names)}); give a label and a text, "
-            "parted by a comma, a tab or a semicolon"
+            "separated by a comma, a tab or a semicolon"
         )
     if not _is_number(names[0]):
         raise UserError(
-            f"data: {shown}: row 1 begins with {_cut(names[0])!r}, which is no label of the "
-            "official form (label, title, description); if it names the columns, give "
+            f"data: {shown}: row 1 begins with {_cut(names[0])!r}, which is not a label of "
+            "the official format (label, title, description); if it is a header, give "
             "--text-column and --label-column"
         )
-    places = tuple(range(1, len(row)))
+    text = tuple(range(1, len(row)))
     first_label = 1 if len(row) == _OFFICIAL_COLUMNS else None
-    return Layout(tuple(str(n + 1) for n in range(len(row))), places, 0, first_label, False)
+    return Layout(tuple(str(n + 1) for n in range(len(row))), text, 0, first_label, False)
 
 
 def _known_layout(
     names: Sequence[str], columns: Columns
 ) -> tuple[tuple[str, ...], str, int | None] | None:
-    """Text columns, label column and first label; None when they are not to be known."""
+    """Text columns, label column and first label; None if they are unknown."""
     lowered = {name.lower(): name for name in reversed(names)}
     known = next((t for t in _TEXTS if all(name in lowered for name in t)), ())
     text = columns.text or tuple(lowered[name] for name in known)
@@ -114,7 +114,7 @@ def _known_layout(
         return None
     if columns.are_named:
         return text, label, None
-    # Where title and description stand apart, the numbers are the official ones too.
+    # With title and description in two columns, the labels are the official ones too.
     return text, label, int(label.lower() == _KAGGLE_LABEL or len(text) > 1)
 
 

@@ -1,4 +1,4 @@
-"""What a path holds: the files of each part, in every folding seen in the wild."""
+"""What a path contains: the files of each split, in the usual directory layouts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from hvdcore.errors import UserError
 
-__all__ = ["DataFile", "list_tables", "shown_name"]
+__all__ = ["DataFile", "display_name", "list_tables"]
 
-PART_NAMES = {
+SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-"""Words in the name of a file or of its folder that say the part."""
+"""Words in the name of a file or of its folder that name the split."""
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".pq")
-_ONLY_BY_PART = (".txt", ".data", "")
-"""Suffixes that may be anything; such files are read when their name says a part."""
+_ONLY_WITH_SPLIT = (".txt", ".data", "")
+"""Suffixes that may be anything; such files are read if their name contains a split."""
 _NO_DATA = re.compile(
     r"(readme|licen[cs]e|classes|labels|dataset_infos?|metadata|config)\b.*", re.I
 )
@@ -27,45 +27,45 @@ _NO_DATA = re.compile(
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file with rows; `part` is None where the data has no parts of its own."""
+    """A file with rows; `split` is None if the data has no splits."""
 
     path: Path
-    part: str | None
+    split: str | None
 
 
 def list_tables(root: Path) -> tuple[list[DataFile], list[Path]]:
-    """The files to read, in order of their names, and those that look like data and are not read.
+    """The files to read, sorted by name, and those that look like data but are not read.
 
     Args:
-        root: a file, or a folder with files, whose names or folders say train, val or test. Where
-            no name says a part, all files are one heap, which is cut.
+        root: a file, or a folder with files whose names or folders contain train, val or test. If
+            none does, all files are read as one, which is to be split.
 
     Raises:
-        UserError: there are none, a folder cannot be read, or there is a test part but no train.
+        UserError: there are none, a folder cannot be read, or there is test but no train.
     """
     if root.is_file():
         return [DataFile(root, None)], []
-    found = [(path, _part(path, root)) for path in _files(root)]
-    found = [(p, part) for p, part in found if _suffix(p) in _SUFFIXES or part]
+    found = [(path, _split(path, root)) for path in _files(root)]
+    found = [(p, split) for p, split in found if _suffix(p) in _SUFFIXES or split]
     if not found:
         raise UserError(
             f"data: {root}: no data files in it; give a file, or a folder with train.csv (or "
             f"{', '.join(_SUFFIXES[1:])}, .gz of these)"
         )
-    parts = {part for _, part in found if part}
-    if not parts:
+    splits = {split for _, split in found if split}
+    if not splits:
         return [DataFile(path, None) for path, _ in found], []
-    if "train" not in parts:
+    if "train" not in splits:
         raise UserError(
-            f"data: {root}: it holds {' and '.join(sorted(parts))} but no train; name a file "
-            "train.csv, or give one file to be cut"
+            f"data: {root}: it has {' and '.join(sorted(splits))} but no train; name a file "
+            "train.csv, or give a single file"
         )
-    files = [DataFile(path, part) for path, part in found if part]
-    return files, [path for path, part in found if not part]
+    files = [DataFile(path, split) for path, split in found if split]
+    return files, [path for path, split in found if not split]
 
 
-def shown_name(path: Path, root: Path) -> str:
-    """The name below `root` as text that can be written, whatever bytes it is made of."""
+def display_name(path: Path, root: Path) -> str:
+    """The path relative to `root` as valid text, whatever bytes it consists of."""
     name = path.relative_to(root) if path != root and path.is_relative_to(root) else path
     return os.fsencode(name).decode("utf-8", "replace")
 
@@ -81,7 +81,9 @@ def _files(folder: Path) -> list[Path]:
     for entry in entries:
         if entry.is_dir():
             found += _files(entry)
-        elif _suffix(entry) in (*_SUFFIXES, *_ONLY_BY_PART) and not _NO_DATA.fullmatch(entry.name):
+        elif _suffix(entry) in (*_SUFFIXES, *_ONLY_WITH_SPLIT) and not _NO_DATA.fullmatch(
+            entry.name
+        ):
             found.append(entry)
     return found
 
@@ -91,11 +93,11 @@ def _suffix(path: Path) -> str:
     return name.suffix.lower()
 
 
-def _part(path: Path, root: Path) -> str | None:
-    """By the file's own name before those of its folders, the inner ones first."""
+def _split(path: Path, root: Path) -> str | None:
+    """The split in the file's name, else in those of its folders, the inner ones first."""
     for name in (path.name, *reversed(path.relative_to(root).parts[:-1])):
         words = re.split(r"[^a-z]+", name.lower())
-        for part, names in PART_NAMES.items():
+        for split, names in SPLIT_NAMES.items():
             if any(word in names for word in words):
-                return part
+                return split
     return None

@@ -1,42 +1,40 @@
-"""What reading met: rows that were skipped, oddities that were taken, and rows that are wrong."""
+"""What reading found: skipped rows, notes about unusual ones, and rows that are wrong."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from hvdcore.classifier.prepared import Tally
 from hvdcore.errors import Problems, UserError
 
 __all__ = ["RowReport"]
 
-EXAMPLES = 5
-"""Places named for each reason."""
-_NAMED_ROWS = 3
-_MOST_PROBLEMS = 20
+MAX_NAMED_ROWS = 3
+MAX_PROBLEMS = 20
 
 
 class RowReport:
-    """Counts and first places by reason; a wrong row does not end the reading.
+    """Counts and first rows by reason; a wrong row does not end the reading.
 
     Attributes:
-        skipped: rows left out, by reason.
-        notes: what was taken though it is odd, by what it is.
+        skipped: rows that were left out, by reason.
+        notes: rows that were used although they are unusual, by what they are.
     """
 
     def __init__(self) -> None:
-        self.skipped = _Tally()
-        self.notes = _Tally()
+        self.skipped = Tally()
+        self.notes = Tally()
         self._wrong: dict[tuple[str, str], list[int]] = {}
         self._problems: list[str] = []
 
     def wrong(self, file: str, row: int, problem: str) -> None:
-        """A row that the user must mend; `problem` says what is wrong and what to do."""
+        """Add a row that the user must fix; `problem` says what is wrong and what to do."""
         self._wrong.setdefault((file, problem), []).append(row)
 
     @contextmanager
     def catching(self) -> Iterator[None]:
-        """A UserError in the block is kept, and the reading goes on after the block."""
+        """Keep a UserError of the block, and continue after it."""
         try:
             yield
         except UserError as error:
@@ -47,47 +45,22 @@ class RowReport:
         return bool(self._wrong or self._problems)
 
     def raise_if_any(self) -> None:
-        """Raise one error with all that is wrong.
+        """Raise one error with all problems.
 
         Raises:
-            UserError: a line for each kind of problem in each file, with the first rows.
+            UserError: one line per kind of problem and file, with the first rows.
         """
         problems = Problems()
         for line in self._problems:
             problems.extend(UserError(line))
-        for (file, problem), rows in list(self._wrong.items())[:_MOST_PROBLEMS]:
+        for (file, problem), rows in list(self._wrong.items())[:MAX_PROBLEMS]:
             problems.add("data", f"{file}: {_rows(rows)}: {problem}")
-        if len(self._wrong) > _MOST_PROBLEMS:
-            problems.add("data", f"and {len(self._wrong) - _MOST_PROBLEMS} kinds of problems more")
+        if len(self._wrong) > MAX_PROBLEMS:
+            problems.add("data", f"and {len(self._wrong) - MAX_PROBLEMS} more kinds of problems")
         problems.raise_if_any()
 
 
-class _Tally:
-    """How often, and where first."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.examples: dict[str, list[str]] = {}
-
-    def add(self, reason: str, where: str) -> None:
-        self.counts[reason] += 1
-        kept = self.examples.setdefault(reason, [])
-        if len(kept) < EXAMPLES:
-            kept.append(where)
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts.values())
-
-    def to_json(self) -> dict[str, dict[str, object]]:
-        """For meta.json."""
-        return {
-            reason: {"count": count, "examples": self.examples[reason]}
-            for reason, count in self.counts.items()
-        }
-
-
 def _rows(rows: list[int]) -> str:
-    named = ", ".join(map(str, rows[:_NAMED_ROWS]))
-    more = f" and {len(rows) - _NAMED_ROWS} more" if len(rows) > _NAMED_ROWS else ""
+    named = ", ".join(map(str, rows[:MAX_NAMED_ROWS]))
+    more = f" and {len(rows) - MAX_NAMED_ROWS} more" if len(rows) > MAX_NAMED_ROWS else ""
     return f"row{'s' if len(rows) > 1 else ''} {named}{more}"

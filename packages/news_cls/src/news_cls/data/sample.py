@@ -1,12 +1,10 @@
-"""The sample: news of four kinds from a grammar of our own, offline, the same every time.
+"""The sample: news texts of four classes generated from a grammar, deterministic and offline.
 
-A text is about the subject of its main clause. Half of the texts have a second clause on another
-subject, set off by a word such as `while`, before or after the main one. Both clauses are made
-alike, so that the words alone do not tell which is which, and pairs of words hardly do: their order
-does. Some words belong to two subjects, some texts have no subject, and some labels are wrong on
-purpose, so that no model can do better than `CEILING`.
-
-The words of the sample's grammar.
+The class of a text is the subject of its main clause. Half of the texts have a second clause on
+another subject, marked by a word such as `while`, before or after the main one. Both clauses are
+generated alike, so the class follows from the order of the words, hardly from pairs of words, and
+not from the words alone. Some words belong to two subjects, some texts have no subject, and some
+labels are wrong on purpose, so that no model can be better than `CEILING`.
 """
 
 from __future__ import annotations
@@ -57,7 +55,7 @@ OWN: list[list[str]] = [
         "microscope spacecraft algorithm keyboard neutron bacterium download firmware laser isotope"
     ),
 ]
-"""Words of one subject alone, in the order of the classes, the frequent ones first."""
+"""Words of a single subject, in the order of the classes, the frequent ones first."""
 
 SHARED: dict[str, tuple[int, ...]] = {
     "strike": (0, 2), "court": (0, 1), "goal": (1, 2), "network": (2, 3), "record": (1, 2),
@@ -88,7 +86,7 @@ TAILS: list[str] = [
 ]  # fmt: skip
 
 MARKERS: list[str] = _words("while although because since whereas though unless until")
-"""What follows up to the comma or the full stop is not the main clause."""
+"""A clause that begins with one of these, up to the comma or the full stop, is not the main one."""
 
 CITIES: list[str] = _words(
     "Lisbon Oslo Nairobi Lima Hanoi Quito Riga Accra Perth Cairo Turin Leeds Osaka Porto Malmo Graz"
@@ -97,14 +95,14 @@ CITIES: list[str] = _words(
 
 CLASSES = ("World", "Sports", "Business", "Sci/Tech")
 TWO_SUBJECTS, AMBIGUOUS, NOISE = 0.5, 0.04, 0.03
-"""Shares of the texts with a clause on another subject, with none at all, with a wrong label."""
+"""Fractions of texts with a clause on another subject, with no subject, with a wrong label."""
 CEILING = (1 - AMBIGUOUS) * (1 - NOISE) + AMBIGUOUS / len(CLASSES)
-"""Accuracy of a reader who knows the grammar: 0.9412."""
+"""Accuracy of a classifier that knows the grammar: 0.9412."""
 
 
 def write_news(number: int) -> tuple[int, str]:
-    """The label and the text of one piece of news; the same number is the same piece."""
-    draw = Random(number)  # Python promises this stream of `random()` for good
+    """The label and the text with this number; the same number gives the same text."""
+    draw = Random(number)  # Python guarantees the values of `random()`
     subject = int(draw.random() * len(CLASSES))
     is_ambiguous = draw.random() < AMBIGUOUS
     main, other = (None, None) if is_ambiguous else (subject, _other_subject(draw, subject))
@@ -133,7 +131,7 @@ def _sentence(draw: Random, main: int | None, other: int | None) -> str:
 
 
 def _clause(draw: Random, subject: int | None) -> str:
-    """Somebody does something, with one word at least that belongs to the subject alone."""
+    """A clause with at least one word that belongs to the subject alone."""
     sure = draw.random() < 0.5
     actor = _noun(draw, subject, sure)
     thing = _noun(draw, subject, not sure)
@@ -147,12 +145,12 @@ def _noun(draw: Random, subject: int | None, sure: bool) -> str:
         return _one(draw, NEUTRAL)
     if not sure and dice < 0.6:
         return _one(draw, [word for word, of in SHARED.items() if subject in of])
-    # The square makes some words frequent and others rare, as in real text.
+    # The square makes some words frequent and others rare, as in real texts.
     return OWN[subject][int(draw.random() ** 2 * len(OWN[subject]))]
 
 
 def _with_residue(draw: Random, sentence: str) -> str:
-    """A dateline, and the entities, tags and backslashes that real sets carry."""
+    """Add a dateline, and the entities, tags and backslashes that real data sets contain."""
     text = sentence
     if draw.random() < 0.5:
         text = f"{_one(draw, CITIES).upper()} - {text}"

@@ -1,7 +1,4 @@
-"""What a source of news is: rows in a fixed order, each with a text and a label.
-
-News in files: a table, or a folder of them.
-"""
+"""Sources of rows, each with a text and a label: the interface, and files on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import NamedTuple
 
 from news_cls.data.labels import read_class_names
 from news_cls.data.layouts import Columns
-from news_cls.data.listing import list_tables, shown_name
+from news_cls.data.listing import display_name, list_tables
 from news_cls.data.row_report import RowReport
 from news_cls.data.tables import parquet_classes, read_table
 
@@ -25,17 +22,17 @@ __all__ = [
 
 
 class RawRow(NamedTuple):
-    """A text as it stands in a file, and what the file says of it.
+    """A text as it is in a file, and what the file says about it.
 
     Attributes:
         file: number of the file in the source's `files`.
         row: see `TableRow.row`.
-        part: `train`, `val`, `test`, or None where the data is to be cut by us.
+        split: `train`, `val`, `test`, or None if the data has no splits.
     """
 
     file: int
     row: int
-    part: str | None
+    split: str | None
     label: object
     first_label: int | None
     text: str
@@ -46,42 +43,42 @@ class Source(ABC):
 
     name: str
     files: tuple[str, ...] = ()
-    """Names for people."""
+    """Names for display."""
 
     @abstractmethod
     def rows(self, report: RowReport) -> Iterator[RawRow]:
-        """Every row with a usable text; the others are put down in `report`, and so is what is
-        wrong with a file."""
+        """The rows with a usable text; the others, and problems of files, are added to `report`."""
 
     @abstractmethod
     def class_names(self) -> tuple[tuple[str, ...], str]:
-        """The classes in order of their numbers where the data names them, and where it does."""
+        """The classes in order of their numbers, and where the data names them; empty if it does
+        not."""
 
     @abstractmethod
     def signature(self) -> str:
-        """Changes when the rows may have changed; cheap."""
+        """Changes when the rows may have changed; cheap to compute."""
 
 
 class FileSource(Source):
     """Tables in a file or a folder.
 
     Raises:
-        UserError: nothing there that could be read.
+        UserError: there is nothing to read.
     """
 
     def __init__(self, root: Path, columns: Columns) -> None:
         self.root, self.columns = root, columns
         self.name = str(root)
         self._files, self._others = list_tables(root)
-        self.files = tuple(shown_name(file.path, root) for file in self._files)
+        self.files = tuple(display_name(file.path, root) for file in self._files)
 
     def rows(self, report: RowReport) -> Iterator[RawRow]:
         for other in self._others:
-            report.notes.add("file not read, for its name says no part", str(other.name))
+            report.notes.add("file not read, its name contains no split", str(other.name))
         for number, file in enumerate(self._files):
             with report.catching():
                 for row in read_table(file.path, self.files[number], self.columns, report):
-                    yield RawRow(number, row.row, file.part, row.label, row.first_label, row.text)
+                    yield RawRow(number, row.row, file.split, row.label, row.first_label, row.text)
 
     def class_names(self) -> tuple[tuple[str, ...], str]:
         for folder in self._folders():
@@ -96,7 +93,7 @@ class FileSource(Source):
         return (), ""
 
     def _folders(self) -> list[Path]:
-        """Where a classes.txt may lie: beside the files, and in the folder that was given."""
+        """Where a classes.txt may be: beside the files, and in the given folder."""
         beside = [file.path.parent for file in self._files]
         return list(dict.fromkeys([*beside, *([self.root] if self.root.is_dir() else [])]))
 
@@ -105,7 +102,7 @@ class FileSource(Source):
         for folder in self._folders():
             digest.update(repr(_stamp(folder / "classes.txt")).encode())
         for file in self._files:
-            digest.update(repr((file.part, str(file.path), *_stamp(file.path))).encode())
+            digest.update(repr((file.split, str(file.path), *_stamp(file.path))).encode())
         return digest.hexdigest()
 
 

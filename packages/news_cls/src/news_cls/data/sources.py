@@ -1,6 +1,6 @@
-"""Where news come from: the sample, files, or the hub; each as rows with a text and a label.
+"""The source that ``--data`` names: the sample, files, or a data set on the Hugging Face hub.
 
-Data sets on the Hugging Face hub, as files that are read like any others: no code is run.
+A data set on the hub is downloaded as files, which are read like any others; none of its code runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from hvdcore.errors import UserError
 from hvdcore.files.hub import HubSet, fetch_files, find_hub_set
 from news_cls.data.layouts import Columns
-from news_cls.data.listing import PART_NAMES
+from news_cls.data.listing import SPLIT_NAMES
 from news_cls.data.row_report import RowReport
 from news_cls.data.sample import CLASSES, write_news
 from news_cls.data.source import FileSource, RawRow, Source
@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 SAMPLE_TRAIN, SAMPLE_TEST = 4000, 800
-"""Pieces of news in the sample."""
+"""Texts in the sample."""
 SAMPLE_VERSION = 1
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
 
 class SampleSource(Source):
-    """The sample: 4,000 pieces in train, 800 in test."""
+    """The sample: 4,000 texts in train, 800 in test."""
 
     def __init__(self) -> None:
         self.name, self.files = "sample", ("sample",)
@@ -40,8 +40,8 @@ class SampleSource(Source):
     def rows(self, report: RowReport) -> Iterator[RawRow]:
         for number in range(SAMPLE_TRAIN + SAMPLE_TEST):
             label, text = write_news(number)
-            part = "train" if number < SAMPLE_TRAIN else "test"
-            yield RawRow(0, number + 1, part, label, 0, text)
+            split = "train" if number < SAMPLE_TRAIN else "test"
+            yield RawRow(0, number + 1, split, label, 0, text)
 
     def class_names(self) -> tuple[tuple[str, ...], str]:
         return CLASSES, "the sample"
@@ -51,18 +51,18 @@ class SampleSource(Source):
 
 
 def find_source(data: str, columns: Columns, cache: Path) -> Source:
-    """The source that `--data` means.
+    """The source that `--data` names.
 
     Args:
-        cache: folder where the hub's last answers are kept.
+        cache: folder for the hub's last responses.
 
     Raises:
-        UserError: neither `sample`, nor a path, nor the name of a data set on the hub.
+        UserError: it is not `sample`, a path, or the name of a data set on the hub.
     """
     path = Path(data).expanduser()
     if data == "sample":
         if columns.are_named:
-            raise UserError("data: the sample has no columns to name; leave --text-column out")
+            raise UserError("data: the sample has no columns; leave --text-column out")
         return SampleSource()
     if path.exists():
         return FileSource(path, columns)
@@ -78,15 +78,15 @@ def _hint(data: str, path: Path) -> str:
 
 
 _SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
-"""The first of them that a data set has is read."""
+"""The first of these that a data set has is read."""
 _NOT_DATA = ("dataset_infos.json", "dataset_info.json", "config.json", "package.json")
 
 
 class HubSource(Source):
-    """`owner/name`, or `owner/name:folder` where a data set keeps several side by side.
+    """`owner/name`, or `owner/name:folder` if a data set contains several.
 
-    The files are fetched when the rows are first read; what was prepared from them before needs
-    no fetching.
+    The files are downloaded when the rows are first read; data that was prepared from them before
+    needs no download.
     """
 
     def __init__(self, hub_set: HubSet, folder: str, columns: Columns) -> None:
@@ -95,10 +95,10 @@ class HubSource(Source):
 
     @classmethod
     def find(cls, data: str, columns: Columns, cache: Path) -> HubSource:
-        """Ask the hub for the data set.
+        """Look the data set up on the hub.
 
         Raises:
-            UserError: there is none, it holds no data files, or the hub cannot be reached.
+            UserError: there is none, it has no data files, or the hub cannot be reached.
         """
         hub_id, _, folder = data.partition(":")
         source = cls(find_hub_set(hub_id, cache, "'./packages/news_cls[hub]'"), folder, columns)
@@ -106,7 +106,7 @@ class HubSource(Source):
         return source
 
     def data_files(self) -> list[str]:
-        """The files to fetch.
+        """The files to download.
 
         Raises:
             UserError: there are none, or several sets of them.
@@ -116,8 +116,8 @@ class HubSource(Source):
         found = next((names for names in by_suffix if names), [])
         if not found:
             raise UserError(
-                f"data: {self.name}: no {', '.join(_SUFFIXES)} on the hub (it may need a program "
-                "to be loaded, and none is run); give another, or a path"
+                f"data: {self.name}: no {', '.join(_SUFFIXES)} on the hub (it may need code of "
+                "its own to load, which is not run); give another, or a path"
             )
         folders = sorted({_folder(name) for name in found})
         wanted = self._folder or ("data" if "data" in folders else folders[0])
@@ -127,7 +127,7 @@ class HubSource(Source):
         return [name for name in found if _folder(name) == wanted]
 
     @cached_property
-    def _fetched(self) -> FileSource:
+    def _downloaded(self) -> FileSource:
         names = self.data_files()
         root = fetch_files(self._set, names)
         folder = _folder(names[0])
@@ -135,21 +135,21 @@ class HubSource(Source):
 
     @property
     def files(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Names for people; fetches."""
-        return self._fetched.files
+        """Names for display; downloads the files."""
+        return self._downloaded.files
 
     def rows(self, report: RowReport) -> Iterator[RawRow]:
-        return self._fetched.rows(report)
+        return self._downloaded.rows(report)
 
     def class_names(self) -> tuple[tuple[str, ...], str]:
-        return self._fetched.class_names()
+        return self._downloaded.class_names()
 
     def signature(self) -> str:
         return f"hub {self.name} {self._set.revision} {self._columns}"
 
 
 def _folder(name: str) -> str:
-    """The folder of a file, without those that only say the part."""
-    parts = PurePosixPath(name).parts[:-1]
-    words = {word for names in PART_NAMES.values() for word in names}
-    return "/".join(part for part in parts if part.lower() not in words)
+    """The folder of a file, without those that only name the split."""
+    folders = PurePosixPath(name).parts[:-1]
+    words = {word for names in SPLIT_NAMES.values() for word in names}
+    return "/".join(folder for folder in folders if folder.lower() not in words)

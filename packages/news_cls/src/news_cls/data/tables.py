@@ -1,12 +1,7 @@
-"""Rows of a labelled table, whatever file it lies in: CSV, JSON, JSON Lines or Parquet.
+"""The rows of a labelled table in a CSV, JSON, JSON Lines or Parquet file.
 
-Rows of a CSV file, read strictly: an unclosed quote is named by its row and swallows nothing.
-
-Rows of JSON: one object a line, or one array of objects.
-
-Rows of a Parquet file, and the names of the classes that Hugging Face writes into it.
-
-The text of a row, if it has one that can be used.
+Every row that cannot be used is reported with its number; an unclosed quote of a CSV file is an
+error that names its row instead of swallowing the rows after it.
 """
 
 from __future__ import annotations
@@ -20,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hvdcore.errors import UserError
-from news_cls.data.file_forms import FileForm, find_form, open_text, reading
+from news_cls.data.file_formats import FileFormat, detect_format, open_text, reading
 from news_cls.data.layouts import Columns, Layout, layout_of_names, layout_of_row
 from news_cls.data.row_report import RowReport
 
@@ -38,27 +33,96 @@ __all__ = [
 ]
 
 NUL = "\ufffe"
-"""Stands for a NUL byte, which the csv module of Python 3.10 refuses."""
+"""Replaces a NUL byte, which the csv module of Python 3.10 refuses."""
 _QUOTED = re.compile('"[^"]*"?')
 _LONGEST_FIELD = 1 << 24
-"""Characters; a field beyond it is an unclosed quote."""
+"""Characters; a longer field is an unclosed quote."""
+_LONG_TEXT = 100_000
+"""Characters above which a text is noted."""
+PARQUET_BATCH_SIZE = 4096
+
+Rows = Iterator[tuple[int, Layout, list[Any]]]
+"""Row numbers, the layout, and the values of all columns."""
+
+
+class TableRow(NamedTuple):
+    """A row with a usable text.
+
+    Attributes:
+        row: its number from 1; in a CSV file the header counts, in JSON Lines it is the line.
+        label: as it is in the file.
+        first_label: see `Layout.first_label`.
+    """
+
+    row: int
+    label: object
+    first_label: int | None
+    text: str
+
+
+def read_table(path: Path, shown: str, columns: Columns, report: RowReport) -> Iterator[TableRow]:
+    """All rows of a file. Rows without a usable text are added to `report`, with the reason.
+
+    Raises:
+        UserError: the file cannot be read, or does not have the columns.
+    """
+    file_format = detect_format(path, shown)
+    for note in file_format.notes:
+        report.notes.add(note, shown)
+    rows = _ROWS[file_format.kind]
+    with reading(path, shown):
+        for number, layout, values in rows(path, file_format, shown, columns, report):
+            text = row_text(values, layout, number, shown, report)
+            if text is not None:
+                yield TableRow(number, values[layout.label], layout.first_label, text)
+
+
+def _csv(
+    path: Path, file_format: FileFormat, shown: str, columns: Columns, report: RowReport
+) -> Rows:
+    layout = None
+    with open_text(path, file_format) as lines:
+        for number, fields in csv_rows(lines, shown):
+            if layout is None:
+                layout = layout_of_row(fields, columns, shown)
+                if layout.has_header:
+                    continue
+            if len(fields) != len(layout.names):
+                wanted = "the header" if layout.has_header else "row 1"
+                report.wrong(
+                    shown, number,
+                    f"{len(fields)} columns where {wanted} has {len(layout.names)}; quote a text "
+                    "that contains the delimiter, or fix the row",
+                )  # fmt: skip
+                continue
+            yield number, layout, list(fields)
+    if layout is not None and layout.has_header and number == 1:
+        raise UserError(f"data: {shown}: a header and no rows; add rows")
+
+
+def _parquet(
+    path: Path, file_format: FileFormat, shown: str, columns: Columns, report: RowReport
+) -> Rows:
+    if file_format.is_gzip:
+        raise UserError(f"data: {shown}: Parquet compressed with gzip; decompress it")
+    yield from parquet_rows(path, shown, columns)
 
 
 def find_delimiter(first_line: str) -> str:
-    """Comma, tab or semicolon: the one that comes first in the first line, outside of quotes.
+    """Comma, tab or semicolon: whichever comes first in the first line, outside of quotes.
 
-    The first field is a label or the name of a column, which holds none of them.
+    The first field is a label or the name of a column, which contains none of them.
     """
     found = re.search("[,\t;]", _QUOTED.sub("", first_line))
     return found.group() if found else ","
 
 
 def csv_rows(lines: Iterable[str], shown: str) -> Iterator[tuple[int, list[str]]]:
-    """Row numbers, from 1 as in a spreadsheet, and fields. Blank rows are counted, not given.
+    """Row numbers, from 1 as in a spreadsheet, and fields. Blank rows are counted, not yielded.
 
     Args:
-        lines: with their ends.
-        shown: the file's name for people.
+        lines: with their line ends.
+        shown: the file's name for display.
 
     Raises:
         UserError: a quote is not closed; names the row and the line where it opens.
@@ -76,8 +140,8 @@ def csv_rows(lines: Iterable[str], shown: str) -> Iterator[tuple[int, list[str]]
                 return
             except csv.Error as error:
                 raise UserError(
-                    f"data: {shown}: row {row} (line {line}): a quote opens in it that is not "
-                    'closed, or one inside a text is not doubled; close it, or write "" for "'
+                    f"data: {shown}: row {row} (line {line}): a quote that opens in it is "
+                    'not closed, or one inside a text is not doubled; close it, or write "" for "'
                 ) from error
             if fields:
                 yield row, fields
@@ -98,37 +162,34 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-Rows = Iterator[tuple[int, Layout, list[Any]]]
-
-
 def json_line_rows(
-    path: Path, form: FileForm, shown: str, columns: Columns, report: RowReport
+    path: Path, file_format: FileFormat, shown: str, columns: Columns, report: RowReport
 ) -> Rows:
-    """An object a line; the row numbers are those of the lines."""
+    """One object per line; the row numbers are line numbers."""
     layout = None
-    with open_text(path, form) as lines:
+    with open_text(path, file_format) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError):
-                report.wrong(shown, number, "not JSON; give one object a line")
+                report.wrong(shown, number, "not JSON; give one object per line")
                 continue
             layout = layout or _json_layout(value, columns, shown)
             yield from _object(value, number, layout, shown, report)
 
 
 def json_array_rows(
-    path: Path, form: FileForm, shown: str, columns: Columns, report: RowReport
+    path: Path, file_format: FileFormat, shown: str, columns: Columns, report: RowReport
 ) -> Rows:
     """One array of objects."""
     layout = None
-    with open_text(path, form) as file:
+    with open_text(path, file_format) as file:
         try:
             values = json.load(file)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"data: {shown}: not JSON ({error}); mend it") from error
+            raise UserError(f"data: {shown}: not JSON ({error}); fix it") from error
     for number, value in enumerate(values, start=1):
         layout = layout or _json_layout(value, columns, shown)
         yield from _object(value, number, layout, shown, report)
@@ -136,30 +197,27 @@ def json_array_rows(
 
 def _json_layout(value: object, columns: Columns, shown: str) -> Layout:
     if not isinstance(value, dict):
-        raise UserError(f"data: {shown}: its first value is no JSON object; give one a row")
+        raise UserError(f"data: {shown}: its first value is not a JSON object; give one per row")
     return layout_of_names(list(value), columns, shown)
 
 
 def _object(value: object, number: int, layout: Layout, shown: str, report: RowReport) -> Rows:
-    wanted = [layout.names[place] for place in (*layout.text, layout.label)]
+    wanted = [layout.names[column] for column in (*layout.text, layout.label)]
     if not isinstance(value, dict):
-        report.wrong(shown, number, "no JSON object; give one a row")
+        report.wrong(shown, number, "not a JSON object; give one per row")
     elif missing := [name for name in wanted if name not in value]:
-        report.wrong(shown, number, f"no {missing[0]!r}; give it, or take the row out")
+        report.wrong(shown, number, f"no {missing[0]!r}; give it, or remove the row")
     else:
         yield number, layout, [value.get(name) for name in layout.names]
-
-
-_ROWS_AT_ONCE = 4096
 
 
 def parquet_rows(
     path: Path, shown: str, columns: Columns
 ) -> Iterator[tuple[int, Layout, list[Any]]]:
-    """Row numbers from 1, the layout, and the values of all columns; others than wanted are None.
+    """Row numbers from 1, the layout, and the values of all columns; None in columns not read.
 
     Raises:
-        UserError: it is damaged, or has not the columns.
+        UserError: it is damaged, or does not have the columns.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -170,21 +228,21 @@ def parquet_rows(
             layout = layout_of_names(names, columns, shown)
             wanted = sorted({*layout.text, layout.label})
             number = 0
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[names[p] for p in wanted]):
-                read = [batch.column(names[place]).to_pylist() for place in wanted]
+            for batch in file.iter_batches(PARQUET_BATCH_SIZE, columns=[names[c] for c in wanted]):
+                read = [batch.column(names[c]).to_pylist() for c in wanted]
                 for row in zip(*read, strict=True):
                     number += 1
                     values: list[Any] = [None] * len(names)
-                    for place, value in zip(wanted, row, strict=True):
-                        values[place] = value
+                    for column, value in zip(wanted, row, strict=True):
+                        values[column] = value
                     yield number, layout, values
     except (pa.ArrowException, UnicodeDecodeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"data: {shown}: damaged Parquet ({reason}); fetch it again") from error
+        raise UserError(f"data: {shown}: damaged Parquet ({reason}); download it again") from error
 
 
 def parquet_classes(path: Path, label: str) -> tuple[str, ...] | None:
-    """Names of the classes in order of their numbers, where the `datasets` library wrote them."""
+    """Names of the classes in order of their numbers, if the `datasets` library wrote them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -196,27 +254,23 @@ def parquet_classes(path: Path, label: str) -> tuple[str, ...] | None:
         return None
 
 
-_LONG_TEXT = 100_000
-"""Characters from which on a text is noted."""
-
-
 def row_text(
     values: list[Any], layout: Layout, row: int, shown: str, report: RowReport
 ) -> str | None:
-    """The text of a row, its columns joined by a space; None when it is not to be used."""
-    pieces = []
-    for place in layout.text:
-        piece = values[place]
-        if isinstance(piece, (dict, list, bytes)):
-            what = type(piece).__name__
+    """The text of a row, its columns joined by a space; None if it cannot be used."""
+    parts = []
+    for column in layout.text:
+        value = values[column]
+        if isinstance(value, (dict, list, bytes)):
+            what = type(value).__name__
             report.wrong(
-                shown, row, f"{layout.names[place]!r} holds a {what}; give another --text-column"
+                shown, row, f"{layout.names[column]!r} is a {what}; give another --text-column"
             )
             return None
-        is_missing = piece is None or piece != piece  # NaN, pandas' word for it
-        pieces.append("" if is_missing else str(piece))
-    # Spaces at the ends stay: a text that begins with ` quot;` needs its own.
-    text = " ".join(piece for piece in pieces if piece.strip())
+        is_missing = value is None or value != value  # NaN, as pandas writes it
+        parts.append("" if is_missing else str(value))
+    # Spaces at the ends are kept: a text that begins with ` quot;` needs its own.
+    text = " ".join(part for part in parts if part.strip())
     reason = _unusable(text)
     if reason:
         report.skipped.add(reason, f"{shown} row {row}")
@@ -238,65 +292,6 @@ def _unusable(text: str) -> str | None:
     return None
 
 
-class TableRow(NamedTuple):
-    """A row with a text in it.
-
-    Attributes:
-        row: its number, from 1, in a CSV file with its header, in JSON Lines the line.
-        label: as it stands in the file.
-        first_label: see `Layout.first_label`.
-    """
-
-    row: int
-    label: object
-    first_label: int | None
-    text: str
-
-
-def read_table(path: Path, shown: str, columns: Columns, report: RowReport) -> Iterator[TableRow]:
-    """All rows of a file. Rows without a usable text are counted in `report`, with the reason.
-
-    Raises:
-        UserError: the file cannot be read, or has not the columns.
-    """
-    form = find_form(path, shown)
-    for note in form.notes:
-        report.notes.add(note, shown)
-    rows = _ROWS[form.kind]
-    with reading(path, shown):
-        for number, layout, values in rows(path, form, shown, columns, report):
-            text = row_text(values, layout, number, shown, report)
-            if text is not None:
-                yield TableRow(number, values[layout.label], layout.first_label, text)
-
-
-def _csv(path: Path, form: FileForm, shown: str, columns: Columns, report: RowReport) -> Rows:
-    layout = None
-    with open_text(path, form) as lines:
-        for number, fields in csv_rows(lines, shown):
-            if layout is None:
-                layout = layout_of_row(fields, columns, shown)
-                if layout.has_header:
-                    continue
-            if len(fields) != len(layout.names):
-                wanted = "the header" if layout.has_header else "row 1"
-                report.wrong(
-                    shown, number,
-                    f"{len(fields)} columns where {wanted} has {len(layout.names)}; quote a text "
-                    "that holds the delimiter, or mend the row",
-                )  # fmt: skip
-                continue
-            yield number, layout, list(fields)
-    if layout is not None and layout.has_header and number == 1:
-        raise UserError(f"data: {shown}: a header and no rows; put rows under it")
-
-
-def _parquet(path: Path, form: FileForm, shown: str, columns: Columns, report: RowReport) -> Rows:
-    if form.is_gzip:
-        raise UserError(f"data: {shown}: Parquet packed by gzip; unpack it")
-    yield from parquet_rows(path, shown, columns)
-
-
-_ROWS: dict[str, Callable[[Path, FileForm, str, Columns, RowReport], Rows]] = {
+_ROWS: dict[str, Callable[[Path, FileFormat, str, Columns, RowReport], Rows]] = {
     "csv": _csv, "json": json_array_rows, "json_lines": json_line_rows, "parquet": _parquet,
 }  # fmt: skip

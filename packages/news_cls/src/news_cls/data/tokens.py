@@ -1,15 +1,14 @@
-"""What a token is: by one regular expression that Python's re and TensorFlow's RE2 read alike.
+"""Tokenization and the vocabulary.
 
-A token is a run of characters that are neither spaces nor singles, or one single: ``[^ S]+|[S]``.
-Singles are the punctuation and the symbols of all scripts, and the characters of scripts that put
-no space between words (Han, Hiragana). Everything else makes words: letters, digits, accents and
-vowel signs of any script. For English that is ``[A-Za-z0-9]+|[^ A-Za-z0-9]``.
+Tokens are matched by one regular expression that Python's re and TensorFlow's RE2 read alike: a run
+of characters that are neither spaces nor singles, or one single, ``[^ S]+|[S]``. Singles are the
+punctuation and symbols of all scripts, and the characters of scripts without spaces between words
+(Han, Hiragana). Everything else forms words: letters, digits, accents and vowel signs of any
+script. For English that is ``[A-Za-z0-9]+|[^ A-Za-z0-9]``. The characters are listed, because
+``\\w`` is ASCII in RE2, and differs between versions of Python.
 
-Tokens are lower-cased, but for acronyms: in news, US is not us and IT is not it.
-
-The characters are listed, because ``\\w`` means ASCII to RE2, and something else in each Python.
-
-The vocabulary: which tokens have a number, from the train part alone.
+Tokens are lower-cased except acronyms: in news, US is not us and IT is not it. The vocabulary is
+built from the train split alone.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ fdfc-fdff fe10-fe19 fe30-fe6f feff-ff0f ff1a-ff20 ff3b-ff40 ff5b-ff65 ffe0-ffff 
 
 
 def _as_class(ranges: str) -> str:
-    """Ranges of code points as the inside of a character class, in characters themselves."""
+    """Ranges of code points as the inside of a character class."""
     parts = []
     for item in ranges.split():
         first, _, last = item.partition("-")
@@ -59,17 +58,17 @@ def _as_class(ranges: str) -> str:
 
 
 SINGLES = r"!-/:-@\[-`{-~" + _as_class(_SINGLE_RANGES)
-"""The characters that are a token each, as the inside of a character class."""
+"""The characters that are tokens by themselves, as the inside of a character class."""
 TOKEN = f"[^ {SINGLES}]+|[{SINGLES}]"
-"""A token, in cleaned text, where the plain space is the only one."""
+"""A token, in cleaned text, whose only space is U+0020."""
 ACRONYM = "[A-Z]{2,}"
 """A token that keeps its capitals."""
 NEVER_LOWERED = "\u2c2f\ua7c0\ua7cb-\ua7dc\U00010570-\U000105bf\U00010d50-\U00010d8f"
 """Capitals of Unicode 14 and later, as the inside of a class: TensorFlow's ICU does not know them,
-and of the Pythons only some."""
+and only some versions of Python do."""
 
 SIGMAS = ("\u03c2", "\u03c3")
-"""The Greek letter at the end of a word, which is taken for the same as elsewhere."""
+"""The Greek sigma at the end of a word, which is replaced by the other one."""
 
 _TOKEN = re.compile(TOKEN)
 _ACRONYM = re.compile(ACRONYM)
@@ -77,10 +76,10 @@ _LOWERED = re.compile(f"[^{NEVER_LOWERED}]+")
 
 
 def lower(text: str) -> str:
-    """Lower-cased as TensorFlow does it too; both forms of the Greek sigma become one."""
+    """Lower-cased as TensorFlow does it; both forms of the Greek sigma become one."""
     if text.isascii():
         return text.lower()
-    return _LOWERED.sub(lambda piece: piece.group().lower(), text).replace(*SIGMAS)
+    return _LOWERED.sub(lambda match: match.group().lower(), text).replace(*SIGMAS)
 
 
 def tokenize(text: str) -> list[str]:
@@ -96,11 +95,11 @@ def tokenize(text: str) -> list[str]:
 
 Ids = npt.NDArray[np.int32]
 PADDING, UNKNOWN = 0, 1
-"""The ids that stand for no token of the vocabulary; words begin at 2."""
+"""The ids that are not tokens of the vocabulary; words begin at 2."""
 
 
 class Lexicon(dict[str, int]):
-    """Numbers for tokens in order of their first coming, for the time of reading."""
+    """Numbers tokens in order of their first occurrence, while the data is read."""
 
     def __missing__(self, token: str) -> int:
         number = self[token] = len(self)
@@ -112,25 +111,25 @@ class Lexicon(dict[str, int]):
 
 
 def choose_words(tokens: Sequence[str], counts: npt.NDArray[np.int64], vocab_size: int) -> Ids:
-    """Which tokens get an id: the most frequent first, and by their text where they tie.
+    """Choose the tokens of the vocabulary: the most frequent first, ties by their text.
 
     Args:
         tokens: the distinct tokens, [n].
-        counts: how often each stands in the train part, [n]; those with 0 get no id.
-        vocab_size: ids in all, with those of padding and of unknown tokens.
+        counts: how often each occurs in the train split, [n]; those with 0 get no id.
+        vocab_size: number of ids, including padding and unknown.
 
     Returns:
-        int32, places in `tokens` in the order of their ids, from id 2 on.
+        int32, indices into `tokens` in the order of their ids, from id 2 on.
     """
     present = np.flatnonzero(counts)
-    order = sorted(present.tolist(), key=lambda place: (-int(counts[place]), tokens[place]))
+    order = sorted(present.tolist(), key=lambda index: (-int(counts[index]), tokens[index]))
     return np.array(order[: vocab_size - 2], dtype=np.int32)
 
 
 def encode(tokens: Sequence[str], ids: dict[str, int], max_length: int) -> Ids:
     """Ids of the first `max_length` tokens of a text, int32.
 
-    An acronym without an id is read as the word in small letters.
+    An acronym without an id is looked up in lower case.
 
     Args:
         ids: the vocabulary's words with their ids.

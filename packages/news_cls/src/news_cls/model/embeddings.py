@@ -1,12 +1,8 @@
-"""What word vectors start with: the train texts' own statistics, a file, or random numbers.
+"""The initial word vectors: from the train texts, from a file of GloVe or fastText, or random.
 
 From the texts: positive pointwise mutual information of words within a window, and its truncated
 singular value decomposition (Levy & Goldberg 2014, "Neural Word Embedding as Implicit Matrix
-Factorization"), in seconds, with scikit-learn.
-
-Word vectors out of text files: GloVe's, and fastText's with its line of sizes before.
-
-One set of starting word vectors for all ranks: rank 0 makes them, the others take its.
+Factorization"), which takes seconds with scikit-learn.
 """
 
 from __future__ import annotations
@@ -22,47 +18,75 @@ from hvdcore.keras import allreduce_sum, broadcast_object
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.world import World
 from hvdcore.tracking.logs import get_logger
-from news_cls.config import TrainConfig
-from news_cls.data.dataset import Ragged, TextData, train_part
+from news_cls.config import SAMPLE_NAMES, TrainConfig
+from news_cls.data.dataset import Ragged, TextData
 
 __all__ = [
-    "SPREAD",
+    "STANDARD_DEVIATION",
+    "initial_vectors",
     "ppmi_vectors",
     "random_vectors",
     "read_vectors",
-    "start_vectors",
 ]
+
+logger = get_logger(__name__)
 
 Vectors = npt.NDArray[np.float32]
 
-SPREAD = 0.1
-"""Standard deviation of the numbers of the vectors that training starts with."""
+STANDARD_DEVIATION = 0.1
+"""Of the entries of the initial vectors."""
 WINDOW = 8
-"""Words to either side that count as neighbours."""
+"""Words to either side that count as context."""
 _SMOOTHING = 0.75
-"""Power of the counts of contexts, which tames the rare ones (Levy et al. 2015)."""
+"""Exponent of the counts of contexts, which reduces the weight of rare ones (Levy et al. 2015)."""
 _FIRST_WORD = 2
-"""Ids below are padding and unknown."""
+"""The ids below are padding and unknown."""
+_MAX_SHOWN = 40
+"""Characters of a wrong line in the error message."""
+
+
+def initial_vectors(config: TrainConfig, data: TextData, world: World) -> npt.NDArray[np.float32]:
+    """As configured, float32 [vocabulary, E], the same on every rank. Every rank must call.
+
+    Raises:
+        UserError: the file of vectors is wrong.
+    """
+    beat("prepare")
+    vectors = _vectors(config, data) if world.is_root else None
+    dim = int(broadcast_object("" if vectors is None else str(vectors.shape[1])))
+    if vectors is None:
+        vectors = np.zeros((data.vocab_size, dim), dtype=np.float32)
+    # All ranks but 0 have zeros, so the sum is exact.
+    return allreduce_sum(vectors)
+
+
+def _vectors(config: TrainConfig, data: TextData) -> npt.NDArray[np.float32]:
+    if config.vectors == "random":
+        return random_vectors(data.vocab_size, config.embed_dim, config.seed)
+    if config.vectors == "ppmi":
+        ids = data.train_subset(config.num_train_texts, SAMPLE_NAMES).ids
+        return ppmi_vectors(ids, data.vocab_size, config.embed_dim, config.seed)
+    return read_vectors(Path(config.vectors), data.words, config.seed)
 
 
 def random_vectors(vocab_size: int, dim: int, seed: int) -> Vectors:
-    """Normal numbers, float32 [vocab_size, dim]; zeros for padding."""
-    found = np.random.default_rng(seed).normal(0.0, SPREAD, (vocab_size, dim)).astype(np.float32)
+    """Normally distributed vectors, float32 [vocab_size, dim]; zeros for padding."""
+    draw = np.random.default_rng(seed)
+    found = draw.normal(0.0, STANDARD_DEVIATION, (vocab_size, dim)).astype(np.float32)
     found[0] = 0.0
     return found
 
 
 def ppmi_vectors(ids: Ragged, vocab_size: int, dim: int, seed: int) -> Vectors:
-    """Vectors of words that stand near the same words, float32 [vocab_size, dim].
+    """Vectors that are similar for words with similar contexts, float32 [vocab_size, dim].
 
-    Words that are too rare for it, and all of them where there are fewer words than `dim`, start
-    at random.
+    Words that are too rare, and all words if there are fewer than `dim`, get random vectors.
 
     Args:
         ids: of the train texts.
     """
     vectors = random_vectors(vocab_size, dim, seed)
-    information = _information(_neighbours(ids, vocab_size))
+    information = _information(_cooccurrences(ids, vocab_size))
     if min(information.shape) <= dim or not information.nnz:
         return vectors
     from sklearn.utils.extmath import randomized_svd
@@ -70,12 +94,12 @@ def ppmi_vectors(ids: Ragged, vocab_size: int, dim: int, seed: int) -> Vectors:
     left, strength, _ = randomized_svd(information, dim, n_iter=3, random_state=0)
     found = (left * np.sqrt(strength)).astype(np.float32)
     known = np.flatnonzero(np.diff(information.indptr))
-    vectors[known] = found[known] * (SPREAD / found[known].std())
+    vectors[known] = found[known] * (STANDARD_DEVIATION / found[known].std())
     return vectors
 
 
-def _neighbours(ids: Ragged, vocab_size: int):  # type: ignore[no-untyped-def]
-    """How often two words stand within the window: sparse, symmetric [vocabulary, vocabulary]."""
+def _cooccurrences(ids: Ragged, vocab_size: int):  # type: ignore[no-untyped-def]
+    """How often two words occur within the window: sparse, symmetric [vocabulary, vocabulary]."""
     from scipy.sparse import csr_matrix
 
     lengths = ids.lengths
@@ -92,7 +116,7 @@ def _neighbours(ids: Ragged, vocab_size: int):  # type: ignore[no-untyped-def]
 
 
 def _information(counts):  # type: ignore[no-untyped-def]
-    """Positive pointwise mutual information of what was counted."""
+    """Positive pointwise mutual information of the counts."""
     from scipy.sparse import csr_matrix
 
     pairs = counts.tocoo()
@@ -107,23 +131,18 @@ def _information(counts):  # type: ignore[no-untyped-def]
     return found
 
 
-logger = get_logger(__name__)
-
-_MOST_SHOWN = 40
-
-
 def read_vectors(path: Path, words: Sequence[str], seed: int) -> npt.NDArray[np.float32]:
-    """Vectors of the vocabulary, float32 [len(words) + 2, E], as strong as random ones.
+    """Vectors of the vocabulary from a file, float32 [len(words) + 2, E], scaled like random ones.
 
-    Words that the file does not have start at random; how many it has is told.
+    Words that are not in the file get random vectors; the number of the others is logged.
 
     Args:
         words: the vocabulary, from id 2 on.
 
     Raises:
-        UserError: no such file, a line that is no vector, or none of our words in it.
+        UserError: no such file, a line that is not a vector, or no word of the vocabulary in it.
     """
-    places = {word: number + 2 for number, word in enumerate(words)}
+    ids = {word: number + 2 for number, word in enumerate(words)}
     found: dict[int, npt.NDArray[np.float32]] = {}
     dim: int | None = None
     try:
@@ -132,12 +151,12 @@ def read_vectors(path: Path, words: Sequence[str], seed: int) -> npt.NDArray[np.
                 word, _, rest = line.rstrip("\n ").partition(" ")
                 if number == 1 and rest.isdigit():
                     continue  # fastText's number of words and of dimensions
-                if dim is not None and word not in places:
+                if dim is not None and word not in ids:
                     continue
                 vector = _vector(path, number, rest, dim)
                 dim = len(vector)
-                if word in places:
-                    found[places[word]] = vector
+                if word in ids:
+                    found[ids[word]] = vector
     except OSError as error:
         raise UserError(
             f"vectors: {path}: {error.strerror or error}; give ppmi, random or a text file"
@@ -147,7 +166,7 @@ def read_vectors(path: Path, words: Sequence[str], seed: int) -> npt.NDArray[np.
     logger.info("vectors: %s of %s words are in %s", f"{len(found):,}", f"{len(words):,}", path)
     vectors = random_vectors(len(words) + 2, dim, seed)
     rows = np.array(list(found.values()))
-    vectors[list(found)] = rows * (SPREAD / max(float(rows.std()), 1e-12))
+    vectors[list(found)] = rows * (STANDARD_DEVIATION / max(float(rows.std()), 1e-12))
     return vectors
 
 
@@ -157,38 +176,13 @@ def _vector(path: Path, number: int, text: str, dim: int | None) -> npt.NDArray[
     except ValueError:
         vector = np.zeros(0, dtype=np.float32)
     if not len(vector) or not np.isfinite(vector).all():
-        shown = text[:_MOST_SHOWN]
+        shown = text[:_MAX_SHOWN]
         raise UserError(
-            f"vectors: {path} line {number}: {shown!r} is no vector; give a word and its numbers "
-            "with spaces between"
+            f"vectors: {path} line {number}: {shown!r} is not a vector; give a word and its "
+            "numbers, separated by spaces"
         )
     if dim is not None and len(vector) != dim:
         raise UserError(
             f"vectors: {path} line {number}: {len(vector)} numbers, but {dim} in the lines before"
         )
     return vector
-
-
-def start_vectors(config: TrainConfig, data: TextData, world: World) -> npt.NDArray[np.float32]:
-    """As the configuration has it, float32 [vocabulary, E], the same on every rank. Every rank
-    must call.
-
-    Raises:
-        UserError: a file that is none of vectors.
-    """
-    beat("prepare")
-    made = _made(config, data) if world.is_root else None
-    dim = int(broadcast_object("" if made is None else str(made.shape[1])))
-    if made is None:
-        made = np.zeros((data.vocab_size, dim), dtype=np.float32)
-    # Only rank 0 has anything but zeros, so the sum is exact.
-    return allreduce_sum(made)
-
-
-def _made(config: TrainConfig, data: TextData) -> npt.NDArray[np.float32]:
-    if config.vectors == "random":
-        return random_vectors(data.vocab_size, config.embed_dim, config.seed)
-    if config.vectors == "ppmi":
-        ids = train_part(config, data).ids
-        return ppmi_vectors(ids, data.vocab_size, config.embed_dim, config.seed)
-    return read_vectors(Path(config.vectors), data.words, config.seed)

@@ -1,13 +1,11 @@
-"""The networks by name: ids and masks in, the logits of several heads out.
+"""The networks by name, and the layers that Keras does not have.
 
-Recurrent layers read the words in their order. Beside them stand filters over a few words, and a
-linear model of hashed words and word pairs, which is hard to beat on news. Each head is trained by
-itself, and the mean of their logits is the answer: trained on the mean, the fastest of them would
-keep the others from learning.
+A network takes token ids and dropout masks and returns the logits of several heads: a recurrent
+layer, convolution filters over a few words beside it, and a linear model of hashed words and word
+pairs, which is hard to beat on news. Each head is trained independently, and the mean of their
+logits is the prediction: trained on the mean, the fastest one would keep the others from learning.
 
-The layers that Keras does not have: masks, pooling over time, and the hashed linear model.
-
-None looks beyond its sample, and none draws at random.
+No layer looks beyond its sample or draws random numbers.
 """
 
 from __future__ import annotations
@@ -22,33 +20,48 @@ from keras import layers, ops
 
 from news_cls.config import ModelFields
 from news_cls.model.recurrent import GRU, LSTM
-from news_cls.model.vectorizer import Vectoriser
+from news_cls.model.vectorizer import Vectorizer
 
 __all__ = [
     "LEARNING_RATES",
-    "Blanked",
     "HashedNgrams",
-    "IsWord",
     "LinearOfNgrams",
+    "Masking",
     "MeanOfHeads",
-    "Ones",
+    "OnesLike",
+    "PaddingMask",
     "PoolOverTime",
     "build_network",
     "num_features",
     "serving_model",
 ]
 
+_MULTIPLIERS = (2654435761, 40503, 2246822519)
+"""Odd constants of Knuth's hash and of xxHash, which spread neighboring ids over the buckets."""
+HEAD = 12
+"""Number of words at the beginning of a text that are taken as its title."""
+LEARNING_RATES = {"lstm": 1e-3, "gru": 1e-3, "cnn": 1e-3}
+"""Peak learning rates of AdamW at 64 texts per step."""
+Encoder = Callable[[Any, Any, ModelFields], Any]
+"""Word vectors [B, T, E] and a mask, bool [B, T], to states [B, T, H]."""
+WIDTHS = (2, 3, 4)
+"""Widths of the convolution filters in words (Kim 2014)."""
+
 register = keras.saving.register_keras_serializable(package="news_cls")
 
-_MULTIPLIERS = (2654435761, 40503, 2246822519)
-"""Odd numbers of Knuth's and xxHash's, which spread neighbouring ids over the buckets."""
-HEAD = 12
-"""Words at the beginning of a text that count as its title."""
+
+def register_earlier(name: str) -> Callable[[type], type]:
+    """Register a layer also under its name in models that earlier versions saved.
+
+    Apply it before `register`: the last name registered is the one that is saved.
+    """
+    return keras.saving.register_keras_serializable(package="news_cls", name=name)
 
 
 @register
-class IsWord(keras.layers.Layer):
-    """Where ids [B, T] are no padding, bool [B, T]."""
+@register_earlier("IsWord")
+class PaddingMask(keras.layers.Layer):
+    """True where ids [B, T] are words and False at padding, bool [B, T]."""
 
     def call(self, ids: Any) -> Any:
         return ops.not_equal(ids, 0)
@@ -58,21 +71,23 @@ class IsWord(keras.layers.Layer):
 
 
 @register
-class Blanked(keras.layers.Layer):
-    """[B, T, E] with zeros where bool [B, T] says that there is no word."""
+@register_earlier("Blanked")
+class Masking(keras.layers.Layer):
+    """Values [B, T, E] with zeros where a mask, bool [B, T], is False."""
 
     supports_masking = True
 
-    def call(self, embedded: Any, is_word: Any) -> Any:
-        return embedded * ops.expand_dims(ops.cast(is_word, embedded.dtype), -1)
+    def call(self, embedded: Any, padding_mask: Any) -> Any:
+        return embedded * ops.expand_dims(ops.cast(padding_mask, embedded.dtype), -1)
 
-    def compute_output_spec(self, embedded: Any, is_word: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, embedded: Any, padding_mask: Any) -> keras.KerasTensor:
         return keras.KerasTensor(embedded.shape, dtype=embedded.dtype)
 
 
 @register
-class Ones(keras.layers.Layer):
-    """A mask that leaves out nothing, [B, *shape], for ids [B, T]."""
+@register_earlier("Ones")
+class OnesLike(keras.layers.Layer):
+    """Ones [B, *shape] for ids [B, T]: the dropout mask that drops nothing."""
 
     def __init__(self, shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -98,21 +113,21 @@ class MeanOfHeads(keras.layers.Layer):
 
 @register
 class PoolOverTime(keras.layers.Layer):
-    """[B, T, H] and bool [B, T] to [B, 3 H]: maximum, mean, and mean of the first words."""
+    """Masked states [B, T, H] to [B, 3 H]: maximum, mean, and mean of the first words."""
 
     supports_masking = True
 
-    def call(self, states: Any, is_word: Any) -> Any:
-        weights = ops.expand_dims(ops.cast(is_word, states.dtype), -1)
-        places = ops.expand_dims(ops.arange(ops.shape(states)[1]), -1)
-        head = weights * ops.cast(places < HEAD, states.dtype)
+    def call(self, states: Any, padding_mask: Any) -> Any:
+        weights = ops.expand_dims(ops.cast(padding_mask, states.dtype), -1)
+        positions = ops.expand_dims(ops.arange(ops.shape(states)[1]), -1)
+        head = weights * ops.cast(positions < HEAD, states.dtype)
         largest = ops.max(states - 1e4 * (1.0 - weights), axis=1)
         return ops.concatenate([largest, _mean(states, weights), _mean(states, head)], axis=-1)
 
     def compute_mask(self, *_: Any) -> None:
-        """There is no time any more."""
+        """The output has no time dimension."""
 
-    def compute_output_spec(self, states: Any, is_word: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, states: Any, padding_mask: Any) -> keras.KerasTensor:
         return keras.KerasTensor((states.shape[0], 3 * states.shape[2]), dtype=states.dtype)
 
 
@@ -122,12 +137,12 @@ def _mean(states: Any, weights: Any) -> Any:
 
 @register
 class HashedNgrams(keras.layers.Layer):
-    """Ids [B, T] to buckets [B, 3 T]: words, pairs of neighbours, and words of the beginning.
+    """Ids [B, T] to buckets [B, 3 T]: words, pairs of adjacent words, and words of the beginning.
 
-    Bucket 0 is for what is no n-gram: padding.
+    Bucket 0 is padding.
 
     Args:
-        buckets: how many there are.
+        buckets: number of buckets.
     """
 
     def __init__(self, buckets: int, **kwargs: Any) -> None:
@@ -137,17 +152,17 @@ class HashedNgrams(keras.layers.Layer):
     def call(self, ids: Any) -> Any:
         ids = ops.cast(ids, "int64")
         following = ops.pad(ids[:, 1:], [[0, 0], [0, 1]])
-        places = ops.arange(ops.shape(ids)[1])
+        positions = ops.arange(ops.shape(ids)[1])
         one, two, head = _MULTIPLIERS
         words = self._bucket(ids * one, ids > 0)
         pairs = self._bucket(ids * two * 65537 + following * one, following > 0)
-        heads = self._bucket(ids * head + 1, ops.logical_and(ids > 0, places < HEAD))
+        heads = self._bucket(ids * head + 1, ops.logical_and(ids > 0, positions < HEAD))
         return ops.concatenate([words, pairs, heads], axis=1)
 
     def _bucket(self, keys: Any, exists: Any) -> Any:
         mixed = ops.bitwise_xor(keys, ops.right_shift(keys, 15))
-        place = ops.mod(mixed, self.buckets - 1) + 1
-        return ops.cast(ops.where(exists, place, 0), "int32")
+        bucket = ops.mod(mixed, self.buckets - 1) + 1
+        return ops.cast(ops.where(exists, bucket, 0), "int32")
 
     def compute_output_spec(self, ids: Any) -> keras.KerasTensor:
         length = None if ids.shape[1] is None else 3 * ids.shape[1]
@@ -159,13 +174,13 @@ class HashedNgrams(keras.layers.Layer):
 
 @register
 class LinearOfNgrams(keras.layers.Layer):
-    """A linear model: the rows of a table for the buckets [B, N], summed and scaled, [B, C].
+    """A linear model: the sum of the table's rows for the buckets [B, N], scaled, [B, C].
 
     Args:
         buckets: rows of the table.
         num_classes: C.
-        scale: of the sum, which is divided by the root of the number of n-grams; with Adam it is
-            what a learning rate is elsewhere.
+        scale: of the sum, which is divided by the root of the number of n-grams; with Adam it acts
+            like a learning rate.
     """
 
     def __init__(self, buckets: int, num_classes: int, scale: float = 16.0, **kwargs: Any) -> None:
@@ -180,8 +195,8 @@ class LinearOfNgrams(keras.layers.Layer):
     def call(self, buckets: Any) -> Any:
         exists = ops.cast(buckets > 0, self.compute_dtype)
         rows = ops.take(self.table, buckets, axis=0) * ops.expand_dims(exists, -1)
-        number = ops.sum(exists, axis=1, keepdims=True)
-        return self.scale * ops.sum(rows, axis=1) / ops.sqrt(1.0 + number)
+        count = ops.sum(exists, axis=1, keepdims=True)
+        return self.scale * ops.sum(rows, axis=1) / ops.sqrt(1.0 + count)
 
     def compute_output_spec(self, buckets: Any) -> keras.KerasTensor:
         return keras.KerasTensor((buckets.shape[0], self.num_classes), dtype=self.compute_dtype)
@@ -191,23 +206,15 @@ class LinearOfNgrams(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-LEARNING_RATES = {"lstm": 1e-3, "gru": 1e-3, "cnn": 1e-3}
-"""Peak rates of AdamW at 64 texts a step."""
-Reader = Callable[[Any, Any, ModelFields], Any]
-"""Of word vectors [B, T, E] and bool [B, T], where words are, to [B, T, numbers of a word]."""
-WIDTHS = (2, 3, 4)
-"""Words that a filter of `cnn` sees (Kim 2014)."""
-
-
-def _readers(config: ModelFields) -> dict[str, int]:
-    """The networks that read the words, each with the numbers that it makes of a word."""
+def _encoders(config: ModelFields) -> dict[str, int]:
+    """The encoders of a network, each with the size of its states."""
     found = {} if config.model == "cnn" else {config.model: 2 * config.hidden_dim}
     return {**found, "cnn": len(WIDTHS) * config.conv_dim} if config.conv_dim else found
 
 
 def num_features(config: ModelFields) -> int:
-    """Pooled features of a text, F."""
-    return 3 * sum(_readers(config).values())
+    """Number of pooled features of a text, F."""
+    return 3 * sum(_encoders(config).values())
 
 
 def build_network(
@@ -215,34 +222,33 @@ def build_network(
     vectors: npt.NDArray[np.float32],
     num_classes: int,
     seed: int,
-    readers: Mapping[str, Reader] | None = None,
+    encoders: Mapping[str, Encoder] | None = None,
 ) -> keras.Model:
     """A network with fresh weights, the same for the same seed.
 
     Args:
-        vectors: what the word vectors start with, [vocabulary, E]; row 0 is padding.
-        readers: of words [B, T, E] by name, in place of those of this package.
+        vectors: the initial word vectors, [vocabulary, E]; row 0 is padding.
+        encoders: by name, instead of those of this package.
 
     Returns:
-        A model of ids int32 [B, T], a mask of word vectors [B, 1, E] and one of features [B, F];
-        its logits are [B, H, C].
+        A model of ids int32 [B, T], a dropout mask of word vectors [B, 1, E] and one of features
+        [B, F]; its logits are [B, H, C].
     """
     keras.utils.set_random_seed(seed)
     ids = keras.Input((None,), dtype="int32", name="ids")
     embed_mask = keras.Input((1, vectors.shape[1]), name="embed_mask")
     feature_mask = keras.Input((num_features(config),), name="feature_mask")
-    is_word = IsWord(name="is_word")(ids)
+    mask = PaddingMask(name="padding_mask")(ids)
     known = keras.initializers.Constant(vectors)
     embedded = layers.Embedding(*vectors.shape, embeddings_initializer=known, name="words")(ids)
     embedded = layers.Multiply()([embedded, embed_mask])
-    readers, heads, start = {**READERS, **(readers or {})}, [], 0
-    for name, width in _readers(config).items():
-        pooled = PoolOverTime(name=f"{name}_pool")(
-            readers[name](embedded, is_word, config), is_word
-        )
-        mask = feature_mask[:, start : start + 3 * width]
+    encoders, heads, start = {**ENCODERS, **(encoders or {})}, [], 0
+    for name, width in _encoders(config).items():
+        states = encoders[name](embedded, mask, config)
+        pooled = PoolOverTime(name=f"{name}_pool")(states, mask)
+        kept = feature_mask[:, start : start + 3 * width]
         start += 3 * width
-        features = layers.Multiply()([pooled, mask])
+        features = layers.Multiply()([pooled, kept])
         heads.append(layers.Dense(num_classes, name=f"{name}_logits")(features))
     if config.ngram_buckets:
         ngrams = HashedNgrams(config.ngram_buckets, name="ngrams")(ids)
@@ -253,17 +259,17 @@ def build_network(
     return keras.Model([ids, embed_mask, feature_mask], stacked, name=config.model)
 
 
-def _lstm(embedded: Any, is_word: Any, config: ModelFields) -> Any:
-    return LSTM(config.hidden_dim, name="recurrent")(embedded, is_word)
+def _lstm(embedded: Any, mask: Any, config: ModelFields) -> Any:
+    return LSTM(config.hidden_dim, name="recurrent")(embedded, mask)
 
 
-def _gru(embedded: Any, is_word: Any, config: ModelFields) -> Any:
-    return GRU(config.hidden_dim, name="recurrent")(embedded, is_word)
+def _gru(embedded: Any, mask: Any, config: ModelFields) -> Any:
+    return GRU(config.hidden_dim, name="recurrent")(embedded, mask)
 
 
-def _cnn(embedded: Any, is_word: Any, config: ModelFields) -> Any:
-    """Filters of several widths over the words, [B, T, 3 conv_dim]; beyond the text is zero."""
-    words = Blanked(name="blanked")(embedded, is_word)
+def _cnn(embedded: Any, mask: Any, config: ModelFields) -> Any:
+    """Filters of several widths over the words, [B, T, 3 conv_dim]; padding is zero."""
+    words = Masking(name="masking")(embedded, mask)
     return layers.Concatenate()(
         [
             layers.Conv1D(config.conv_dim, width, padding="same", activation="relu")(words)
@@ -272,16 +278,16 @@ def _cnn(embedded: Any, is_word: Any, config: ModelFields) -> Any:
     )
 
 
-def serving_model(network: keras.Model, vectoriser: Vectoriser) -> keras.Model:
+def serving_model(network: keras.Model, vectorizer: Vectorizer) -> keras.Model:
     """The network as it is saved: a model of raw strings [n] that gives logits [n, C].
 
     It shares the network's weights.
     """
     texts = keras.Input((), dtype="string", name="texts")
-    ids = vectoriser(texts)
-    masks = [Ones(mask.shape[1:], name=f"no_{mask.name}")(ids) for mask in network.inputs[1:]]
-    answer = MeanOfHeads(name="answer")(network([ids, *masks]))
-    return keras.Model(texts, answer, name=network.name)
+    ids = vectorizer(texts)
+    masks = [OnesLike(mask.shape[1:], name=f"no_{mask.name}")(ids) for mask in network.inputs[1:]]
+    logits = MeanOfHeads(name="mean_logits")(network([ids, *masks]))
+    return keras.Model(texts, logits, name=network.name)
 
 
-READERS: dict[str, Reader] = {"lstm": _lstm, "gru": _gru, "cnn": _cnn}
+ENCODERS: dict[str, Encoder] = {"lstm": _lstm, "gru": _gru, "cnn": _cnn}

@@ -1,11 +1,12 @@
-"""TF-IDF and logistic regression, both scikit-learn's: the linear model to be beaten.
+"""TF-IDF with logistic regression, both of scikit-learn: the linear baseline.
 
-Saved as a JSON list of terms and a safetensors file, so that loading runs no code.
+It is saved as a JSON list of terms and a safetensors file, so loading runs no code.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from hvdcore.errors import UserError
@@ -23,17 +25,17 @@ from news_cls.data.tokens import tokenize
 __all__ = ["TfidfModel", "fit_tfidf", "is_tfidf", "load_tfidf", "save_tfidf"]
 
 TERMS, WEIGHTS, PREPROCESSING = "terms.json", "tfidf.safetensors", "preprocessing.json"
-INVERSE_REGULARISATION = 10.0
-"""scikit-learn's C; its default of 1 is too strong for texts of forty words."""
+INVERSE_REGULARIZATION = 10.0
+"""scikit-learn's C; its default of 1 regularizes too much for texts of forty words."""
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class TfidfModel:
-    """What was fitted.
+    """A fitted model.
 
     Attributes:
-        terms: words and pairs of words, in the order of the columns.
+        terms: words and word pairs, in the order of the columns.
         idf: inverse document frequency of each, float64 [V].
         weights: float64 [C, V].
         biases: float64 [C].
@@ -50,25 +52,25 @@ class TfidfModel:
 
     @property
     def sha256(self) -> str:
-        """Of the weights' bytes."""
+        """Of the bytes of weights and biases."""
         return hashlib.sha256(self.weights.tobytes() + self.biases.tobytes()).hexdigest()
 
     def log_probabilities(self, texts: Sequence[str]) -> Floats:
-        """Float64 [n, C] of cleaned texts."""
+        """Log-probabilities float64 [n, C] of cleaned texts."""
         if not len(texts):
             return np.zeros((0, len(self.biases)))
-        logits = self._vectoriser().transform(texts) @ self.weights.T + self.biases
+        logits = self._vectorizer().transform(texts) @ self.weights.T + self.biases
         shifted = logits - logits.max(axis=1, keepdims=True)
         found: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         return found
 
-    def _vectoriser(self) -> Any:
-        vectoriser = _new_vectoriser(vocabulary={t: i for i, t in enumerate(self.terms)})
-        vectoriser.idf_ = self.idf
-        return vectoriser
+    def _vectorizer(self) -> Any:
+        vectorizer = _new_vectorizer(vocabulary={t: i for i, t in enumerate(self.terms)})
+        vectorizer.idf_ = self.idf
+        return vectorizer
 
 
-def _new_vectoriser(**options: Any) -> Any:
+def _new_vectorizer(**options: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return TfidfVectorizer(
@@ -78,25 +80,25 @@ def _new_vectoriser(**options: Any) -> Any:
 
 
 def fit_tfidf(texts: Sequence[str], labels: npt.NDArray[np.int64], num_classes: int) -> TfidfModel:
-    """Fit on cleaned texts; the same for the same texts.
+    """Fit on cleaned texts; deterministic.
 
     Args:
         labels: int64 [n].
-        num_classes: a class without texts gets a bias that rules it out.
+        num_classes: a class without texts gets a bias that excludes it.
     """
     from sklearn.linear_model import LogisticRegression
 
-    vectoriser = _new_vectoriser(min_df=2 if len(texts) >= 100 else 1)
-    features = vectoriser.fit_transform(texts)
-    regression = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=1000).fit(features, labels)
+    vectorizer = _new_vectorizer(min_df=2 if len(texts) >= 100 else 1)
+    features = vectorizer.fit_transform(texts)
+    regression = LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000).fit(features, labels)
     found, rows = regression.classes_, regression.coef_
     biases = regression.intercept_
-    if len(found) == 2:  # scikit-learn keeps one row for two classes
+    if len(found) == 2:  # scikit-learn has one row for two classes
         rows, biases = np.vstack([-rows, rows]) / 2, np.concatenate([-biases, biases]) / 2
     weights, all_biases = np.zeros((num_classes, features.shape[1])), np.full(num_classes, -100.0)
     weights[found], all_biases[found] = rows, biases
     return TfidfModel(
-        tuple(map(str, vectoriser.get_feature_names_out())), vectoriser.idf_, weights, all_biases
+        tuple(map(str, vectorizer.get_feature_names_out())), vectorizer.idf_, weights, all_biases
     )
 
 
@@ -118,7 +120,7 @@ def save_tfidf(folder: Path, model: TfidfModel, classes: Sequence[str]) -> None:
 
 
 def is_tfidf(folder: Path) -> bool:
-    """Whether the folder holds such a model."""
+    """Whether the folder contains such a model."""
     return (folder / WEIGHTS).is_file()
 
 
@@ -128,8 +130,6 @@ def load_tfidf(folder: Path) -> tuple[TfidfModel, tuple[str, ...]]:
     Raises:
         UserError: a file is missing or damaged.
     """
-    import json
-
     values = read_json_object(folder / PREPROCESSING)
     try:
         terms = tuple(map(str, json.loads((folder / TERMS).read_text(encoding="utf-8"))))
@@ -137,7 +137,7 @@ def load_tfidf(folder: Path) -> tuple[TfidfModel, tuple[str, ...]]:
         model = TfidfModel(terms, arrays["idf"], arrays["weights"], arrays["biases"])
         classes = tuple(map(str, values["classes"]))
         if model.weights.shape != (len(classes), len(terms)):
-            raise ValueError("the files do not belong together")
-    except Exception as error:
-        raise UserError(f"{folder}: damaged or not whole ({error}); train again") from None
+            raise ValueError("the files do not match")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(f"{folder}: damaged or incomplete ({error}); train again") from None
     return model, classes

@@ -1,7 +1,4 @@
-"""A layer that makes ids of raw texts, so that a saved model takes strings and nothing else.
-
-Texts as a saved model takes them: raw strings in batches.
-"""
+"""The layer that turns raw texts into token ids inside a saved model, which thus takes strings."""
 
 from __future__ import annotations
 
@@ -16,33 +13,35 @@ import tensorflow as tf
 from hvdcore.classifier.keras import Inputs
 from hvdcore.sharding import Indices
 from news_cls.data.clean import RULES
-from news_cls.data.dataset import Part, TextData
+from news_cls.data.dataset import Split, TextData
 from news_cls.data.tokens import ACRONYM, SIGMAS, SINGLES, UNKNOWN
 
 __all__ = [
     "RawTexts",
-    "Vectoriser",
+    "Vectorizer",
     "string_batch",
 ]
 
 
+# The second name is that of models which earlier versions saved.
 @keras.saving.register_keras_serializable(package="news_cls")
-class Vectoriser(keras.layers.Layer):
-    """Raw strings to ids: cleaned, cut into tokens, lower-cased and looked up, all in TensorFlow.
+@keras.saving.register_keras_serializable(package="news_cls", name="Vectoriser")
+class Vectorizer(keras.layers.Layer):
+    """Raw strings to ids: cleaned, tokenized, lower-cased and looked up, all in TensorFlow.
 
-    Gives what `clean`, `tokenize` and `encode` give, id by id. Loading a model that holds it needs
-    this package; the rules are written into its configuration, so that a model saved by one version
-    cleans as it did when it was trained.
+    It computes the same ids as `clean`, `tokenize` and `encode`. Loading a model with this layer
+    needs this package; the rules are saved in the layer's configuration, so a model keeps the rules
+    it was trained with.
 
     Args:
         words: the vocabulary, in the order of the ids from 2 on.
-        max_length: tokens that are kept of a text.
-        rules: (pattern, replacement) of the cleaning; by default today's.
-        singles: the characters that are a token each; by default today's.
-        acronym: pattern of the tokens that keep their capitals; by default today's.
+        max_length: tokens to keep of a text.
+        rules: (pattern, replacement) of the cleaning; by default those of this version.
+        singles: the characters that are tokens by themselves; by default as above.
+        acronym: pattern of the tokens that keep their capitals; by default as above.
 
     Raises:
-        ValueError: `max_length` is below 1, or a word comes twice.
+        ValueError: `max_length` is below 1, or a word occurs twice.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Vectoriser(keras.layers.Layer):
         if max_length < 1:
             raise ValueError(f"max_length: got {max_length}; give 1 or more")
         if len(set(words)) != len(words):
-            raise ValueError("words: a word comes twice; give each once")
+            raise ValueError("words: a word occurs twice; give each once")
         self.words, self.max_length = list(words), max_length
         self.singles, self.acronym = singles, acronym
         pairs = [(rule.pattern, rule.replacement) for rule in RULES] if rules is None else rules
@@ -67,7 +66,7 @@ class Vectoriser(keras.layers.Layer):
         self._table = _lookup_table(self.words)
 
     def ragged(self, texts: Any) -> tf.RaggedTensor:
-        """Ids of each text, as many as it has tokens, at most `max_length`.
+        """The ids of each text, at most `max_length`, without padding.
 
         Args:
             texts: string [n].
@@ -83,14 +82,14 @@ class Vectoriser(keras.layers.Layer):
         return tokens.with_flat_values(self._ids(tokens.flat_values))
 
     def _ids(self, tokens: tf.Tensor) -> tf.Tensor:
-        """int32 [n] of tokens [n]; an acronym without an id is read in small letters."""
+        """int32 [n] of tokens [n]; an acronym without an id is looked up in lower case."""
         lowered = _lower(tokens)
         acronyms = self._table.lookup(tokens)
         is_acronym = tf.strings.regex_full_match(tokens, self.acronym) & (acronyms != UNKNOWN)
         return tf.where(is_acronym, acronyms, self._table.lookup(lowered))
 
     def call(self, texts: Any) -> tf.Tensor:
-        """Ids filled up with 0.
+        """Ids padded with 0.
 
         Args:
             texts: string [n] or [n, 1].
@@ -102,11 +101,11 @@ class Vectoriser(keras.layers.Layer):
         return self.ragged(flat).to_tensor(shape=[None, self.max_length])
 
     def compute_output_spec(self, texts: Any) -> keras.KerasTensor:
-        """For Keras, which cannot trace string operations by itself."""
+        """Keras cannot trace string operations by itself."""
         return keras.KerasTensor((texts.shape[0], self.max_length), dtype="int32")
 
     def get_config(self) -> dict[str, Any]:
-        """All that makes the same layer again, the vocabulary with it."""
+        """The arguments of the constructor, with the vocabulary."""
         config: dict[str, Any] = super().get_config()
         for name in ("trainable", "dtype"):
             config.pop(name, None)
@@ -115,16 +114,16 @@ class Vectoriser(keras.layers.Layer):
 
 
 def _lookup_table(words: Sequence[str]) -> tf.lookup.StaticHashTable:
-    # No token is empty; a table of nothing is refused.
+    # An empty table is not allowed, and no token is empty.
     keys = tf.constant(list(words) or [""], dtype=tf.string)
     ids = tf.range(UNKNOWN + 1, UNKNOWN + 1 + keys.shape[0], dtype=tf.int32)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), UNKNOWN)
 
 
 def _lower(text: tf.Tensor) -> tf.Tensor:
-    """As `news_cls.data.tokens.lower`, whatever the language of the machine is."""
-    # ICU follows the machine's language: in Turkish it would make a dotless i of I, in Lithuanian
-    # it would put a dot under accents.
+    """As `news_cls.data.tokens.lower`, whatever the locale is."""
+    # ICU follows the locale: in Turkish it would make a dotless i of I, in Lithuanian it would keep
+    # the dot under accents.
     text = tf.strings.lower(text)
     for capital in "İÌÍĨĮ":
         text = tf.strings.regex_replace(text, capital, capital.lower())
@@ -133,25 +132,25 @@ def _lower(text: tf.Tensor) -> tf.Tensor:
 
 
 class RawTexts:
-    """Parts whose texts go into a saved model as they are; see `hvdcore.classifier.keras.EvalTask`.
+    """Splits of raw texts for a saved model; see `hvdcore.classifier.keras.EvalTask`.
 
     Args:
-        rows: texts at once.
+        rows: texts per batch.
     """
 
     def __init__(self, data: TextData, rows: int) -> None:
-        self.classes, self.parts, self.rows = data.classes, data.parts, rows
+        self.classes, self.splits, self.rows = data.classes, data.splits, rows
 
-    def eval_batches(self, part: Part, indices: Indices) -> Iterator[tuple[Indices, Inputs]]:
+    def eval_batches(self, split: Split, indices: Indices) -> Iterator[tuple[Indices, Inputs]]:
         """In the order of `indices`."""
         for start in range(0, len(indices), self.rows):
-            places = np.arange(start, min(start + self.rows, len(indices)))
-            texts = [part.texts[int(i)] for i in indices[places]]
-            yield places, (string_batch(texts, self.rows),)
+            positions = np.arange(start, min(start + self.rows, len(indices)))
+            texts = [split.texts[int(i)] for i in indices[positions]]
+            yield positions, (string_batch(texts, self.rows),)
 
 
 def string_batch(texts: Sequence[str], rows: int) -> npt.NDArray[np.object_]:
-    """UTF-8 strings [rows]; empty ones fill it up."""
+    """The texts as UTF-8 strings [rows], padded with empty ones."""
     found = np.full(rows, b"", dtype=object)
     for row, text in enumerate(texts):
         found[row] = text.encode("utf-8", "replace")

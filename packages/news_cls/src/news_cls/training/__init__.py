@@ -1,1 +1,1 @@
-"""TODO training."""
+"""Training: the task and its batches, language-model pretraining, and TF-IDF."""

@@ -1,6 +1,6 @@
-"""The verb ``compare``: every model on every number of ranks, one after the other.
+"""The verb ``compare``: trains every model on every number of ranks, and compares the runs.
 
-What several runs say side by side: accuracy against time, speed-up and efficiency.
+The comparison is accuracy over time, speedup and efficiency.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hvdcore.classifier.config import ClassifierConfig, Words
+from hvdcore.classifier.config import ClassifierConfig, SampleNames
 from hvdcore.config import dump_json, load_config
 from hvdcore.errors import Problems
 from hvdcore.files.json_files import write_json_atomically
@@ -24,17 +24,17 @@ __all__ = [
     "compare_command",
     "comparison_table",
     "efficiency",
-    "speed_up",
+    "speedup",
     "write_comparison",
 ]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run: what it reached, how fast, and its val accuracy over time.
+    """One finished run: its accuracy, its speed, and its val accuracy over time.
 
     Attributes:
-        seconds: of the whole loop, evaluations and checkpoints included.
+        seconds: of the training loop, including evaluations and checkpoints.
         samples_per_second: over all ranks.
         curve: (seconds, val accuracy) of each evaluation.
     """
@@ -49,10 +49,10 @@ class Trial:
 
     @classmethod
     def of(cls, run: RunDir) -> Trial:
-        """From a finished run. Without a test part its val accuracy stands in.
+        """From a finished run. Without a test split it takes the val accuracy.
 
         Raises:
-            UserError: it has not finished.
+            UserError: the run has not finished.
         """
         report = run.read_report()
         scored = report.get("test") or report.get("val") or report["train"]
@@ -68,28 +68,28 @@ class Trial:
         )
 
 
-def speed_up(trial: Trial, trials: Sequence[Trial]) -> float | None:
-    """Samples a second against the same model's run on the fewest ranks; None if unknown."""
+def speedup(trial: Trial, trials: Sequence[Trial]) -> float | None:
+    """Samples per second relative to the same model's run on the fewest ranks; None if unknown."""
     first = min((t for t in trials if t.model == trial.model), key=lambda t: t.size)
     return trial.samples_per_second / first.samples_per_second if first.samples_per_second else None
 
 
 def efficiency(trial: Trial, trials: Sequence[Trial]) -> float | None:
-    """Speed-up divided by how many times as many ranks."""
+    """Speedup divided by the ratio of the numbers of ranks."""
     first = min((t for t in trials if t.model == trial.model), key=lambda t: t.size)
-    gain = speed_up(trial, trials)
+    gain = speedup(trial, trials)
     return None if gain is None else gain / (trial.size / first.size)
 
 
-def comparison_table(trials: Sequence[Trial], words: Words) -> list[list[str]]:
+def comparison_table(trials: Sequence[Trial], names: SampleNames) -> list[list[str]]:
     """A header, and a row for each run."""
-    header = ["model", "ranks", "parameters", "test accuracy", "seconds", f"{words.unit}/s",
-              "speed-up", "efficiency"]  # fmt: skip
+    header = ["model", "ranks", "parameters", "test accuracy", "seconds", f"{names.samples}/s",
+              "speedup", "efficiency"]  # fmt: skip
     rows = [
         [
             t.model, str(t.size), f"{t.num_parameters:,}", f"{t.test_accuracy:.4f}",
             f"{t.seconds:.1f}", f"{t.samples_per_second:,.0f}",
-            _ratio(speed_up(t, trials)), _ratio(efficiency(t, trials)),
+            _ratio(speedup(t, trials)), _ratio(efficiency(t, trials)),
         ]
         for t in trials
     ]  # fmt: skip
@@ -100,30 +100,31 @@ def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def write_comparison(folder: Path, trials: Sequence[Trial], words: Words) -> Path:
-    """``comparison.json``, ``figures/comparison.png`` and ``report.html``; the page's path."""
+def write_comparison(folder: Path, trials: Sequence[Trial], names: SampleNames) -> Path:
+    """Write ``comparison.json``, ``figures/comparison.png`` and ``report.html``; return the page."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json_atomically(folder / "comparison.json", [asdict(trial) for trial in trials])
     figure = draw_comparison(folder / "figures" / "comparison.png", trials)
-    header, *rows = comparison_table(trials, words)
+    header, *rows = comparison_table(trials, names)
     sections = [
-        Section("What distribution buys", _TEXT, table=Table(header, rows)),
-        Section("Accuracy against time", figure=figure),
+        Section("Speedup over ranks", _TEXT, table=Table(header, rows)),
+        Section("Accuracy over time", figure=figure),
     ]
-    write_page(folder / "report.html", f"{words.package}: models and ranks", sections)
+    write_page(folder / "report.html", f"{names.package}: models and ranks", sections)
     return folder / "report.html"
 
 
 _TEXT = (
-    "All runs share the global batch, so that one model reaches the same accuracy on any number "
-    "of ranks; what differs is the time. Speed is over all ranks, by the slowest, without the "
-    "first five steps; speed-up is against the same model on the fewest ranks, which has all cores "
-    "of the machine too. Efficiency divides it by the ranks."
+    "All runs use the same global batch size, so a model reaches the same accuracy on any number "
+    "of ranks; only the time differs. Speed counts the samples of all ranks over the time of the "
+    "slowest rank, without the first five steps. Speedup is relative to the same model on the "
+    "fewest ranks, which may use all cores of the machine too; efficiency is speedup divided by "
+    "the ratio of the numbers of ranks."
 )
 
 
 def draw_comparison(path: Path, trials: Sequence[Trial]) -> Path:
-    """Val accuracy over seconds: a colour for each model, a line style for each number of ranks."""
+    """Plot val accuracy over time: one color per model, one line style per number of ranks."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -140,10 +141,10 @@ def draw_comparison(path: Path, trials: Sequence[Trial]) -> Path:
             linestyle=styles[sizes.index(trial.size) % len(styles)], marker="o", markersize=3,
             label=f"{trial.model}, {trial.size} {'rank' if trial.size == 1 else 'ranks'}",
         )  # fmt: skip
-    # Models differ in time by two orders of magnitude; the evaluation at 0 s stays visible.
+    # Models differ in time by two orders of magnitude; the evaluation at 0 s must stay visible.
     axes.set_xscale("symlog", linthresh=1.0)
     axes.set(xlabel="seconds (logarithmic from 1)", ylabel="val accuracy", ylim=(0.0, 1.0))
-    axes.set(title="Accuracy against time", xlim=(0.0, None))
+    axes.set(title="Accuracy over time", xlim=(0.0, None))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left")
@@ -153,8 +154,8 @@ def draw_comparison(path: Path, trials: Sequence[Trial]) -> Path:
 
 
 def compare_command(
-    kind: type[ClassifierConfig],
-    words: Words,
+    config_type: type[ClassifierConfig],
+    names: SampleNames,
     known: Sequence[str],
     check: Callable[[Any, int], None],
     models: str,
@@ -162,47 +163,49 @@ def compare_command(
     output_dir: Path | None,
     flags: Mapping[str, Any],
 ) -> int:
-    """Train them all, one after the other, and write the table and the figure.
+    """Train all combinations, one after the other, and write the table and the figure.
 
     Args:
-        kind: the package's configuration.
-        known: the models that there are.
-        check: of a configuration on so many ranks, before anything is trained.
-        models: names with commas between.
-        sizes: numbers of ranks with commas between.
-        output_dir: holds a run directory for each, and ``comparison.json`` and ``report.html``.
-        flags: fields of the configuration that all share; `config` is a file with more of them.
+        config_type: the package's configuration.
+        known: the names of all models.
+        check: checks a configuration for a number of ranks, before anything is trained.
+        models: comma-separated names.
+        sizes: comma-separated numbers of ranks.
+        output_dir: for the run directories, ``comparison.json`` and ``report.html``.
+        flags: fields of the configuration that all runs share; `config` is a file with more.
 
     Returns:
         The exit code: 0, or that of the first run that failed.
 
     Raises:
-        UserError: any of the configurations is wrong.
+        UserError: one of the configurations is wrong.
     """
-    names, numbers = _parsed(models, sizes, known)
+    model_names, numbers = _parsed(models, sizes, known)
     flags = dict(flags)
     file = flags.pop("config")
-    configs = {name: load_config(kind, file, {**flags, "model": name}) for name in names}
-    pairs = [(name, size) for name in names for size in numbers]
-    for name, size in pairs:
-        check(configs[name], size)
-    folder = output_dir or default_run_dir(words.package, "runs/compare")
+    configs = {
+        model: load_config(config_type, file, {**flags, "model": model}) for model in model_names
+    }
+    pairs = [(model, size) for model in model_names for size in numbers]
+    for model, size in pairs:
+        check(configs[model], size)
+    folder = output_dir or default_run_dir(names.package, "runs/compare")
     trials = []
-    for name, size in pairs:
-        path = folder / f"{name}-np{size}"
-        print(f"{name} on {size} {'rank' if size == 1 else 'ranks'}: {path}", file=sys.stderr)
-        code = _train(words.package, configs[name], path, size)
+    for model, size in pairs:
+        path = folder / f"{model}-np{size}"
+        print(f"{model} on {size} {'rank' if size == 1 else 'ranks'}: {path}", file=sys.stderr)
+        code = _train(names.package, configs[model], path, size)
         if code:
             return code
         trials.append(Trial.of(RunDir.open(path)))
-    header, *rows = comparison_table(trials, words)
+    header, *rows = comparison_table(trials, names)
     print_table(Table(header, rows))
-    print(write_comparison(folder, trials, words))
+    print(write_comparison(folder, trials, names))
     return 0
 
 
 def _train(package: str, config: ClassifierConfig, path: Path, size: int) -> int:
-    """One run, with the same launcher for one rank as for many; its exit code."""
+    """Train one run, with the same launcher for one rank as for many; return its exit code."""
     path.mkdir(parents=True, exist_ok=True)
     file = path.with_suffix(".json")
     file.write_text(dump_json(config), encoding="utf-8")

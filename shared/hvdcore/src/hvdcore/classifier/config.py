@@ -1,36 +1,38 @@
 """The fields that the configurations of all classifiers share, with meaning, unit and bounds.
 
-A package derives its configuration from these groups and gives the defaults that suit its models.
-
-What a trainer calls its samples, in reports, bars and messages.
+A package derives its configuration from these groups and sets the defaults that suit its models.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from hvdcore.config import Config, Flag
 
 __all__ = [
     "ClassifierConfig",
     "OptimizerFields",
     "RunFields",
+    "SampleNames",
     "SplitFields",
-    "Words",
 ]
 
 
-class SplitFields(BaseModel):
-    """How the data is cut into parts."""
+class SplitFields(Config):
+    """How the data is split into train, val and test."""
+
+    panel: ClassVar[str] = "Data"
 
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of each class's train samples that goes to val."""
+    """Fraction of each class's train samples that is held out for val."""
     test_fraction: float = Field(0.15, ge=0.0, lt=1.0)
-    """Share of each class that goes to test, where the data brings no test part of its own."""
+    """Fraction of each class that is held out for test, if the data has no test split."""
 
-    def share_problem(self) -> str | None:
-        """What is wrong with the shares of val and test together, if anything."""
+    def fractions_problem(self) -> str | None:
+        """What is wrong with the fractions of val and test together, if anything."""
         if self.val_fraction + self.test_fraction < 1.0:
             return None
         return (
@@ -39,72 +41,88 @@ class SplitFields(BaseModel):
         )
 
 
-class OptimizerFields(BaseModel):
-    """How the weights are updated: AdamW, warm-up and cosine."""
+class OptimizerFields(Config):
+    """How the weights are updated: AdamW with linear warmup and cosine decay."""
+
+    panel: ClassVar[str] = "Optimisation"
 
     learning_rate: float | None = Field(None, gt=0.0)
-    """Peak rate; the default is the model's."""
+    """Peak learning rate. Default: the model's."""
     warmup_steps: int | None = Field(None, ge=0)
-    """Steps up to the peak rate; by default 5 % of the run."""
+    """Steps up to the peak learning rate. Default: 5 % of the run."""
     final_learning_rate_fraction: float = Field(0.0, ge=0.0, le=1.0)
+    """Fraction of the peak learning rate that is left at the last step."""
     weight_decay: float = Field(0.05, ge=0.0)
-    """Decoupled weight decay; biases and normalisation are left out."""
+    """Decoupled weight decay; biases and normalization parameters are excluded."""
     label_smoothing: float = Field(0.1, ge=0.0, lt=1.0)
-    """Probability that the target leaves to all classes alike."""
+    """Probability mass of the target that is spread evenly over all classes."""
     ema_decay: float = Field(0.998, ge=0.0, lt=1.0)
-    """Decay a step of the running average of the weights, which is what is evaluated and saved;
+    """Decay per step of the moving average of the weights, which is what is evaluated and saved;
     0 evaluates the weights themselves."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the products; ``auto`` is bfloat16 on a GPU, float32 elsewhere."""
+    """Compute precision; ``auto`` is bfloat16 on a GPU and float32 elsewhere."""
     compiler: Literal["graph", "xla"] = "graph"
     """What compiles the gradients: TensorFlow's graph (faster on CPUs) or XLA."""
 
 
-class RunFields(BaseModel):
-    """How long, how often, where to."""
+class RunFields(Config):
+    """How long to train, and how often to evaluate, checkpoint and log."""
+
+    panel: ClassVar[str] = "Optimisation"
 
     epochs: int = Field(30, ge=1)
-    """Passes over the train part; ``max_steps`` overrides it."""
+    """Passes over the train split; ``max_steps`` overrides it."""
     max_steps: int | None = Field(None, ge=1)
-    """Optimizer updates in all."""
+    """Optimizer updates in total."""
     global_batch_size: int = Field(32, ge=1)
-    """Samples in one update, over all ranks."""
+    """Samples per update, over all ranks."""
     eval_batch_size: int = Field(50, ge=1)
-    """Samples that a rank evaluates at once."""
+    """Samples per batch and rank in evaluation."""
     seed: int = Field(0, ge=0, lt=2**31)
     eval_every: int | None = Field(None, ge=1)
-    """Steps between two evaluations; by default one an epoch, at most 30 in a run."""
+    """Steps between evaluations. Default: one epoch, with at most 30 evaluations in a run."""
     checkpoint_every: int | None = Field(None, ge=1)
-    """Steps between two checkpoints; by default as ``eval_every``."""
+    """Steps between checkpoints. Default: ``eval_every``."""
     patience: int | None = Field(None, ge=1)
-    """Stop after so many evaluations without a lower val loss. Default: never."""
-    log_every: int = Field(10, ge=1)
-    """Steps between two points of the train curves."""
+    """Stop after this many evaluations without a lower val loss. Default: never."""
+    log_every: Annotated[int, Flag(panel="Output")] = Field(10, ge=1)
+    """Steps between points of the train curves."""
 
 
 class ClassifierConfig(SplitFields, OptimizerFields, RunFields):
-    """What the training reads of a package's configuration."""
+    """The fields of a package's configuration that the training loop reads."""
 
     data: str = "sample"
     model: str
 
+    @property
+    def num_train_samples(self) -> int | None:
+        """How many of the train samples are used; None for all."""
+        return None
+
+    def data_values(self) -> dict[str, Any]:
+        """The values that decide how the data is prepared, as JSON."""
+        return self.model_dump(mode="json", include={"data", *SplitFields.model_fields})
+
 
 @dataclass(frozen=True)
-class Words:
-    """The words of one package.
+class SampleNames:
+    """What a trainer calls its samples in reports, progress bars and messages.
 
     Attributes:
-        package: its distribution, `image_cls`.
-        command: what is typed, `image-cls`.
-        sample: one sample, `picture`.
-        unit: what is counted by the second, in the plural: `images`.
+        package: the distribution that trains, such as `image_cls`.
+        sample: one sample, such as `image`.
     """
 
     package: str
-    command: str
     sample: str
-    unit: str
 
     @property
     def samples(self) -> str:
+        """The plural."""
         return f"{self.sample}s"
+
+    @property
+    def count_field(self) -> str:
+        """The configuration's field for the number of train samples: `num_train_images`."""
+        return f"num_train_{self.samples}"

@@ -1,21 +1,20 @@
-"""The figures of a classifier, as Matplotlib draws them: matrix, reliability; and its mistakes.
+"""The figures that every classifier has: confusion matrix and reliability diagram.
 
-What a finished run tells in ``report.json`` and in the figures that every classifier has.
+Also the most confident mistakes, which each package shows in its own way.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.config import Words
-from hvdcore.classifier.score import Score
+from hvdcore.classifier.config import SampleNames
 from hvdcore.metrics.classification import NUM_BINS, confusion_matrix, reliability
 
 if TYPE_CHECKING:
@@ -28,14 +27,13 @@ __all__ = [
     "draw_reliability",
     "draw_results",
     "most_confident_mistakes",
-    "report_values",
     "save_figure",
 ]
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer: the picture's index, both classes, and how sure the model was."""
+    """A wrong prediction: the sample's index, both classes, and the predicted probability."""
 
     index: int
     label: int
@@ -46,7 +44,7 @@ class Mistake:
 def most_confident_mistakes(
     probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], count: int
 ) -> list[Mistake]:
-    """The wrong answers of highest probability, most confident first.
+    """The wrong predictions of highest probability, most confident first.
 
     Args:
         probabilities: [n, C].
@@ -64,21 +62,21 @@ def most_confident_mistakes(
 def draw_confusion(
     path: Path, matrix: npt.NDArray[np.int64], classes: Sequence[str], title: str
 ) -> Path:
-    """Counts as numbers, shares of each true class as colour."""
+    """Draw the confusion matrix: counts as numbers, fractions of the true class as color."""
     size = 2.6 + 0.75 * len(classes)
     figure = blank_figure(size + 1.2, size)
-    figure.set_layout_engine("compressed")  # the squares stay squares, and the names beside them
+    figure.set_layout_engine("compressed")  # keeps the squares square, with the names beside them
     axes = figure.add_subplot()
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(fractions, cmap="Blues", vmin=0.0, vmax=1.0)
     for (row, column), count in np.ndenumerate(matrix):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(count), ha="center", va="center", color=colour)
+        color = "white" if fractions[row, column] > 0.5 else "black"
+        axes.text(column, row, str(count), ha="center", va="center", color=color)
     axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
-    bar.set_label("share of the true class")
+    bar.set_label("fraction of the true class")
     return save_figure(figure, path)
 
 
@@ -88,26 +86,26 @@ def draw_reliability(
     labels: npt.NDArray[np.int64],
     title: str,
 ) -> Path:
-    """Accuracy against confidence, and how many samples each bar stands for."""
+    """Draw accuracy over confidence, and the number of samples of each bar."""
     found = reliability(probabilities, labels)
     figure = blank_figure(5.2, 5.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     width = 1.0 / NUM_BINS
     middles = (np.arange(NUM_BINS) + 0.5) * width
-    above.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="as confident as right")
+    above.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="perfect calibration")
     above.bar(middles, found.accuracy, width=width * 0.92, color="C0", label="this model")
-    above.set(ylabel="share that is right", ylim=(0, 1), xlim=(0, 1))
+    above.set(ylabel="accuracy", ylim=(0, 1), xlim=(0, 1))
     above.set_title(f"{title}; expected calibration error {found.error:.3f}")
     above.legend(frameon=False, loc="upper left")
     below.bar(middles, found.count, width=width * 0.92, color="C7")
-    below.set(xlabel="confidence in the answer", ylabel="samples")
+    below.set(xlabel="confidence", ylabel="samples")
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
     return save_figure(figure, path)
 
 
 def blank_figure(width: float, height: float) -> Figure:
-    """A figure of so many inches that needs no screen."""
+    """A figure of this size in inches that needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -120,23 +118,10 @@ def save_figure(figure: Figure, path: Path) -> Path:
     """Write the PNG at `path` and return it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        # Class names may be in any script; a box in place of a letter is no reason to fail.
+        # Class names may be in any script; a glyph that the font lacks is no reason to fail.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(path, metadata={"Software": None})  # the same bytes for the same figure
     return path
-
-
-def report_values(
-    run: Mapping[str, Any],
-    package: Mapping[str, Any],
-    scores: Mapping[str, Score | None],
-    classes: Sequence[str],
-) -> dict[str, Any]:
-    """All of ``report.json``: the run, what its package adds, and each part that is not empty."""
-    parts = {
-        split: score.with_classes(classes) for split, score in scores.items() if score is not None
-    }
-    return {**run, **package, **parts}
 
 
 def draw_results(
@@ -145,16 +130,16 @@ def draw_results(
     probabilities: npt.NDArray[np.float64],
     labels: npt.NDArray[np.int64],
     classes: Sequence[str],
-    words: Words,
+    names: SampleNames,
 ) -> None:
-    """Confusion matrix and reliability diagram of a part.
+    """Draw the confusion matrix and the reliability diagram of a split.
 
     Args:
-        figures: the folder.
+        figures: the folder to write to.
         probabilities: of each sample [n, C].
         labels: true classes [n].
     """
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
-    title = f"{split}: {len(labels):,} {words.samples}"
+    title = f"{split}: {len(labels):,} {names.samples}"
     draw_confusion(figures / "confusion.png", matrix, classes, title)
     draw_reliability(figures / "reliability.png", probabilities, labels, title)

@@ -1,4 +1,4 @@
-"""A saved model's folder: the Keras file, and what its input and its answers mean."""
+"""The folder of a saved model: the Keras file, and what its inputs and outputs mean."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PREPROCESSING = "preprocessing.json"
 
 
 def load_preprocessing(folder: Path, *fields: str) -> dict[str, Any]:
-    """What was saved beside the model.
+    """The values that were saved with the model.
 
     Args:
-        fields: that must be in it.
+        fields: names that they must contain.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -26,18 +26,18 @@ def load_preprocessing(folder: Path, *fields: str) -> dict[str, Any]:
     for name in (MODEL, PREPROCESSING):
         if not (folder / name).is_file():
             raise UserError(
-                f"{folder / name}: missing; give a run that has finished, or go on with it "
+                f"{folder / name}: missing; give a finished run, or resume the training "
                 "(train --resume auto)"
             )
     values = read_json_object(folder / PREPROCESSING)
     classes = values.get("classes")
     if not isinstance(classes, list) or any(name not in values for name in fields):
-        raise UserError(f"{folder / PREPROCESSING}: not as it was written; copy it anew")
+        raise UserError(f"{folder / PREPROCESSING}: incomplete; copy it again")
     return values
 
 
 def load_classes(folder: Path) -> tuple[str, ...]:
-    """The names of the classes, in the order of the model's answers.
+    """The names of the classes, in the order of the model's outputs.
 
     Raises:
         UserError: a file is missing or damaged.

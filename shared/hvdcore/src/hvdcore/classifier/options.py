@@ -1,4 +1,4 @@
-"""The command-line options that the commands of all classifiers share, beside `hvdcore.options`."""
+"""The command-line options of all classifiers that are not fields of their configuration."""
 
 from __future__ import annotations
 
@@ -7,79 +7,67 @@ from typing import Annotated
 
 import typer
 
-from hvdcore.options import (
-    REAL,
-    WHOLE,
-    ConfigFile,
-    Data,
-    Epochs,
-    GlobalBatchSize,
-    MaxSteps,
-    OutputDir,
-    Seed,
-)
+from hvdcore.classifier.config import ClassifierConfig
+from hvdcore.options import ConfigFile, OptionGroup, OutputDir, config_options
+
+__all__ = [
+    "Format",
+    "Models",
+    "Output",
+    "RunArgument",
+    "Runs",
+    "Sizes",
+    "Splits",
+    "compare_options",
+]
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run directory or more.")]
-ValFraction = Annotated[float | None, typer.Option(**REAL, help="Share of train for val.")]
-TestFraction = Annotated[
-    float | None, typer.Option(**REAL, help="Share for test, where the data brings none.")
-]
-LabelSmoothing = Annotated[
-    float | None, typer.Option(**REAL, help="Probability left to all classes alike.")
-]
-WarmupSteps = Annotated[int | None, typer.Option(**WHOLE, help="Steps up to the peak rate.")]
-FinalFraction = Annotated[
-    float | None,
-    typer.Option(
-        "--final-learning-rate-fraction", **REAL, help="Share of the peak rate left at the end."
-    ),
-]
-WeightDecay = Annotated[float | None, typer.Option(**REAL, help="Decoupled weight decay.")]
-EmaDecay = Annotated[
-    float | None, typer.Option(**REAL, help="Decay of the average of the weights; 0 is off.")
-]
-Dtype = Annotated[
-    str | None, typer.Option(metavar="auto|float32|bfloat16", help="Precision of the products.")
-]
-Compiler = Annotated[
-    str | None, typer.Option(metavar="graph|xla", help="What compiles the gradients.")
-]
-EvalBatchSize = Annotated[
-    int | None, typer.Option(**WHOLE, help="Samples a rank evaluates at once.")
-]
-Patience = Annotated[
-    int | None, typer.Option(**WHOLE, help="Evaluations without a gain before stopping.")
-]
-LogEvery = Annotated[
-    int | None, typer.Option(**WHOLE, help="Steps from one point of the train curves to the next.")
-]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One or more run directories.")]
 Splits = Annotated[
     list[str] | None,
     typer.Option(
-        "--split", metavar="train|val|test", help="Part to score; repeatable. Default: val, test."
+        "--split", rich_help_panel="Data", metavar="train|val|test",
+        help="Split to score; may be repeated. Default: val and test.",
+    ),
+]  # fmt: skip
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format", rich_help_panel="Output", metavar="csv|json|jsonl",
+        help="Format of the predictions.",
+    ),
+]  # fmt: skip
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        rich_help_panel="Output",
+        metavar="FILE",
+        help="File to write instead of stdout.",
     ),
 ]
-Format = Annotated[
-    str, typer.Option("--format", metavar="csv|json|jsonl", help="Form of what is printed.")
+Models = Annotated[
+    str,
+    typer.Option(
+        "--models", rich_help_panel="Model", metavar="NAME,...", help="Models to compare."
+    ),
 ]
-Output = Annotated[
-    Path | None, typer.Option("--output", metavar="FILE", help="Write there, not to the terminal.")
-]
-Models = Annotated[str, typer.Option("--models", metavar="NAME,...", help="Models to compare.")]
-Sizes = Annotated[str, typer.Option("--np", metavar="N,...", help="Numbers of ranks to compare.")]
+Sizes = Annotated[
+    str,
+    typer.Option(
+        "--np", rich_help_panel="Ranks and hosts", metavar="N,...",
+        help="Numbers of ranks to compare.",
+    ),
+]  # fmt: skip
 
-SPLIT = {"val_fraction": ValFraction, "test_fraction": TestFraction}
-"""How the samples are cut into parts."""
-TRAINING = {
-    "label_smoothing": LabelSmoothing, "warmup_steps": WarmupSteps,
-    "final_learning_rate_fraction": FinalFraction, "weight_decay": WeightDecay,
-    "ema_decay": EmaDecay, "dtype": Dtype, "compiler": Compiler,
-    "eval_batch_size": EvalBatchSize, "patience": Patience, "log_every": LogEvery,
-}  # fmt: skip
-"""How a classifier is trained."""
-COMPARE = {
-    "data": Data, "output_dir": OutputDir, "epochs": Epochs, "max_steps": MaxSteps,
-    "global_batch_size": GlobalBatchSize, "seed": Seed, "config": ConfigFile,
-}  # fmt: skip
-"""What all trainings of a comparison share."""
+SHARED_BY_A_COMPARISON = ("data", "epochs", "max_steps", "global_batch_size", "seed")
+
+
+def compare_options(config: type[ClassifierConfig], *fields: str) -> OptionGroup:
+    """The options of ``compare``: what all of its trainings share.
+
+    Args:
+        fields: further fields of the configuration.
+    """
+    options = config_options(config, only=(*SHARED_BY_A_COMPARISON, *fields))
+    return {**options, "output_dir": OutputDir, "config": ConfigFile}

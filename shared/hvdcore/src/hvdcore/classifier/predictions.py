@@ -1,24 +1,32 @@
-"""Owns the forms in which answers are printed: CSV, JSON, and JSON lines as they come."""
+"""The verb ``predict``: predictions as CSV, JSON, or JSON Lines as they are computed."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-__all__ = ["FORMS", "Prediction"]
+from hvdcore.errors import Problems
+from hvdcore.files.atomic import write_bytes_atomically
+from hvdcore.run.run_dir import RunDir
+
+__all__ = ["FORMATS", "Prediction", "find_model", "write_predictions"]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One sample: its probabilities in the order of the classes, or why there are none.
+    """The prediction for one sample, or the reason why there is none.
 
     Attributes:
-        source: what it is known by: a file's name, the text itself.
+        source: identifies the sample: a file name, or the text itself.
+        probabilities: in the order of the classes.
+        skipped: why the sample was not classified; empty if it was.
     """
 
     source: str
@@ -27,10 +35,10 @@ class Prediction:
 
 
 def to_csv(predictions: Iterable[Prediction], classes: Sequence[str], column: str) -> Iterator[str]:
-    """A header, and a line for each: source, class, probability, each class, skipped.
+    """A header and one line per sample: source, class, probability, each class, skipped.
 
     Args:
-        column: what the source is called.
+        column: the name of the first column.
     """
     yield _row([column, "class", "probability", *classes, "skipped"])
     for p in predictions:
@@ -51,7 +59,8 @@ def _row(cells: Sequence[str]) -> str:
 def to_json(
     predictions: Iterable[Prediction], classes: Sequence[str], column: str
 ) -> Iterator[str]:
-    """A list of objects with source, class, probability, probabilities; or source and skipped."""
+    """A list of objects with source, class, probability and probabilities, or with source and
+    skipped."""
     rows = [_object(p, classes, column) for p in predictions]
     yield json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
@@ -59,7 +68,7 @@ def to_json(
 def to_json_lines(
     predictions: Iterable[Prediction], classes: Sequence[str], column: str
 ) -> Iterator[str]:
-    """The same objects, one a line."""
+    """The same objects, one per line."""
     for p in predictions:
         yield json.dumps(_object(p, classes, column), ensure_ascii=False) + "\n"
 
@@ -76,9 +85,28 @@ def _object(p: Prediction, classes: Sequence[str], column: str) -> dict[str, obj
     }
 
 
-FORMS: dict[str, Callable[[Iterable[Prediction], Sequence[str], str], Iterator[str]]] = {
+FORMATS: dict[str, Callable[[Iterable[Prediction], Sequence[str], str], Iterator[str]]] = {
     "csv": to_csv,
     "json": to_json,
     "jsonl": to_json_lines,
 }
-"""By the name that `--format` takes."""
+"""By the value of `--format`."""
+
+
+def find_model(run_dir: Path, output_format: str, problems: Problems) -> Path:
+    """The model folder of a run; what is wrong with it or the format is added to `problems`."""
+    if output_format not in FORMATS:
+        problems.add("format", f"got {output_format!r}; give {' or '.join(FORMATS)}")
+    with problems.catching():
+        return RunDir.open(run_dir).model
+    return RunDir(run_dir).model
+
+
+def write_predictions(lines: Iterable[str], output: Path | None) -> None:
+    """Write to a file, or print each line as soon as it is computed."""
+    if output is not None:
+        write_bytes_atomically(output, "".join(lines).encode("utf-8", "replace"))
+        return
+    for line in lines:
+        sys.stdout.write(line)
+        sys.stdout.flush()

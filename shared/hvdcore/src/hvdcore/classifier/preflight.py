@@ -1,36 +1,66 @@
-"""What can be wrong before any rank is started: it costs no loading of a framework to say so."""
+"""What can be checked before any rank is started, without loading a framework."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
-from hvdcore.classifier.config import ClassifierConfig
+from hvdcore.classifier.config import ClassifierConfig, SampleNames
 from hvdcore.classifier.model_folder import load_classes
-from hvdcore.classifier.splits import PARTS
+from hvdcore.classifier.prepared import PreparedData, ProgressCallback, hand_over
+from hvdcore.classifier.splits import SPLITS
 from hvdcore.errors import Problems, UserError
 from hvdcore.metrics.schedule import check_schedule
 from hvdcore.run.run_dir import RunDir
 
 __all__ = [
     "check_classes",
+    "check_data",
     "check_evaluation",
     "check_schedule_of",
-    "check_splits",
+    "check_split_names",
     "total_steps",
     "warmup_steps",
 ]
 
+C = TypeVar("C", bound=ClassifierConfig)
 
-def check_evaluation(path: Path, splits: Sequence[str]) -> RunDir:
-    """A run with a saved model, to be scored on these parts.
+
+def check_data(
+    config: C,
+    num_ranks: int | None,
+    names: SampleNames,
+    prepare: Callable[[C, ProgressCallback], PreparedData[Any]],
+) -> None:
+    """Prepare the data, with a progress bar, and check the run against it.
+
+    The ranks that this process starts open what was prepared here.
+
+    Args:
+        num_ranks: ranks that will be started; None, if the hosts decide, counts as one.
+        prepare: prepares the data of a configuration, or finds it in the cache.
 
     Raises:
-        UserError: there is none, or no such part.
+        UserError: the data is wrong, or does not suffice for the run.
+    """
+    from hvdcore.classifier.prepare_command import prepare_with_progress
+
+    data = prepare_with_progress(lambda progress: prepare(config, progress), names.samples)
+    hand_over(config, data.path)
+    n = len(data.train_subset(config.num_train_samples, names))
+    check_schedule_of(config, n, num_ranks or 1, samples=names.samples)
+
+
+def check_evaluation(path: Path, splits: Sequence[str]) -> RunDir:
+    """Open a run with a saved model that is to be scored on these splits.
+
+    Raises:
+        UserError: there is none, or no such split.
     """
     problems = Problems()
     with problems.catching():
-        check_splits(splits)
+        check_split_names(splits)
     run = RunDir(path)
     with problems.catching():
         run = RunDir.open(path)
@@ -39,21 +69,21 @@ def check_evaluation(path: Path, splits: Sequence[str]) -> RunDir:
     return run
 
 
-def check_splits(splits: Sequence[str]) -> None:
-    """Check the names of parts.
+def check_split_names(splits: Sequence[str]) -> None:
+    """Check that each is the name of a split.
 
     Raises:
-        UserError: one is no part's.
+        UserError: one is not.
     """
     problems = Problems()
     for split in splits:
-        if split not in PARTS:
-            problems.add("split", f"got {split!r}; give one of {', '.join(PARTS)}")
+        if split not in SPLITS:
+            problems.add("split", f"got {split!r}; give one of {', '.join(SPLITS)}")
     problems.raise_if_any()
 
 
 def check_classes(found: Sequence[str], known: Sequence[str]) -> None:
-    """Check that data has the classes of a model.
+    """Check that the data has the classes of the model, in their order.
 
     Raises:
         UserError: it has others.
@@ -61,18 +91,18 @@ def check_classes(found: Sequence[str], known: Sequence[str]) -> None:
     if tuple(found) != tuple(known):
         raise UserError(
             f"data: its classes are {', '.join(found)}, but the model knows "
-            f"{', '.join(known)}; name the classes alike"
+            f"{', '.join(known)}; give data with the same class names"
         )
 
 
 def check_schedule_of(config: ClassifierConfig, n: int, size: int, *, samples: str) -> None:
-    """Check the batch and the schedule for n train samples on `size` ranks.
+    """Check the batch size and the learning-rate schedule for n train samples on `size` ranks.
 
     Args:
-        samples: what they are called, in the plural.
+        samples: what the samples are called, in the plural.
 
     Raises:
-        UserError: with every reason why it cannot be.
+        UserError: with every problem.
     """
     from hvdcore.sharding import check_shardable  # which loads NumPy
 

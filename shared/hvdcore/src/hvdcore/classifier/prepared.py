@@ -1,30 +1,135 @@
-"""A cache of prepared data: what a request led to before, or what is built now, once.
+"""Prepared data in the cache: what is in it, and how it is built once and found again.
 
-Safe when two prepare at once (one works, the other waits), and after one was killed in the middle.
+Safe if two processes prepare at once (one builds, the other waits) and after one was killed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from hvdcore.classifier.config import ClassifierConfig, SampleNames
+from hvdcore.classifier.splits import SPLITS, Split, stratified_subset
+from hvdcore.errors import UserError
 from hvdcore.files.atomic import writing
 from hvdcore.files.cache import CacheLock
-from hvdcore.files.json_files import write_json_atomically
+from hvdcore.files.json_files import read_json_object, write_json_atomically
+from hvdcore.runtime.environment import PREPARED_DATA
 
-__all__ = ["Progress", "find_or_build", "what_became"]
+__all__ = [
+    "META",
+    "PreparedData",
+    "ProgressCallback",
+    "Tally",
+    "find_or_build",
+    "hand_over",
+    "handed_over",
+    "is_complete",
+    "prepare_summary",
+    "read_meta",
+    "request_digest",
+    "split_slices",
+]
 
-Progress = Callable[[int, int], None]
-"""Called as progress(done, total) in samples; a total of 0 is not known yet, and (0, 0) says that
-another process prepares the same."""
+META = "meta.json"
+ProgressCallback = Callable[[int, int], None]
+"""Called as progress(done, total) in samples; a total of 0 is not known yet, and (0, 0) means that
+another process is preparing the same data."""
 LEFT_OUT = {
     "duplicates": "duplicates",
-    "two_classes": "under two classes",
-    "val_in_train": "of val that are in train too",
-    "test_in_train": "of test that are in train too",
+    "two_classes": "with more than one label",
+    "val_in_train": "of val that train contains too",
+    "test_in_train": "of test that train contains too",
 }
+EXAMPLES = 5
+"""Files or rows named for each reason."""
+
+S = TypeVar("S", bound=Split)
+
+
+@dataclass(frozen=True)
+class PreparedData(Generic[S]):
+    """Samples in splits, and what was found while they were prepared.
+
+    Attributes:
+        path: the folder in the cache.
+        classes: names, in the order of the labels.
+        splits: `train`, `val` and `test`; val and test may be empty.
+        meta: the content of meta.json.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    splits: dict[str, S]
+    meta: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Identifies the content: equal for the same samples, whatever files they come from.
+
+        It is the folder's name up to a hyphen; what may follow depends on the files.
+        """
+        return self.path.name.partition("-")[0]
+
+    def train_subset(self, count: int | None, names: SampleNames) -> S:
+        """`count` train samples, evenly over the classes; all of them for None.
+
+        Raises:
+            UserError: there are fewer.
+        """
+        split = self.splits["train"]
+        if count is None or count == len(split):
+            return split
+        return split.take(
+            stratified_subset(split.labels, count, field=names.count_field, samples=names.samples)
+        )
+
+    def report_values(self) -> dict[str, Any]:
+        """What ``report.json`` records about the data."""
+        return {
+            "key": self.key,
+            "parts": self.meta["parts"],
+            "left_out": self.meta["left_out"],
+            "skipped": {why: entry["count"] for why, entry in self.meta["skipped"].items()},
+        }
+
+
+class Tally:
+    """How often something was found, by reason, and where it was found first."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, list[str]] = {}
+
+    def add(self, reason: str, where: str) -> None:
+        """Count one more."""
+        self.counts[reason] += 1
+        kept = self.examples.setdefault(reason, [])
+        if len(kept) < EXAMPLES:
+            kept.append(where)
+
+    @property
+    def total(self) -> int:
+        """Over all reasons."""
+        return sum(self.counts.values())
+
+    def to_json(self) -> dict[str, dict[str, object]]:
+        """For meta.json."""
+        return {
+            reason: {"count": count, "examples": self.examples[reason]}
+            for reason, count in self.counts.items()
+        }
+
+
+def request_digest(parameters: Sequence[object], content: object) -> str:
+    """SHA-256 over the parameters of the preparation and a description of the data, as JSON."""
+    return hashlib.sha256(json.dumps([list(parameters), content]).encode()).hexdigest()
 
 
 def find_or_build(
@@ -34,17 +139,17 @@ def find_or_build(
     *,
     is_complete: Callable[[Path], bool],
     build: Callable[[Path], Path],
-    tell: Progress,
+    progress: ProgressCallback,
 ) -> Path:
     """The folder of prepared data for a request.
 
     Args:
         cache: the package's cache.
-        kind: the folder of the cache that `build` puts its results in; a word for the samples.
-        request: names where the data comes from and how it is prepared; a hex digest.
-        is_complete: whether a folder holds prepared data, whole.
-        build: prepares in the folder that it is given, moves the result into `cache/kind` and
-            returns its path.
+        kind: the folder of the cache that `build` writes to, named after the samples.
+        request: identifies the source and the parameters; a hex digest.
+        is_complete: whether a folder holds complete prepared data.
+        build: prepares the data in the work folder that it is given, moves the result into
+            `cache/kind` and returns its path.
 
     Raises:
         UserError: the cache's disk is full or cannot be written, or `build` found the data wrong.
@@ -61,8 +166,8 @@ def find_or_build(
     with writing(cache, "point XDG_CACHE_HOME to another place"):
         path = known()
         if path is None:
-            with CacheLock(cache, note.stem, lambda: tell(0, 0)) as work:
-                path = known()  # another process may have been at it
+            with CacheLock(cache, note.stem, lambda: progress(0, 0)) as work:
+                path = known()  # another process may have built it meanwhile
                 if path is None:
                     path = build(work)
                     note.parent.mkdir(exist_ok=True)
@@ -70,19 +175,69 @@ def find_or_build(
     return path
 
 
-def what_became(samples: str, meta: Mapping[str, Any], classes: str) -> str:
-    """One line: samples of each part, and what was left out.
+def hand_over(config: ClassifierConfig, path: Path) -> None:
+    """Let the processes that this one starts open the data in `path` without preparing it again."""
+    os.environ[PREPARED_DATA] = json.dumps({"request": _request(config), "path": str(path)})
+
+
+def handed_over(config: ClassifierConfig) -> Path | None:
+    """The data that a parent process prepared for the same request.
+
+    None if there was none, or if its folder is not on this host.
+    """
+    try:
+        given = json.loads(os.environ[PREPARED_DATA])
+        path = Path(given["path"]) if given["request"] == _request(config) else None
+    except (ValueError, KeyError, TypeError):
+        return None
+    return path if path is not None and is_complete(path) else None
+
+
+def _request(config: ClassifierConfig) -> str:
+    # Relative paths mean the same only in the same working directory.
+    return request_digest([str(Path.cwd())], config.data_values())
+
+
+def is_complete(path: Path) -> bool:
+    """Whether the folder holds complete prepared data: meta.json is written last."""
+    return (path / META).is_file()
+
+
+def read_meta(path: Path, schema: int) -> dict[str, Any]:
+    """The content of meta.json.
+
+    Raises:
+        UserError: there is none, or another version of the package wrote it.
+    """
+    meta = read_json_object(path / META)
+    if meta.get("schema") != schema:
+        raise UserError(f"{path}: prepared by another version; delete it and prepare again")
+    return meta
+
+
+def split_slices(meta: Mapping[str, Any]) -> dict[str, slice]:
+    """Where each split lies in the arrays, which hold train, val and test one after another."""
+    found, start = {}, 0
+    for name in SPLITS:
+        stop = start + int(meta["parts"][name])
+        found[name] = slice(start, stop)
+        start = stop
+    return found
+
+
+def prepare_summary(samples: str, meta: Mapping[str, Any], classes: str) -> str:
+    """One line: the samples of each split, and what was left out.
 
     Args:
-        samples: what they are, such as "pictures".
+        samples: what they are called, such as "images".
         meta: with `parts`, and `skipped`, `left_out` and `notes` by reason.
         classes: how many there are, in words.
     """
-    parts = ", ".join(f"{name} {count:,}" for name, count in meta["parts"].items())
+    splits = ", ".join(f"{name} {count:,}" for name, count in meta["parts"].items())
     skipped = [f"{entry['count']:,} {reason}" for reason, entry in meta["skipped"].items()]
     left_out = [f"{n:,} {LEFT_OUT[name]}" for name, n in meta["left_out"].items() if n]
     notes = [f"{entry['count']:,} {note}" for note, entry in meta["notes"].items()]
-    line = f"{samples}: {parts} in {classes}"
+    line = f"{samples}: {splits} in {classes}"
     if skipped or left_out:
         line += f"; left out: {', '.join([*skipped, *left_out])}"
-    return line + (f"; taken though odd: {', '.join(notes)}" if notes else "")
+    return line + (f"; notes: {', '.join(notes)}" if notes else "")

@@ -1,4 +1,4 @@
-"""A task for the tests: points in the plane, in three classes, and a model of one layer."""
+"""A task for tests: points in the plane, in three classes, and a model of one layer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.config import ClassifierConfig, Words
-from hvdcore.classifier.keras import Batch, Inputs, Pretraining, filled_up, smoothed
+from hvdcore.classifier.config import ClassifierConfig, SampleNames
+from hvdcore.classifier.keras import Batch, Inputs, PretrainingCheckpoints, pad_rows, smooth_labels
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices, epoch_order
@@ -29,6 +29,9 @@ class Points:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, indices: Indices) -> Points:
+        return Points(self.points[indices], self.labels[indices])
+
 
 def network(num_classes: int = 3) -> keras.Model:
     """Two numbers to logits."""
@@ -38,50 +41,54 @@ def network(num_classes: int = 3) -> keras.Model:
 
 
 class TinyTask:
-    """Six points, all of them in every part."""
+    """Six points, all of them in every split."""
 
-    words = Words("tiny", "tiny", "point", "points")
+    names = SampleNames("tiny", "point")
     classes: tuple[str, ...] = ("x", "y", "z")
     peak_learning_rate = 0.5
 
-    def __init__(self, part: Points | None = None, **fields: Any) -> None:
+    def __init__(self, split: Points | None = None, **fields: Any) -> None:
         self.config = ClassifierConfig.model_validate(
             {"model": "line", "global_batch_size": 4, **fields}
         )
-        part = part or Points(POINTS, LABELS)
-        self.parts = {"train": part, "val": part, "test": part}
+        split = split or Points(POINTS, LABELS)
+        self.splits = {"train": split, "val": split, "test": split}
 
     def order(self, epoch: int) -> Indices:
-        return epoch_order(len(self.parts["train"]), self.config.seed, epoch)
+        return epoch_order(len(self.splits["train"]), self.config.seed, epoch)
 
-    def read(self, epoch: int, indices: Indices) -> Batch:
-        part = self.parts["train"]
-        targets = smoothed(part.labels[indices], 3, 0.0)
-        return Batch.of((part.points[indices],), targets, self.config.global_batch_size)
+    def get_batch(self, epoch: int, indices: Indices) -> Batch:
+        split = self.splits["train"]
+        targets = smooth_labels(split.labels[indices], 3, 0.0)
+        return Batch.padded((split.points[indices],), targets, self.config.global_batch_size)
 
-    def eval_batches(self, part: Points, indices: Indices) -> Iterator[tuple[Indices, Inputs]]:
-        """Two at a time, the last ones first: the order must not matter."""
+    def eval_batches(self, split: Points, indices: Indices) -> Iterator[tuple[Indices, Inputs]]:
+        """Two at a time, the last first: the order must not matter."""
         for start in reversed(range(0, len(indices), 2)):
             chosen = indices[start : start + 2]
-            places = np.arange(start, start + len(chosen))
-            yield places, (filled_up(part.points[chosen], 2),)
+            positions = np.arange(start, start + len(chosen))
+            yield positions, (pad_rows(split.points[chosen], 2),)
 
     def build_model(self) -> keras.Model:
         return network(len(self.classes))
 
     def pretrain(
-        self, model: keras.Model, world: World, kept: Pretraining, stop: Callable[[], bool]
+        self,
+        model: keras.Model,
+        world: World,
+        checkpoints: PretrainingCheckpoints,
+        stop: Callable[[], bool],
     ) -> bool:
         return True
 
-    def identity(self) -> dict[str, Any]:
+    def run_fingerprint(self) -> dict[str, Any]:
         return {}
 
-    def report(self) -> dict[str, Any]:
+    def report_values(self) -> dict[str, Any]:
         return {}
 
     def save(self, folder: Path, model: keras.Model) -> None:
         raise NotImplementedError
 
-    def draw(self, run: RunDir, split: str, probabilities: npt.NDArray[np.float64]) -> None:
+    def draw_figures(self, run: RunDir, split: str, probabilities: npt.NDArray[np.float64]) -> None:
         raise NotImplementedError

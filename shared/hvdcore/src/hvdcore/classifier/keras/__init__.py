@@ -1,37 +1,28 @@
-"""Owns the training of Keras classifiers on all ranks: loop, exact scores, checkpoints, results.
+"""The training of Keras classifiers on all ranks: loop, exact scores, checkpoints, results.
 
-A package brings a `Task` (data, model, batches) and calls `train`; `loop` is what then happens.
+A package implements `Task` (its data, model and batches) and calls `train`.
 """
 
-from hvdcore.classifier.keras.evaluate import (
-    Answers,
-    Classifier,
-    evaluate,
-    probabilities_of_all,
-    score_run,
-)
-from hvdcore.classifier.keras.open_data import open_on_all_ranks
-from hvdcore.classifier.keras.pretraining import Pretraining
+from hvdcore.classifier.keras.data import prepare_distributed
+from hvdcore.classifier.keras.evaluate import Predictor, evaluate_run
+from hvdcore.classifier.keras.pretraining import PretrainingCheckpoints
 from hvdcore.classifier.keras.saved_model import load_model, save_model
-from hvdcore.classifier.keras.task import Batch, EvalTask, Inputs, Task, filled_up, smoothed
-from hvdcore.classifier.keras.train import begin, train
+from hvdcore.classifier.keras.task import Batch, EvalTask, Inputs, Task, pad_rows, smooth_labels
+from hvdcore.classifier.keras.train import setup_run, train
 
 __all__ = [
-    "Answers",
     "Batch",
-    "Classifier",
     "EvalTask",
     "Inputs",
-    "Pretraining",
+    "Predictor",
+    "PretrainingCheckpoints",
     "Task",
-    "begin",
-    "evaluate",
-    "filled_up",
+    "evaluate_run",
     "load_model",
-    "open_on_all_ranks",
-    "probabilities_of_all",
+    "pad_rows",
+    "prepare_distributed",
     "save_model",
-    "score_run",
-    "smoothed",
+    "setup_run",
+    "smooth_labels",
     "train",
 ]

@@ -1,7 +1,7 @@
-"""What a checkpoint of a classifier holds, and taking it up again: everything, to the bit.
+"""Checkpoints of a classifier's training: everything that is needed to resume it exactly.
 
-Model, running average and optimizer are the same on every rank, and nothing is drawn from a
-hidden random state, so a checkpoint does not know how many ranks wrote it.
+Model, moving average and optimizer are the same on every rank, and nothing is drawn from a hidden
+random state, so a checkpoint does not depend on the number of ranks that wrote it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.classifier.keras.pretraining import read_variables, write_variables
-from hvdcore.classifier.keras.state import Training
-from hvdcore.keras.collectives import any_rank
+from hvdcore.classifier.keras.state import TrainState
+from hvdcore.keras.collectives import barrier
 from hvdcore.run.checkpoint import Checkpoint, require_same_run, save
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.heartbeat import beat
@@ -21,60 +21,55 @@ from hvdcore.sharding import Position
 MODEL = "model.safetensors"
 AVERAGED = "averaged.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+# A checkpoint's name for it before it was called `evals_since_best`.
+EARLIER_EVALS_SINCE_BEST = "evaluations_without_gain"
 
 
-def write_checkpoint(training: Training, run: RunDir, *, is_best: bool = False) -> None:
-    """Save the run as it stands after ``training.step`` updates. Every rank must call."""
-    beat("checkpoint", training.step)
+def write_checkpoint(state: TrainState, run: RunDir, *, is_best: bool = False) -> None:
+    """Save the state after ``state.step`` updates. Every rank must call."""
+    beat("checkpoint", state.step)
 
     def write(folder: Path) -> None:
-        write_variables(training.model.weights, folder / MODEL)
-        write_variables(training.averaged.weights, folder / AVERAGED)
-        write_variables(training.optimizer.variables, folder / OPTIMIZER)
+        write_variables(state.model.weights, folder / MODEL)
+        write_variables(state.averaged.weights, folder / AVERAGED)
+        write_variables(state.optimizer.variables, folder / OPTIMIZER)
 
-    if training.world.is_root:
-        best = training.best_val_loss
+    if state.world.is_root:
+        best = state.best_val_loss
         meta = {
-            "position": training.position.to_json(),
-            "seconds": training.seconds,
+            "position": state.position.to_json(),
+            "seconds": state.seconds,
             "best_val_loss": None if best == math.inf else best,
-            "evaluations_without_gain": training.evaluations_without_gain,
-            **identity(training),
+            "evals_since_best": state.evals_since_best,
+            **state.run_fingerprint(),
         }
-        save(run.checkpoints, training.step, write, meta=meta, is_best=is_best)
-    any_rank(False)  # nobody goes on, or leaves, before the checkpoint is whole
+        save(run.checkpoints, state.step, write, meta=meta, is_best=is_best)
+    barrier()  # no rank may continue or exit before the checkpoint is complete
 
 
-def restore(training: Training, checkpoint: Checkpoint) -> None:
-    """Bring the run to where the checkpoint was written, on any number of ranks.
+def restore(state: TrainState, checkpoint: Checkpoint) -> None:
+    """Set the state to that of the checkpoint, on any number of ranks.
 
     Raises:
-        UserError: it belongs to another model, other data or another batch.
+        UserError: it belongs to another model, other data or another batch size.
     """
-    require_same_run(identity(training), checkpoint.meta)
-    read_variables(training.model.weights, checkpoint.file(MODEL))
-    restore_weights(training, checkpoint)
-    read_variables(training.optimizer.variables, checkpoint.file(OPTIMIZER))
-    training.position = Position.from_json(checkpoint.meta["position"])
-    training.step = checkpoint.step
-    training.seconds = checkpoint.meta["seconds"]
-    training.evaluations_without_gain = checkpoint.meta["evaluations_without_gain"]
-    best = checkpoint.meta["best_val_loss"]
-    training.best_val_loss = math.inf if best is None else best
+    meta = checkpoint.meta
+    require_same_run(state.run_fingerprint(), meta)
+    read_variables(state.model.weights, checkpoint.file(MODEL))
+    restore_averaged(state, checkpoint)
+    read_variables(state.optimizer.variables, checkpoint.file(OPTIMIZER))
+    state.position = Position.from_json(meta["position"])
+    state.step = checkpoint.step
+    state.seconds = meta["seconds"]
+    state.evals_since_best = _evals_since_best(meta)
+    best = meta["best_val_loss"]
+    state.best_val_loss = math.inf if best is None else best
 
 
-def restore_weights(training: Training, checkpoint: Checkpoint) -> None:
-    """The weights that are evaluated and saved, alone."""
-    read_variables(training.averaged.weights, checkpoint.file(AVERAGED))
+def restore_averaged(state: TrainState, checkpoint: Checkpoint) -> None:
+    """Set only the weights that are evaluated and saved."""
+    read_variables(state.averaged.weights, checkpoint.file(AVERAGED))
 
 
-def identity(training: Training) -> dict[str, Any]:
-    """What must be the same for a checkpoint to be taken up."""
-    config = training.config
-    return {
-        "model": config.model,
-        "num_parameters": training.model.count_params(),
-        **training.task.identity(),
-        "global_batch_size": config.global_batch_size,
-        "seed": config.seed,
-    }
+def _evals_since_best(meta: dict[str, Any]) -> int:
+    return int(meta.get("evals_since_best", meta.get(EARLIER_EVALS_SINCE_BEST, 0)))

@@ -1,6 +1,6 @@
-"""Exact scores of a whole part, on all ranks: each sample once, sums and integer counts.
+"""Exact scores of whole splits on all ranks: each sample once, sums and integer counts.
 
-The verb ``evaluate``: the exact score of a saved model on parts of the data, on all ranks.
+Also the verb ``evaluate``, which scores a saved model.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hvdcore.classifier.keras.saved_model import load_model
-from hvdcore.classifier.keras.state import call
+from hvdcore.classifier.keras.state import head_logits
 from hvdcore.classifier.keras.task import EvalTask, Inputs
 from hvdcore.classifier.model_folder import load_preprocessing
 from hvdcore.classifier.preflight import check_classes, check_evaluation
-from hvdcore.classifier.score import Part, Score
+from hvdcore.classifier.score import Score
+from hvdcore.classifier.splits import Split, subsample
 from hvdcore.keras.collectives import allreduce_sum
 from hvdcore.keras.startup import init
 from hvdcore.metrics.classification import confusion_matrix
@@ -31,21 +32,24 @@ from hvdcore.sharding import Indices, eval_range
 from hvdcore.tracking.logs import get_logger, setup_logging
 
 __all__ = [
-    "Answers",
-    "Classifier",
+    "Evaluator",
+    "Predictor",
+    "SplitPredictor",
     "evaluate",
-    "probabilities_of_all",
-    "score_run",
+    "evaluate_run",
+    "gather_probabilities",
 ]
 
+logger = get_logger(__name__)
 
-class Answers:
-    """A model's answers to batches of inputs, compiled once for each shape."""
+
+class Predictor:
+    """A model's predictions for batches of inputs, compiled once per shape."""
 
     def __init__(self, model: keras.Model) -> None:
         self._phase = "start"  # the first batch compiles, for which the watchdog allows more time
         self._logits = tf.function(
-            lambda inputs: tf.reduce_mean(call(model, inputs, training=False), axis=1),
+            lambda inputs: tf.reduce_mean(head_logits(model, inputs, training=False), axis=1),
             autograph=False,
             reduce_retracing=True,
         )
@@ -62,72 +66,106 @@ class Answers:
         return found
 
 
-class Classifier:
-    """A model's answers to the samples of a task."""
+class SplitPredictor:
+    """A model's predictions for the samples of a task's splits."""
 
     def __init__(self, model: keras.Model, task: EvalTask) -> None:
         self.task = task
-        self._answers = Answers(model)
+        self._predict = Predictor(model)
 
-    def __call__(self, part: Part, indices: Indices) -> npt.NDArray[np.float64]:
-        """Log-probabilities float64 [n, C] of these samples, in their order."""
+    def __call__(self, split: Split, indices: Indices) -> npt.NDArray[np.float64]:
+        """Log-probabilities float64 [n, C] of the samples at these indices, in their order."""
         found = np.zeros((len(indices), len(self.task.classes)))
-        for places, inputs in self.task.eval_batches(part, indices):
-            found[places] = self._answers(inputs)[: len(places)]
+        for positions, inputs in self.task.eval_batches(split, indices):
+            found[positions] = self._predict(inputs)[: len(positions)]
         return found
 
 
-def evaluate(
-    classify: Classifier, part: Part, indices: Indices, num_classes: int, world: World
-) -> Score:
-    """The score of these samples of a part. Every rank must call; every rank gets the same.
+Predict = Callable[[Split, Indices], npt.NDArray[np.float64]]
+"""Log-probabilities [n, C] of samples of a split."""
 
-    Each rank takes a contiguous share, so a rank may have one sample less than another, or none.
+
+def evaluate(
+    predict: Predict, split: Split, indices: Indices, num_classes: int, world: World
+) -> Score:
+    """The score of these samples of a split, the same on every rank. Every rank must call.
+
+    Each rank takes a contiguous shard, so a rank may have one sample less than another, or none.
     """
-    share = indices[_share(len(indices), world)]
-    labels = part.labels[share]
-    log_probabilities = classify(part, share)
+    shard = indices[_shard(len(indices), world)]
+    labels = split.labels[shard]
+    log_probabilities = predict(split, shard)
     nll = -log_probabilities[np.arange(len(labels)), labels].sum()
     matrix = confusion_matrix(labels, log_probabilities.argmax(axis=1), num_classes)
     return Score(float(allreduce_sum(np.array([nll]))[0]), allreduce_sum(matrix))
 
 
-def probabilities_of_all(
-    classify: Classifier, part: Part, indices: Indices, num_classes: int, world: World
+def gather_probabilities(
+    predict: Predict, split: Split, indices: Indices, num_classes: int, world: World
 ) -> npt.NDArray[np.float64]:
-    """The probabilities of these samples of a part, float64 [n, C], on every rank. Every rank
-    must call."""
-    pooled = np.zeros((len(indices), num_classes))
-    share = _share(len(indices), world)
-    pooled[share] = np.exp(classify(part, indices[share]))
+    """The probabilities of these samples, float64 [n, C], on every rank. Every rank must call."""
+    gathered = np.zeros((len(indices), num_classes))
+    shard = _shard(len(indices), world)
+    gathered[shard] = np.exp(predict(split, indices[shard]))
     # Each row is written by one rank and zero on the others, so the sum is exact.
-    return allreduce_sum(pooled)
+    return allreduce_sum(gathered)
 
 
-def _share(n: int, world: World) -> slice:
-    share = eval_range(n, world.rank, world.size)
-    return slice(share.start, share.stop)
+def _shard(n: int, world: World) -> slice:
+    shard = eval_range(n, world.rank, world.size)
+    return slice(shard.start, shard.stop)
 
 
-logger = get_logger(__name__)
+class Evaluator:
+    """Scores a model on the splits of a task. The compiled model serves all evaluations."""
+
+    def __init__(self, model: keras.Model, task: EvalTask, world: World) -> None:
+        self.task, self.world = task, world
+        self.predict = SplitPredictor(model, task)
+
+    def samples(self, name: str) -> tuple[Split, Indices] | None:
+        """All of val or test; of train an evenly spaced subset, as large as the larger of them.
+
+        Returns:
+            The split and the indices of the samples; None if the split is empty.
+        """
+        split, sizes = self.task.splits[name], {n: len(s) for n, s in self.task.splits.items()}
+        if name == "train":
+            return split, subsample(len(split), max(sizes["val"], sizes["test"], 1))
+        return (split, np.arange(len(split), dtype=np.int64)) if len(split) else None
+
+    def score(self, name: str) -> Score | None:
+        """The exact score, on every rank; None if the split is empty. Every rank must call."""
+        found = self.samples(name)
+        if found is None:
+            return None
+        return evaluate(self.predict, *found, len(self.task.classes), self.world)
+
+    def probabilities(self, name: str) -> npt.NDArray[np.float64] | None:
+        """Of each sample, float64 [n, C], on every rank. Every rank must call."""
+        found = self.samples(name)
+        if found is None:
+            return None
+        return gather_probabilities(self.predict, *found, len(self.task.classes), self.world)
 
 
-def score_run(
+def evaluate_run(
     path: Path,
     splits: Sequence[str],
     open_task: Callable[[RunDir, dict[str, Any], World], EvalTask],
 ) -> int:
-    """Score the parts and print one JSON object on rank 0. Every rank must call.
+    """Score a saved model and print one JSON object on rank 0. Every rank must call.
 
     Args:
-        path: of a run.
+        path: of the run.
+        splits: names of the splits to score.
         open_task: opens the data for a run and its model's preprocessing; every rank calls it.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        UserError: no run, no model in it, no such part, or data of other classes.
+        UserError: no run, no model in it, no such split, or data with other classes.
     """
     world = init()
     setup_logging(world, None)
@@ -136,21 +174,21 @@ def score_run(
     task = open_task(run, preprocessing, world)
     classes = tuple(map(str, preprocessing["classes"]))
     check_classes(task.classes, classes)
-    scores = score_parts(Classifier(load_model(run.model), task), splits, world)
+    scores = score_splits(SplitPredictor(load_model(run.model), task), splits, world)
     if world.is_root:
         print(json.dumps(scores, indent=2, ensure_ascii=False), flush=True)
     return 0
 
 
-def score_parts(classify: Classifier, splits: Sequence[str], world: World) -> dict[str, Any]:
-    """All figures of each part that is not empty. Every rank must call."""
-    task, scores = classify.task, {}
-    for split in splits:
-        part = task.parts[split]
-        if len(part):
-            every = np.arange(len(part), dtype=np.int64)
-            score = evaluate(classify, part, every, len(task.classes), world)
-            scores[split] = score.with_classes(task.classes)
+def score_splits(predict: SplitPredictor, names: Sequence[str], world: World) -> dict[str, Any]:
+    """All values of each split that is not empty. Every rank must call."""
+    task, scores = predict.task, {}
+    for name in names:
+        split = task.splits[name]
+        if len(split):
+            every = np.arange(len(split), dtype=np.int64)
+            score = evaluate(predict, split, every, len(task.classes), world)
+            scores[name] = score.with_classes(task.classes)
         else:
-            logger.warning("the %s part of this data is empty; it is not scored", split)
+            logger.warning("the %s split of this data is empty; it is not scored", name)
     return scores

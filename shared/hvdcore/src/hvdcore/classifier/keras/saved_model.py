@@ -1,7 +1,4 @@
-"""A model in a folder of its own: a Keras file, and how a sample becomes its input.
-
-Loading runs no code from the file.
-"""
+"""Saving a model with its preprocessing, and loading it without running code from the file."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ __all__ = ["load_model", "save_model"]
 def save_model(
     folder: Path, model: keras.Model, classes: Sequence[str], preprocessing: Mapping[str, Any]
 ) -> None:
-    """Write the model and its preprocessing, each whole or not at all. Rank 0 only.
+    """Write the model and its preprocessing, each file completely or not at all. Rank 0 only.
 
     Args:
         preprocessing: how a sample becomes the model's input, as JSON.
@@ -57,5 +54,5 @@ def load_model(folder: Path) -> keras.Model:
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"{path}: damaged or not whole ({reason}); copy it anew or train again"
+            f"{path}: damaged or incomplete ({reason}); copy it again or train again"
         ) from error

@@ -1,9 +1,8 @@
-"""What a training run is made of: task, model, optimizer, and where the run stands.
+"""The state of a training run: task, model, optimizer, position, and the compiled step.
 
-The compiled pieces of a step: gradients, their sum over ranks, the update.
-
-Three calls, not one: the time that each takes can be told apart, and XLA may compile the first,
-which it could not with the communication inside (horovod issue 2590).
+A step is three calls, not one: gradients, their sum over ranks, and the update. Their times can
+then be measured separately, and XLA can compile the first, which it could not with the
+communication inside (horovod issue 2590).
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from hvdcore.sharding import Position
 __all__ = [
     "StepSums",
     "Steps",
-    "Training",
-    "build_training",
-    "call",
+    "TrainState",
+    "build_state",
+    "head_logits",
 ]
 
 
-def call(model: keras.Model, inputs: Sequence[Any], *, training: bool) -> Any:
+def head_logits(model: keras.Model, inputs: Sequence[Any], *, training: bool) -> Any:
     """The logits of a model's heads, float32 [B, H, C].
 
-    A model gives [B, C], or [B, H, C] for several heads: each is trained by itself, and the mean
-    of their logits is the answer. Keras wants a lone input by itself.
+    A model gives [B, C], or [B, H, C] if it has several heads: each is trained independently, and
+    the mean of their logits is the prediction. Keras expects a single input not to be in a list.
     """
     logits = model(inputs[0] if len(inputs) == 1 else list(inputs), training=training)
     logits = tf.cast(logits, tf.float32)
@@ -52,7 +51,13 @@ def _cross_entropy(targets: Any, logits: Any) -> Any:
 
 @dataclass(frozen=True)
 class StepSums:
-    """Of one step, over all ranks: the loss summed over samples, right answers, wishes to stop."""
+    """Sums of one step over all ranks.
+
+    Attributes:
+        loss: summed over the samples.
+        correct: number of correct predictions.
+        stop: whether any rank was asked to stop.
+    """
 
     loss: float
     correct: float
@@ -63,14 +68,14 @@ class Steps:
     """Computes and applies updates. Every rank must make the same calls.
 
     Args:
-        model: what is trained.
-        averaged: what is evaluated: a twin whose weights follow `model`'s, or `model` itself.
+        model: the model to train.
+        averaged: the model to evaluate: a copy with the moving average of the weights, or `model`.
         optimizer: built for the trainable variables of `model`.
-        ema_decay: decay a step of the twin's weights.
+        ema_decay: decay per step of the moving average.
         xla: compile the gradients with XLA.
 
     Attributes:
-        phase: of the heartbeat; the first step of a process compiles, for which the watchdog
+        phase: for the heartbeat; the first step of a process compiles, for which the watchdog
             allows more time.
     """
 
@@ -91,20 +96,20 @@ class Steps:
             self._compute, jit_compile=xla, autograph=False, reduce_retracing=True
         )
         self._reduce = tf.function(self._reduction, autograph=False, reduce_retracing=True)
-        self._update = Update(optimizer, model.trainable_variables, self._follow)
+        self._update = Update(optimizer, model.trainable_variables, self._update_average)
 
     @property
     def communication(self) -> dict[str, int]:
-        """Bytes of a step's collective, for report.json; embeddings count whole."""
+        """Bytes of a step's allreduce, for report.json; embedding tables count in full."""
         sizes = [v.value.dtype.size * math.prod(v.shape) for v in self.model.trainable_variables]
         return {"allreduce_bytes": sum(sizes)}
 
     def gradients(self, batch: Batch, num_samples: int, stop: bool) -> list[Any]:
-        """This rank's part of the mean loss's gradients, and its sums as the last tensor.
+        """This rank's share of the gradients of the mean loss, with its sums as the last tensor.
 
         Args:
             num_samples: samples of the global batch, over all ranks.
-            stop: this rank wishes to stop.
+            stop: whether this rank was asked to stop.
         """
         gradients, loss, correct = self._gradients(
             batch.inputs, batch.targets, batch.weights, tf.constant(num_samples, tf.float32)
@@ -112,65 +117,67 @@ class Steps:
         return [*gradients, tf.stack([loss, correct, tf.constant(float(stop))])]
 
     def reduce(self, tensors: Sequence[Any]) -> tuple[list[Any], StepSums]:
-        """The sums over ranks of what `gradients` returned, in one collective. Of a table go over
-        the wire, and come back, the rows that some rank used."""
+        """The sums over ranks of what `gradients` returned, in one collective.
+
+        Of an embedding table only the rows that some rank used are communicated.
+        """
         *gradients, sums = self._reduce(list(tensors))
         loss, correct, stop = sums.numpy()
         return gradients, StepSums(float(loss), float(correct), bool(stop > 0))
 
     def update(self, gradients: Sequence[Any], learning_rate: float, step: int) -> None:
-        """Apply summed gradients; `step` updates were made before."""
+        """Apply the summed gradients, after `step` earlier updates."""
         self.optimizer.learning_rate = learning_rate
-        # A short memory at first, or the twin would long remember its random start.
+        # A smaller decay at first, or the average would keep the random initial weights for long.
         decay = min(self.ema_decay, (1 + step) / (10 + step))
         self._update(list(gradients), tf.constant(decay, tf.float32))
         self.phase = "compute"
 
     def _compute(self, inputs: Any, targets: Any, weights: Any, num_samples: Any) -> Any:
         with tf.GradientTape() as tape:
-            heads = call(self.model, inputs, training=True)
+            heads = head_logits(self.model, inputs, training=True)
             losses = tf.reduce_sum(_cross_entropy(targets[:, None, :], heads), axis=1)
             mean = tf.reduce_sum(weights * losses) / num_samples
         gradients = tape.gradient(mean, [v.value for v in self.model.trainable_variables])
         logits = tf.reduce_mean(heads, axis=1)
         loss = tf.reduce_sum(weights * _cross_entropy(targets, logits))
-        right = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
-        return gradients, loss, tf.reduce_sum(weights * tf.cast(right, tf.float32))
+        correct = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
+        return gradients, loss, tf.reduce_sum(weights * tf.cast(correct, tf.float32))
 
-    def _follow(self, decay: Any) -> None:
-        """Move the twin's weights towards the model's."""
+    def _update_average(self, decay: Any) -> None:
+        """Move the averaged weights towards the model's."""
         if self.averaged is self.model:
             return
-        twins = zip(self.averaged.trainable_variables, self.model.trainable_variables, strict=True)
-        for mean, weight in twins:
+        pairs = zip(self.averaged.trainable_variables, self.model.trainable_variables, strict=True)
+        for mean, weight in pairs:
             mean.assign(decay * mean.value + (1.0 - decay) * weight.value)
 
 
-EVALUATIONS = 30
-"""In a run, at most, unless `eval_every` says otherwise."""
+MAX_EVALUATIONS = 30
+"""In a run, unless `eval_every` is set."""
 
 
 @dataclass
-class Training:
-    """A run in memory. ``position`` and ``step`` move; the rest is fixed."""
+class TrainState:
+    """A run in memory. The fields from ``position`` on change as it trains."""
 
     task: Task
     world: World
     model: keras.Model
     averaged: keras.Model
-    """What is evaluated and saved; `model` itself without a running average."""
+    """What is evaluated and saved; `model` itself without a moving average."""
     optimizer: keras.optimizers.Optimizer
     steps: Steps
     total_steps: int
     position: Position
     step: int = 0
-    """Updates made."""
+    """Updates made so far."""
     seconds: float = 0.0
-    """Spent in the loop, evaluations and checkpoints included, over all resumed parts."""
+    """Training time, with evaluations and checkpoints, also of the runs that this one resumes."""
     best_val_loss: float = math.inf
-    """Of the evaluations so far, on all ranks alike."""
-    evaluations_without_gain: int = 0
-    """Since the best val loss."""
+    """Of the evaluations so far, the same on all ranks."""
+    evals_since_best: int = 0
+    """Evaluations since the best val loss."""
 
     @property
     def config(self) -> ClassifierConfig:
@@ -178,24 +185,24 @@ class Training:
 
     @property
     def num_train(self) -> int:
-        """Samples of an epoch."""
-        return len(self.task.parts["train"])
+        """Samples per epoch."""
+        return len(self.task.splits["train"])
 
     @property
     def per_epoch(self) -> int:
-        """Steps of an epoch."""
+        """Steps per epoch."""
         return -(-self.num_train // self.config.global_batch_size)
 
     @property
     def eval_every(self) -> int:
-        """Steps between two evaluations: whole epochs, by default."""
+        """Steps between evaluations; by default whole epochs."""
         if self.config.eval_every is not None:
             return self.config.eval_every
         epochs = -(-self.total_steps // self.per_epoch)
-        return self.per_epoch * max(1, -(-epochs // EVALUATIONS))
+        return self.per_epoch * max(1, -(-epochs // MAX_EVALUATIONS))
 
     def learning_rate(self) -> float:
-        """For the update that comes next."""
+        """For the next update."""
         return learning_rate_at(
             self.step,
             peak=self.task.peak_learning_rate,
@@ -206,19 +213,29 @@ class Training:
         )
 
     def out_of_patience(self) -> bool:
-        """Whether val has not gained for as long as was asked for; alike on all ranks."""
+        """Whether val loss has not improved for `patience` evaluations; the same on all ranks."""
         patience = self.config.patience
-        return patience is not None and self.evaluations_without_gain >= patience
+        return patience is not None and self.evals_since_best >= patience
+
+    def run_fingerprint(self) -> dict[str, Any]:
+        """What must be equal for a checkpoint to be resumed."""
+        return {
+            "model": self.config.model,
+            "num_parameters": self.model.count_params(),
+            **self.task.run_fingerprint(),
+            "global_batch_size": self.config.global_batch_size,
+            "seed": self.config.seed,
+        }
 
 
-def build_training(task: Task, world: World) -> Training:
-    """Everything at step 0, the same on every rank. Every rank must call.
+def build_state(task: Task, world: World) -> TrainState:
+    """The state at step 0, the same on every rank. Every rank must call.
 
     Raises:
-        UserError: the batch, the schedule or the model cannot be.
+        UserError: the batch size, the schedule or the model is not possible.
     """
-    config, n = task.config, len(task.parts["train"])
-    check_schedule_of(config, n, world.size, samples=task.words.samples)
+    config, n = task.config, len(task.splits["train"])
+    check_schedule_of(config, n, world.size, samples=task.names.samples)
     keras.config.set_dtype_policy(_precision(config.dtype))
     model = task.build_model()
     optimizer = _optimizer(config, task.peak_learning_rate, model)
@@ -231,7 +248,7 @@ def build_training(task: Task, world: World) -> Training:
     steps = Steps(
         model, averaged, optimizer, ema_decay=config.ema_decay, xla=config.compiler == "xla"
     )
-    return Training(
+    return TrainState(
         task=task,
         world=world,
         model=model,
@@ -246,11 +263,11 @@ def build_training(task: Task, world: World) -> Training:
 def _optimizer(
     config: OptimizerFields, peak: float, model: keras.Model
 ) -> keras.optimizers.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), its state made; of tables, the rows that a step uses."""
+    """AdamW (Loshchilov & Hutter 2019), built; of embedding tables it updates the used rows."""
     optimizer = RowwiseAdamW(
         peak,
         weight_decay=config.weight_decay,
-        beta_2=0.99,  # runs are short: a longer memory would still hold the first steps
+        beta_2=0.99,  # runs are short: a larger value would still weight the first steps
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     optimizer.build(model.trainable_variables)
@@ -258,7 +275,7 @@ def _optimizer(
 
 
 def _precision(dtype: str) -> str:
-    """Keras's name for the precision; weights are float32 always."""
+    """Keras's dtype policy; weights are always float32."""
     if dtype == "auto":
         dtype = "bfloat16" if tf.config.list_physical_devices("GPU") else "float32"
     return "mixed_bfloat16" if dtype == "bfloat16" else "float32"

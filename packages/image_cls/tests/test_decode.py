@@ -1,4 +1,4 @@
-"""Pictures in every form seen in the wild: taken, or counted with the reason."""
+"""Image files of every format are decoded, or skipped with the reason."""
 
 from __future__ import annotations
 
@@ -59,34 +59,34 @@ def other_script(folder: Path) -> Path:
     [
         (png_named_jpg, ("PNG named .jpg",)),
         (cmyk, ("mode CMYK",)),
-        (animated, ("mode P", "animated, first frame taken")),
+        (animated, ("mode P", "animated, first frame used")),
         (transparent, ("mode RGBA",)),
         (other_script, ()),
     ],
 )
-def test_odd_pictures_are_taken(
+def test_unusual_images_are_decoded(
     tmp_path: Path, make: Callable[[Path], Path], notes: tuple[str, ...]
 ) -> None:
-    picture = decode(make(tmp_path))
-    assert picture.notes == notes
-    assert picture.pixels.shape == (8, 12, 3)
-    assert np.abs(picture.pixels.astype(int) - RED).max() <= 12  # JPEG and palettes lose a little
+    image = decode(make(tmp_path))
+    assert image.notes == notes
+    assert image.pixels.shape == (8, 12, 3)
+    assert np.abs(image.pixels.astype(int) - RED).max() <= 12  # JPEG and palettes lose a little
 
 
-def test_sixteen_bits_become_eight_without_being_cut_off(tmp_path: Path) -> None:
+def test_sixteen_bits_become_eight_without_clipping(tmp_path: Path) -> None:
     levels = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
     Image.fromarray(levels).save(tmp_path / "a.png")
-    picture = decode(tmp_path / "a.png")
-    assert picture.pixels[0, :, 0].tolist() == [0, 1, 128, 255]
-    assert picture.pixels.shape == (1, 4, 3)
+    image = decode(tmp_path / "a.png")
+    assert image.pixels[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert image.pixels.shape == (1, 4, 3)
 
 
-def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+def test_transparent_pixels_become_white(tmp_path: Path) -> None:
     Image.new("RGBA", (2, 2), (200, 0, 0, 0)).save(tmp_path / "a.png")
     assert decode(tmp_path / "a.png").pixels.min() == 255
 
 
-def test_a_picture_on_its_side_is_put_upright(tmp_path: Path) -> None:
+def test_a_image_on_its_side_is_put_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(RED).save(tmp_path / "a.jpg", exif=exif)
@@ -105,11 +105,11 @@ def no_bytes(folder: Path) -> Path:
 
 
 def a_text(folder: Path) -> Path:
-    (folder / "a.jpg").write_text("This is no picture.")
+    (folder / "a.jpg").write_text("This is not an image.")
     return folder / "a.jpg"
 
 
-def link_to_nowhere(folder: Path) -> Path:
+def broken_link(folder: Path) -> Path:
     (folder / "a.jpg").symlink_to(folder / "gone.jpg")
     return folder / "a.jpg"
 
@@ -123,14 +123,14 @@ def bomb(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (truncated, "damaged or cut off"),
+        (truncated, "damaged or truncated"),
         (no_bytes, "zero bytes"),
-        (a_text, "not a picture"),
-        (link_to_nowhere, "a link to nowhere"),
+        (a_text, "not an image"),
+        (broken_link, "a broken link"),
         (bomb, "more than 64 million pixels (a decompression bomb?)"),
     ],
 )
-def test_what_cannot_be_taken_says_why(
+def test_skipped_files_have_a_reason(
     tmp_path: Path, make: Callable[[Path], Path], reason: str
 ) -> None:
     with pytest.raises(Skip) as caught:
@@ -138,7 +138,7 @@ def test_what_cannot_be_taken_says_why(
     assert str(caught.value) == reason
 
 
-def test_resizing_keeps_the_mean_and_takes_the_whole_picture() -> None:
+def test_resizing_keeps_the_mean_and_the_whole_image() -> None:
     pixels = np.zeros((150, 108, 3), dtype=np.uint8)
     pixels[:, 54:] = 200
     small = resize(pixels, 16)
@@ -150,7 +150,7 @@ def test_resizing_keeps_the_mean_and_takes_the_whole_picture() -> None:
 
 def test_broken_files_are_counted_and_named(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / "data", 4)
-    for number, make in enumerate((truncated, no_bytes, a_text, link_to_nowhere, cmyk)):
+    for number, make in enumerate((truncated, no_bytes, a_text, broken_link, cmyk)):
         folder = tmp_path / str(number)
         folder.mkdir()
         made = make(folder)
@@ -158,15 +158,15 @@ def test_broken_files_are_counted_and_named(tmp_path: Path) -> None:
     data = prepare(TrainConfig(data=str(root), image_size=16))
     assert data.meta["files"] == 29
     assert {why: entry["count"] for why, entry in data.meta["skipped"].items()} == {
-        "damaged or cut off": 1,
+        "damaged or truncated": 1,
         "zero bytes": 1,
-        "not a picture": 1,
-        "a link to nowhere": 1,
+        "not an image": 1,
+        "a broken link": 1,
     }
     assert data.meta["skipped"]["zero bytes"]["examples"] == ["bricks/no_bytes.jpg"]
     assert data.meta["notes"] == {"mode CMYK": {"count": 1, "examples": ["bricks/cmyk.jpg"]}}
     assert sum(data.meta["parts"].values()) == 25
-    assert "1 damaged or cut off" in summary(data)
+    assert "1 damaged or truncated" in summary(data)
 
 
 def refuse(path: Path, name: str) -> Callable[[Path], object]:

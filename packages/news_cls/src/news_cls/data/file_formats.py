@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes and not by its name; and opening it as text or bytes."""
+"""The format of a file, detected from its first bytes and not from its name; and opening it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import IO, Literal
 
 from hvdcore.errors import UserError
 
-__all__ = ["FileForm", "find_form", "open_text", "reading"]
+__all__ = ["FileFormat", "detect_format", "open_text", "reading"]
 
 _HEAD = 4096
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -25,21 +25,21 @@ _MARKS = (
 _REFUSED = (
     (b"PK\x03\x04", "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook; save the sheet as CSV"),
-    (b"BZh", "packed by bzip2; unpack it"),
-    (b"\xfd7zXZ", "packed by xz; unpack it"),
-    (b"\x28\xb5\x2f\xfd", "packed by zstd; unpack it"),
+    (b"BZh", "compressed with bzip2; decompress it"),
+    (b"\xfd7zXZ", "compressed with xz; decompress it"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd; decompress it"),
     (b"ARROW1", "an Arrow file; save it as Parquet"),
 )
 
 
 @dataclass(frozen=True)
-class FileForm:
-    """What the content says.
+class FileFormat:
+    """What the content shows.
 
     Attributes:
-        kind: `json` is one array of objects, `json_lines` one object a line.
-        encoding: for text; UTF-8 unless a mark at the start says otherwise.
-        notes: what differs from what the name says, for people.
+        kind: `json` is one array of objects, `json_lines` one object per line.
+        encoding: of text; UTF-8 unless there is a byte-order mark of another.
+        notes: where the content differs from the file's name.
     """
 
     kind: Literal["csv", "json", "json_lines", "parquet"]
@@ -50,33 +50,33 @@ class FileForm:
 
 @contextmanager
 def reading(path: Path, shown: str) -> Iterator[None]:
-    """Turn what can go wrong in reading a file into one line.
+    """Turn errors in reading a file into a UserError.
 
     Raises:
-        UserError: no permission, cut off, damaged.
+        UserError: no permission, truncated, or damaged.
     """
     try:
         yield
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"data: {shown}: damaged gzip ({error}); fetch it again") from error
+        raise UserError(f"data: {shown}: damaged gzip ({error}); download it again") from error
     except EOFError as error:
-        raise UserError(f"data: {shown}: gzip that is cut off; fetch it again") from error
+        raise UserError(f"data: {shown}: truncated gzip; download it again") from error
     except UnicodeError as error:
         raise UserError(
-            f"data: {shown}: not the UTF-16 that its first bytes promise; save it as UTF-8"
+            f"data: {shown}: not UTF-16 as its byte-order mark says; save it as UTF-8"
         ) from error
     except OSError as error:
         raise UserError(f"data: {shown}: cannot be read ({error.strerror or error})") from error
 
 
-def find_form(path: Path, shown: str) -> FileForm:
-    """Look at the first bytes of a file.
+def detect_format(path: Path, shown: str) -> FileFormat:
+    """The format of a file, from its first bytes.
 
     Args:
-        shown: its name for people.
+        shown: its name for display.
 
     Raises:
-        UserError: it cannot be read, is empty, or is nothing that is read here.
+        UserError: it cannot be read, is empty, or is in no supported format.
     """
     with reading(path, shown):
         with path.open("rb") as file:
@@ -86,20 +86,20 @@ def find_form(path: Path, shown: str) -> FileForm:
             with gzip.open(path) as packed:
                 head = packed.read(_HEAD)
     if not head.strip():
-        raise UserError(f"data: {shown}: empty; put rows into it, or take it away")
+        raise UserError(f"data: {shown}: empty; add rows, or remove it")
     for magic, what in _REFUSED:
         if head.startswith(magic):
             raise UserError(f"data: {shown}: {what}")
     if head.startswith(b"PAR1"):
-        return FileForm("parquet", is_gzip, notes=_notes(path, "parquet", is_gzip))
-    encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8")
+        return FileFormat("parquet", is_gzip, notes=_notes(path, "parquet", is_gzip))
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), "utf-8")
     if encoding == "utf-8" and head.count(0) * 5 > len(head):
         raise UserError(
             f"data: {shown}: not text (a fifth of its first bytes are NUL); if it is UTF-16 "
-            "without a mark, save it as UTF-8"
+            "without a byte-order mark, save it as UTF-8"
         )
     kind = _text_kind(head.decode(encoding, "replace"))
-    return FileForm(kind, is_gzip, encoding, _notes(path, kind, is_gzip, encoding))
+    return FileFormat(kind, is_gzip, encoding, _notes(path, kind, is_gzip, encoding))
 
 
 def _text_kind(head: str) -> Literal["csv", "json", "json_lines"]:
@@ -132,9 +132,9 @@ def _notes(path: Path, kind: str, is_gzip: bool, encoding: str = "utf-8") -> tup
     return tuple(notes)
 
 
-def open_text(path: Path, form: FileForm) -> IO[str]:
-    """The file as text, line ends as they are. Bytes that are not UTF-8 become lone surrogates,
-    by which the row that holds them is known."""
-    raw = gzip.open(path) if form.is_gzip else path.open("rb")  # noqa: SIM115, the wrapper closes it
-    errors = "strict" if form.encoding == "utf-16" else "surrogateescape"
-    return io.TextIOWrapper(raw, form.encoding, errors, newline="")
+def open_text(path: Path, file_format: FileFormat) -> IO[str]:
+    """The file as text, with its own line ends. Bytes that are not UTF-8 become lone surrogates,
+    so the row that contains them can be named."""
+    raw = gzip.open(path) if file_format.is_gzip else path.open("rb")  # noqa: SIM115, the wrapper closes it
+    errors = "strict" if file_format.encoding == "utf-16" else "surrogateescape"
+    return io.TextIOWrapper(raw, file_format.encoding, errors, newline="")
