@@ -15,8 +15,6 @@ from sklearn import metrics
 from hvdcore.classifier.figures import Mistake, most_confident_mistakes
 from hvdcore.classifier.keras.evaluate import SplitPredictor, evaluate, gather_probabilities
 from hvdcore.classifier.score import Score
-from hvdcore.classifier.splits import stratified_subset, subsample
-from hvdcore.errors import UserError
 from hvdcore.keras import init
 from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices
@@ -117,20 +115,6 @@ def test_uniform_predictions_have_a_loss_of_ln_c() -> None:
     assert score.loss == pytest.approx(math.log(3), rel=1e-6)
     assert score.num_samples == 5
     assert gather_probabilities(predict, points, every, 3, init()) == pytest.approx(1 / 3)
-
-
-def test_subsample_by_hand() -> None:
-    assert subsample(10, 4).tolist() == [0, 2, 5, 7]
-    assert subsample(3, 9).tolist() == [0, 1, 2]
-    assert subsample(0, 1).tolist() == []
-
-
-def test_stratified_subset_by_hand() -> None:
-    labels = np.array([0, 0, 0, 1, 2, 1])
-    found = [stratified_subset(labels, n, field="num", samples="points").tolist() for n in (3, 5)]
-    assert found == [[0, 3, 4], [0, 1, 3, 4, 5]]
-    with pytest.raises(UserError, match="num: 7 of only 6 points; give 6 or less"):
-        stratified_subset(labels, 7, field="num", samples="points")
 
 
 def test_mistakes_by_hand() -> None:

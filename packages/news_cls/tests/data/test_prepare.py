@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvdcore.classifier.splits import Row, split_rows
 from hvdcore.errors import UserError
 from hvdcore.files.cache import default_cache_dir
 from hvdcore.testing.faults import NoDisk, small_disk
@@ -60,22 +59,6 @@ def test_copies_are_left_out_and_counted(tmp_path: Path) -> None:
     assert "2 duplicates, 4 with more than one label, 1 of test that train contains too" in summary(
         data
     )
-
-
-def test_no_text_is_in_two_parts() -> None:
-    rows = [Row(i, i % 3, None, f"{(i * 7919) % 997:04d}") for i in range(90)]
-    splits = split_rows(rows, val_fraction=0.2, test_fraction=0.1).splits
-    seen = [row.sha256 for split in splits.values() for row in split]
-    assert len(seen) == len(set(seen)) == 90
-    assert {name: len(split) for name, split in splits.items()} == {
-        "train": 63, "val": 18, "test": 9,
-    }  # fmt: skip
-
-
-def test_a_class_of_one_text_stays_in_train() -> None:
-    rows = [Row(i, 0, None, f"{i}") for i in range(4)] + [Row(4, 1, None, "9")]
-    splits = split_rows(rows, val_fraction=0.4, test_fraction=0.4).splits
-    assert [row.label for row in splits["train"]].count(1) == 1
 
 
 def test_the_parts_do_not_depend_on_the_order(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures and pages: they are drawn, contain what they should, and work with unusual names."""
+"""Pages about runs and comparisons of them, with scores written by hand."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from hvdcore.classifier.compare import (
     speedup,
     write_comparison,
 )
+from hvdcore.classifier.config import SampleNames
 from hvdcore.classifier.figures import draw_confusion, draw_reliability
 from hvdcore.errors import UserError
 from hvdcore.run.run_dir import RunDir
-from image_cls.config import SAMPLE_NAMES
-from image_cls.plots import draw_image_grid, draw_mistakes
 
+SAMPLE_NAMES = SampleNames("ice_images", "image")
 ODD_NAMES = ("海", "<b>forest</b>", "a rather long name of a class")
-PIXELS = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
 
 
 def is_drawn(path: Path) -> bool:
@@ -34,28 +33,19 @@ def is_drawn(path: Path) -> bool:
 
 def test_figures_are_deterministic_for_any_names(tmp_path: Path) -> None:
     matrix = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 9]])
-    labels, predicted = np.array([0, 1, 2, 1, 2]), np.eye(3)[[1, 1, 2, 1, 0]]
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]])
     for name in ("first", "second"):
         draw_confusion(tmp_path / name / "c.png", matrix, ODD_NAMES, "test")
-        sure = np.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]])
-        draw_reliability(tmp_path / name / "b.png", sure, np.array([0, 2]), "test")
-        draw_mistakes(tmp_path / name / "m.png", PIXELS, labels, predicted, ODD_NAMES, "mistakes")
-        draw_image_grid(tmp_path / name / "r.png", [PIXELS] * 3, ODD_NAMES, list("abcde"), "rows")
-    for name in ("c.png", "b.png", "m.png", "r.png"):
+        draw_reliability(tmp_path / name / "r.png", probabilities, np.array([0, 2]), "test")
+    for name in ("c.png", "r.png"):
         assert is_drawn(tmp_path / "first" / name)
         first, second = (tmp_path / run / name for run in ("first", "second"))
         assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_figure_without_mistakes(tmp_path: Path) -> None:
-    labels = np.array([0, 1, 2, 1, 2])
-    path = draw_mistakes(tmp_path / "m.png", PIXELS, labels, np.eye(3)[labels], ODD_NAMES, "none")
-    assert is_drawn(path)
-
-
 def finished_run(path: Path, model: str = "cnn", size: int = 1, speed: float = 100.0) -> RunDir:
     """A run as training leaves it, with scores by hand."""
-    run = RunDir.create(path, "image_cls", {"model": model})
+    run = RunDir.create(path, "ice_images", {"model": model})
     scores = {
         "loss": 0.5, "accuracy": 0.75, "macro_f1": 0.7, "num_samples": 4,
         "classes": {
@@ -65,7 +55,7 @@ def finished_run(path: Path, model: str = "cnn", size: int = 1, speed: float = 1
         "confusion_matrix": [[1, 1], [0, 2]],
     }  # fmt: skip
     report = {
-        "schema": 1, "package": "image_cls", "model": model, "num_parameters": 1234, "size": size,
+        "schema": 1, "package": "ice_images", "model": model, "num_parameters": 1234, "size": size,
         "global_batch_size": 32, "seed": 0, "epochs": 2, "steps": 20, "seconds": 60.0 / size,
         "samples_per_second": speed, "weights_sha256": "0" * 64, "num_train_samples": 320,
         "val": scores, "test": scores,
@@ -79,7 +69,7 @@ def finished_run(path: Path, model: str = "cnn", size: int = 1, speed: float = 1
 
 def test_a_page_about_one_run(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run")
-    Image.fromarray(PIXELS[0]).save(run.figures / "confusion.png")
+    Image.new("RGB", (8, 8)).save(run.figures / "confusion.png")
     page = write_report_page(SAMPLE_NAMES, [run.path], None).read_text(encoding="utf-8")
     for text in ("0.7500", "0.667", "1,234", "&lt;i&gt;ice&lt;/i&gt;", "Confusion matrix"):
         assert text in page
@@ -97,7 +87,7 @@ def test_a_page_about_several_runs_needs_an_output_dir(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_is_an_error(tmp_path: Path) -> None:
-    run = RunDir.create(tmp_path / "run", "image_cls", {})
+    run = RunDir.create(tmp_path / "run", "ice_images", {})
     with pytest.raises(UserError, match=r"no report\.json; finish the training"):
         write_report_page(SAMPLE_NAMES, [run.path], None)
 
