@@ -55,6 +55,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define HOROVOD_C_ABI_VERSION 1
 
@@ -297,6 +298,7 @@ int horovod_process_set_ranks(int id, int* ranks_prealloc);
 /* comm: an MPI_Comm by value (a pointer, or an int under MPICH). */
 int horovod_comm_process_set(void* comm);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
