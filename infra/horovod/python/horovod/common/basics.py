@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from horovod.common import fork, library, util
 from horovod.common.process_sets import ProcessSet, _init_process_sets, global_process_set
+from horovod.runner.common.util import env as launcher_env
 
 _NOT_INITIALIZED = "Horovod has not been initialized; use hvd.init()."
 _UNKNOWN_SET = "Process set does not exist or has not been registered."
@@ -52,6 +53,8 @@ class HorovodBasics:
             RuntimeError: this process was forked from one in which Horovod runs.
         """
         fork.check()
+        if hasattr(launcher_env, "check_leftover_variables"):
+            launcher_env.check_leftover_variables()
         if isinstance(process_sets, str) and process_sets.lower() == "dynamic":
             process_sets = []
             os.environ["HOROVOD_DYNAMIC_PROCESS_SETS"] = "1"
