@@ -30,6 +30,9 @@ from horovod.common.util import (extension_available,
                                  gloo_built, mpi_built,
                                  nccl_built, ddl_built, ccl_built)
 from horovod.runner.common.util import config_parser, hosts, safe_shell_exec, secret, timeout
+from horovod.runner.common.util import env as env_util
+from horovod.runner.common.util.failure import WorkerFailure
+from horovod.runner.common.util.network import NoValidAddressesFound
 from horovod.runner.common.util import settings as hvd_settings
 from horovod.runner.driver import driver_service
 from horovod.runner.elastic import settings as elastic_settings
@@ -38,8 +41,9 @@ from horovod.runner.util import cache, threads, network, lsf
 from horovod.runner.gloo_run import gloo_run, gloo_run_elastic
 from horovod.runner.mpi_run import mpi_run
 from horovod.runner.js_run import js_run, is_jsrun_installed
-from horovod.runner.http.http_client import read_data_from_kvstore, put_data_into_kvstore
+from horovod.runner.http.http_client import put_data_into_kvstore
 from horovod.runner.http.http_server import KVStoreServer
+from horovod.runner.results import FUNCTION, collect_results, explain_errors
 from horovod.runner.util.remote import get_remote_command
 
 # Cached information of horovod functions be stored in this directory
@@ -593,6 +597,28 @@ def parse_args():
     return args
 
 
+def _make_cache(args):
+    """The cache for the checks of these arguments; None where there is no place for its file."""
+    params = ''
+    if args.num_proc:
+        params += str(args.num_proc) + ' '
+    if args.hosts:
+        params += str(args.hosts) + ' '
+    if args.ssh_port:
+        params += str(args.ssh_port)
+    if args.ssh_identity_file:
+        params += args.ssh_identity_file
+    parameters_hash = hashlib.md5(params.encode('utf-8'), usedforsecurity=False).hexdigest()
+    if not os.path.isabs(CACHE_FOLDER):
+        # Nobody has told where the home folder of this user is.
+        return None
+    try:
+        return cache.Cache(CACHE_FOLDER, CACHE_STALENESS_THRESHOLD_MINUTES, parameters_hash)
+    except Exception as e:
+        logging.warning('horovodrun goes without its cache of checks in %s: %s', CACHE_FOLDER, e)
+        return None
+
+
 def _run_static(args):
     # horovodrun has to finish all the checks before this timeout runs out.
     if args.start_timeout:
@@ -624,20 +650,7 @@ def _run_static(args):
     # This cache stores the results of checks performed by horovod
     # during the initialization step. It can be disabled by setting
     # --disable-cache flag.
-    fn_cache = None
-    if not args.disable_cache:
-        params = ''
-        if args.num_proc:
-            params += str(args.num_proc) + ' '
-        if args.hosts:
-            params += str(args.hosts) + ' '
-        if args.ssh_port:
-            params += str(args.ssh_port)
-        if args.ssh_identity_file:
-            params += args.ssh_identity_file
-        parameters_hash = hashlib.md5(params.encode('utf-8')).hexdigest()
-        fn_cache = cache.Cache(CACHE_FOLDER, CACHE_STALENESS_THRESHOLD_MINUTES,
-                               parameters_hash)
+    fn_cache = None if args.disable_cache else _make_cache(args)
 
     all_host_names, _ = hosts.parse_hosts_and_slots(args.hosts)
     if settings.verbose >= 2:
@@ -663,21 +676,24 @@ def _run_static(args):
         # get the driver IPv4 address
         driver_ip = network.get_driver_ip(nics)
         run_func_server = KVStoreServer(verbose=settings.verbose)
-        run_func_server_port = run_func_server.start_server()
+        run_func_server_port = run_func_server.start_server(driver_ip)
         put_data_into_kvstore(driver_ip, run_func_server_port,
-                              'runfunc', 'func', args.run_func)
+                              *FUNCTION, args.run_func, secret.rendezvous_secret())
 
         executable = args.executable or sys.executable
         command = [executable, '-m', 'horovod.runner.run_task', str(driver_ip), str(run_func_server_port)]
 
         try:
             _launch_job(args, settings, nics, command)
-            results = [None] * args.num_proc
-            # TODO: make it parallel to improve performance
-            for i in range(args.num_proc):
-                results[i] = read_data_from_kvstore(driver_ip, run_func_server_port,
-                                                    'runfunc_result', str(i))
-            return results
+            return collect_results(run_func_server, args.num_proc)
+        except WorkerFailure as failure:
+            failure.message += explain_errors(run_func_server)
+            raise
+        except RuntimeError as failure:
+            reasons = explain_errors(run_func_server)
+            if not reasons or reasons in str(failure):
+                raise
+            raise RuntimeError(f'{failure}\n{reasons}') from failure
         finally:
             run_func_server.shutdown_server()
     else:
@@ -732,8 +748,7 @@ def _run_elastic(args):
         raise ValueError('Gloo support is required to use elastic training, but has not been built.  Ensure CMake is '
                          'installed and reinstall Horovod with HOROVOD_WITH_GLOO=1 to debug the build error.')
 
-    env = os.environ.copy()
-    config_parser.set_env_from_args(env, args)
+    env = _rank_environment(args)
     executable = args.executable or sys.executable
     return gloo_run_elastic(settings, env, args.run_func if args.run_func else args.command, executable)
 
@@ -783,9 +798,17 @@ def _is_elastic(args):
     return args.host_discovery_script is not None or args.min_num_proc is not None
 
 
-def _launch_job(args, settings, nics, command):
-    env = os.environ.copy()
+def _rank_environment(args):
+    """What the ranks inherit of our environment, with the options of the command line."""
+    env = env_util.without_rank_variables(os.environ)
     config_parser.set_env_from_args(env, args)
+    return env
+
+
+def _launch_job(args, settings, nics, command):
+    env = _rank_environment(args)
+    if settings.run_func_mode:
+        env[secret.RENDEZVOUS_SECRET] = secret.rendezvous_secret()
 
     def gloo_run_fn():
         driver_ip = network.get_driver_ip(nics)
@@ -834,7 +857,23 @@ def run_commandline():
         logging.addLevelName(logging.NOTSET, 'TRACE')
         logging.basicConfig(level=logging.getLevelName(args.log_level))
 
-    _run(args)
+    try:
+        if not args.command:
+            raise ValueError('no command is given: horovodrun -np 2 python train.py')
+        _run(args)
+    except (OSError, RuntimeError, ValueError, timeout.TimeoutException,
+            NoValidAddressesFound) as error:
+        if args.verbose:
+            logging.exception('horovodrun failed')
+        print(f'horovodrun: {error}', file=sys.stderr)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error):
+    """That of the rank that failed; 2 for a wrong command line, 1 for all else."""
+    if isinstance(error, WorkerFailure):
+        return error.exit_code
+    return 2 if isinstance(error, ValueError) else 1
 
 
 if __name__ == '__main__':

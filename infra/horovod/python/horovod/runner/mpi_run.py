@@ -130,6 +130,19 @@ def _get_mpi_implementation_flags(tcp_flag, env=None):
         return None, None, None
 
 
+def _open_mpi_interfaces(nics):
+    """Variables that keep the ports of mpirun and its daemons on these interfaces, too.
+
+    The ranks' own ports are kept there by btl_tcp_if_include on the command line.
+    """
+    interfaces = ','.join(sorted(nics))
+    return {
+        'OMPI_MCA_oob_tcp_if_include': interfaces,
+        # Open MPI 5, whose runtime is PRRTE
+        'PRTE_MCA_prte_if_include': interfaces,
+    }
+
+
 def mpi_run(settings, nics, env, command, stdout=None, stderr=None):
     """
     Runs mpi_run.
@@ -205,7 +218,7 @@ def mpi_run(settings, nics, env, command, stdout=None, stderr=None):
         output.append(settings.output_filename)
 
     env_list = '' if impi_or_mpich else ' '.join(
-                    '-x %s' % key for key in sorted(env.keys()) if env_util.is_exportable(key))
+                    '-x %s' % quote(key) for key in sorted(env.keys()) if env_util.is_exportable(key))
 
     # Pass all the env variables to the mpirun command.
     mpirun_command = (
@@ -244,6 +257,9 @@ def mpi_run(settings, nics, env, command, stdout=None, stderr=None):
             env = copy.copy(env)
             # copy var over from os.environ
             env[var] = os.environ[var]
+
+    if mpi == _OMPI_IMPL and nics:
+        env = {**_open_mpi_interfaces(nics), **env}
 
     # Execute the mpirun command.
     if settings.run_func_mode:

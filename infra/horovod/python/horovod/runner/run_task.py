@@ -12,26 +12,41 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 # =============================================================================
+"""What a rank of `horovod.run` executes: the function, whose result or error it sends home."""
 
 import sys
+import traceback
 
 from horovod.runner.common.util.env import get_env_rank_and_size
-from horovod.runner.http.http_client import read_data_from_kvstore, put_data_into_kvstore
+from horovod.runner.http.http_client import put_data_into_kvstore, read_data_from_kvstore
+from horovod.runner.results import ERROR_SCOPE, FUNCTION, RESULT_SCOPE
 
 
 def main(addr, port):
-    func = read_data_from_kvstore(addr, port, 'runfunc', 'func')
+    func = read_data_from_kvstore(addr, port, *FUNCTION)
     try:
         ret_val = func()
     except BaseException as e:
-        sys.stderr.write("User function raise error: {error}".format(error=str(e)))
-        raise e
+        sys.stderr.write(f"User function raise error: {e}\n")
+        _send_error(addr, port, e)
+        raise
+    rank, _ = get_env_rank_and_size()
+    put_data_into_kvstore(addr, port, RESULT_SCOPE, str(rank), ret_val)
 
-    rank, size = get_env_rank_and_size()
-    put_data_into_kvstore(addr, port, 'runfunc_result', str(rank), ret_val)
+
+def _send_error(addr, port, error):
+    if isinstance(error, SystemExit):
+        text = f"sys.exit({error.code!r}) was called"
+    else:
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    rank, _ = get_env_rank_and_size()
+    try:
+        put_data_into_kvstore(addr, port, ERROR_SCOPE, str(rank), text)
+    except RuntimeError as lost:
+        sys.stderr.write(f"The error could not be sent to the launcher: {lost}\n")
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     _, driver_addr, run_func_server_port_str = sys.argv
     run_func_server_port = int(run_func_server_port_str)
     main(driver_addr, run_func_server_port)

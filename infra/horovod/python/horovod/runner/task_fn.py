@@ -13,9 +13,10 @@
 # limitations under the License.
 # ==============================================================================
 
+import os
 import sys
 
-from horovod.runner.common.util import codec, host_hash
+from horovod.runner.common.util import codec, host_hash, secret
 from horovod.runner.driver import driver_service
 from horovod.runner.task import task_service
 
@@ -54,13 +55,10 @@ def _task_fn(index, num_hosts, driver_addresses, settings):
 
 
 if __name__ == '__main__':
-    if len(sys.argv) != 5:
-        print('Usage: {} <index> <num_hosts> <driver_addresses> <settings>'.format(sys.argv[0]))
+    if len(sys.argv) != 3 or secret.TASK_SETTINGS not in os.environ:
+        print('Usage: {}={} {} <index> <num_hosts>'.format(
+            secret.TASK_SETTINGS, '<driver_addresses and settings>', sys.argv[0]))
         sys.exit(1)
 
-    index = codec.loads_base64(sys.argv[1])
-    num_hosts = codec.loads_base64(sys.argv[2])
-    driver_addresses = codec.loads_base64(sys.argv[3])
-    settings = codec.loads_base64(sys.argv[4])
-
-    _task_fn(index, num_hosts, driver_addresses, settings)
+    driver_addresses, settings = codec.loads_base64(os.environ.pop(secret.TASK_SETTINGS))
+    _task_fn(int(sys.argv[1]), int(sys.argv[2]), driver_addresses, settings)

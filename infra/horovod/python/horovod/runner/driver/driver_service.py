@@ -15,16 +15,17 @@
 
 import io
 import os
+import shlex
 import sys
 
 from socket import AF_INET
 from psutil import net_if_addrs
 
 from horovod.runner.common.service import driver_service
-from horovod.runner.common.util import codec, safe_shell_exec
+from horovod.runner.common.util import codec, safe_shell_exec, secret
 from horovod.runner.task import task_service
 from horovod.runner.util import cache, lsf, network, threads
-from horovod.runner.util.remote import get_remote_command
+from horovod.runner.util.remote import remote_run
 
 
 class HorovodRunDriverService(driver_service.BasicDriverService):
@@ -73,10 +74,12 @@ def _launch_task_servers(all_host_names, local_host_names, driver_addresses,
     :rtype:
     """
 
-    def _exec_command(command):
+    def _exec_command(command, env, stdin):
         host_output = io.StringIO()
         try:
             exit_code = safe_shell_exec.execute(command,
+                                                env=env,
+                                                stdin=stdin,
                                                 stdout=host_output,
                                                 stderr=host_output)
             if exit_code != 0:
@@ -93,23 +96,16 @@ def _launch_task_servers(all_host_names, local_host_names, driver_addresses,
     num_hosts = len(all_host_names)
     for index in range(num_hosts):
         host_name = all_host_names[index]
-        command = \
-            '{python} -m horovod.runner.task_fn {index} {num_hosts} ' \
-            '{driver_addresses} {settings}' \
-            .format(python=sys.executable,
-                    index=codec.dumps_base64(index),
-                    num_hosts=codec.dumps_base64(num_hosts),
-                    driver_addresses=codec.dumps_base64(driver_addresses),
-                    settings=codec.dumps_base64(settings))
+        command = [sys.executable, '-m', 'horovod.runner.task_fn', str(index), str(num_hosts)]
+        variables = {secret.TASK_SETTINGS: codec.dumps_base64((driver_addresses, settings))}
+        env, stdin = {**os.environ, **variables}, None
         if host_name not in local_host_names:
-            command = get_remote_command(command,
-                                         host=host_name,
-                                         port=settings.ssh_port,
-                                         identity_file=settings.ssh_identity_file)
+            command, stdin = remote_run(command, variables, host_name,
+                                        settings.ssh_port, settings.ssh_identity_file)
 
         if settings.verbose >= 2:
-            print('Launching horovod task function: {}'.format(command))
-        args_list.append([command])
+            print('Launching horovod task function: {}'.format(shlex.join(command)))
+        args_list.append([command, env, stdin])
     # Each thread will use ssh command to launch the server on one task. If an
     # error occurs in one thread, entire process will be terminated. Otherwise,
     # threads will keep running and ssh session -- and the the task server --

@@ -73,19 +73,25 @@ def filter_local_addresses(all_host_names):
 
 
 # Given server factory, find a usable port
-def find_port(server_factory):
+def find_port(server_factory, address=''):
+    """Make a server on a free port of one address of this host, or of all of them ('').
+
+    :param server_factory: makes a server that listens on an (address, port) pair
+    :return: the server and its port
+    :raises OSError: this host cannot listen on the address
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((address, 0))
     min_port = 1024
     max_port = 65536
     num_ports = max_port - min_port
     start_port = random.randrange(0, num_ports)
     for port_offset in range(num_ports):
+        port = min_port + (start_port + port_offset) % num_ports
         try:
-            port = min_port + (start_port + port_offset) % num_ports
-            addr = ('', port)
-            server = server_factory(addr)
-            return server, port
-        except Exception as e:
-            pass
+            return server_factory((address, port)), port
+        except OSError:
+            continue
 
     raise Exception('Unable to find a port to bind to.')
 

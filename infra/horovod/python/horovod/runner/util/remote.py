@@ -29,19 +29,24 @@ SSH_COMMAND_PREFIX = "ssh -o PasswordAuthentication=no -o StrictHostKeyChecking=
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # The command gets no standard input: that is the line to the launcher. When it ends, so does the
-# command, as ssh tells a remote command nothing of the end of its client.
+# command, as ssh tells a remote command nothing of the end of its client. In braces, so that the
+# shell has read all of the script before `cat` reads from the same place.
 _SCRIPT = """\
+{{
 {exports}
 cd {folder} > /dev/null 2>&1
 exec 3<&0
 {command} < /dev/null 3<&- &
 command=$!
-(cat <&3 > /dev/null; kill -TERM $command; sleep {grace}; kill -KILL $command) > /dev/null 2>&1 &
+(cat <&3; kill -TERM $command; sleep {grace}; kill -KILL $command; kill -KILL 0) \\
+    > /dev/null 2>&1 &
 watch=$!
+exec 3<&-
 wait $command
 code=$?
 kill -KILL $watch 2> /dev/null
 exit $code
+}}
 """
 _GRACE_SECONDS = 4
 

@@ -19,12 +19,24 @@ import socket
 import socketserver
 import struct
 import shutil
+import sys
+import threading
 
 import cloudpickle
 
 from horovod.runner.util.threads import in_thread
 from horovod.runner.common.util import secret
 from horovod.runner.util.network import find_port
+
+
+# Connections that have not yet shown that they belong to the job: at most this many, for at most
+# this long.
+MAX_SILENT_CONNECTIONS = 256
+SILENCE_TIMEOUT_S = 20
+
+
+class SecurityError(Exception):
+    """A message whose digest was not made with the key of this job."""
 
 
 class PingRequest(object):
@@ -58,14 +70,15 @@ class Wire(object):
     Used for serialization/deserialization of objects over the wire.
 
     We use HMAC to protect services from unauthorized use. The key used for
-    the HMAC digest is distributed by Open MPI and Spark.
+    the HMAC digest is distributed by the launcher, Open MPI and Spark.
 
     The objects are serialized using cloudpickle. Serialized objects become
     the body of the message.
 
     Structure of the message is as follows:
+    - HMAC digest of the length (32 bytes): a stranger cannot make us read or keep a body
+    - length of the body (8 bytes)
     - HMAC digest of the body (32 bytes)
-    - length of the body (4 bytes)
     - body
     """
     def __init__(self, key):
@@ -73,10 +86,10 @@ class Wire(object):
 
     def write(self, obj, wfile):
         message = cloudpickle.dumps(obj, protocol=pickle.HIGHEST_PROTOCOL)
-        digest = secret.compute_digest(self._key, message)
-        wfile.write(digest)
-        # Pack message length into 4-byte integer.
-        wfile.write(struct.pack('i', len(message)))
+        length = _LENGTH.pack(len(message))
+        wfile.write(secret.compute_digest(self._key, length))
+        wfile.write(length)
+        wfile.write(secret.compute_digest(self._key, message))
         wfile.write(message)
         wfile.flush()
 
@@ -90,13 +103,89 @@ class Wire(object):
         wfile.flush()
 
     def read(self, rfile):
-        digest = rfile.read(secret.DIGEST_LENGTH)
-        # Unpack message length into 4-byte integer.
-        message_len = struct.unpack('i', rfile.read(4))[0]
-        message = rfile.read(message_len)
+        """The next object.
+
+        :raises EOFError: the stream ended before
+        :raises SecurityError: it does not come from a process of this job
+        """
+        digest = _read_exactly(rfile, secret.DIGEST_LENGTH)
+        length = _read_exactly(rfile, _LENGTH.size)
+        if not secret.check_digest(self._key, length, digest):
+            raise SecurityError('Security error: digest did not match the message.')
+        digest = _read_exactly(rfile, secret.DIGEST_LENGTH)
+        message = _read_exactly(rfile, _LENGTH.unpack(length)[0])
         if not secret.check_digest(self._key, message, digest):
-            raise Exception('Security error: digest did not match the message.')
+            raise SecurityError('Security error: digest did not match the message.')
         return cloudpickle.loads(message)
+
+
+_LENGTH = struct.Struct('!Q')
+
+
+def _read_exactly(rfile, length):
+    data = rfile.read(length)
+    if len(data) < length:
+        raise EOFError('the connection ended within a message')
+    return data
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    """A thread for each connection, and no more threads than a job can need.
+
+    A stranger who opens connections and stays silent loses them: first the oldest.
+    """
+    request_queue_size = 1024
+    # Daemons, so that a silent stranger does not delay the end of the program.
+    daemon_threads = True
+
+    def __init__(self, addr, handler):
+        self._silent = {}
+        self._silent_lock = threading.Lock()
+        self._answering = set()
+        super(_Server, self).__init__(addr, handler)
+
+    def process_request(self, request, client_address):
+        with self._silent_lock:
+            self._silent[request] = None
+            if len(self._silent) > MAX_SILENT_CONNECTIONS:
+                oldest = next(iter(self._silent))
+                del self._silent[oldest]
+                # The socket is closed by its thread, which the shutdown wakes.
+                _shut(oldest)
+        super(_Server, self).process_request(request, client_address)
+
+    def process_request_thread(self, request, client_address):
+        self._answering.add(threading.current_thread())
+        try:
+            super(_Server, self).process_request_thread(request, client_address)
+        finally:
+            self._answering.discard(threading.current_thread())
+
+    def server_close(self):
+        """Stop listening, and let those finish who are answering a process of the job."""
+        super(_Server, self).server_close()
+        with self._silent_lock:
+            for connection in self._silent:
+                _shut(connection)
+        for thread in self._answering.copy():
+            thread.join()
+
+    def spoken(self, request):
+        """A connection has brought a message of this job, or has ended."""
+        with self._silent_lock:
+            self._silent.pop(request, None)
+
+    def handle_error(self, request, client_address):
+        if isinstance(sys.exc_info()[1], (EOFError, OSError, SecurityError)):
+            return
+        super(_Server, self).handle_error(request, client_address)
+
+
+def _shut(connection):
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
 
 
 class BasicService(object):
@@ -104,11 +193,8 @@ class BasicService(object):
         self._service_name = service_name
         self._wire = Wire(key)
         self._nics = nics
-        self._server, _ = find_port(
-            lambda addr: socketserver.ThreadingTCPServer(
-                addr, self._make_handler()))
-        self._server._block_on_close = True
-        self._port = self._server.socket.getsockname()[1]
+        self._server, self._port = find_port(
+            lambda addr: _Server(addr, self._make_handler()), self._listen_address())
         self._addresses = self._get_local_addresses()
         self._thread = in_thread(target=self._server.serve_forever)
 
@@ -116,9 +202,14 @@ class BasicService(object):
         server = self
 
         class _Handler(socketserver.StreamRequestHandler):
+            timeout = SILENCE_TIMEOUT_S
+
             def handle(self):
                 try:
                     req = server._wire.read(self.rfile)
+                    # From here on the peer is one of us, who may have to wait.
+                    self.server.spoken(self.request)
+                    self.request.settimeout(None)
                     resp = server._handle(req, self.client_address)
                     if not resp:
                         raise Exception('Handler did not return a response.')
@@ -132,8 +223,16 @@ class BasicService(object):
                 except (EOFError, BrokenPipeError):
                     # Happens when client is abruptly terminated, don't want to pollute the logs.
                     pass
+                finally:
+                    self.server.spoken(self.request)
 
         return _Handler
+
+    def _listen_address(self):
+        """The one address that peers are told, or all addresses of this host ('')."""
+        self._port = 0
+        told = [addr for addresses in self._get_local_addresses().values() for addr in addresses]
+        return told[0][0] if len(told) == 1 else ''
 
     def _handle(self, req, client_address):
         """

@@ -24,6 +24,9 @@ DIGEST_LENGTH = 32  # bytes
 HOROVOD_SECRET_KEY = "_HOROVOD_SECRET_KEY"
 # Read by the compiled core too, which presents it to the launcher's key-value server.
 RENDEZVOUS_SECRET = "HOROVOD_GLOO_RENDEZVOUS_SECRET"
+# Brings a task on another host the addresses of its launcher and the key for them. A variable, as
+# any user of a host can read its command lines.
+TASK_SETTINGS = "_HOROVOD_TASK_SETTINGS"
 
 
 def make_secret_key():
