@@ -64,13 +64,14 @@ def broadcast_optimizer_state(optimizer, root_rank, model=None):
     """Gives the root's optimizer state and options (learning rate, ...) to all ranks.
 
     All ranks get exactly what the root has; if it has no state yet, none has any afterwards. No
-    step is made and no parameter or gradient is touched. Call it after `broadcast_parameters`.
+    step is made, so parameters stay as they are. Call it after `broadcast_parameters`. Without
+    state yet, parameters that have no gradient get one of zeros, as Horovod has always done.
 
     Args:
         optimizer: any `torch.optim.Optimizer`, wrapped by `DistributedOptimizer` or not, of the
             same parameter groups on all ranks.
         root_rank: the rank whose state all ranks get.
-        model: not needed any more.
+        model: (optional) the model, to tell which parameters have sparse gradients.
 
     Raises:
         ValueError: the parameter groups differ between ranks in number or in shapes.
@@ -84,6 +85,19 @@ def broadcast_optimizer_state(optimizer, root_rank, model=None):
         _broadcast_all(sent, root_rank)
     else:
         _receive(optimizer, parameters, outline, root_rank)
+    if not outline["state"]:
+        _start_gradients(optimizer, parameters, model)
+
+
+def _start_gradients(optimizer, parameters: list, model) -> None:
+    modules = model.modules() if model is not None else ()
+    sparse = {
+        id(p) for m in modules if getattr(m, "sparse", False) is True for p in m.parameters(False)
+    }
+    for p in parameters:
+        is_sparse = isinstance(optimizer, torch.optim.SparseAdam) or id(p) in sparse
+        if p.requires_grad and p.grad is None and not is_sparse:
+            p.grad = torch.zeros_like(p)
 
 
 def _check_groups(optimizer) -> None:
@@ -111,7 +125,11 @@ def _outline(optimizer, parameters: list, sent: list) -> dict[str, Any]:
         if id(key) in numbers or not torch.is_tensor(key)
     ]
     options = [
-        {k: _without_tensors(v, sent) for k, v in group.items() if k not in ("params", "param_names")}
+        {
+            k: _without_tensors(v, sent)
+            for k, v in group.items()
+            if k not in ("params", "param_names")
+        }
         for group in optimizer.param_groups
     ]
     return {"options": options, "state": state}

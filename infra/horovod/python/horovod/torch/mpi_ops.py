@@ -286,9 +286,7 @@ def allreduce_(
 ):
     """Allreduce in place; returns the tensor. Arguments as in `allreduce`."""
     return synchronize(
-        allreduce_async_(
-            tensor, average, name, op, prescale_factor, postscale_factor, process_set
-        )
+        allreduce_async_(tensor, average, name, op, prescale_factor, postscale_factor, process_set)
     )
 
 
@@ -335,9 +333,7 @@ class HorovodAllreduce(torch.autograd.Function):
     def forward(ctx, tensor, name, op, prescale_factor, postscale_factor, process_set):
         ctx.arguments = (op, prescale_factor, postscale_factor, process_set)
         return synchronize(
-            allreduce_async(
-                tensor, None, name, op, prescale_factor, postscale_factor, process_set
-            )
+            allreduce_async(tensor, None, name, op, prescale_factor, postscale_factor, process_set)
         )
 
     @staticmethod
@@ -447,8 +443,7 @@ def grouped_allreduce(
     else:
         results = synchronize(grouped_allreduce_async(inputs, None, *arguments))
     return [
-        compression.decompress(result, context)
-        for result, (_, context) in zip(results, compressed)
+        compression.decompress(result, context) for result, (_, context) in zip(results, compressed)
     ]
 
 
@@ -554,9 +549,7 @@ def _rows_of_this_rank(grads: _Tensors, rows: list[int], process_set: ProcessSet
 
 def grouped_allgather_async(tensors, name=None, process_set=global_process_set):
     """Starts an allgather of each tensor of a list."""
-    return _with_new_outputs(
-        collectives.allgather, list(tensors), _encoded(name), _id(process_set)
-    )
+    return _with_new_outputs(collectives.allgather, list(tensors), _encoded(name), _id(process_set))
 
 
 def grouped_allgather(tensors, name=None, process_set=global_process_set):
@@ -583,9 +576,7 @@ class HorovodGroupedAllgather(torch.autograd.Function):
 
 
 def _broadcast_async(tensor, output, root_rank, name, process_set):
-    return _with_output(
-        collectives.broadcast, tensor, output, name, root_rank, _id(process_set)
-    )
+    return _with_output(collectives.broadcast, tensor, output, name, root_rank, _id(process_set))
 
 
 def broadcast_async(tensor, root_rank, name=None, process_set=global_process_set):
@@ -779,7 +770,7 @@ def grouped_reducescatter_async(
 ):
     """Starts a reducescatter of each tensor of a list."""
     if op not in (Average, Sum):
-        raise ValueError("reducescatter knows Average and Sum alone")
+        raise NotImplementedError("reducescatter knows Average and Sum alone")
     return _with_new_outputs(
         collectives.reducescatter,
         list(tensors),
@@ -809,8 +800,7 @@ def grouped_reducescatter(
     else:
         results = synchronize(grouped_reducescatter_async(inputs, *arguments))
     return [
-        compression.decompress(result, context)
-        for result, (_, context) in zip(results, compressed)
+        compression.decompress(result, context) for result, (_, context) in zip(results, compressed)
     ]
 
 
