@@ -1,6 +1,6 @@
 """Compiles the TensorFlow operations: five C++ files, no header or library of TensorFlow's.
 
-    python build.py OUTPUT [COMPILER ...]        COMPILER: g++, or "zig c++ -target ..."
+python build.py OUTPUT [COMPILER ...]        COMPILER: g++, or "zig c++ -target ..."
 """
 
 from __future__ import annotations

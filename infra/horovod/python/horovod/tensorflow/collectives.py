@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from horovod.tensorflow.compression import Compression
 from horovod.tensorflow.mpi_ops import (
     Adasum,
@@ -31,6 +29,8 @@ from horovod.tensorflow.mpi_ops import (
     size_op,
 )
 from horovod.tensorflow.util import native_variable, runs_elastic
+
+import tensorflow as tf
 
 __all__ = ["allreduce", "grouped_allreduce", "grouped_reducescatter", "reducescatter"]
 
@@ -275,9 +275,7 @@ def _check_adasum(op: int, process_set: ProcessSet) -> None:
     if process_set != global_process_set:
         raise NotImplementedError("Adasum does not support non-global process sets yet.")
     if not check_num_rank_power_of_2(size()):
-        raise NotImplementedError(
-            "Running Adasum with non-power of 2 ranks is not supported yet."
-        )
+        raise NotImplementedError("Running Adasum with non-power of 2 ranks is not supported yet.")
 
 
 def _compressed(compression: Any, tensors: Sequence[Any]) -> tuple[list[Any], list[Any]]:

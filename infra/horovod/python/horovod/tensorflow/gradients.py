@@ -10,8 +10,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from horovod.common.util import split_list
 from horovod.tensorflow.collectives import (
     _allreduce_cond,
@@ -27,7 +25,9 @@ from horovod.tensorflow.util import (
     vars_to_refs,
 )
 
-__all__ = ["check_groups", "check_predivide_factor", "is_reduced", "mark_reduced", "reduce_shared"]
+import tensorflow as tf
+
+__all__ = ["check_groups", "check_predivide_factor", "mark_reduced", "reduce_shared", "reduced_by"]
 
 _MARK = "_horovod_reduced"
 
@@ -200,17 +200,17 @@ def divided(gradient: Any, count: Any) -> Any:
     return gradient / tf.cast(count, gradient.dtype)
 
 
-def mark_reduced(gradients: Sequence[Any]) -> None:
-    """Note on gradients that they are reduced already, for an optimizer that reduces too."""
+def mark_reduced(gradients: Sequence[Any], by: Any) -> None:
+    """Note on gradients by whom they are reduced, for an optimizer that reduces too."""
     for gradient in gradients:
         if gradient is not None:
-            setattr(gradient, _MARK, True)
+            setattr(gradient, _MARK, by)
 
 
-def is_reduced(gradients: Sequence[Any]) -> bool:
-    """Whether all gradients come, unchanged, from a distributed tape or optimizer."""
-    present = [g for g in gradients if g is not None]
-    return bool(present) and all(getattr(g, _MARK, False) for g in present)
+def reduced_by(gradients: Sequence[Any]) -> Any:
+    """Who reduced all these gradients, if they come unchanged from there; else None."""
+    marks = [getattr(g, _MARK, None) for g in gradients if g is not None]
+    return marks[0] if marks and all(mark is marks[0] for mark in marks) else None
 
 
 def check_predivide_factor(factor: float, op: int) -> None:
@@ -233,5 +233,7 @@ def check_groups(groups: Any, num_groups: int = 0) -> Any:
         )
         groups = num_groups if groups is None else groups
     if groups is not None and not (isinstance(groups, list) or groups > 0):
-        raise ValueError("groups should be a non-negative integer or a list of list of tf.Variable.")
+        raise ValueError(
+            "groups should be a non-negative integer or a list of list of tf.Variable."
+        )
     return groups

@@ -1,8 +1,8 @@
 """Horovod's operations on TensorFlow's tensors, with their gradients.
 
 After horovod/tensorflow/mpi_ops.py of Horovod 0.28.1, copyright 2016 The TensorFlow Authors, 2019
-Uber Technologies, Inc., Microsoft and NVIDIA, Apache License 2.0. Here the operations are bound to no
-release of TensorFlow.
+Uber Technologies, Inc., Microsoft and NVIDIA, Apache License 2.0. Here the operations are bound
+to no release of TensorFlow.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from __future__ import annotations
 import itertools
 import re
 from typing import Any
-
-import tensorflow as tf
-from tensorflow.python.framework import ops
 
 from horovod.common.basics import HorovodBasics as _HorovodBasics
 from horovod.common.process_sets import (
@@ -27,6 +24,9 @@ from horovod.common.util import get_average_backwards_compatibility_fun
 from horovod.common.util import num_rank_is_power_2 as check_num_rank_power_of_2
 from horovod.tensorflow.operations import OPERATIONS as MPI_LIB
 from horovod.tensorflow.util import _executing_eagerly, native_variable
+
+import tensorflow as tf
+from tensorflow.python.framework import ops
 
 __all__ = ["ProcessSet", "add_process_set", "check_num_rank_power_of_2", "remove_process_set"]
 

@@ -15,9 +15,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from horovod.common import library
+
+import tensorflow as tf
 
 __all__ = ["OPERATIONS", "why_python"]
 
@@ -33,7 +33,7 @@ _compiled: Any = None
 
 
 def path() -> Path:
-    """Where the compiled operations are: `HOROVOD_TENSORFLOW_LIBRARY`, or `lib/` of this package."""
+    """Where the compiled ones are: `HOROVOD_TENSORFLOW_LIBRARY`, or `lib/` of this package."""
     chosen = os.environ.get("HOROVOD_TENSORFLOW_LIBRARY")
     return Path(chosen or Path(library.path()).parent / "libhorovod_tensorflow.so")
 

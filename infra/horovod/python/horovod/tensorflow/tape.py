@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
 from horovod.tensorflow.compression import Compression
 from horovod.tensorflow.gradients import (
     _make_allreduce_grads_fn,
@@ -21,6 +19,8 @@ from horovod.tensorflow.gradients import (
 )
 from horovod.tensorflow.mpi_ops import Average, ProcessSet, global_process_set
 from horovod.tensorflow.util import native_variable
+
+import tensorflow as tf
 
 __all__ = ["DistributedGradientTape", "PartialDistributedGradientTape"]
 
@@ -59,7 +59,7 @@ class _DistributedTape:
             self.process_set,
             use_generic_names,
         )
-        mark_reduced(reduced)
+        mark_reduced(reduced, self)
         if not tf.nest.is_nested(sources):
             return reduced[0]
         if isinstance(sources, (list, tuple)) and len(sources) == len(reduced):
@@ -127,6 +127,7 @@ def DistributedGradientTape(
     cls = type(kind.__name__, (_DistributedTape, kind), {"__module__": kind.__module__})
     tape = cls.__new__(cls)
     tape.__dict__.update(gradtape.__dict__)
+    tape._recording = False  # where it was given while recording, it is the other that stops
     tape._allreduce_grads = _make_allreduce_grads_fn(
         "DistributedGradientTape",
         device_dense,

@@ -1,7 +1,7 @@
 """Small functions on TensorFlow's modes and variables.
 
-After horovod/tensorflow/util.py of Horovod 0.28.1, copyright 2019 Uber Technologies, Inc., Apache
-License 2.0. Here Keras 3 variables, which are no `tf.Variable`, are known too.
+After horovod/tensorflow/util.py of Horovod 0.28.1, copyright 2019 Uber Technologies, Inc.,
+Apache License 2.0. Here Keras 3 variables, which are no `tf.Variable`, are known too.
 """
 
 from __future__ import annotations
