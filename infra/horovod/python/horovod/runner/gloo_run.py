@@ -292,6 +292,29 @@ def _check_results(results, event):
     )
 
 
+def _check_elastic_results(results, event):
+    """
+    :param results: of `ElasticDriver.get_results`
+    :param event: of `register_shutdown_event`
+    :raises WorkerFailure: the job could not go on, or we were asked to stop
+    """
+    if results.first_failure is None or event.is_set():
+        _check_results(results.worker_results, event)
+        if results.error_message is not None:
+            raise RuntimeError(results.error_message)
+        return
+    if results.error_message is None and not any(c for c, _ in results.worker_results.values()):
+        # Others have finished the work.
+        return
+    name, code, timestamp = results.first_failure
+    failures = {name: (code, timestamp)}
+    try:
+        _check_results(failures, event)
+    except WorkerFailure as failure:
+        failure.message += f"{results.error_message}\n" if results.error_message else ""
+        raise
+
+
 def launch_gloo(command, exec_command, settings, nics, env, server_ip):
     """
     Launches the given command multiple times using gloo.
@@ -406,9 +429,7 @@ def launch_gloo_elastic(
         res = driver.get_results()
         driver.stop()
 
-        if res.error_message is not None:
-            raise RuntimeError(res.error_message)
-        _check_results(res.worker_results, event)
+        _check_elastic_results(res, event)
 
         # fetch the result if running a func
         if settings.run_func_mode:

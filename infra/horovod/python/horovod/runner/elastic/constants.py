@@ -14,3 +14,5 @@
 # ==============================================================================
 
 RESET_LIMIT_EXCEEDED_MESSAGE = 'Horovod was shutdown because number of resets during elastic job exceeded limit: {}'
+
+NO_HOST_LEFT_MESSAGE = 'No host is left on which no process has failed.'

@@ -16,6 +16,7 @@
 import io
 import logging
 import random
+import re
 import threading
 import time
 from collections import defaultdict
@@ -25,6 +26,9 @@ from horovod.runner.elastic.worker import HostUpdateResult
 
 # The default lower bound for cooldown period. If a range is provided,
 # the provided lower limit must be at or above this lower bound
+# As in --hosts. Names reach a command line, so they must not look like an option.
+_HOST_NAME = re.compile(r'[A-Za-z0-9_][\w.-]*')
+
 DEFAULT_COOLDOWN_LOWER_LIMIT_SECONDS = 1
 # The default upper bound for cooldown period. If a range is provided,
 # the provided upper limit must be at or below this upper bound
@@ -186,8 +190,10 @@ class HostManager(object):
             return len(resurrected_hosts) > 0
 
         if prev_host_slots != host_slots or has_resurrected_hosts():
-            available_hosts = set([host for host in host_slots.keys() \
-                if not (self._hosts_state[host].is_blacklisted() and not self._hosts_state[host].is_resurrected())])
+            # In the order in which they were found, which decides the ranks.
+            available_hosts = [host for host in host_slots.keys()
+                               if not self._hosts_state[host].is_blacklisted()
+                               or self._hosts_state[host].is_resurrected()]
             host_assignment_order = HostManager.order_available_hosts(available_hosts, prev_host_assignment_order)
             self._current_hosts = DiscoveredHosts(host_slots=host_slots,
                                                   host_assignment_order=host_assignment_order)
@@ -239,16 +245,19 @@ class HostDiscoveryScript(HostDiscovery):
         result = self._execute_discovery_script()
 
         host_slots = {}
-        lines = set(result.strip().split('\n'))
-        for line in lines:
-            host = line
-            if ':' in line:
-                host, slots = line.split(':')
-                host_slots[host] = int(slots)
-            # Make sure the host is not empty. The discovery script might
-            # return empty string when all workers are not ready or available.
-            elif host:
-                host_slots[host] = self._default_slots
+        for line in result.splitlines():
+            host, colon, slots = line.strip().partition(':')
+            # The discovery script might print an empty line when all workers are not ready or
+            # available.
+            if not host and not colon:
+                continue
+            if not _HOST_NAME.fullmatch(host) or (colon and not slots.strip().isdigit()):
+                raise ValueError(f'{self._discovery_script} printed {line!r}; expected "host" or '
+                                 '"host:slots"')
+            if not colon and self._default_slots is None:
+                raise ValueError(f'{self._discovery_script} printed {line!r} without a number of '
+                                 'slots, and --slots-per-host is not given')
+            host_slots[host] = int(slots) if colon else self._default_slots
         return host_slots
 
     def _execute_discovery_script(self):

@@ -32,27 +32,54 @@ DISCOVER_HOSTS_FREQUENCY_SECS = 1.0
 ELASTIC_TIMEOUT_SECS = 600
 
 
-def _epoch_time_s():
-    return int(time.time())
+# As long as workers have not come to take over a change of hosts they are told of it again: the
+# first word may have come before the coordinator listened, or while it was being reset.
+REPEAT_NOTIFICATION_SECS = 5.0
+
+
+class _Clock(object):
+    """Time stamps in seconds since the epoch, of which each is later than the one before."""
+    def __init__(self):
+        self._last = 0.0
+
+    def now(self):
+        self._last = max(time.time(), self._last + 1e-6)
+        return self._last
 
 
 class Results(object):
-    def __init__(self, error_message, worker_results):
+    """How a job ended.
+
+    `error_message` tells why the driver gave up, None if it did not; `worker_results` has
+    (exit code, time) for each worker of the last set; `first_failure` is (name, exit code, time)
+    of the worker whose failure no other set of workers could make good, or None.
+    """
+    def __init__(self, error_message, worker_results, first_failure=None):
         self.error_message = error_message
         self.worker_results = worker_results
+        self.first_failure = first_failure
 
 
 class ResultsRecorder(object):
     def __init__(self):
         self._error_message = None
         self._worker_results = {}
+        self._failures = []
         self._worker_threads = queue.Queue()
 
     def expect(self, worker_thread):
         self._worker_threads.put(worker_thread)
 
     def set_error_message(self, error_message):
-        self._error_message = error_message
+        # The first reason counts: what follows is its consequence.
+        self._error_message = self._error_message or error_message
+
+    def add_failure(self, name, exit_code, timestamp):
+        self._failures.append((timestamp, name, exit_code))
+
+    def forget_failures(self):
+        """What failed until now has been made good by a new set of workers."""
+        self._failures = []
 
     def add_result(self, key, value):
         if key in self._worker_results:
@@ -63,7 +90,9 @@ class ResultsRecorder(object):
         while not self._worker_threads.empty():
             worker_thread = self._worker_threads.get()
             worker_thread.join()
-        return Results(self._error_message, self._worker_results)
+        first = min(self._failures, default=None)
+        return Results(self._error_message, self._worker_results,
+                       first and (first[1], first[2], first[0]))
 
 
 class ElasticDriver(object):
@@ -94,6 +123,11 @@ class ElasticDriver(object):
         self._worker_registry = WorkerStateRegistry(self, self._host_manager, reset_limit=reset_limit)
         self._results = ResultsRecorder()
         self._shutdown = threading.Event()
+        self._discovery_error = None
+
+        self._clock = _Clock()
+        self._untold_update = HostUpdateResult.no_update
+        self._notified_at = 0.0
 
         self._discovery_thread = threading.Thread(target=self._discover_hosts)
         self._discovery_thread.daemon = True
@@ -158,7 +192,7 @@ class ElasticDriver(object):
 
         tmout = timeout.Timeout(
             self._timeout,
-            message='Timed out waiting for {{activity}}. Please check that you have '
+            message='Timed out waiting for {activity}. Please check that you have '
                     f'enough resources to run at least {min_num_proc} Horovod processes.{extra_message}')
 
         self._wait_hosts_cond.acquire()
@@ -171,6 +205,9 @@ class ElasticDriver(object):
                 logging.debug(f"current available hosts: {avail_hosts}.")
                 if avail_slots >= min_num_proc and avail_hosts >= min_hosts:
                     return current_hosts
+                if self._discovery_error is not None:
+                    raise RuntimeError(f'hosts could not be discovered: {self._discovery_error}') \
+                        from self._discovery_error
                 if self._shutdown.is_set():
                     raise RuntimeError('Job has been shutdown, see above error messages for details.')
                 self._wait_hosts_cond.wait(tmout.remaining())
@@ -192,14 +229,20 @@ class ElasticDriver(object):
             try:
                 update_res = self._host_manager.update_available_hosts()
                 if update_res != HostUpdateResult.no_update:
-                    self._notify_workers_host_changes(self._host_manager.current_hosts, update_res)
+                    self._untold_update |= update_res
+                    self._notify_workers_host_changes(self._host_manager.current_hosts,
+                                                      self._untold_update)
                     self._wait_hosts_cond.notify_all()
+                elif self._is_time_to_repeat():
+                    self._notify_workers_host_changes(self._host_manager.current_hosts,
+                                                      self._untold_update)
             except BaseException as e:
                 if first_update:
                     # Misconfiguration, fail the job immediately
+                    self._discovery_error = e
                     self._shutdown.set()
                     self._wait_hosts_cond.notify_all()
-                    raise
+                    return
                 # Transient error, retry until timeout
                 logging.warning(str(e))
             finally:
@@ -207,7 +250,12 @@ class ElasticDriver(object):
             first_update = False
             self._shutdown.wait(DISCOVER_HOSTS_FREQUENCY_SECS)
 
+    def _is_time_to_repeat(self):
+        return (self._untold_update != HostUpdateResult.no_update
+                and time.monotonic() - self._notified_at > REPEAT_NOTIFICATION_SECS)
+
     def _notify_workers_host_changes(self, current_hosts, update_res):
+        self._notified_at = time.monotonic()
         next_host_assignments = {}
         if current_hosts.count_available_slots() >= self._min_num_proc:
             # Assignments are required to be stable via contract
@@ -216,6 +264,7 @@ class ElasticDriver(object):
         if next_host_assignments == self.host_assignments:
             # Skip notifying workers when host changes would not result in changes of host assignments
             logging.debug('no host assignment changes, skipping notifications')
+            self._untold_update = HostUpdateResult.no_update
             return
 
         coordinator_slot_info = self.get_coordinator_info()
@@ -228,7 +277,7 @@ class ElasticDriver(object):
             logging.debug('no coordinator client, skipping notifications')
             return
 
-        timestamp = _epoch_time_s()
+        timestamp = self._clock.now()
         try:
             coordinator_client.notify_hosts_updated(timestamp, update_res)
         except:
@@ -254,6 +303,8 @@ class ElasticDriver(object):
             if not prev_hosts & next_hosts:
                 raise RuntimeError('No hosts from previous set remaining, unable to broadcast state.')
 
+        self._untold_update = HostUpdateResult.no_update
+        self._results.forget_failures()
         self._host_assignments = host_assignments
         self._world_size = len(host_assignments_list)
         self._rendezvous.init(host_assignments_list)
@@ -302,6 +353,9 @@ class ElasticDriver(object):
         self._results.expect(thread)
 
     def _handle_worker_exit(self, slot_info, exit_code, timestamp):
+        name = '{}[{}]'.format(slot_info.hostname, slot_info.local_rank)
+        if exit_code != 0 and not self.finished():
+            self._results.add_failure(name, exit_code, timestamp)
         if not self.has_rank_assignment(slot_info.hostname, slot_info.local_rank):
             # Ignore hosts that are not assigned a rank
             logging.debug('host {} has been blacklisted, ignoring exit from local_rank={}'
@@ -316,6 +370,5 @@ class ElasticDriver(object):
         if self.finished() and self._worker_registry.last_rendezvous() == rendezvous_id:
             logging.debug('adding results for {}[{}]: ({}, {})'
                           .format(slot_info.hostname, slot_info.local_rank, exit_code, timestamp))
-            name = '{}[{}]'.format(slot_info.hostname, slot_info.local_rank)
             self._results.add_result(name, (exit_code, timestamp))
 

@@ -162,7 +162,7 @@ class WorkerStateRegistry(object):
         # If every active host is blacklisted, then treat this as job failure
         if all([self._host_manager.is_blacklisted(host) for host, slot in self.get_recorded_slots()]):
             logging.error('blacklisted slots count == {} -> stop running'.format(self._size))
-            self._driver.stop()
+            self._driver.stop(error_message=constants.NO_HOST_LEFT_MESSAGE)
             return
 
         # Check that we have already reset the maximum number of allowed times
@@ -175,6 +175,6 @@ class WorkerStateRegistry(object):
         try:
             self._reset_count += 1
             self._driver.resume()
-        except Exception:
-            logging.exception('failed to activate new hosts -> stop running')
-            self._driver.stop()
+        except Exception as e:
+            logging.error('failed to activate new hosts -> stop running: %s', e)
+            self._driver.stop(error_message=str(e))

@@ -16,6 +16,7 @@
 import logging
 
 from horovod.runner.common.util import codec
+from horovod.runner.common.util.hosts import INVALID_SLOT_INFO
 from horovod.runner.http.http_server import RendezvousHandler
 
 # GET methods
@@ -36,6 +37,9 @@ def create_rendezvous_handler(driver):
 
         def _get_rank_and_size(self, host, local_rank):
             logging.info('_get_rank_and_size: {} {}'.format(host, local_rank))
+            if not driver.has_rank_assignment(host, local_rank):
+                # A worker of a host that was removed, which asks again: it is nobody's peer.
+                return INVALID_SLOT_INFO.to_response_string().encode('ascii')
             driver.record_ready(host, local_rank)
             slot_info = driver.get_slot_info(host, local_rank)
             logging.info('rank and size: {} {}'.format(slot_info.rank, slot_info.size))

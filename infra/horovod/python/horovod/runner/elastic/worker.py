@@ -76,6 +76,11 @@ class WorkerNotificationManager(object):
                                   self._create_id(hostname, local_rank),
                                   value)
 
+    @property
+    def is_active(self):
+        """Whether a launcher can tell this worker of changes."""
+        return self._service is not None
+
     def register_listener(self, listener):
         self._listeners.add(listener)
 
