@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "backend"))
+sys.path[:0] = [str(PROJECT / "backend"), str(PROJECT / "tests")]
 
 from horovod_wheel import source  # noqa: E402
 from horovod_wheel.errors import BuildError  # noqa: E402

@@ -29,16 +29,15 @@ rendezvous/store transport/address transport/buffer transport/context transport/
 transport/pair transport/unbound_buffer
 """
 
+_BOOST = """
+assert config core detail iterator lockfree mpl parameter predef preprocessor static_assert
+type_traits utility
+"""
+
 _INCLUDES = [
     ".",
     "third_party/HTTPRequest/include",
-    *(
-        f"third_party/boost/{part}/include"
-        for part in (
-            "assert config core detail iterator lockfree mpl parameter predef preprocessor"
-            " static_assert type_traits utility"
-        ).split()
-    ),
+    *(f"third_party/boost/{part}/include" for part in _BOOST.split()),
     "third_party/lbfgs/include",
     "third_party/eigen",
     "third_party/flatbuffers/include",
