@@ -1,7 +1,7 @@
 """What every framework's module offers beside the operations: init, rank, size, process sets, ...
 
 After horovod/common/basics.py of Horovod 0.28.1, copyright 2019 Uber Technologies, Inc. and
-Microsoft, Apache License 2.0. Here it loads one library for all frameworks, which share one Horovod.
+Microsoft, Apache License 2.0. Here all frameworks load one library and share one Horovod.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class HorovodBasics:
         return MPI
 
     def shutdown(self):
-        """Stops Horovod, after which `init` may start it again; does nothing in a forked process."""
+        """Stops Horovod; `init` may start it again. Does nothing in a forked process."""
         if not fork.forked():
             self.MPI_LIB_CTYPES.horovod_shutdown()
 

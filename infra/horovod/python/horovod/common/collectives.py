@@ -5,7 +5,8 @@ A buffer is a tuple (data, out, shape, dtype): the address of the input, the add
 order. An operation takes a list of them and returns a handle, an int. The memory behind a buffer
 must stay where it is until the operation is done: the caller keeps it, by the handle.
 
-Names are bytes, or None for a nameless operation. `process_set` is a process set's id.
+`name` may be None or "" for a nameless operation; operations of different kinds may share a name,
+as the kind is put before it. `process_set` is a process set's id.
 """
 
 from __future__ import annotations
@@ -59,9 +60,7 @@ _allreduce = _declare(
 )
 _allgather = _declare(_held, "allgather", c_int64, c_char_p, c_int, c_char_p, c_int)
 _broadcast = _declare(_held, "broadcast", c_int64, c_char_p, c_int, c_char_p, c_int, c_int)
-_alltoall = _declare(
-    _held, "alltoall", c_int64, c_char_p, c_int, c_void_p, c_int, c_char_p, c_int
-)
+_alltoall = _declare(_held, "alltoall", c_int64, c_char_p, c_int, c_void_p, c_int, c_char_p, c_int)
 _reducescatter = _declare(
     _held, "reducescatter", c_int64, c_char_p, c_int, c_char_p, c_int, c_double, c_double, c_int
 )
@@ -69,9 +68,7 @@ _join = _declare(_held, "join", c_int64, c_int, c_int)
 _barrier = _declare(_held, "barrier", c_int64, c_int)
 _poll = _declare(_held, "poll", c_int, c_int64)
 _output = _declare(_held, "output", c_int, c_int64, c_int, c_void_p, c_void_p, c_void_p)
-_received_splits = _declare(
-    _held, "received_splits", c_int, c_int64, c_int, c_void_p, c_void_p
-)
+_received_splits = _declare(_held, "received_splits", c_int, c_int64, c_int, c_void_p, c_void_p)
 _take = _declare(_held, "take", c_void_p, c_int64, c_int)
 _error = _declare(_held, "error", c_char_p, c_int64)
 _release = _declare(_held, "release", c_int, c_int64)
@@ -111,9 +108,16 @@ def _structs(buffers: Sequence[Buffer]) -> tuple[bytes, object]:
     shapes = [_shape(buffer[2]) for buffer in buffers]
     packed = [
         _pack(data, out, numbers[0], numbers[1], dtype, -1, 0, 0, 0, 0)
-        for (data, out, _, dtype), numbers in zip(buffers, shapes)
+        for (data, out, _, dtype), numbers in zip(buffers, shapes, strict=True)
     ]
     return b"".join(packed), shapes
+
+
+def _named(kind: str, name: str | None, buffers: Sequence[Buffer]) -> bytes | None:
+    """The name on the wire, and in the timeline: upstream's."""
+    if not name:
+        return None
+    return f"{kind}.{name}".encode() if len(buffers) == 1 else f"grouped_{kind}.{name}".encode()
 
 
 def _checked(handle: int) -> int:
@@ -124,7 +128,7 @@ def _checked(handle: int) -> int:
 
 def allreduce(
     buffers: Sequence[Buffer],
-    name: bytes | None,
+    name: str | None,
     op: int,
     prescale: float,
     postscale: float,
@@ -132,37 +136,39 @@ def allreduce(
 ) -> int:
     """Starts an allreduce; several buffers are one group."""
     structs, _alive = _structs(buffers)
-    handle = _allreduce(structs, len(buffers), name, op, prescale, postscale, process_set)
+    name_of_all = _named("allreduce", name, buffers)
+    handle = _allreduce(structs, len(buffers), name_of_all, op, prescale, postscale, process_set)
     return handle if handle > 0 else _checked(handle)
 
 
-def allgather(buffers: Sequence[Buffer], name: bytes | None, process_set: int) -> int:
+def allgather(buffers: Sequence[Buffer], name: str | None, process_set: int) -> int:
     """Starts an allgather along the first dimension; `out` is 0."""
     structs, _alive = _structs(buffers)
-    return _checked(_allgather(structs, len(buffers), name, process_set))
+    name_of_all = _named("allgather", name, buffers)
+    return _checked(_allgather(structs, len(buffers), name_of_all, process_set))
 
 
-def broadcast(
-    buffers: Sequence[Buffer], name: bytes | None, root_rank: int, process_set: int
-) -> int:
+def broadcast(buffers: Sequence[Buffer], name: str | None, root_rank: int, process_set: int) -> int:
     """Starts a broadcast from `root_rank`, which counts in the global process set."""
     structs, _alive = _structs(buffers)
-    return _checked(_broadcast(structs, len(buffers), name, root_rank, process_set))
+    name_of_all = _named("broadcast", name, buffers)
+    return _checked(_broadcast(structs, len(buffers), name_of_all, root_rank, process_set))
 
 
 def alltoall(
-    buffers: Sequence[Buffer], splits: Sequence[int] | None, name: bytes | None, process_set: int
+    buffers: Sequence[Buffer], splits: Sequence[int] | None, name: str | None, process_set: int
 ) -> int:
     """Starts an alltoall; `splits` holds one number per buffer and rank. `out` is 0."""
     structs, _alive = _structs(buffers)
+    name_of_all = _named("alltoall", name, buffers)
     numbers = (c_int32 * len(splits))(*splits) if splits else None
     count = len(splits) if splits else 0
-    return _checked(_alltoall(structs, len(buffers), numbers, count, name, process_set))
+    return _checked(_alltoall(structs, len(buffers), numbers, count, name_of_all, process_set))
 
 
 def reducescatter(
     buffers: Sequence[Buffer],
-    name: bytes | None,
+    name: str | None,
     op: int,
     prescale: float,
     postscale: float,
@@ -170,8 +176,9 @@ def reducescatter(
 ) -> int:
     """Starts a reducescatter along the first dimension; `out` may be 0."""
     structs, _alive = _structs(buffers)
+    name_of_all = _named("reducescatter", name, buffers)
     return _checked(
-        _reducescatter(structs, len(buffers), name, op, prescale, postscale, process_set)
+        _reducescatter(structs, len(buffers), name_of_all, op, prescale, postscale, process_set)
     )
 
 

@@ -9,7 +9,6 @@ import ctypes
 from typing import Any
 
 import cloudpickle
-
 from horovod.common import collectives
 
 PIECE_BYTES = 1 << 30
@@ -60,7 +59,7 @@ def _piece_name(name: str, i: int) -> str:
 
 def _share_out(received: bytes, counts: list[int], gathered: list[bytearray]) -> None:
     view, at = memoryview(received), 0
-    for count, whole in zip(counts, gathered):
+    for count, whole in zip(counts, gathered, strict=True):
         whole += view[at : at + count]
         at += count
 
@@ -69,11 +68,11 @@ def _broadcast(
     address: int, count: int, dtype: int, root_rank: int, name: str, process_set: int
 ) -> None:
     buffer = (address, address, (count,), dtype)
-    collectives.finish(collectives.broadcast([buffer], name.encode(), root_rank, process_set))
+    collectives.finish(collectives.broadcast([buffer], name, root_rank, process_set))
 
 
 def _allgather(address: int, count: int, dtype: int, name: str, process_set: int) -> bytes:
-    handle = collectives.allgather([(address, 0, (count,), dtype)], name.encode(), process_set)
+    handle = collectives.allgather([(address, 0, (count,), dtype)], name, process_set)
     collectives.wait(handle)
     try:
         data, shape = collectives.output(handle, 0)

@@ -26,7 +26,7 @@ def get_ext_suffix() -> str:
 
 
 def get_extension_full_path(pkg_path, *args) -> str:
-    """The path of what used to be a compiled extension: that of the library all frameworks share."""
+    """The path of the library that all frameworks share, in place of an extension of their own."""
     return library.path()
 
 

@@ -9,8 +9,8 @@
         grads = jax.grad(loss)(params, batch)
         return jax.tree.map(lambda p, g: p - 0.1 * g, params, hvd.allreduce_tree(grads))
 
-`allreduce`, `allgather`, `broadcast`, `alltoall` and `reducescatter` work on arrays, under jit, grad
-and the loops of jax.lax. Under jit they run in the order of the program, and results have the shape
+`allreduce`, `allgather`, `broadcast`, `alltoall` and `reducescatter` work under jit, grad and the
+loops of jax.lax. Under jit they run in the order of the program, and results have the shape
 that tracing told, so all ranks' arrays must have equal shapes there; outside of jit the first
 dimension may differ where it may in Horovod. vmap knows allreduce and broadcast.
 """

@@ -13,14 +13,14 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-
 from horovod.common.process_sets import global_process_set
 from horovod.jax import primitive
 from horovod.numpy import operations as eager
 from horovod.numpy.operations import Average, Max, Min, Product, Sum, rank
+
+import jax
+import jax.numpy as jnp
 
 
 def init(comm=None, process_sets=None):
@@ -125,7 +125,7 @@ def allreduce_tree(
         of_type = f"{name}.{dtype}" if name else None
         reduced = allreduce(joined, of_type, op, prescale_factor, postscale_factor, process_set)
         ends = np.cumsum([leaves[i].size for i in places])[:-1].tolist()
-        for i, part in zip(places, jnp.split(reduced, ends)):
+        for i, part in zip(places, jnp.split(reduced, ends), strict=True):
             results[i] = part.reshape(leaves[i].shape)
     return jax.tree.unflatten(structure, results)
 
@@ -202,7 +202,7 @@ def broadcast_tree(tree, root_rank, name=None, process_set=global_process_set):
     names = [f"{name}.{i}" if name else None for i in range(len(leaves))]
     received = [
         broadcast(jnp.asarray(leaf), root_rank, of_leaf, process_set)
-        for leaf, of_leaf in zip(leaves, names)
+        for leaf, of_leaf in zip(leaves, names, strict=True)
     ]
     return jax.tree.unflatten(structure, received)
 

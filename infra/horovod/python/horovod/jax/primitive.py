@@ -9,12 +9,12 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-import jax
 import numpy as np
+from horovod.common import library
+
+import jax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
-
-from horovod.common import library
 
 try:
     # JAX has no public way to declare an ordered effect.

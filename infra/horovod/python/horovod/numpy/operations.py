@@ -3,15 +3,15 @@
 Common to all of them:
 
     array(s): anything that `numpy.asarray` takes, of a type in `horovod.common.collectives.DTYPES`
-        (bfloat16 is ml_dtypes'), in any layout. Results are new arrays in C order. Grouped functions
-        take a list of arrays, which are done together.
+        (bfloat16 is ml_dtypes'), in any layout. Results are new arrays in C order. Grouped
+        functions take a list of arrays, which are done together.
     name: identifies the operation across ranks. Without one the operations of a kind are counted,
         and all ranks must call them in the same order.
     process_set: the ranks that take part; all of them must call the function.
 
 A function whose name ends in `async` returns a handle for `poll` and `synchronize`; until then its
-arrays must not be changed. `ValueError` is raised for arguments that cannot be, `HorovodInternalError`,
-a RuntimeError, when ranks disagree on an operation or communication fails.
+arrays must not be changed. `ValueError` is raised for arguments that cannot be,
+`HorovodInternalError`, a RuntimeError, when ranks disagree on an operation or communication fails.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from horovod.common import collectives, objects
 from horovod.common.basics import HorovodBasics
 from horovod.common.exceptions import HorovodInternalError
 from horovod.common.process_sets import ProcessSet, _setup, global_process_set
+
+import numpy as np
 
 _basics = HorovodBasics()
 
@@ -132,10 +132,6 @@ def _sources(arrays: Sequence[Any]) -> list[np.ndarray]:
     return sources
 
 
-def _encoded(name: str | None) -> bytes | None:
-    return name.encode() if name else None
-
-
 def _id(process_set: ProcessSet) -> int:
     if process_set.process_set_id is None:
         raise ValueError(
@@ -149,8 +145,8 @@ def _with_outputs(enqueue, arrays: Sequence[Any], name: str | None, *arguments) 
     """Starts an operation whose outputs have the shapes of its inputs."""
     sources = _sources(arrays)
     targets = [np.empty_like(source, order="C", subok=False) for source in sources]
-    buffers = [_buffer(source, target) for source, target in zip(sources, targets)]
-    return _kept(enqueue(buffers, _encoded(name), *arguments), sources, lambda _handle: targets)
+    buffers = [_buffer(source, target) for source, target in zip(sources, targets, strict=True)]
+    return _kept(enqueue(buffers, name, *arguments), sources, lambda _handle: targets)
 
 
 def _with_new_outputs(enqueue, arrays: Sequence[Any], *arguments) -> int:
@@ -251,7 +247,7 @@ def allreduce(
 
 def grouped_allgather_async(arrays, name=None, process_set=global_process_set) -> int:
     """Starts `grouped_allgather`."""
-    return _with_new_outputs(collectives.allgather, arrays, _encoded(name), _id(process_set))
+    return _with_new_outputs(collectives.allgather, arrays, name, _id(process_set))
 
 
 def grouped_allgather(arrays, name=None, process_set=global_process_set) -> list[np.ndarray]:
@@ -276,7 +272,7 @@ def broadcast_async(array, root_rank, name=None, process_set=global_process_set)
 
 
 def broadcast(array, root_rank, name=None, process_set=global_process_set) -> np.ndarray:
-    """The array of `root_rank`, which counts in the global process set; equal shapes on all ranks."""
+    """The array of `root_rank`, which counts in the global process set; equal shapes on all."""
     return synchronize(broadcast_async(array, root_rank, name, process_set))
 
 
@@ -284,7 +280,7 @@ def alltoall_async(array, splits=None, name=None, process_set=global_process_set
     """Starts `alltoall`."""
     (source,) = _sources([array])
     numbers = None if splits is None else [int(number) for number in np.ravel(splits)]
-    handle = collectives.alltoall([_buffer(source)], numbers, _encoded(name), _id(process_set))
+    handle = collectives.alltoall([_buffer(source)], numbers, name, _id(process_set))
 
     def collect(done):
         received = np.array(collectives.received_splits(done, 0), dtype=np.int32)
@@ -321,7 +317,7 @@ def grouped_reducescatter_async(
         raise NotImplementedError("reducescatter knows Average and Sum alone")
     scaling = (prescale_factor, postscale_factor)
     return _with_new_outputs(
-        collectives.reducescatter, arrays, _encoded(name), op, *scaling, _id(process_set)
+        collectives.reducescatter, arrays, name, op, *scaling, _id(process_set)
     )
 
 

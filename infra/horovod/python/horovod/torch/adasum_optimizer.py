@@ -10,12 +10,12 @@ import weakref
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from horovod.torch import mpi_ops
 from horovod.torch.compiled import keep_out
 from horovod.torch.mpi_ops import Adasum, allreduce_async_, synchronize
 from horovod.torch.wrapping import parameter_names, unique_names
+
+import torch
 
 
 class DistributedAdasumOptimizer:
@@ -92,7 +92,7 @@ class DistributedAdasumOptimizer:
         try:
             super().step()
         finally:
-            for group, parameters in zip(self.param_groups, whole):
+            for group, parameters in zip(self.param_groups, whole, strict=True):
                 group["params"] = parameters
 
     def synchronize(self):
@@ -101,7 +101,9 @@ class DistributedAdasumOptimizer:
     @contextmanager
     def skip_synchronize(self):
         """Not possible with Adasum: AssertionError."""
-        raise AssertionError("Skipping synchronization is not supported when using Adasum optimizer.")
+        raise AssertionError(
+            "Skipping synchronization is not supported when using Adasum optimizer."
+        )
         yield
 
     def step(self, closure=None):

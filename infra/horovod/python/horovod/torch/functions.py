@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from horovod.common import objects
 from horovod.torch.compiled import keep_out
 from horovod.torch.mpi_ops import (
@@ -21,6 +19,8 @@ from horovod.torch.mpi_ops import (
     rank,
     synchronize,
 )
+
+import torch
 
 
 def broadcast_parameters(params, root_rank):
@@ -164,7 +164,7 @@ def _receive(optimizer, parameters: list, outline: dict[str, Any], root_rank: in
         if isinstance(key, _Parameter):
             key = parameters[key.number]
         state.append((key, _with_tensors(value, own.get(id(key)), received)))
-    for group, options in zip(optimizer.param_groups, outline["options"]):
+    for group, options in zip(optimizer.param_groups, outline["options"], strict=True):
         for name, value in options.items():
             group[name] = _with_tensors(value, group.get(name), received)
     _broadcast_all([received[i] for i in range(len(received))], root_rank)

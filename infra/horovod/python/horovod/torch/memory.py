@@ -6,9 +6,9 @@ import ctypes
 import weakref
 from collections.abc import Sequence
 
-import torch
-
 from horovod.common import collectives
+
+import torch
 
 DTYPES: dict[torch.dtype, int] = {
     getattr(torch, name): code
@@ -42,7 +42,10 @@ def check(tensor: torch.Tensor) -> int:
 
 def dense(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, or a copy of it, in C order, which all ranks have in common."""
-    return tensor if tensor.is_contiguous() else tensor.detach().contiguous()
+    if tensor.is_contiguous():
+        return tensor
+    check(tensor)
+    return tensor.detach().contiguous()
 
 
 def buffer(source: torch.Tensor, target: torch.Tensor | None = None) -> collectives.Buffer:
@@ -59,7 +62,7 @@ def empty(tensor: torch.Tensor) -> torch.Tensor:
 def copy_back(targets: Sequence[torch.Tensor], results: Sequence[torch.Tensor]) -> None:
     """Copies results that were made in C order to tensors that have another one."""
     with torch.no_grad():
-        for target, result in zip(targets, results):
+        for target, result in zip(targets, results, strict=True):
             if target is not result:
                 target.copy_(result)
 

@@ -21,22 +21,19 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from horovod.common import collectives
 from horovod.common.basics import HorovodBasics as _HorovodBasics
 from horovod.common.exceptions import HorovodInternalError
-from horovod.common.process_sets import (
-    ProcessSet,
-    add_process_set,
-    global_process_set,
-    remove_process_set,
-)
+from horovod.common.process_sets import ProcessSet, global_process_set
 from horovod.common.process_sets import _setup as _setup_process_sets
+from horovod.common.process_sets import add_process_set as add_process_set
+from horovod.common.process_sets import remove_process_set as remove_process_set
 from horovod.common.util import get_average_backwards_compatibility_fun, num_rank_is_power_2
 from horovod.torch import memory
 from horovod.torch.compiled import keep_out
 from horovod.torch.compression import Compression
+
+import torch
 
 _basics = _HorovodBasics()
 
@@ -141,10 +138,6 @@ def _collected(handle: int, collect: _Collect):
         collectives.release(handle)
 
 
-def _encoded(name: str | None) -> bytes | None:
-    return name.encode() if name else None
-
-
 def _id(process_set: ProcessSet) -> int:
     process_set_id = process_set.process_set_id
     if process_set_id is None:
@@ -166,12 +159,15 @@ def _with_outputs(enqueue, tensors: _Tensors, outputs: _Tensors, name: str | Non
         raise ValueError("a grouped operation needs at least one tensor")
     sources = [memory.dense(tensor) for tensor in tensors]
     targets = [
-        output if output.is_contiguous() else source for output, source in zip(outputs, sources)
+        output if output.is_contiguous() else source
+        for output, source in zip(outputs, sources, strict=True)
     ]
-    buffers = [memory.buffer(source, target) for source, target in zip(sources, targets)]
-    handle = enqueue(buffers, _encoded(name), *arguments)
+    buffers = [
+        memory.buffer(source, target) for source, target in zip(sources, targets, strict=True)
+    ]
+    handle = enqueue(buffers, name, *arguments)
     outputs = list(outputs)
-    if all(output is target for output, target in zip(outputs, targets)):
+    if all(output is target for output, target in zip(outputs, targets, strict=True)):
         return _kept(handle, sources, outputs)
 
     def collect(_handle):
@@ -184,7 +180,7 @@ def _with_outputs(enqueue, tensors: _Tensors, outputs: _Tensors, name: str | Non
 def _with_output(enqueue, tensor: torch.Tensor, output: torch.Tensor, name: str | None, *arguments):
     """Starts an operation on one tensor whose output exists, in place or not."""
     if tensor.is_contiguous() and output.is_contiguous():
-        handle = enqueue((memory.buffer(tensor, output),), _encoded(name), *arguments)
+        handle = enqueue((memory.buffer(tensor, output),), name, *arguments)
         return _kept(handle, tensor, output)
     handle = _with_outputs(enqueue, [tensor], [output], name, *arguments)
     return _first_of(handle)
@@ -443,7 +439,8 @@ def grouped_allreduce(
     else:
         results = synchronize(grouped_allreduce_async(inputs, None, *arguments))
     return [
-        compression.decompress(result, context) for result, (_, context) in zip(results, compressed)
+        compression.decompress(result, context)
+        for result, (_, context) in zip(results, compressed, strict=True)
     ]
 
 
@@ -544,12 +541,14 @@ def _rows_of_this_rank(grads: _Tensors, rows: list[int], process_set: ProcessSet
     reduced = grouped_allreduce(list(grads), op=Average, process_set=process_set)
     counts = allgather(torch.tensor([rows], dtype=torch.int64), process_set=process_set)
     starts = counts[: process_set.rank()].sum(dim=0).tolist()
-    return [t.narrow(0, start, count) for t, start, count in zip(reduced, starts, rows)]
+    return [
+        t.narrow(0, start, count) for t, start, count in zip(reduced, starts, rows, strict=True)
+    ]
 
 
 def grouped_allgather_async(tensors, name=None, process_set=global_process_set):
     """Starts an allgather of each tensor of a list."""
-    return _with_new_outputs(collectives.allgather, list(tensors), _encoded(name), _id(process_set))
+    return _with_new_outputs(collectives.allgather, list(tensors), name, _id(process_set))
 
 
 def grouped_allgather(tensors, name=None, process_set=global_process_set):
@@ -632,9 +631,7 @@ def alltoall_async(tensor, splits=None, name=None, process_set=global_process_se
     """Starts an alltoall; the output is a pair, also without `splits`. As in `alltoall`."""
     source = memory.dense(tensor)
     numbers = _split_numbers(splits)
-    handle = collectives.alltoall(
-        (memory.buffer(source),), numbers, _encoded(name), _id(process_set)
-    )
+    handle = collectives.alltoall((memory.buffer(source),), numbers, name, _id(process_set))
     splits_type = splits.dtype if isinstance(splits, torch.Tensor) else torch.int32
 
     def collect(done):
@@ -774,7 +771,7 @@ def grouped_reducescatter_async(
     return _with_new_outputs(
         collectives.reducescatter,
         list(tensors),
-        _encoded(name),
+        name,
         op,
         prescale_factor,
         postscale_factor,
@@ -800,7 +797,8 @@ def grouped_reducescatter(
     else:
         results = synchronize(grouped_reducescatter_async(inputs, *arguments))
     return [
-        compression.decompress(result, context) for result, (_, context) in zip(results, compressed)
+        compression.decompress(result, context)
+        for result, (_, context) in zip(results, compressed, strict=True)
     ]
 
 

@@ -1,7 +1,7 @@
-"""DistributedOptimizer: gradients are combined over the ranks while the backward pass computes them.
+"""DistributedOptimizer: gradients are combined over the ranks while `backward` computes them.
 
-After horovod/torch/optimizer.py of Horovod 0.28.1, copyright 2019 Uber Technologies, Inc., Microsoft
-and NVIDIA Corporation, Apache License 2.0. The arguments and methods are the same; what differs is
+After horovod/torch/optimizer.py of Horovod 0.28.1, copyright 2019 Uber Technologies, Inc.,
+Microsoft and NVIDIA Corporation, Apache License 2.0. The arguments and methods are the same; what differs is
 written where it differs.
 """
 
@@ -13,8 +13,6 @@ import weakref
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import Any
-
-import torch
 
 from horovod.common.util import split_list
 from horovod.torch import mpi_ops
@@ -35,6 +33,8 @@ from horovod.torch.mpi_ops import (
 )
 from horovod.torch.wrapping import parameter_names, unique_names, wrap
 
+import torch
+
 
 class _DistributedOptimizer:
     """What a wrapped optimizer does before its own class's methods."""
@@ -53,7 +53,7 @@ class _DistributedOptimizer:
         self._parameter_names = unique_names(names, mpi_ops._starts)
         self._handles = {}
         self._sent = {}
-        self._sparse = set()
+        self._sparse_dims = {}
         self._grad_accs = []
         self._requires_update = set()
         self._synchronized = False
@@ -164,9 +164,7 @@ class _DistributedOptimizer:
             self._sent.pop(member, None)
             self._allreduce_delay[member] = self.backward_passes_per_step
         if group is not None:
-            self._group_counts[group] = sum(
-                self._allreduce_delay[member] == 0 for member in group
-            )
+            self._group_counts[group] = sum(self._allreduce_delay[member] == 0 for member in group)
 
     # ---- Sending
 
@@ -179,8 +177,11 @@ class _DistributedOptimizer:
         """Zeros where this rank has no gradient, as another rank may have one."""
         if p.grad is not None:
             return
-        if p in self._sparse and not self.sparse_as_dense:
-            p.grad = torch.sparse_coo_tensor(size=p.shape, dtype=p.dtype, check_invariants=False)
+        dims = self._sparse_dims.get(p)
+        if dims is not None and not self.sparse_as_dense:
+            nowhere = torch.empty(dims, 0, dtype=torch.int64)
+            nothing = torch.empty(0, *p.shape[dims:], dtype=p.dtype)
+            p.grad = torch.sparse_coo_tensor(nowhere, nothing, p.shape, check_invariants=False)
         else:
             p.grad = torch.zeros_like(p)
 
@@ -188,7 +189,7 @@ class _DistributedOptimizer:
         self._ensure_gradient(p)
         name, gradient = self._parameter_names[p], p.grad
         if gradient.is_sparse:
-            self._sparse.add(p)
+            self._sparse_dims[p] = gradient.sparse_dim()
             if not self.sparse_as_dense:
                 return self._sparse_allreduce_grad_async(p, name)
             gradient = gradient.to_dense()
@@ -247,7 +248,7 @@ class _DistributedOptimizer:
     def _receive(self, key, handle, context) -> None:
         outputs = synchronize(handle)
         if isinstance(key, tuple):
-            for p, output, of_p in zip(key, outputs, context):
+            for p, output, of_p in zip(key, outputs, context, strict=True):
                 self._take_over(p, output, of_p)
         else:
             self._take_over(key, outputs, context)

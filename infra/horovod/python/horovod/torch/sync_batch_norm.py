@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from horovod.torch.compiled import keep_out
+from horovod.torch.mpi_ops import Sum, allgather, allreduce, size
+
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import Function
 from torch.nn.modules.batchnorm import _BatchNorm
-
-from horovod.torch.compiled import keep_out
-from horovod.torch.mpi_ops import Sum, allgather, allreduce, size
 
 
 class SyncBatchNorm(_BatchNorm):

@@ -6,9 +6,9 @@ import functools
 from collections import Counter
 from typing import Any
 
-import torch
-
 from horovod.torch import mpi_ops
+
+import torch
 
 _OVERRIDDEN = ("step", "zero_grad", "load_state_dict")
 

@@ -16,11 +16,13 @@
 import copy
 
 import torch
-
 from horovod.common.elastic import ObjectState
 from horovod.torch.elastic.sampler import ElasticSampler
-from horovod.torch.functions import allgather_object, \
-    broadcast_object, broadcast_optimizer_state, broadcast_parameters
+from horovod.torch.functions import (
+    broadcast_object,
+    broadcast_optimizer_state,
+    broadcast_parameters,
+)
 from horovod.torch.mpi_ops import rank
 
 
@@ -38,29 +40,28 @@ class TorchState(ObjectState):
                 for the attribute type, it will be used to sync the object, otherwise it will be
                 handled an ordinary Python object.
     """
+
     def __init__(self, model=None, optimizer=None, **kwargs):
-        kwargs.update(dict(model=model, optimizer=optimizer))
+        kwargs.update({"model": model, "optimizer": optimizer})
         self._handlers, kwargs = _get_handlers(kwargs)
         for name, handler in self._handlers.items():
             setattr(self, name, handler.value)
-        super(TorchState, self).__init__(bcast_object=broadcast_object,
-                                         get_rank=rank,
-                                         **kwargs)
+        super().__init__(bcast_object=broadcast_object, get_rank=rank, **kwargs)
 
     def save(self):
         for handler in self._handlers.values():
             handler.save()
-        super(TorchState, self).save()
+        super().save()
 
     def restore(self):
         for handler in self._handlers.values():
             handler.restore()
-        super(TorchState, self).restore()
+        super().restore()
 
     def sync(self):
         for handler in self._handlers.values():
             handler.sync()
-        super(TorchState, self).sync()
+        super().sync()
         # Only when all is in sync: a worker that is lost meanwhile leaves some values of rank 0 and
         # some of one's own, from which `restore` must lead back. A new worker is led to rank 0's.
         for handler in self._handlers.values():
@@ -70,7 +71,7 @@ class TorchState(ObjectState):
         # The ranks are others now, which the sampler must know before anything is synchronized.
         for handler in self._handlers.values():
             handler.reset()
-        super(TorchState, self).reset()
+        super().reset()
 
     def __setattr__(self, name, value):
         if hasattr(self, name) and name in self._handlers:
@@ -78,7 +79,7 @@ class TorchState(ObjectState):
         super().__setattr__(name, value)
 
 
-class StateHandler(object):
+class StateHandler:
     def __init__(self, value):
         self.value = value
 
