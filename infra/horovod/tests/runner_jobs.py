@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -100,10 +100,8 @@ def running(
         seen = tree(process.pid)
     finally:
         for other in seen or tree(process.pid):
-            try:
+            with suppress(psutil.NoSuchProcess):
                 other.kill()
-            except psutil.NoSuchProcess:
-                pass
         process.kill()
         process.communicate(timeout=TIMEOUT)
 
@@ -145,10 +143,8 @@ class CommandLines:
     def _watch(self) -> None:
         while not self._is_over:
             for process in tree(self._pid):
-                try:
+                with suppress(psutil.Error):
                     self.seen.add(" ".join(process.cmdline()))
-                except psutil.Error:
-                    continue
             time.sleep(0.002)
 
     def holding(self, text: str) -> list[str]:

@@ -1,7 +1,7 @@
 """A rank that needs no framework: writes what it sees of itself, then does what it is told.
 
-Arguments: a folder, and what to do: `wait` until the folder holds a file named `go`, `exit:RANK:CODE`,
-`kill:RANK`.
+Arguments: a folder, and what to do: `wait` until the folder holds a file named `go`,
+`exit:RANK:CODE`, or `kill:RANK`.
 """
 
 from __future__ import annotations
