@@ -23,9 +23,7 @@ DTYPES = {
     "bfloat16": (10, "bfloat16"),
 }
 Values = Sequence[float]
-Callback = ctypes.CFUNCTYPE(
-    None, ctypes.c_int64, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p
-)
+Callback = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
 class CTensor(ctypes.Structure):
@@ -65,8 +63,12 @@ class Tensor:
     """One dense tensor in memory of its own; `to_own` gives it an output buffer of its own too."""
 
     def __init__(
-        self, values: Values, dtype: str = "float32", shape: Sequence[int] | None = None,
-        *, to_own: bool = False,
+        self,
+        values: Values,
+        dtype: str = "float32",
+        shape: Sequence[int] | None = None,
+        *,
+        to_own: bool = False,
     ) -> None:
         self.dtype = dtype
         self.shape = [len(values)] if shape is None else list(shape)
@@ -164,9 +166,7 @@ class Core:
         handle = self.start(operation, tensors, name, *rest)
         return self.finish(handle, tensors)
 
-    def finish(
-        self, handle: int, tensors: Sequence[Tensor]
-    ) -> list[tuple[list[int], list[Any]]]:
+    def finish(self, handle: int, tensors: Sequence[Tensor]) -> list[tuple[list[int], list[Any]]]:
         """Waits for `handle`, fetches the outputs for `tensors`, releases; raises `Failed`."""
         status = self.wait(handle)
         try:
@@ -177,8 +177,13 @@ class Core:
             self.lib.horovod_release(ctypes.c_int64(handle))
 
     def allreduce(
-        self, tensors: Sequence[Tensor], name: str | None, op: int = SUM,
-        prescale: float = 1.0, postscale: float = 1.0, process_set: int = 0,
+        self,
+        tensors: Sequence[Tensor],
+        name: str | None,
+        op: int = SUM,
+        prescale: float = 1.0,
+        postscale: float = 1.0,
+        process_set: int = 0,
     ) -> list[tuple[list[int], list[Any]]]:
         """The result of an allreduce."""
         scales = (ctypes.c_double(prescale), ctypes.c_double(postscale))

@@ -1,4 +1,4 @@
-"""Starts ranks of a script over MPI or Gloo without horovodrun, so that the core is tested alone."""
+"""Starts ranks of a script over MPI or Gloo without horovodrun: the core is tested alone."""
 
 from __future__ import annotations
 

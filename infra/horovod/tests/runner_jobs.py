@@ -103,7 +103,10 @@ def running(
             with suppress(psutil.NoSuchProcess):
                 other.kill()
         process.kill()
-        process.communicate(timeout=TIMEOUT)
+        process.wait(timeout=TIMEOUT)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 def tree(pid: int) -> list[psutil.Process]:

@@ -298,21 +298,27 @@ def _check_elastic_results(results, event):
     :param event: of `register_shutdown_event`
     :raises WorkerFailure: the job could not go on, or we were asked to stop
     """
-    if results.first_failure is None or event.is_set():
+    if event.is_set():
         _check_results(results.worker_results, event)
-        if results.error_message is not None:
-            raise RuntimeError(results.error_message)
         return
-    if results.error_message is None and not any(c for c, _ in results.worker_results.values()):
-        # Others have finished the work.
+    if results.error_message is None:
+        if any(code for code, _ in results.worker_results.values()):
+            _check_results(_first_only(results), event)
         return
-    name, code, timestamp = results.first_failure
-    failures = {name: (code, timestamp)}
+    if results.first_failure is None:
+        raise RuntimeError(results.error_message)
     try:
-        _check_results(failures, event)
+        _check_results(_first_only(results), event)
     except WorkerFailure as failure:
-        failure.message += f"{results.error_message}\n" if results.error_message else ""
+        failure.message += f"{results.error_message}\n"
         raise
+
+
+def _first_only(results):
+    if results.first_failure is None:
+        return results.worker_results
+    name, code, ended_at = results.first_failure
+    return {name: (code, ended_at)}
 
 
 def launch_gloo(command, exec_command, settings, nics, env, server_ip):

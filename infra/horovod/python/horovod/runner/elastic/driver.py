@@ -270,6 +270,7 @@ class ElasticDriver(object):
         coordinator_slot_info = self.get_coordinator_info()
         if not coordinator_slot_info:
             logging.debug('no coordinator info, skipping notifications')
+            self._untold_update = HostUpdateResult.no_update
             return
 
         coordinator_client = self.get_worker_client(coordinator_slot_info)

@@ -183,7 +183,9 @@ class _Middleman:
         """Wait for the command, which is ended first if we are interrupted; its exit code."""
         while True:
             try:
-                return self._process.wait()
+                code = self._process.wait()
+                # The middleman passes on the code of the command, and may itself be killed.
+                return 128 - code if code < 0 else code
             except BaseException:
                 self.end_command()
 
