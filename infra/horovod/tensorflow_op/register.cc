@@ -136,7 +136,9 @@ void define(const char* name, const Definition& definition) {
   for (const char* output : definition.outputs) {
     tensorflow().TF_OpDefinitionBuilderAddOutput(builder, output);
   }
-  tensorflow().TF_OpDefinitionBuilderSetIsStateful(builder, definition.stateful);
+  if (definition.stateful) { /* the function sets it whatever its argument is */
+    tensorflow().TF_OpDefinitionBuilderSetIsStateful(builder, true);
+  }
   tensorflow().TF_OpDefinitionBuilderSetShapeInferenceFunction(builder, definition.infer);
   Status status;
   tensorflow().TF_RegisterOpDefinition(builder, status);
