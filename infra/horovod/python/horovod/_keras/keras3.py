@@ -31,6 +31,7 @@ __all__ = [
     "Connection",
     "connect",
     "connection_of",
+    "disconnect",
     "distributed_copy",
     "is_keras3",
     "is_optimizer",
@@ -94,6 +95,13 @@ def connect(
     return optimizer
 
 
+def disconnect(optimizer: Any) -> Any:
+    """Make an optimizer plain again, in place. Returns it."""
+    optimizer.__dict__.pop(_ATTRIBUTE, None)
+    object.__setattr__(optimizer, "__class__", _plain_class(type(optimizer)))
+    return optimizer
+
+
 def connection_of(optimizer: Any) -> Connection | None:
     """How an optimizer is connected with those of other ranks; None for a plain one."""
     if not isinstance(optimizer, _Distributed):
@@ -101,7 +109,8 @@ def connection_of(optimizer: Any) -> Connection | None:
     found: Connection | None = optimizer.__dict__.get(_ATTRIBUTE)
     if found is None:
         # Made when first needed, so that copies by from_config or pickle have one of their own.
-        found = Connection(optimizer)
+        with tf.init_scope():  # its variables outlive the graph that is being made
+            found = Connection(optimizer)
         optimizer.__dict__[_ATTRIBUTE] = found
     return found
 
@@ -293,10 +302,12 @@ class Connection:
             return gradients
         variables = optimizer._trainable_variables
         if len(gradients) != len(variables):
-            raise ValueError(
-                "gradient_accumulation_steps: some variables have no gradient; use "
-                "backward_passes_per_step, or freeze them before the optimizer is built"
-            )
+            if self._local or isinstance(self.settings.groups, list):
+                raise ValueError(
+                    "gradient_accumulation_steps: some variables have no gradient, so it is not "
+                    "known which are local or grouped; use backward_passes_per_step"
+                )
+            variables = gradients  # nothing depends on which they are
         return self._reduce(gradients, variables, self._step_name(gradients))
 
     @contextlib.contextmanager

@@ -73,7 +73,8 @@ def _make_cached_allreduce_grads_fn(
         with tf.name_scope(f"{name}_Allreduce"):
             return reduce(grads, places, label)
 
-    run = _make_subgraph(in_scope) if _executing_eagerly() else in_scope
+    # Eagerly one operation after the other would wait; in a graph they run together.
+    together = _make_subgraph(in_scope)
 
     def allreduce_grads(
         grads: Sequence[Any], variables: Any = None, use_generic_names: bool | str = False
@@ -81,7 +82,10 @@ def _make_cached_allreduce_grads_fn(
         grads = [_densified(g) if sparse_as_dense else g for g in grads]
         places = _places(grads, variables, groups)
         label = "grad" if use_generic_names is True else use_generic_names or None
-        return list(run(grads, places, label)) if places else list(grads)
+        if not places:
+            return list(grads)
+        run = together if _executing_eagerly() else in_scope
+        return list(run(grads, places, label))
 
     return allreduce_grads
 
