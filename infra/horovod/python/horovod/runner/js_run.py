@@ -44,7 +44,7 @@ def js_run(settings, nics, env, command, stdout=None, stderr=None):
         stderr: Stderr of the mpi process.
                 Only used when settings.run_func_mode is True.
     """
-    mpi_impl_flags, _ = _get_mpi_implementation_flags(settings.tcp_flag, env=env)
+    mpi_impl_flags = _get_mpi_implementation_flags(settings.tcp_flag, env=env)[0]
     if mpi_impl_flags is None:
         raise Exception(_MPI_NOT_FOUND_ERROR_MSG)
 
@@ -130,7 +130,7 @@ def generate_jsrun_rankfile(settings, path=None):
     # note that the caller is responsible for cleaning up this file
     if path is None:
         fd, path = tempfile.mkstemp()
-        fd.close()
+        os.close(fd)
 
     with open(path, 'w') as tmp:
         tmp.write('overlapping_rs: allow\n')
