@@ -317,7 +317,8 @@ Error* Execute(CallFrame* frame) {
 
 // XLA_FFI_Handler: arguments are the array and a token, results the array and a token. Attributes:
 // kind (see Kind), name, op, prescale, postscale, root_rank, process_set.
-extern "C" void* horovod_jax_handler(void* call_frame) {
+extern "C" __attribute__((visibility("default"))) void*
+horovod_jax_handler(void* call_frame) {
   auto frame = static_cast<CallFrame*>(call_frame);
   auto extension = frame->extension_start;
   if (extension != nullptr && extension->type == 1) {
@@ -331,4 +332,5 @@ extern "C" void* horovod_jax_handler(void* call_frame) {
 }
 
 // The count of nameless calls starts again; horovod.jax calls it when Horovod starts.
-extern "C" void horovod_jax_reset() { nameless_count = 0; }
+extern "C" __attribute__((visibility("default"))) void
+horovod_jax_reset() { nameless_count = 0; }

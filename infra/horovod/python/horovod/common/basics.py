@@ -16,6 +16,7 @@ from horovod.common.process_sets import ProcessSet, _init_process_sets, global_p
 from horovod.runner.common.util import env as launcher_env
 
 _NOT_INITIALIZED = "Horovod has not been initialized; use hvd.init()."
+_ELASTIC_TRIES = 10
 _UNKNOWN_SET = "Process set does not exist or has not been registered."
 
 
@@ -60,7 +61,7 @@ class HorovodBasics:
             os.environ["HOROVOD_DYNAMIC_PROCESS_SETS"] = "1"
         process_sets = list(process_sets or [])
         if comm is None or util.is_iterable(comm):
-            started = self._init_ranks(list(comm or []), process_sets)
+            started = self._init_ranks_until_complete(list(comm or []), process_sets)
         else:
             started = self._init_communicator(comm, process_sets)
         if not started:
@@ -68,6 +69,19 @@ class HorovodBasics:
         atexit.unregister(_shutdown_at_exit)
         atexit.register(_shutdown_at_exit)
         self._register(process_sets)
+
+    def _init_ranks_until_complete(self, ranks: list[int], process_sets: list[ProcessSet]) -> bool:
+        """Starts; in an elastic job again where another worker was lost in the middle of it.
+
+        The library asks the launcher for its new rank each time, and waits for the new workers.
+        """
+        started = self._init_ranks(ranks, process_sets)
+        for _ in range(_ELASTIC_TRIES if os.environ.get("HOROVOD_ELASTIC") == "1" else 0):
+            if started or "has been removed from elastic job" in _last_error():
+                break
+            self.shutdown()
+            started = self._init_ranks(ranks, process_sets)
+        return started
 
     def _init_ranks(self, ranks: list[int], process_sets: list[ProcessSet]) -> bool:
         if any(ps.ranks is None and ps.mpi_comm is not None for ps in process_sets):

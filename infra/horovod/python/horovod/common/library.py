@@ -43,6 +43,8 @@ def load() -> ctypes.CDLL:
         library = ctypes.CDLL(file, mode=ctypes.RTLD_LOCAL)
     except OSError as error:
         raise ImportError(why_not_loaded(file, str(error))) from None
+    if not hasattr(library, "horovod_abi_version"):
+        raise ImportError(f"{file} is no build of Horovod's core library: unset HOROVOD_LIBRARY")
     found = library.horovod_abi_version()
     if found != ABI_VERSION:
         raise ImportError(

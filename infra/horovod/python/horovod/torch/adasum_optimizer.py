@@ -10,7 +10,6 @@ import weakref
 from contextlib import contextmanager
 from typing import Any
 
-from horovod.torch import mpi_ops
 from horovod.torch.compiled import keep_out
 from horovod.torch.mpi_ops import Adasum, allreduce_async_, synchronize
 from horovod.torch.wrapping import parameter_names, unique_names
@@ -30,7 +29,7 @@ class DistributedAdasumOptimizer:
         self._compression = options["compression"]
         self.backward_passes_per_step = options["backward_passes_per_step"]
         names = parameter_names(self, options["named_parameters"])
-        self._parameter_names = unique_names(names, mpi_ops._starts)
+        self._parameter_names = names if self._copied else unique_names(names)
         self._allreduce_delay = dict.fromkeys(self._parameter_names, self.backward_passes_per_step)
         self._handles = {}
         self._grad_accs = []

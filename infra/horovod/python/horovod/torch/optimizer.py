@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from horovod.common.util import split_list
-from horovod.torch import mpi_ops
 from horovod.torch.adasum_optimizer import DistributedAdasumOptimizer
 from horovod.torch.compiled import keep_out
 from horovod.torch.compression import Compression
@@ -50,7 +49,7 @@ class _DistributedOptimizer:
         self.process_set = options["process_set"]
         self._groups = options["groups"]
         names = parameter_names(self, options["named_parameters"])
-        self._parameter_names = unique_names(names, mpi_ops._starts)
+        self._parameter_names = names if self._copied else unique_names(names)
         self._handles = {}
         self._sent = {}
         self._sparse_dims = {}

@@ -13,7 +13,9 @@ import torch
 _OVERRIDDEN = ("step", "zero_grad", "load_state_dict")
 
 
-def wrap(optimizer: torch.optim.Optimizer, mixin: type, options: dict[str, Any]):
+def wrap(
+    optimizer: torch.optim.Optimizer, mixin: type, options: dict[str, Any], copied: bool = False
+):
     """An optimizer of a class made of `mixin` and the optimizer's own, with the same contents.
 
     The optimizer's constructor is not called, so any arguments may be its own. Parameter groups
@@ -26,6 +28,7 @@ def wrap(optimizer: torch.optim.Optimizer, mixin: type, options: dict[str, Any])
     # A scheduler leaves its own `step`, which is the unwrapped one's, in the object.
     contents = {k: v for k, v in vars(optimizer).items() if k not in _OVERRIDDEN}
     wrapped.__dict__.update(contents)
+    wrapped._copied = copied
     wrapped._start(options)
     wrapped._own_attributes = {*vars(wrapped), "_own_attributes"} - set(contents)
     return wrapped
@@ -56,8 +59,11 @@ def _reduce(optimizer, _protocol: int):
 
 
 def _wrap_again(base: torch.optim.Optimizer, mixin: type, options: dict[str, Any]):
-    """The wrapped optimizer of a pickle; without a running Horovod the one that it wrapped."""
-    return wrap(base, mixin, options) if mpi_ops.is_initialized() else base
+    """The wrapped optimizer of a pickle; without a running Horovod the one that it wrapped.
+
+    It keeps its names: when an optimizer is broadcast, the root goes on with its own.
+    """
+    return wrap(base, mixin, options, copied=True) if mpi_ops.is_initialized() else base
 
 
 def parameter_names(optimizer, named_parameters) -> dict[torch.Tensor, str]:
@@ -102,15 +108,15 @@ _used: Counter[str] = Counter()
 _used_since = [0]
 
 
-def unique_names(names: dict[torch.Tensor, str], start: int) -> dict[torch.Tensor, str]:
+def unique_names(names: dict[torch.Tensor, str]) -> dict[torch.Tensor, str]:
     """The names, with a number where an earlier optimizer has the same one.
 
     Two optimizers in flight, of a GAN's two networks for instance, must not share names. The count
-    is the same on all ranks as all make the same optimizers, and begins anew at each `start`.
+    is the same on all ranks as all make the same optimizers, and begins anew with Horovod.
     """
-    if _used_since[0] != start:
+    if _used_since[0] != mpi_ops._starts:
         _used.clear()
-        _used_since[0] = start
+        _used_since[0] = mpi_ops._starts
     unique = {}
     for p, name in names.items():
         unique[p] = name if _used[name] == 0 else f"{name}#{_used[name]}"
