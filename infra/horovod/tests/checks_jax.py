@@ -121,16 +121,14 @@ def check_vmap() -> None:
 
 
 def check_order_is_that_of_the_program() -> None:
-    """Many operations of one shape, of which none waits for another, in functions not waited for."""
+    """Many operations of one shape, none of which needs another, in functions not waited for."""
 
     @jax.jit
     def many(x):
         return [hvd.allreduce(x + i, op=hvd.Sum) for i in range(10)]
 
     one = jax.jit(lambda x: hvd.allreduce(x * 1000, op=hvd.Sum))
-    results = []
-    for step in range(20):
-        results.append((many(mine() + step), one(mine())))
+    results = [(many(mine() + step), one(mine())) for step in range(20)]
     for step, (several, alone) in enumerate(results):
         for i, result in enumerate(several):
             same(result, jnp.full((2, 3), float(total() + hvd.size() * (i + step))))

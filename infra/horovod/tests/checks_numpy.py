@@ -10,7 +10,7 @@ import horovod.numpy as hvd
 import numpy as np
 from rank_checks import error_of, must_fail
 
-NUMBERS = "uint8 int8 uint16 int16 int32 int64 float16 float32 float64".split()
+NUMBERS = ["uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64"]
 
 
 def start() -> int:

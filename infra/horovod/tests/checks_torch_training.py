@@ -542,7 +542,7 @@ def check_sync_batch_norm() -> None:
 
 @must_fail(AssertionError)
 def check_control_batch_norm_without_ranks() -> None:
-    whole, _, y = normalized(torch.nn.BatchNorm1d, lambda t: t)
+    _, _, y = normalized(torch.nn.BatchNorm1d, lambda t: t)
     _, _, own = normalized(torch.nn.BatchNorm1d, uneven_rows)
     assert torch.allclose(own, uneven_rows(y))
 

@@ -1,4 +1,4 @@
-"""The library that horovod.common loads: what is said where it cannot be; what needs no framework."""
+"""The library of horovod.common: what is said where it cannot be loaded, and without frameworks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rank_checks import environment
 
 pytest.importorskip("horovod.common.library")
 
-from horovod.common import library  # noqa: E402
+from horovod.common import library
 
 BARE = ("torch", "tensorflow", "jax", "keras", "numpy", "mpi4py")
 

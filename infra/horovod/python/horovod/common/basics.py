@@ -12,7 +12,12 @@ import os
 from collections.abc import Sequence
 
 from horovod.common import fork, library, util
-from horovod.common.process_sets import ProcessSet, _init_process_sets, global_process_set
+from horovod.common.process_sets import (
+    ProcessSet,
+    _init_process_sets,
+    _setup,
+    global_process_set,
+)
 from horovod.runner.common.util import env as launcher_env
 
 _NOT_INITIALIZED = "Horovod has not been initialized; use hvd.init()."
@@ -106,6 +111,7 @@ class HorovodBasics:
         return init(comms, len(handles), *_set_arguments(process_sets))
 
     def _register(self, process_sets: list[ProcessSet]) -> None:
+        _setup(self)
         try:
             _init_process_sets(process_sets)
         except ValueError as error:

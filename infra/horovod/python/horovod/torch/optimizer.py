@@ -1,8 +1,8 @@
 """DistributedOptimizer: gradients are combined over the ranks while `backward` computes them.
 
 After horovod/torch/optimizer.py of Horovod 0.28.1, copyright 2019 Uber Technologies, Inc.,
-Microsoft and NVIDIA Corporation, Apache License 2.0. The arguments and methods are the same; what differs is
-written where it differs.
+Microsoft and NVIDIA Corporation, Apache License 2.0. The arguments and methods are the same; what
+differs is written where it differs.
 """
 
 from __future__ import annotations

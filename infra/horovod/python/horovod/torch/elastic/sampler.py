@@ -12,7 +12,8 @@ class ElasticSampler(torch.utils.data.Sampler):
     """Shares out a data set's indices over the ranks, and the rest of them anew after a reset.
 
     Put it into `TorchState`, call `record_batch` after each batch and `set_epoch` at the end of
-    each epoch. Until then samples that were recorded are not given again, whatever the number of ranks.
+    each epoch. Until then samples that were recorded are not given again, whatever the number of
+    ranks.
 
     All ranks get equally many samples: where the rest is no multiple of the ranks, samples of the
     rest are given a second time.
