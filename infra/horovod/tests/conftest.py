@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "backend"))
+sys.path[:0] = [str(PROJECT / "backend"), str(PROJECT / "tests")]
 
 from horovod_wheel import source  # noqa: E402
 from horovod_wheel.errors import BuildError  # noqa: E402
@@ -46,20 +47,37 @@ def build_env(sdist: Path, tmp_path: Path) -> dict[str, str]:
     return {**clean, "HVD_CACHE": str(tmp_path / "cache"), "HVD_HOROVOD_SDIST": str(sdist)}
 
 
-@pytest.fixture
-def fake_cmake(build_env: dict[str, str], tmp_path: Path) -> Path:
-    """A CMake that compiles nothing and counts its runs; no framework is needed for it.
+_FAKE_COMPILER = """#!/bin/sh
+out=
+for word; do
+    case "$previous" in -o) out=$word ;; esac
+    previous=$word
+done
+case "$*" in
+    --version) echo "{version}" ;;
+    *-shared*libhorovod.so*) echo link >> "{links}"; sleep 0.5; {empty} ;;
+    *-shared*) {empty} ;;
+    *) : > "$out" ;;
+esac
+"""
 
-    Returns the file that gets one line a run. A build runs CMake twice.
+
+@pytest.fixture
+def fake_compiler(build_env: dict[str, str], tmp_path: Path) -> Path:
+    """A compiler that compiles nothing and links an empty library, in no time.
+
+    Returns the file that gets one line for each core library that is linked.
     """
-    runs = tmp_path / "cmake-runs"
-    runs.touch()
-    script = tmp_path / "cmake"
-    script.write_text(f'#!/bin/sh\necho run >> "{runs}"\nsleep 0.5\n')
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler to make an empty library with")
+    links = tmp_path / "links"
+    links.touch()
+    script = tmp_path / "c++"
+    empty = 'cc -shared -nostdlib -x c /dev/null -o "$out"'
+    script.write_text(_FAKE_COMPILER.format(version="fake 1.0", links=links, empty=empty))
     script.chmod(0o755)
-    without = {"HOROVOD_WITHOUT_PYTORCH": "1", "HOROVOD_WITHOUT_TENSORFLOW": "1"}
-    build_env.update(without, HOROVOD_WITH_MXNET="1", HOROVOD_CMAKE=str(script))
-    return runs
+    build_env["CXX"] = str(script)
+    return links
 
 
 @pytest.fixture

@@ -10,22 +10,24 @@ from pathlib import Path
 
 from . import source
 from .cache import WheelCache
-from .compile import compile_horovod
+from .compile import Build
 from .edits import apply_edits
 from .errors import BuildError
-from .key import PATCHES, build_inputs, cache_key
+from .key import PATCHES, PROJECT, build_inputs, cache_key
 from .patch_file import read_edits
+from .progress import say
 from .requirements import build_requirements
 from .settings import Settings, read_settings
-from .toolchain import check_headers, find_compiler, read_toolchain
+from .toolchain import Compiler, choose_compiler
 from .wheel import write_wheel
 
 
 @dataclass(frozen=True)
 class Job:
-    """One wheel to deliver: its settings, all its inputs, and their key."""
+    """One wheel to deliver: its settings, its compiler, all its inputs, and their key."""
 
     settings: Settings
+    compiler: Compiler
     inputs: dict[str, object]
     key: str
     cache: WheelCache
@@ -34,8 +36,9 @@ class Job:
 def plan(env: Mapping[str, str] = os.environ) -> Job:
     """What `env` and this machine ask for; a `BuildError` if that cannot be built."""
     settings = read_settings(env)
-    inputs = build_inputs(settings, read_toolchain(env))
-    return Job(settings, inputs, cache_key(inputs), WheelCache(settings.cache))
+    compiler = choose_compiler(settings, env)
+    inputs = build_inputs(settings, compiler)
+    return Job(settings, compiler, inputs, cache_key(inputs), WheelCache(settings.cache))
 
 
 def missing_requirements(job: Job) -> list[str]:
@@ -45,12 +48,9 @@ def missing_requirements(job: Job) -> list[str]:
     with job.cache.lock(job.key):
         if job.cache.find(job.key):
             return []
-    # Now, and not after two gigabytes of frameworks:
-    check_headers()
-    find_compiler(os.environ, "CC")
     read_edits(PATCHES)
     have_sdist = source.at_hand(job.settings) is not None
-    return build_requirements(job.settings, have_sdist=have_sdist)
+    return build_requirements(job.settings, job.compiler, have_sdist=have_sdist)
 
 
 def deliver(job: Job, folder: Path) -> Path:
@@ -66,17 +66,23 @@ def _build(job: Job) -> Path:
     log = job.cache.log(job.key)
     log.unlink(missing_ok=True)
     with job.cache.workspace(job.key) as workspace:
+        if source.at_hand(job.settings) is None:
+            say("fetching Horovod's source")
         tree = source.unpack(source.fetch(job.settings, workspace), workspace)
         apply_edits(read_edits(PATCHES), tree)
-        wheel = write_wheel(job.settings, tree, _compile(job, tree, workspace, log), workspace)
+        libraries = _compile(job, tree, workspace, log)
+        wheel = write_wheel(
+            job.settings, job.compiler.platform_tag, PROJECT, tree, libraries, workspace
+        )
         return job.cache.store(job.key, wheel, job.inputs)
 
 
 def _compile(job: Job, tree: Path, workspace: Path, log: Path) -> Path | None:
     if not job.settings.compiled:
         return None
-    try:
-        return compile_horovod(job.settings, tree, workspace, log)
-    except BuildError as error:
-        against = ", ".join(f"{n} {v}" for n, v in job.settings.frameworks.items())
-        raise BuildError(f"Horovod does not build against {against}: {error}") from error
+    if job.compiler.command is None:
+        raise BuildError(
+            "no C++ compiler, and ziglang is not in the build environment: install g++, or let pip"
+            " isolate the build (without --no-build-isolation)"
+        )
+    return Build(job.compiler, PROJECT, tree, workspace, log).libraries()

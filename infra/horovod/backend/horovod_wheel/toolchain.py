@@ -1,9 +1,11 @@
-"""The machine's side of a build: compilers, Python headers, processor flags, CUDA."""
+"""The compiler of a build: the system's if there is one, else ziglang from pip."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,103 +15,106 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import release
 from .errors import BuildError
+from .settings import RELEASE_PLATFORMS, Settings
 
-# The flags that upstream's CMakeLists.txt looks for on the machine that builds.
-_PROBED_FLAGS = ("f16c", "avx", "fma")
+_LINK = ["-pthread", "-ldl", "-Wl,-z,relro,-z,now,--gc-sections,-z,defs", "-s"]
 
 
 @dataclass(frozen=True)
-class Toolchain:
-    """Everything of this machine that decides what the compiled library is."""
+class Compiler:
+    """A C++ compiler, and the platform that its output is for.
 
-    python_tag: str
+    `command` is None for a ziglang that pip has yet to install. `version` is the line that the
+    compiler says of itself, or ziglang's requirement.
+    """
+
+    command: tuple[str, ...] | None
+    version: str
     platform_tag: str
-    abi_suffix: str
-    libc: str
-    cxx: str
-    arch_flags: str
-    cuda: str
+    zig_target: str | None = None
+
+    @property
+    def is_zig(self) -> bool:
+        """Whether this is ziglang."""
+        return self.zig_target is not None
+
+    @property
+    def link_flags(self) -> list[str]:
+        """Flags for a shared library that uses nothing of the process's other libraries."""
+        # zig's linker knows the shorter form alone; it holds for functions and data.
+        symbolic = "-Wl,-Bsymbolic" if self.is_zig else "-Wl,-Bsymbolic-functions"
+        return [symbolic, *_LINK]
+
+    @property
+    def name(self) -> str:
+        """For messages: `g++ (Debian 12.2.0) 12.2.0`."""
+        return re.sub(r"\s+", " ", self.version)
 
 
-def python_tag() -> str:
-    """The wheel tag of this interpreter, such as `cp311`."""
-    return f"cp{sys.version_info.major}{sys.version_info.minor}"
+def choose_compiler(settings: Settings, env: Mapping[str, str]) -> Compiler:
+    """The compiler for `settings`; a `BuildError` for a machine that Horovod does not build on."""
+    if sys.platform != "linux":
+        raise BuildError(f"Horovod builds on Linux, and this is {sys.platform}")
+    if settings.platform is not None:
+        return _zig(RELEASE_PLATFORMS[settings.platform], settings.platform)
+    system = _system_compiler(env)
+    return system or _zig(platform.machine(), local_platform_tag())
 
 
-def platform_tag() -> str:
-    """The wheel tag of this platform, such as `linux_x86_64`."""
+def local_platform_tag() -> str:
+    """The wheel tag of this machine, such as `linux_x86_64`."""
     return sysconfig.get_platform().replace("-", "_").replace(".", "_")
 
 
-def read_toolchain(env: Mapping[str, str]) -> Toolchain:
-    """Looks at this machine; a `BuildError` when it has no C++ compiler."""
-    return Toolchain(
-        python_tag=python_tag(),
-        platform_tag=platform_tag(),
-        abi_suffix=str(sysconfig.get_config_var("EXT_SUFFIX")),
-        libc=" ".join(platform.libc_ver()),
-        cxx=_first_line([*find_compiler(env, "CXX"), "--version"]),
-        arch_flags=env.get("HOROVOD_BUILD_ARCH_FLAGS") or _probe_arch_flags(),
-        cuda=_cuda_version(env),
-    )
-
-
-def check_headers() -> None:
-    """Raises `BuildError` when this Python cannot be compiled against."""
-    header = Path(sysconfig.get_path("include"), "Python.h")
-    if not header.is_file():
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        raise BuildError(
-            f"{header} is missing: install Python's headers"
-            f" (Debian and Ubuntu: apt-get install python{version}-dev)"
-        )
-
-
-def find_compiler(env: Mapping[str, str], variable: str) -> list[str]:
-    """The C (`CC`) or C++ (`CXX`) compiler and the arguments that the user gave with it."""
-    names = {"CC": ("cc", "gcc", "clang"), "CXX": ("c++", "g++", "clang++")}[variable]
-    asked = shlex.split(env.get(variable, ""))
-    for name in asked[:1] or names:
+def _system_compiler(env: Mapping[str, str]) -> Compiler | None:
+    """What CXX names, which must be there, or the first of the usual names."""
+    asked = shlex.split(env.get("CXX", ""))
+    for name in asked[:1] or ("c++", "g++", "clang++"):
         found = shutil.which(name, path=env.get("PATH", os.defpath))
         if found:
-            return [found, *asked[1:]]
-    language = {"CC": "C", "CXX": "C++"}[variable]
-    raise BuildError(
-        f"no {language} compiler found (looked for {', '.join(asked[:1] or names)}): install one"
-        f" (Debian and Ubuntu: apt-get install g++) or name it in {variable}"
-    )
+            version = _first_line([found, *asked[1:], "--version"])
+            return Compiler((found, *asked[1:]), version, local_platform_tag())
+    if asked:
+        raise BuildError(f"CXX={env['CXX']}: no such compiler; correct it, or unset it")
+    return None
 
 
-def _probe_arch_flags() -> str:
-    """What upstream's CMake files would find, by the same question to gcc."""
-    command = ["gcc", "-march=native", "-E", "-v", "-x", "c", os.devnull]
-    words = set(_output(command).split())
-    return " ".join(f"-m{flag}" for flag in _PROBED_FLAGS if {f"-m{flag}", f"+{flag}"} & words)
+def _zig(machine: str, platform_tag: str) -> Compiler:
+    if machine not in RELEASE_PLATFORMS.values():
+        raise BuildError(
+            f"no C++ compiler found, and pip has none for {machine}: install g++"
+            " (Debian and Ubuntu: apt-get install g++), or name one in CXX"
+        )
+    libc, version = platform.libc_ver()
+    musl = platform_tag not in RELEASE_PLATFORMS and libc != "glibc"
+    if musl:
+        target = f"{machine}-linux-musl"
+    else:
+        local = tuple(int(part) for part in version.split(".")[:2]) if libc == "glibc" else (9, 0)
+        glibc = release.GLIBC if platform_tag in RELEASE_PLATFORMS else min(local, release.GLIBC)
+        target = f"{machine}-linux-gnu.{glibc[0]}.{glibc[1]}"
+    program = _zig_program()
+    command = (str(program), "c++", "-target", target) if program else None
+    return Compiler(command, release.ZIGLANG, platform_tag, zig_target=target)
 
 
-def _cuda_version(env: Mapping[str, str]) -> str:
-    """A CUDA toolkit changes the build against a PyTorch with CUDA; it is found as PyTorch does."""
-    home = env.get("HOROVOD_CUDA_HOME") or env.get("CUDA_HOME") or env.get("CUDA_PATH")
-    nvcc = Path(home, "bin", "nvcc") if home else shutil.which("nvcc", path=env.get("PATH"))
-    if nvcc is None and Path("/usr/local/cuda").exists():
-        nvcc = Path("/usr/local/cuda/bin/nvcc")
-    lines = _output([str(nvcc), "--version"]).splitlines() if nvcc else []
-    return lines[-1] if lines else "none"
+def _zig_program() -> Path | None:
+    """The `zig` inside the package: its Python wrapper costs time in each of a hundred calls."""
+    spec = importlib.util.find_spec("ziglang")
+    if spec is None or spec.origin is None:
+        return None
+    program = Path(spec.origin).parent / "zig"
+    return program if program.is_file() else None
 
 
 def _first_line(command: Sequence[str]) -> str:
-    lines = _output(command).splitlines()
-    if not lines:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise BuildError(f"{shlex.join(command)} does not run ({error.strerror})") from error
+    lines = done.stdout.splitlines()
+    if done.returncode != 0 or not lines:
         raise BuildError(f"{shlex.join(command)} does not run: repair that compiler")
     return lines[0]
-
-
-def _output(command: Sequence[str]) -> str:
-    try:
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
-    except OSError:
-        return ""
-    return done.stdout if done.returncode == 0 else ""

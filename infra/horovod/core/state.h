@@ -1,0 +1,26 @@
+// What the C interface keeps beside the core: the last error of each thread, and the names of
+// nameless operations. The edits of upstream's files call these.
+
+#ifndef HOROVOD_CORE_STATE_H
+#define HOROVOD_CORE_STATE_H
+
+#include <string>
+
+namespace horovod {
+namespace core {
+
+// The text that horovod_last_error() gives in this thread.
+void SetLastError(const std::string& message);
+
+// The name of the next nameless operation of `kind` ("allreduce") in a process set. Equal on all ranks
+// that call the operations of one kind in the same order.
+std::string NextName(const std::string& kind, int process_set);
+
+// Begins the names of one process set again (after a join), or of all (when Horovod starts).
+void ResetNames(int process_set);
+void ResetAllNames();
+
+} // namespace core
+} // namespace horovod
+
+#endif

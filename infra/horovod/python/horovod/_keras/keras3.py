@@ -1,0 +1,469 @@
+"""Distributed optimizers for Keras 3.
+
+Every training in Keras 3, be it `fit` or a loop of one's own, ends in the optimizer's `apply`. The
+class of a distributed optimizer has another `apply`, which reduces the gradients first, and
+otherwise is its parent: its name, its state and what Keras writes of it into a file are the plain
+optimizer's, so that a saved model loads without Horovod. `update_step`, which changes the weights,
+checks that the way there led through that `apply`; a Keras that goes another way is told so, and
+does not train each rank by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+from horovod._keras.settings import Settings
+from horovod.tensorflow.gradients import (
+    key_of,
+    mark_reduced,
+    reduce_shared,
+    reduced_by,
+)
+from tensorflow.python.ops import control_flow_util
+
+__all__ = [
+    "Connection",
+    "connect",
+    "connection_of",
+    "disconnect",
+    "distributed_copy",
+    "is_keras3",
+    "is_optimizer",
+    "sum_equal_rows",
+]
+
+_ATTRIBUTE = "_horovod_connection"
+
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def is_keras3(keras: Any) -> bool:
+    """Whether a module is Keras 3 or later."""
+    return int(str(getattr(keras, "__version__", "0")).split(".")[0]) >= 3
+
+
+def is_optimizer(value: Any) -> bool:
+    """Whether it is an optimizer of Keras 3.
+
+    Raises:
+        RuntimeError: it is, but Keras runs on another backend than TensorFlow.
+    """
+    keras = sys.modules.get("keras")
+    if keras is None or not is_keras3(keras) or not isinstance(value, keras.optimizers.Optimizer):
+        return False
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"Keras runs on {keras.backend.backend()}: set KERAS_BACKEND=tensorflow before the "
+            "first import of Keras, or use horovod.torch or horovod.jax"
+        )
+    return True
+
+
+def distributed_copy(optimizer: Any, settings: Settings) -> Any:
+    """A new optimizer of the same configuration that reduces gradients."""
+    copy = _plain_class(type(optimizer)).from_config(optimizer.get_config())
+    return connect(copy, settings)
+
+
+def connect(
+    optimizer: Any, settings: Settings, reduction: Callable[..., list[Any]] | None = None
+) -> Any:
+    """Make an optimizer distributed, in place: its state stays.
+
+    Args:
+        optimizer: of Keras 3, plain.
+        settings: how to reduce.
+        reduction: reduces instead, (gradients, variables, name) -> gradients.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ValueError: it is distributed already.
+    """
+    if connection_of(optimizer) is not None:
+        raise ValueError("optimizer: it is distributed already; give the plain one")
+    _let_loss_scaling_reduce_first()
+    distributed = _distributed_class(type(optimizer), settings, reduction)
+    object.__setattr__(optimizer, "__class__", distributed)
+    return optimizer
+
+
+def disconnect(optimizer: Any) -> Any:
+    """Make an optimizer plain again, in place. Returns it."""
+    optimizer.__dict__.pop(_ATTRIBUTE, None)
+    object.__setattr__(optimizer, "__class__", _plain_class(type(optimizer)))
+    return optimizer
+
+
+def connection_of(optimizer: Any) -> Connection | None:
+    """How an optimizer is connected with those of other ranks; None for a plain one."""
+    if not isinstance(optimizer, _Distributed):
+        return None
+    found: Connection | None = optimizer.__dict__.get(_ATTRIBUTE)
+    if found is None:
+        # Made when first needed, so that copies by from_config or pickle have one of their own.
+        with tf.init_scope():  # its variables outlive the graph that is being made
+            found = Connection(optimizer)
+        optimizer.__dict__[_ATTRIBUTE] = found
+    return found
+
+
+class _Distributed:
+    """In front of a plain optimizer's class."""
+
+    _horovod_settings: Settings
+    _horovod_reduction: Callable[..., list[Any]] | None
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
+        """Reduce the gradients, then update; see `keras.optimizers.Optimizer.apply`."""
+        connection_of(self).apply(self, super().apply, grads, trainable_variables)
+
+    def apply_gradients(self, grads_and_vars: Any, **options: Any) -> Any:
+        """`apply` for pairs. Options are Keras 2's: that gradients are reduced already."""
+        options.pop("name", None)
+        skip = options.pop("skip_gradients_aggregation", False)
+        skip = not options.pop("experimental_aggregate_gradients", True) or skip
+        if options:
+            raise TypeError(f"apply_gradients: unknown option {', '.join(options)}")
+        with connection_of(self).without_reduction() if skip else contextlib.nullcontext():
+            return super().apply_gradients(grads_and_vars)
+
+    def update_step(self, *args: Any, **kwargs: Any) -> None:
+        connection_of(self).check_inside()
+        super().update_step(*args, **kwargs)
+
+    def _clip_gradients(self, grads: Sequence[Any]) -> Any:
+        return super()._clip_gradients(connection_of(self).reduce_accumulated(self, grads))
+
+    def stateless_apply(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            "stateless_apply does not reduce gradients over ranks; use apply or apply_gradients"
+        )
+
+    def compute_gradients(self, loss: Any, var_list: Any, tape: Any = None) -> Any:
+        """Pairs of reduced gradients and variables, as Keras 2's optimizers give them.
+
+        Args:
+            loss: a scalar, with the tape that recorded it; or a function that returns it.
+            var_list: variables.
+            tape: a `tf.GradientTape`.
+        """
+        variables = list(var_list() if callable(var_list) else var_list)
+        gradients = _gradients(loss, variables, tape)
+        return list(zip(connection_of(self).reduced(gradients, variables), variables, strict=True))
+
+    def _compute_gradients(
+        self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
+    ) -> Any:
+        return self.compute_gradients(loss, var_list, tape)
+
+    def register_local_var(self, var: Any) -> None:
+        """Leave a variable's gradient to this rank: it is not reduced."""
+        connection_of(self).register_local_var(var)
+
+    @property
+    def lr(self) -> Any:
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        self.learning_rate = value
+
+    @property
+    def _agg_helper(self) -> Any:
+        return connection_of(self).accumulation
+
+    @property
+    def process_set(self) -> Any:
+        return self._horovod_settings.process_set
+
+
+def _distributed_class(
+    plain: type, settings: Settings, reduction: Callable[..., list[Any]] | None
+) -> type:
+    attributes = {
+        "__module__": plain.__module__,
+        "__qualname__": plain.__qualname__,
+        "__doc__": plain.__doc__,
+        "_horovod_plain_class": plain,
+        "_horovod_settings": settings,
+        "_horovod_reduction": staticmethod(reduction) if reduction else None,
+    }
+    distributed = type(plain.__name__, (_Distributed, plain), attributes)
+    _save_as(distributed, plain)
+    return distributed
+
+
+def _plain_class(cls: type) -> type:
+    return getattr(cls, "_horovod_plain_class", cls)
+
+
+def _save_as(distributed: type, plain: type) -> None:
+    """Have Keras write the plain class into files, by the name it is exported or registered."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from keras.src import api_export
+
+        name = api_export.get_name_from_symbol(plain)
+        if name is not None:
+            api_export.REGISTERED_OBJS_TO_NAMES[distributed] = name
+    with contextlib.suppress(ImportError, AttributeError):
+        from keras.src.saving import object_registration
+
+        names = object_registration.GLOBAL_CUSTOM_NAMES
+        if plain in names:
+            names[distributed] = names[plain]
+
+
+class Connection:
+    """What a distributed optimizer does with gradients before they are applied.
+
+    Args:
+        optimizer: of a class that `connect` made.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        self.settings: Settings = optimizer._horovod_settings
+        self.accumulation = self.settings.accumulation()
+        if self.accumulation is not None and optimizer.gradient_accumulation_steps:
+            raise ValueError(
+                "backward_passes_per_step and Keras's gradient_accumulation_steps do the same; "
+                "give one of them"
+            )
+        self._reduction = optimizer._horovod_reduction
+        self._allreduce_grads = self.settings.reduction()
+        self._local: set[Any] = set()
+        self._reducing = True
+        self._inside = False
+        self._captured: list[list[Any]] | None = None
+        self._name: str | None = None
+        # How often each graph applies the optimizer: its steps there may run at the same time.
+        self._calls: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+    def register_local_var(self, variable: Any) -> None:
+        """Leave a variable's gradient to this rank."""
+        self._local.add(key_of(variable))
+        if self.accumulation is not None:
+            self.accumulation.register_local_var(variable)
+
+    def reduced(self, gradients: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
+        """The gradients, reduced (or added up until a step is due), and marked so."""
+        name = self._step_name(gradients)
+        if self.accumulation is not None:
+            results = self.accumulation.compute_gradients(gradients, variables, name)
+        else:
+            results = self._reduce(gradients, variables, name)
+        mark_reduced(results, self)
+        return list(results)
+
+    def apply(
+        self,
+        optimizer: Any,
+        plain_apply: Callable[[Sequence[Any], Any], None],
+        gradients: Sequence[Any],
+        variables: Any,
+    ) -> None:
+        """Reduce and apply.
+
+        Args:
+            optimizer: whose `apply` was called.
+            plain_apply: updates from reduced gradients, (gradients, variables).
+            gradients: this rank's.
+            variables: one for each gradient; None: those that the optimizer was built with.
+        """
+        gradients = list(gradients)
+        if self._captured is not None:
+            self._captured.append(gradients)
+            return
+        if self._reducing and gradients:
+            check_context()
+        known = optimizer._trainable_variables if variables is None else list(variables)
+        reduced_already = reduced_by(gradients)
+        if not self._reducing or not gradients:
+            self._update(plain_apply, gradients, variables)
+        elif self.accumulation is not None:
+            if reduced_already is not self:
+                gradients = self.reduced(gradients, known)
+            self._apply_when_due(optimizer, plain_apply, gradients, variables, known)
+        elif reduced_already is not None or optimizer.gradient_accumulation_steps:
+            self._update(plain_apply, gradients, variables)
+        else:
+            self._update(plain_apply, self.reduced(gradients, known), variables)
+
+    def reduce_accumulated(self, optimizer: Any, gradients: Sequence[Any]) -> Sequence[Any]:
+        """Keras's own accumulation: the mean of several batches, just before it is clipped."""
+        if not optimizer.gradient_accumulation_steps or not self._reducing:
+            return gradients
+        variables = optimizer._trainable_variables
+        if len(gradients) != len(variables):
+            if self._local or isinstance(self.settings.groups, list):
+                raise ValueError(
+                    "gradient_accumulation_steps: some variables have no gradient, so it is not "
+                    "known which are local or grouped; use backward_passes_per_step"
+                )
+            variables = gradients  # nothing depends on which they are
+        return self._reduce(gradients, variables, self._step_name(gradients))
+
+    @contextlib.contextmanager
+    def without_reduction(self) -> Iterator[None]:
+        """Within the block gradients are applied as they come."""
+        before, self._reducing = self._reducing, False
+        try:
+            yield
+        finally:
+            self._reducing = before
+
+    @contextlib.contextmanager
+    def capturing(self) -> Iterator[list[list[Any]]]:
+        """Within the block `apply` only keeps the gradients it is given, one list for each call."""
+        calls: list[list[Any]] = []
+        self._captured = calls
+        try:
+            yield calls
+        finally:
+            self._captured = None
+
+    def check_inside(self) -> None:
+        """Raise RuntimeError if weights are about to change by gradients that are not reduced."""
+        if not self._inside:
+            raise RuntimeError(
+                f"this Keras ({sys.modules['keras'].__version__}) updates weights without calling "
+                "the optimizer's apply, so Horovod could not reduce the gradients; use "
+                "hvd.DistributedGradientTape in a loop of your own, or another version of Keras"
+            )
+
+    def _reduce(self, gradients: Sequence[Any], variables: Sequence[Any], name: str) -> list[Any]:
+        if self._reduction is not None:
+            return list(self._reduction(gradients, variables, name))
+        results = reduce_shared(
+            self._allreduce_grads,
+            gradients,
+            variables,
+            self._local,
+            self.settings.scale_local_gradients,
+            self.settings.process_set,
+            name,
+        )
+        return [sum_equal_rows(g) if isinstance(g, tf.IndexedSlices) else g for g in results]
+
+    def _update(self, plain_apply: Any, gradients: Sequence[Any], variables: Any) -> None:
+        before, self._inside = self._inside, True
+        try:
+            plain_apply(gradients, variables)
+        finally:
+            self._inside = before
+
+    def _apply_when_due(
+        self,
+        optimizer: Any,
+        plain_apply: Any,
+        gradients: Sequence[Any],
+        variables: Any,
+        known: Sequence[Any],
+    ) -> None:
+        if not optimizer.built:
+            with tf.init_scope():  # a variable made in one branch would be unknown to the other
+                optimizer.build(known)
+                optimizer.built = True
+        self.accumulation.apply_gradients(
+            lambda: self._update(plain_apply, gradients, variables), optimizer
+        )
+
+    def _step_name(self, gradients: Sequence[Any]) -> str:
+        """What ranks know a step's gradients by.
+
+        Not by the optimizer's name, which counts what else a rank has made, but by the shapes; and
+        where two living optimizers have the same, by which came first.
+        """
+        if self._name is None:
+            shapes = [None if g is None else (g.dtype.name, *g.shape) for g in gradients]
+            digest = hashlib.sha256(repr(shapes).encode()).hexdigest()[:8]
+            base = f"{self.settings.name}_{digest}"
+            others = sum(
+                c._name is not None and c._name.startswith(f"{base}_") for c in _connections
+            )
+            self._name = f"{base}_{others}"
+            _connections.add(self)
+        if tf.executing_eagerly():
+            return self._name
+        graph = tf.compat.v1.get_default_graph()
+        calls = self._calls[graph] = self._calls.get(graph, 0) + 1
+        return self._name if calls == 1 else f"{self._name}_call{calls}"
+
+
+def _gradients(loss: Any, variables: list[Any], tape: Any) -> list[Any]:
+    if tape is None:
+        if not callable(loss):
+            raise ValueError("compute_gradients: a loss that is a tensor needs its tape")
+        tape = tf.GradientTape()
+    from horovod.tensorflow.util import native_variable
+
+    native = [native_variable(v) for v in variables]
+    if callable(loss):
+        with tape:
+            tape.watch(native)
+            loss = loss()
+    return list(tape.gradient(loss, native))
+
+
+def check_context() -> None:
+    """Refuse a graph that XLA compiles: it cannot hold the communication.
+
+    Raises:
+        RuntimeError: with the way out.
+    """
+    if tf.executing_eagerly():
+        return
+    graph = tf.compat.v1.get_default_graph()
+    if control_flow_util.GraphOrParentsInXlaContext(graph):
+        raise RuntimeError(
+            "XLA cannot compile Horovod's communication; pass jit_compile=False to model.compile "
+            "(or to tf.function), or take the optimizer's step out of what is compiled"
+        )
+
+
+def sum_equal_rows(slices: Any) -> Any:
+    """`tf.IndexedSlices` with each index once, its rows summed.
+
+    Keras 3's optimizers treat a row that comes twice (from two ranks, or two samples) as two, and
+    would square a and b by themselves in place of a + b.
+    """
+    indices, position = tf.unique(slices.indices)
+    values = tf.math.unsorted_segment_sum(slices.values, position, tf.shape(indices)[0])
+    return tf.IndexedSlices(values, indices, dense_shape=slices.dense_shape)
+
+
+def _let_loss_scaling_reduce_first() -> None:
+    """Under a `LossScaleOptimizer` reduce before it decides whether the gradients are finite.
+
+    It decides by a condition in the graph. Ranks that decide differently, one skipping the step
+    and one waiting in the communication of it, would wait for ever. Keras puts a LossScaleOptimizer
+    around by itself under mixed_float16.
+    """
+    import keras
+
+    kind = keras.optimizers.LossScaleOptimizer
+    if getattr(kind.apply, "_horovod", False):
+        return
+    plain_apply = kind.apply
+
+    def apply(self: Any, grads: Sequence[Any], trainable_variables: Any = None) -> None:
+        inner = connection_of(self.inner_optimizer)
+        if inner is None:
+            plain_apply(self, grads, trainable_variables)
+            return
+
+        def update(gradients: Sequence[Any], variables: Any) -> None:
+            with inner.without_reduction():
+                plain_apply(self, gradients, variables)
+
+        inner.apply(self, update, grads, trainable_variables)
+
+    apply._horovod = True  # type: ignore[attr-defined]
+    kind.apply = apply

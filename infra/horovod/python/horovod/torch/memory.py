@@ -1,0 +1,83 @@
+"""Tensors as buffers of Horovod's core, and the core's outputs as tensors."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+
+from horovod.common import collectives
+
+import torch
+
+DTYPES: dict[torch.dtype, int] = {
+    getattr(torch, name): code
+    for name, code in collectives.DTYPES.items()
+    if hasattr(torch, name)  # uint16 came with PyTorch 2.3
+}
+"""The numbers that horovod_c.h gives to element types."""
+
+
+def check(tensor: torch.Tensor) -> int:
+    """The tensor's element type as the core's number; ValueError if Horovod cannot take it."""
+    code = DTYPES.get(tensor.dtype)
+    if code is None:
+        known = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
+        raise ValueError(
+            f"Tensor type {tensor.dtype} is not supported. Horovod communicates {known}:"
+            " convert the tensor first."
+        )
+    if not tensor.is_cpu:
+        raise ValueError(
+            f"The tensor is on device {tensor.device}, and this build of Horovod communicates"
+            " tensors in the CPU's memory: pass tensor.cpu()."
+        )
+    if tensor.layout is not torch.strided:
+        raise ValueError(
+            f"A tensor of layout {tensor.layout} is not supported here: use"
+            " sparse_allreduce_async for a sparse gradient, or tensor.to_dense()."
+        )
+    return code
+
+
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy of it, in C order, which all ranks have in common."""
+    if tensor.is_contiguous():
+        return tensor
+    check(tensor)
+    return tensor.detach().contiguous()
+
+
+def buffer(source: torch.Tensor, target: torch.Tensor | None = None) -> collectives.Buffer:
+    """What the core needs to know of a dense tensor and of the dense tensor for its result."""
+    out = 0 if target is None else target.data_ptr()
+    return (source.data_ptr(), out, source.shape, check(source))
+
+
+def empty(tensor: torch.Tensor) -> torch.Tensor:
+    """A new dense tensor of the same shape and type."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype)
+
+
+def copy_back(targets: Sequence[torch.Tensor], results: Sequence[torch.Tensor]) -> None:
+    """Copies results that were made in C order to tensors that have another one."""
+    with torch.no_grad():
+        for target, result in zip(targets, results, strict=True):
+            if target is not result:
+                target.copy_(result)
+
+
+def taken_output(handle: int, i: int, dtype: torch.dtype) -> torch.Tensor:
+    """Output `i` of an operation that is done, without a copy; its memory lives as the tensor."""
+    _, shape = collectives.output(handle, i)
+    data = collectives.take(handle, i)
+    nbytes = dtype.itemsize
+    for extent in shape:
+        nbytes *= extent
+    if nbytes == 0:
+        collectives.free(data)
+        return torch.empty(shape, dtype=dtype)
+    memory = (ctypes.c_char * nbytes).from_address(data)
+    # Not at exit: a tensor may be used until the very end of the process.
+    weakref.finalize(memory, collectives.free, data).atexit = False
+    return torch.frombuffer(memory, dtype=dtype).view(shape)

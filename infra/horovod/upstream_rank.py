@@ -1,0 +1,38 @@
+"""One rank of upstream's tests: pytest, with a report of its own and a note of each test begun.
+
+python upstream_rank.py FOLDER TEST_FILE PYTEST_ARGUMENTS...
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+
+class Progress:
+    """Notes each test before it runs, so that one in which the process ends is known."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Called by pytest before each test."""
+        parts = nodeid.split("::")
+        owner = parts[-2].removesuffix(".py").rpartition("/")[2]
+        with self.path.open("a") as file:
+            file.write(f"{owner}::{parts[-1]}\n")
+
+
+def main(folder: Path, *arguments: str) -> int:
+    """Runs pytest in the folder of the tests."""
+    rank = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("HOROVOD_RANK") or "0"
+    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "--rootdir=."]
+    options += ["--continue-on-collection-errors", f"--junit-xml={folder}/report.{rank}.xml"]
+    return pytest.main([*options, *arguments], plugins=[Progress(folder / f"progress.{rank}")])
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

