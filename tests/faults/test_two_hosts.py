@@ -8,13 +8,13 @@ from typing import Literal
 
 import pytest
 
-from hvdcore.launch.job.controllers import horovod_extensions, mpi_problem
+from hvdcore.launch.job.controllers import horovod_library, mpi_problem
 from hvdcore.testing.hosts import TestNetwork, missing_for_hosts
 from hvdcore.testing.ranks import RanksResult, run_ranks
 
 pytestmark = [
     pytest.mark.ranks,
-    pytest.mark.skipif("torch" not in horovod_extensions(), reason="Horovod for torch is missing"),
+    pytest.mark.skipif(horovod_library() is None, reason="Horovod is not installed"),
     pytest.mark.skipif(bool(missing_for_hosts()), reason=missing_for_hosts()),
 ]
 STEPS = Path(__file__).with_name("steps.py")

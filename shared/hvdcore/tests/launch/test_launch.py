@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.launch.job.controllers import horovod_extensions, mpi_problem
+from hvdcore.launch.job.controllers import horovod_library, mpi_problem
 from hvdcore.launch.launch import launch
 from hvdcore.testing.ranks import run_ranks
 
 pytestmark = [
     pytest.mark.ranks,
-    pytest.mark.skipif(not horovod_extensions(), reason="Horovod is not installed"),
+    pytest.mark.skipif(horovod_library() is None, reason="Horovod is not installed"),
 ]
 MPI = pytest.param(
     "mpi", marks=pytest.mark.skipif(mpi_problem() is not None, reason=str(mpi_problem()))

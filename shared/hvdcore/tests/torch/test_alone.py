@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import hvdcore.torch as hvt
 from hvdcore.errors import UserError
-from hvdcore.torch import collectives, profile, sharded
+from hvdcore.torch import profile, sharded
 from hvdcore.torch.sharded import MAX_SUMS, NUM_EXTRAS, read_extras, write_extras
 
 
@@ -161,17 +161,3 @@ def test_hash_depends_on_every_part_of_a_tensor() -> None:
     both = {"a": torch.ones(()), "b": torch.zeros(1)}
     swapped: dict[str, Tensor] = dict(reversed(both.items()))
     assert hvt.weights_sha256(both) == hvt.weights_sha256(swapped)
-
-
-@pytest.mark.parametrize(
-    ("built", "installed", "fits"),
-    [("2.13.0+cpu", "2.13.0", True), ("2.13.0", "2.13.1", False), ("2.1.0", "2.13.0", False)],
-)
-def test_build_fits_its_release_only(built: str, installed: str, fits: bool) -> None:
-    assert collectives._same_release(built, installed) is fits
-
-
-def test_another_pytorch_is_said_before_anything_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collectives, "version", lambda _: "9.9.9")
-    with pytest.raises(RuntimeError, match=r"built against PyTorch .*, but 9\.9\.9 is installed"):
-        collectives._check_build()

@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from hvdcore.doctor.examination import FRAMEWORKS, Finding, environment_report, installed
+from hvdcore.doctor.examination import Finding, environment_report
 from hvdcore.launch.hosts.check import Fleet, inspect_fleet
 from hvdcore.launch.hosts.hosts import named_hosts
-from hvdcore.launch.job.controllers import horovod_extensions
+from hvdcore.launch.job.controllers import horovod_library
 from hvdcore.launch.job.horovodrun import clean_environment
 
 __all__ = [
@@ -30,27 +30,20 @@ _END_SECONDS = 60.0
 # Ranks 0 and 1 give 1 and 2 in each of 1,000 places; the sum is 3 everywhere.
 _ALLREDUCE = """
 import json, pathlib, sys
-import {framework}, horovod.{framework} as hvd
+import numpy, horovod.numpy as hvd
 hvd.init()
-total = hvd.allreduce({tensor} * (hvd.rank() + 1.0), op=hvd.Sum)
-result = json.dumps([hvd.size(), float({framework_sum}(total))])
-pathlib.Path(sys.argv[1], f"rank-{{hvd.rank()}}.json").write_text(result)
+total = hvd.allreduce(numpy.ones(1000) * (hvd.rank() + 1.0), op=hvd.Sum)
+result = json.dumps([hvd.size(), float(total.sum())])
+pathlib.Path(sys.argv[1], f"rank-{hvd.rank()}.json").write_text(result)
 """
-_TENSORS = {"torch": ("torch.ones(1000)", "torch.sum")}
-_TENSORS["tensorflow"] = ("tensorflow.ones(1000)", "tensorflow.reduce_sum")
 
 
 def _allreduce(controller: Literal["mpi", "gloo"]) -> Finding:
     """Two real ranks sum a tensor, and the answer is known."""
     name = f"two-rank allreduce, {controller}"
-    framework = next((f for f in FRAMEWORKS if f in horovod_extensions() and installed(f)), None)
-    if framework is None:
-        return Finding(name, "not tried: no framework", "install torch or tensorflow")
-    tensor, total = _TENSORS[framework]
-    script = _ALLREDUCE.format(framework=framework, tensor=tensor, framework_sum=total)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hvdcore-doctor-") as folder:
-        code, said = _run_two_ranks(script, Path(folder), controller)
+        code, said = _run_two_ranks(_ALLREDUCE, Path(folder), controller)
         results = [json.loads(path.read_text()) for path in Path(folder).glob("rank-*.json")]
     if code is None:
         return Finding(name, "did not end", f"no result within {_ALLREDUCE_SECONDS:g} s")
@@ -84,7 +77,7 @@ def _run_two_ranks(script: str, folder: Path, controller: str) -> tuple[int | No
 def examine(*, try_ranks: bool = True) -> list[Finding]:
     """Everything that the doctor looks at. `try_ranks` starts two real ranks per controller."""
     found = environment_report()
-    if try_ranks and horovod_extensions():
+    if try_ranks and horovod_library() is not None:
         working = {finding.name for finding in found if not finding.fix}
         kinds: tuple[Literal["mpi", "gloo"], ...] = ("mpi", "gloo")
         found += [_allreduce(kind) for kind in kinds if kind in working]

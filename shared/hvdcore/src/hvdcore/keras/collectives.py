@@ -2,20 +2,15 @@
 
 The watchdog blames the rank that is silent outside of communication. A whole Keras step is one call
 into TensorFlow, so the heartbeat around a collective must be part of the graph.
-
-Horovod's build is checked before it is imported: an extension that was built for another TensorFlow
-ends in an undefined symbol, or in wrong numbers.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -35,7 +30,6 @@ __all__ = [
     "barrier",
     "broadcast_object",
     "check_backend",
-    "check_build",
     "engine",
     "inside_collective",
     "waiting",
@@ -84,51 +78,20 @@ def _flat(values: list[Any]) -> list[Any]:
     return [v.values if isinstance(v, tf.IndexedSlices) else v for v in values]
 
 
-_REINSTALL = (
-    "install it again beside this TensorFlow: pip install --force-reinstall ./infra/horovod"
-)
-
-
 @cache
 def engine() -> Any:
     """`horovod.tensorflow`, imported on first use.
 
     Raises:
-        UserError: Horovod is missing, lacks TensorFlow, or was built for another version of it.
+        UserError: Horovod is missing, or cannot be used with this TensorFlow.
     """
-    check_build(_build_record(), str(tf.__version__))
-    import horovod.tensorflow
+    try:
+        import horovod.tensorflow
+    except ImportError as error:
+        raise UserError(f"horovod: {error}") from error
 
     module: ModuleType = horovod.tensorflow
     return module
-
-
-def _build_record() -> Path:
-    spec = importlib.util.find_spec("horovod")
-    if spec is None or spec.origin is None:
-        raise UserError("horovod: not installed; pip install ./infra/horovod")
-    return Path(spec.origin).parent / "metadata.json"
-
-
-def check_build(record: Path, installed: str) -> None:
-    """Compare the TensorFlow version that Horovod was built for with the one in use.
-
-    Args:
-        record: Horovod's `metadata.json`, framework names to versions.
-        installed: `tf.__version__`.
-
-    Raises:
-        UserError: they differ, or Horovod was built without TensorFlow.
-    """
-    if not record.is_file():
-        raise UserError(f"horovod: {record.name} is missing, so its build is unknown; {_REINSTALL}")
-    built_for = json.loads(record.read_text(encoding="utf-8")).get("tensorflow")
-    if built_for is None:
-        raise UserError(f"horovod: built without TensorFlow; {_REINSTALL}")
-    if built_for != installed:
-        raise UserError(
-            f"horovod: built for TensorFlow {built_for}, but {installed} is installed; {_REINSTALL}"
-        )
 
 
 def check_backend() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import platform
 import subprocess
@@ -11,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timezone
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def collect_environment(package: str, argv: list[str] | None = None) -> dict[str
 
     Returns:
         A dict for env.json: time (UTC), argv, python, platform, cores, memory, versions,
-        horovod (what it was built with), git (commit and whether files were changed, or None).
+        horovod (which build of its library), git (commit and whether files were changed, or None).
     """
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -86,16 +86,13 @@ def _memory_bytes() -> int | None:
 
 
 def _horovod_build() -> dict[str, Any] | None:
-    """Horovod writes the framework versions it was built against into horovod/metadata.json."""
+    """Which build of Horovod's core library is installed: its SHA-256, None without a library."""
     folder = package_folder("horovod")
     if folder is None:
         return None
-    build: dict[str, Any] = {"extensions": sorted(p.name for p in folder.glob("*/mpi_lib*.so"))}
-    try:
-        build["built_against"] = json.loads((folder / "metadata.json").read_text())
-    except (OSError, ValueError):
-        build["built_against"] = None
-    return build
+    library = folder / "lib" / "libhorovod.so"
+    digest = sha256(library.read_bytes()).hexdigest() if library.is_file() else None
+    return {"library_sha256": digest}
 
 
 def package_folder(package: str) -> Path | None:

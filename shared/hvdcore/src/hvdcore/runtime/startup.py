@@ -13,9 +13,6 @@ from hvdcore.runtime.world import Controller, World, check_size, world_from_envi
 
 __all__ = ["running_world", "start_horovod"]
 
-# Without mpirun's daemon MPI_Init ends the process, and Horovod prefers MPI.
-_WITHOUT_LAUNCHER = {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo"}
-
 
 def start_horovod(hvd: Any, settings: Mapping[str, str] | None = None) -> World:
     """Start `hvd`, which is `horovod.torch` or `horovod.tensorflow`; every rank must call.
@@ -30,8 +27,7 @@ def start_horovod(hvd: Any, settings: Mapping[str, str] | None = None) -> World:
         UserError: fewer or more ranks came up than the launcher was asked for or has started.
     """
     launched = world_from_environment()
-    alone = _WITHOUT_LAUNCHER if launched.controller == "none" else {}
-    with _variables({**alone, **(settings or {})}):
+    with _variables(settings or {}):
         hvd.init()
     world = running_world(hvd)
     if expected := os.environ.get(EXPECTED_SIZE):
@@ -63,7 +59,7 @@ def _controller(hvd: Any) -> Controller:
 
 
 @contextlib.contextmanager
-def _variables(wanted: dict[str, str]) -> Iterator[None]:
+def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

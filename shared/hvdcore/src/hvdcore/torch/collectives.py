@@ -1,19 +1,16 @@
 """Starting Horovod, and collectives on tensors, arrays, flags and plain objects.
 
 Every rank must call each of these, in the same order. With one rank they return at once.
-`horovod.torch` is imported on first use, after its build was checked.
+`horovod.torch` is imported on first use.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import time
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -23,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from hvdcore.errors import UserError
 from hvdcore.runtime import heartbeat
 from hvdcore.runtime.startup import running_world, start_horovod
 from hvdcore.runtime.world import World
@@ -33,10 +31,12 @@ def engine() -> ModuleType:
     """`horovod.torch`, imported on first use.
 
     Raises:
-        RuntimeError: Horovod is missing, or was built against another version of PyTorch.
+        UserError: Horovod is missing, or cannot be used with this PyTorch.
     """
-    _check_build()
-    import horovod.torch
+    try:
+        import horovod.torch
+    except ImportError as error:
+        raise UserError(f"horovod: {error}") from error
 
     module: ModuleType = horovod.torch
     return module
@@ -52,8 +52,8 @@ def init(*, timeline: bool = False) -> World:
             ranks, and in place of a HOROVOD_TIMELINE in the environment.
 
     Raises:
-        RuntimeError: the build does not fit the installed PyTorch.
-        UserError: fewer or more ranks came up than the launcher was asked for.
+        UserError: Horovod is missing or does not fit this PyTorch, or fewer or more ranks came up
+            than the launcher was asked for.
     """
     return start_horovod(engine(), {"HOROVOD_TIMELINE": "DYNAMIC"} if timeline else None)
 
@@ -78,27 +78,6 @@ def current_world() -> World:
     if not started():
         raise RuntimeError("call hvdcore.torch.init() first")
     return running_world(engine())
-
-
-def _check_build() -> None:
-    spec = importlib.util.find_spec("horovod")
-    folders = spec.submodule_search_locations if spec is not None else None
-    if not folders:
-        raise RuntimeError("Horovod is not installed; `pip install ./infra/horovod` builds it")
-    described = Path(next(iter(folders)), "metadata.json")
-    built = json.loads(described.read_text())["pytorch"] if described.is_file() else None
-    installed = version("torch")
-    if built is None or not _same_release(built, installed):
-        raise RuntimeError(
-            f"this Horovod was built against PyTorch {built or '(none)'}, but {installed} is "
-            "installed; its extension fits one version only: install that version, or build "
-            "again with `pip install --force-reinstall ./infra/horovod`"
-        )
-
-
-def _same_release(built: str, installed: str) -> bool:
-    """2.13.0 and 2.13.0+cpu share their symbols; 2.13.0 and 2.13.1 need not."""
-    return built.partition("+")[0] == installed.partition("+")[0]
 
 
 Summed = TypeVar("Summed", Tensor, npt.NDArray[Any])

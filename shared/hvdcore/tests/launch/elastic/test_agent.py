@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.launch.job.controllers import horovod_extensions
+from hvdcore.launch.job.controllers import horovod_library
 from hvdcore.testing.runs import ranks_environment
 
 pytestmark = [
     pytest.mark.ranks,
-    pytest.mark.skipif(not horovod_extensions(), reason="Horovod is not installed"),
+    pytest.mark.skipif(horovod_library() is None, reason="Horovod is not installed"),
 ]
 PRELUDE = """
 import os, sys, time

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hvdcore.launch.job.controllers import horovod_extensions
+from hvdcore.launch.job.controllers import horovod_library
 from hvdcore.launch.supervisor.processes import find_orphans
 from hvdcore.testing.ray import TestCluster
 from hvdcore.testing.runs import ranks_environment
@@ -20,7 +20,7 @@ from hvdcore.testing.runs import ranks_environment
 pytest.importorskip("ray", reason="the extra hvdcore[ray] is not installed")
 pytestmark = [
     pytest.mark.ranks,
-    pytest.mark.skipif(not horovod_extensions(), reason="Horovod is not installed"),
+    pytest.mark.skipif(horovod_library() is None, reason="Horovod is not installed"),
 ]
 SECONDS = 600.0
 MARK = "HVDCORE_TEST_ON_RAY"

