@@ -214,19 +214,23 @@ def _builds_graph(*tensors: torch.Tensor) -> bool:
 # ---- Allreduce
 
 
-def _check_reduction(op: int, process_set: ProcessSet) -> None:
-    if op == Adasum:
-        if process_set.process_set_id != 0:
-            raise NotImplementedError("Adasum does not support non-global process sets yet.")
-        if not num_rank_is_power_2(size()):
-            raise NotImplementedError(
-                "Running Adasum with non-power of 2 ranks is not supported yet."
-            )
+def _checked_op(op: int, process_set: ProcessSet) -> int:
+    """The reduction to do; NotImplementedError where Adasum cannot be."""
+    if op != Adasum:
+        return op
+    if size() == 1:
+        return Sum  # what Adasum is for one rank
+    if process_set.process_set_id != 0:
+        raise NotImplementedError("Adasum does not support non-global process sets yet.")
+    if not num_rank_is_power_2(size()):
+        raise NotImplementedError("Running Adasum with non-power of 2 ranks is not supported yet.")
+    if not mpi_enabled():
+        raise NotImplementedError("Adasum needs MPI: start by mpirun or by horovodrun --mpi.")
+    return op
 
 
 def _allreduce_async(tensor, output, name, op, prescale_factor, postscale_factor, process_set):
-    if op == Adasum:
-        _check_reduction(op, process_set)
+    op = _checked_op(op, process_set)
     return _with_output(
         collectives.allreduce,
         tensor,
@@ -356,7 +360,7 @@ def _check_gradient(op: int) -> None:
 def _grouped_allreduce_async(
     tensors, outputs, name, op, prescale_factor, postscale_factor, process_set
 ):
-    _check_reduction(op, process_set)
+    op = _checked_op(op, process_set)
     return _with_outputs(
         collectives.allreduce,
         tensors,
