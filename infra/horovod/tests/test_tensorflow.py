@@ -1,4 +1,4 @@
-"""horovod.tensorflow on two real ranks, with both controllers, and with the operations in Python."""
+"""horovod.tensorflow on two real ranks: both controllers, and the operations in Python."""
 
 from __future__ import annotations
 

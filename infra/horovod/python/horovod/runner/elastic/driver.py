@@ -126,6 +126,8 @@ class ElasticDriver(object):
         self._discovery_error = None
 
         self._clock = _Clock()
+        # Changes of hosts that workers have not yet taken over, and those of them not yet told.
+        self._open_update = HostUpdateResult.no_update
         self._untold_update = HostUpdateResult.no_update
         self._notified_at = 0.0
 
@@ -229,13 +231,14 @@ class ElasticDriver(object):
             try:
                 update_res = self._host_manager.update_available_hosts()
                 if update_res != HostUpdateResult.no_update:
+                    self._open_update |= update_res
                     self._untold_update |= update_res
                     self._notify_workers_host_changes(self._host_manager.current_hosts,
                                                       self._untold_update)
                     self._wait_hosts_cond.notify_all()
                 elif self._is_time_to_repeat():
                     self._notify_workers_host_changes(self._host_manager.current_hosts,
-                                                      self._untold_update)
+                                                      self._open_update)
             except BaseException as e:
                 if first_update:
                     # Misconfiguration, fail the job immediately
@@ -250,8 +253,11 @@ class ElasticDriver(object):
             first_update = False
             self._shutdown.wait(DISCOVER_HOSTS_FREQUENCY_SECS)
 
+    def _settle_updates(self):
+        self._open_update = self._untold_update = HostUpdateResult.no_update
+
     def _is_time_to_repeat(self):
-        return (self._untold_update != HostUpdateResult.no_update
+        return (self._open_update != HostUpdateResult.no_update
                 and time.monotonic() - self._notified_at > REPEAT_NOTIFICATION_SECS)
 
     def _notify_workers_host_changes(self, current_hosts, update_res):
@@ -264,13 +270,13 @@ class ElasticDriver(object):
         if next_host_assignments == self.host_assignments:
             # Skip notifying workers when host changes would not result in changes of host assignments
             logging.debug('no host assignment changes, skipping notifications')
-            self._untold_update = HostUpdateResult.no_update
+            self._settle_updates()
             return
 
         coordinator_slot_info = self.get_coordinator_info()
         if not coordinator_slot_info:
             logging.debug('no coordinator info, skipping notifications')
-            self._untold_update = HostUpdateResult.no_update
+            self._settle_updates()
             return
 
         coordinator_client = self.get_worker_client(coordinator_slot_info)
@@ -281,6 +287,7 @@ class ElasticDriver(object):
         timestamp = self._clock.now()
         try:
             coordinator_client.notify_hosts_updated(timestamp, update_res)
+            self._untold_update = HostUpdateResult.no_update
         except:
             if self._verbose >= 2:
                 logging.exception('failed to notify {}[{}] of host updates'
@@ -304,7 +311,10 @@ class ElasticDriver(object):
             if not prev_hosts & next_hosts:
                 raise RuntimeError('No hosts from previous set remaining, unable to broadcast state.')
 
-        self._untold_update = HostUpdateResult.no_update
+        self._settle_updates()
+        if self._host_manager.current_hosts is not current_hosts:
+            # They have changed since we looked.
+            self._open_update = HostUpdateResult.mixed
         self._results.forget_failures()
         self._host_assignments = host_assignments
         self._world_size = len(host_assignments_list)
