@@ -69,6 +69,8 @@ handle_average_backwards_compatibility = get_average_backwards_compatibility_fun
 
 _setup_process_sets(_basics)
 
+_buffer = memory.buffer
+
 _Tensors = Sequence[torch.Tensor]
 _Collect = Callable[[int], Any]
 
@@ -179,9 +181,10 @@ def _with_outputs(enqueue, tensors: _Tensors, outputs: _Tensors, name: str | Non
 
 def _with_output(enqueue, tensor: torch.Tensor, output: torch.Tensor, name: str | None, *arguments):
     """Starts an operation on one tensor whose output exists, in place or not."""
-    if tensor.is_contiguous() and output.is_contiguous():
-        handle = enqueue((memory.buffer(tensor, output),), name, *arguments)
-        return _kept(handle, tensor, output)
+    if tensor.is_contiguous() and (output is tensor or output.is_contiguous()):
+        handle = enqueue((_buffer(tensor, output),), name, *arguments)
+        _handle_map[handle] = (tensor, output, None)
+        return handle
     handle = _with_outputs(enqueue, [tensor], [output], name, *arguments)
     return _first_of(handle)
 
