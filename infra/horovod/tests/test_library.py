@@ -72,7 +72,7 @@ def test_the_check_refuses_what_must_not_be(tmp_path: Path) -> None:
         check_library(tmp_path / "liba.so")
     with pytest.raises(BuildError, match=r"libb\.so needs liba\.so"):
         check_library(tmp_path / "libb.so")
-    with pytest.raises(BuildError, match=r"needs glibc 2\.\d+, and is to run with 2\.1"):
+    with pytest.raises(BuildError, match=r"needs glibc 2[0-9.]+, and is to run with 2\.1"):
         check_library(core_library(), (2, 1))
 
 
