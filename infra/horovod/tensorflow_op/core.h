@@ -48,6 +48,9 @@ extern "C" {
 __attribute__((visibility("default"))) const char* horovod_tensorflow_connect(
     const char* library_path);
 
+/* How many collectives this process has started. */
+__attribute__((visibility("default"))) int64_t horovod_tensorflow_started(void);
+
 /* Why no operations were registered when the library was loaded; "" if they were. */
 __attribute__((visibility("default"))) const char* horovod_tensorflow_error(void);
 }

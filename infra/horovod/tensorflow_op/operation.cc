@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -12,6 +13,8 @@
 
 namespace horovod_tensorflow {
 namespace {
+
+std::atomic<int64_t> started{0};
 
 /* ---- Building ------------------------------------------------------------------------------- */
 
@@ -373,8 +376,11 @@ void start(Operation* operation, TF_OpKernelContext* context, TF_AsyncOpKernelDo
     call->done();
     return;
   }
+  started.fetch_add(1, std::memory_order_relaxed);
   Call* pending = call.release();
   core()->horovod_then(handle, finished, pending);
 }
 
 } // namespace horovod_tensorflow
+
+int64_t horovod_tensorflow_started(void) { return horovod_tensorflow::started.load(); }

@@ -491,8 +491,10 @@ def check_gradient_clipping() -> None:
 
 
 def check_adasum() -> None:
-    if hvd.size() & (hvd.size() - 1):
-        return  # Adasum wants a power of two
+    if not hvd.mpi_enabled():
+        with_adasum = functools.partial(hvd.allreduce, torch.ones(1), op=hvd.Adasum)
+        assert "needs MPI" in error_of(NotImplementedError, with_adasum)
+        return
     for set_to_none in (True, False):
         wrap = functools.partial(hvd.DistributedOptimizer, op=hvd.Adasum)
         plain = lambda m: torch.optim.SGD(m.parameters(), lr=0.01)  # noqa: E731

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sysconfig
@@ -10,6 +11,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from launch import ROOT_MAY, clean_environment
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -46,17 +48,31 @@ def test_two_ranks_sum(installed: Path, framework: str, controller: str) -> None
 
 @pytest.mark.ranks
 def test_libraries_come_from_the_fresh_environment(installed: Path) -> None:
-    code = "import horovod.runner, os; print(os.path.realpath(horovod.runner.__file__))"
+    root = installed.parent.resolve()
+    code = "import horovod, os; print(os.path.realpath(horovod.__file__))"
     command = [installed / "python", "-c", code]
     where = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    assert Path(where).is_relative_to(installed.parent.resolve())
-    native = [*Path(where).parents[1].glob("*/mpi_lib*.so")]
-    assert native
-    for library in native:
-        linked = subprocess.run(["ldd", library], capture_output=True, text=True).stdout
-        assert f"libmpi.so.40 => {installed.parent.resolve()}/" in linked.replace(
-            str(library.parent) + "/../../../..", str(installed.parent.resolve())
-        )
+    library = Path(where).parent / "lib/libhorovod.so"
+    assert library.is_relative_to(root)
+    program = Path(__file__).with_name("core_init.py")
+    env = {**clean_environment(), **ROOT_MAY, "HOROVOD_CONTROLLER": "mpi"}
+    done = subprocess.run(
+        [installed / "python", "-B", program, library], env=env, capture_output=True, text=True
+    )
+    found = json.loads(done.stdout)
+    assert found["library"] == str(root / "lib/libmpi.so.40"), done.stderr
+    assert (found["mpi"], found["sum"]) == (True, [3.0])
+
+
+@pytest.mark.ranks
+def test_the_environment_has_no_framework_of_its_own(installed: Path) -> None:
+    """What pip brought with the wheel, and what it had fetched to build it: no framework."""
+    fresh = next(installed.parent.glob("lib/python3*/site-packages"))
+    names = {path.name.partition("-")[0].lower() for path in fresh.glob("*.dist-info")}
+    assert "horovod" in names
+    assert not {"torch", "tensorflow", "keras", "jax", "numpy"} & names
+    wheel = next(fresh.glob("horovod-*.dist-info/WHEEL")).read_text()
+    assert "Tag: py3-none-linux_" in wheel
 
 
 def run_ranks(

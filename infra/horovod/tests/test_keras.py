@@ -6,10 +6,14 @@ The same cases run under Keras 3 and, where tf_keras is installed, under Keras 2
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 from framework_ranks import can_start, run_program
 
 Ranks = list[dict[str, Any]]

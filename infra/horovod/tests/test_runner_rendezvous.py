@@ -167,11 +167,13 @@ def spoil(port: int, is_over: threading.Event, shown: dict[str, str]) -> None:
             connection.sendall(os.urandom(1000) + b"\r\n\r\n")
 
 
-def run_meetings(folder: Path, headers: Callable[[dict], dict]) -> tuple[int, set[str], str]:
-    """A job of two ranks that meet 20 times while somebody spoils; exit code and open ports."""
+def run_meetings(
+    folder: Path, headers: Callable[[dict], dict], meetings: int
+) -> tuple[int, set[str], str]:
+    """A job of two ranks that meet often while somebody spoils; exit code and open ports."""
     pytest.importorskip("horovod.torch")
     words = ("-np", "2", "--gloo", "--gloo-timeout-seconds", "10")
-    command = horovodrun(*words, *program("runner_meetings.py", folder, 20))
+    command = horovodrun(*words, *program("runner_meetings.py", folder, meetings))
     is_over, first = threading.Event(), folder / "rank-0.json"
     with running(command) as process:
         wait_until(lambda: first.exists() or process.poll() is not None, "the first meeting")
@@ -190,7 +192,7 @@ def run_meetings(folder: Path, headers: Callable[[dict], dict]) -> tuple[int, se
 
 @pytest.mark.ranks
 def test_deletes_and_rubbish_do_not_hurt_a_job(tmp_path: Path) -> None:
-    code, addresses, said = run_meetings(tmp_path, lambda env: {})
+    code, addresses, said = run_meetings(tmp_path, lambda env: {}, 20)
     assert code == 0, said
     assert addresses == {HOST}
 
@@ -200,7 +202,7 @@ def test_control_deletes_with_the_secret_hurt_it(tmp_path: Path) -> None:
     def shown(env: dict) -> dict:
         return {"Authorization": "Bearer " + env["HOROVOD_GLOO_RENDEZVOUS_SECRET"]}
 
-    code, _, _ = run_meetings(tmp_path, shown)
+    code, _, _ = run_meetings(tmp_path, shown, 10_000)
     assert code != 0
 
 

@@ -1,12 +1,16 @@
-"""horovod.tensorflow on two real ranks, with both controllers, and with the operations in Python."""
+"""horovod.tensorflow on two real ranks: both controllers, and the operations in Python."""
 
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 from framework_ranks import can_start, run_program
 
 Ranks = list[dict[str, Any]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from .cache import WheelCache
 from .compile import Build
 from .edits import apply_edits
 from .errors import BuildError
-from .key import PATCHES, PROJECT, build_inputs, cache_key
+from .key import PATCHES, PROJECT, build_inputs, cache_key, library_inputs
 from .patch_file import read_edits
 from .progress import say
 from .requirements import build_requirements
@@ -31,6 +32,15 @@ class Job:
     inputs: dict[str, object]
     key: str
     cache: WheelCache
+
+    @property
+    def library_inputs(self) -> dict[str, object]:
+        """The inputs of the compiled libraries, which are kept apart: they change seldom."""
+        return library_inputs(self.settings, self.compiler)
+
+    def compiled(self) -> Path | None:
+        """The archive of the compiled libraries, if the cache has it."""
+        return self.cache.find(cache_key(self.library_inputs))
 
 
 def plan(env: Mapping[str, str] = os.environ) -> Job:
@@ -50,7 +60,8 @@ def missing_requirements(job: Job) -> list[str]:
             return []
     read_edits(PATCHES)
     have_sdist = source.at_hand(job.settings) is not None
-    return build_requirements(job.settings, job.compiler, have_sdist=have_sdist)
+    compiles = job.settings.compiled and job.compiled() is None
+    return build_requirements(job.compiler, compiles=compiles, have_sdist=have_sdist)
 
 
 def deliver(job: Job, folder: Path) -> Path:
@@ -78,11 +89,28 @@ def _build(job: Job) -> Path:
 
 
 def _compile(job: Job, tree: Path, workspace: Path, log: Path) -> Path | None:
+    """The folder with the libraries: from the cache, or compiled and kept there."""
     if not job.settings.compiled:
         return None
+    inputs = job.library_inputs
+    key = cache_key(inputs)
+    with job.cache.lock(key):
+        kept = job.cache.find(key)
+        if kept is None:
+            kept = job.cache.store(key, _compiled_anew(job, tree, workspace, log), inputs)
+        shutil.unpack_archive(kept, workspace / "kept")
+    return workspace / "kept"
+
+
+def _compiled_anew(job: Job, tree: Path, workspace: Path, log: Path) -> Path:
     if job.compiler.command is None:
         raise BuildError(
             "no C++ compiler, and ziglang is not in the build environment: install g++, or let pip"
             " isolate the build (without --no-build-isolation)"
         )
-    return Build(job.compiler, PROJECT, tree, workspace, log).libraries()
+    folder = Build(job.compiler, PROJECT, tree, workspace, log).libraries()
+    archive = workspace / "libraries.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(folder.rglob("*.so")):
+            packed.write(path, path.relative_to(folder).as_posix())
+    return archive

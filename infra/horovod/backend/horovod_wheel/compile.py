@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .elf import check_library
 from .errors import BuildError
 from .extras import EXTRAS
 from .progress import Counter, say
@@ -108,6 +109,7 @@ class Build:
         command += [f"-Wl,--version-script={exports}", f"-Wl,-soname,{target.name}"]
         command += [*self._compiler.link_flags, *shlex.split(os.environ.get("LDFLAGS", ""))]
         self._run(command)
+        check_library(target, self._compiler.glibc)
 
     def _run(self, arguments: Sequence[str]) -> None:
         assert self._compiler.command is not None

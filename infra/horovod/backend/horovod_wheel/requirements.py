@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from . import release
-from .settings import Settings
 from .toolchain import Compiler
 
 
-def build_requirements(
-    settings: Settings, compiler: Compiler | None, *, have_sdist: bool
-) -> list[str]:
+def build_requirements(compiler: Compiler, *, compiles: bool, have_sdist: bool) -> list[str]:
     """Requirements for a build that the cache cannot answer; never a framework."""
     needed = []
     if not have_sdist:
         # Fetches the source; an isolated environment has no pip of its own.
         needed += ["pip>=23.1", "setuptools<81", "wheel"]
-    if settings.compiled and (compiler is None or compiler.is_zig):
+    if compiles and compiler.is_zig:
         needed.append(release.ZIGLANG)
     return needed
 

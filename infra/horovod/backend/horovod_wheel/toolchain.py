@@ -41,6 +41,12 @@ class Compiler:
         return self.zig_target is not None
 
     @property
+    def glibc(self) -> tuple[int, int] | None:
+        """The oldest glibc that the output must run with; None where nobody promises one."""
+        found = re.search(r"-gnu\.(\d+)\.(\d+)$", self.zig_target or "")
+        return (int(found[1]), int(found[2])) if found else None
+
+    @property
     def link_flags(self) -> list[str]:
         """Flags for a shared library that uses nothing of the process's other libraries."""
         # zig's linker knows the shorter form alone; it holds for functions and data.
@@ -50,7 +56,7 @@ class Compiler:
     @property
     def name(self) -> str:
         """For messages: `g++ (Debian 12.2.0) 12.2.0`."""
-        return re.sub(r"\s+", " ", self.version)
+        return f"ziglang for {self.zig_target}" if self.is_zig else self.version
 
 
 def choose_compiler(settings: Settings, env: Mapping[str, str]) -> Compiler:

@@ -10,6 +10,7 @@ does not train each rank by itself.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import hashlib
 import sys
@@ -40,7 +41,7 @@ __all__ = [
 
 _ATTRIBUTE = "_horovod_connection"
 
-_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_numbers: collections.Counter[str] = collections.Counter()
 
 
 def is_keras3(keras: Any) -> bool:
@@ -379,17 +380,14 @@ class Connection:
         """What ranks know a step's gradients by.
 
         Not by the optimizer's name, which counts what else a rank has made, but by the shapes; and
-        where two living optimizers have the same, by which came first.
+        where several optimizers have the same, by which was used first.
         """
         if self._name is None:
             shapes = [None if g is None else (g.dtype.name, *g.shape) for g in gradients]
             digest = hashlib.sha256(repr(shapes).encode()).hexdigest()[:8]
             base = f"{self.settings.name}_{digest}"
-            others = sum(
-                c._name is not None and c._name.startswith(f"{base}_") for c in _connections
-            )
-            self._name = f"{base}_{others}"
-            _connections.add(self)
+            self._name = f"{base}_{_numbers[base]}"
+            _numbers[base] += 1
         if tf.executing_eagerly():
             return self._name
         graph = tf.compat.v1.get_default_graph()

@@ -103,7 +103,7 @@ def _structs(buffers: Sequence[Buffer]) -> tuple[bytes, object]:
     """The buffers as an array of horovod_tensor, and what must live until it was read."""
     if len(buffers) == 1:
         data, out, shape, dtype = buffers[0]
-        numbers = _shape(shape)
+        numbers = _shapes.get(shape) or _shape(shape)
         return _pack(data, out, numbers[0], numbers[1], dtype, -1, 0, 0, 0, 0), numbers
     shapes = [_shape(buffer[2]) for buffer in buffers]
     packed = [

@@ -20,17 +20,17 @@ import queue
 from horovod.common.exceptions import HorovodInternalError, HostsUpdatedInterrupt
 from horovod.runner.elastic.worker import HostUpdateResult, WorkerNotificationManager
 
-
 notification_manager = WorkerNotificationManager()
 
 
-class State(object):
+class State:
     """State representation used for tracking in memory state across workers.
 
     Args:
         bcast_object: Function used to broadcast a variable from rank 0 to the other workers.
         get_rank: Function that returns the current rank of this worker.
     """
+
     def __init__(self, bcast_object, get_rank):
         self._bcast_object = bcast_object
         self._rank = get_rank
@@ -39,10 +39,10 @@ class State(object):
         self._reset_callbacks = []
 
     def register_reset_callbacks(self, callbacks):
-        """Register callbacks that will be invoked following a reset event (worker added or removed).
+        """Register callbacks that will be invoked after a reset (worker added or removed).
 
-        For example, a common use of a reset callback would be to update the learning rate scale with the
-        new number of workers.
+        For example, a common use of a reset callback would be to update the learning rate scale
+        with the new number of workers.
 
         Args:
             callbacks: list of functions to execute.
@@ -61,18 +61,19 @@ class State(object):
     def commit(self):
         """Commits all modifications to state tracked by this object to host memory.
 
-        This call will also check for any changes to known hosts, and raise a `HostsUpdatedInterrupt`
-        if any were detected.
+        This call will also check for any changes to known hosts, and raise a
+        `HostsUpdatedInterrupt` if any were detected.
 
-        Because commits are a heavy operation involving data copy (potentially from GPU to host), it is
-        recommended to consider committing less frequently than once per batch. This allows users to tradeoff
-        between per-batch execution time and lost training steps in the event of a worker failure.
+        Because commits are a heavy operation involving data copy (potentially from GPU to host), it
+        is recommended to consider committing less frequently than once per batch. This allows users
+        to trade off between per-batch execution time and lost training steps in the event of a
+        worker failure.
         """
         self.save()
         self.check_host_updates()
 
     def check_host_updates(self):
-        """Checks that a notification has been sent indicating that hosts can be added or will be removed.
+        """Checks whether the launcher has told that hosts can be added or will be removed.
 
         Raises a `HostsUpdatedInterrupt` if such a notification has been received.
         """
@@ -89,13 +90,13 @@ class State(object):
         # In order to ensure all workers raise the exception at the same time, we need to sync
         # the updated state across all the workers.
         # TODO(travis): this should be a max allreduce to account for changes in rank 0
-        prev_timestamp, self._last_updated_timestamp, all_update = \
-            self._bcast_object((prev_timestamp, last_updated_timestamp, all_update))
+        prev_timestamp, self._last_updated_timestamp, all_update = self._bcast_object(
+            (prev_timestamp, last_updated_timestamp, all_update)
+        )
 
         # At this point, updated state is globally consistent across all ranks.
         if self._last_updated_timestamp > prev_timestamp:
             raise HostsUpdatedInterrupt(all_update == HostUpdateResult.removed)
-
 
     def save(self):
         """Saves state to host memory."""
@@ -124,15 +125,16 @@ class ObjectState(State):
         get_rank: Horovod rank function used to identify is this process is the coordinator.
         kwargs: Properties to sync, will be exposed as attributes of the object.
     """
+
     def __init__(self, bcast_object, get_rank, **kwargs):
         self._bcast_object = bcast_object
         self._saved_state = kwargs
         self._set_attrs()
-        super(ObjectState, self).__init__(bcast_object=bcast_object, get_rank=get_rank)
+        super().__init__(bcast_object=bcast_object, get_rank=get_rank)
 
     def save(self):
         new_state = {}
-        for attr in self._saved_state.keys():
+        for attr in self._saved_state:
             new_state[attr] = getattr(self, attr)
         self._saved_state = new_state
 
@@ -201,7 +203,7 @@ def _reset_with_whom_is_there(reset):
         try:
             reset()
             return
-        except (HorovodInternalError, RuntimeError, ValueError) as error:
+        except (HorovodInternalError, RuntimeError, ValueError) as error:  # noqa: PERF203
             if _REMOVED in str(error):
                 raise SystemExit(0) from None
             if attempt == MAX_RESETS_IN_A_ROW or not notification_manager.is_active:

@@ -147,10 +147,7 @@ class _ExecCommand:
             exit_code, ended_at = 1, time.time()
         if exit_code != 0 and self._terminate_all:
             if not any(ev.is_set() for ev in all_events):
-                print(
-                    "Terminating remaining workers after failure of Process "
-                    f"{slot_info.rank}."
-                )
+                print(f"Terminating remaining workers after failure of Process {slot_info.rank}.")
             self._terminate_all.set()
         return exit_code, ended_at
 
@@ -275,14 +272,14 @@ def _check_results(results, event):
     :param event: of `register_shutdown_event`
     :raises WorkerFailure: one of them failed, or we were asked to stop
     """
-    failures = [
-        (ended_at, name, code) for name, (code, ended_at) in results.items() if code != 0
-    ]
+    failures = [(ended_at, name, code) for name, (code, ended_at) in results.items() if code != 0]
     if not failures:
         return
     if event.is_set():
         name = signal.Signals(event.signal).name
-        raise WorkerFailure(f"horovodrun was ended by {name}, and has ended its ranks.", event.exit_code)
+        raise WorkerFailure(
+            f"horovodrun was ended by {name}, and has ended its ranks.", event.exit_code
+        )
     _, name, code = min(failures, key=lambda failure: failure[0])
     raise WorkerFailure(
         "Horovod detected that one or more processes exited with non-zero "

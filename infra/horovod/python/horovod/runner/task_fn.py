@@ -25,10 +25,9 @@ def _task_fn(index, num_hosts, driver_addresses, settings):
     task = task_service.HorovodRunTaskService(index, settings.key, settings.nics)
     try:
         driver = driver_service.HorovodRunDriverClient(
-            driver_addresses, settings.key, settings.verbose)
-        driver.register_task(index,
-                             task.addresses(),
-                             host_hash.host_hash())
+            driver_addresses, settings.key, settings.verbose
+        )
+        driver.register_task(index, task.addresses(), host_hash.host_hash())
         task.wait_for_initial_registration(settings.start_timeout)
         # Tasks ping each other in a circular fashion to determine interfaces
         # reachable within the cluster.
@@ -41,9 +40,9 @@ def _task_fn(index, num_hosts, driver_addresses, settings):
             settings.key,
             settings.verbose,
             match_intf=True,
-            attempts=10)
-        driver.register_task_to_task_addresses(next_task_index,
-                                               next_task.addresses())
+            attempts=10,
+        )
+        driver.register_task_to_task_addresses(next_task_index, next_task.addresses())
         # Notify the next task that the address checks are completed.
         next_task.task_to_task_address_check_completed()
         # Wait to get a notification from previous task that its address checks
@@ -54,10 +53,13 @@ def _task_fn(index, num_hosts, driver_addresses, settings):
         task.shutdown()
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     if len(sys.argv) != 3 or secret.TASK_SETTINGS not in os.environ:
-        print('Usage: {}={} {} <index> <num_hosts>'.format(
-            secret.TASK_SETTINGS, '<driver_addresses and settings>', sys.argv[0]))
+        print(
+            "Usage: {}={} {} <index> <num_hosts>".format(
+                secret.TASK_SETTINGS, "<driver_addresses and settings>", sys.argv[0]
+            )
+        )
         sys.exit(1)
 
     driver_addresses, settings = codec.loads_base64(os.environ.pop(secret.TASK_SETTINGS))

@@ -26,6 +26,7 @@ from horovod.tensorflow.operations import OPERATIONS as MPI_LIB
 from horovod.tensorflow.util import _executing_eagerly, native_variable
 
 import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework import ops
 
 __all__ = ["ProcessSet", "add_process_set", "check_num_rank_power_of_2", "remove_process_set"]
@@ -102,6 +103,21 @@ def _naming(name: str | None, kind: str, *tensors: Any) -> dict[str, str | None]
     return {"name": _normalize_name(name), "tensor_name": f"{name}#{next(_numbers)}"}
 
 
+def _run(operation: Any, *tensors: Any, **attributes: Any) -> Any:
+    """An operation that runs whenever its graph does, also where all its inputs are constants.
+
+    TensorFlow computes stateless operations on constants once and for all, but for those that
+    bear this attribute, which without a value has no other effect.
+    """
+    results = operation(*tensors, **attributes)
+    if not _executing_eagerly():
+        node = (results[0] if isinstance(results, (list, tuple)) else results).op
+        if node.type.startswith("Horovod"):
+            nothing = attr_value_pb2.AttrValue(list=attr_value_pb2.AttrValue.ListValue())
+            node._set_attr("_scoped_allocator", nothing)
+    return results
+
+
 def _allreduce(
     tensor: Any,
     name: str | None = None,
@@ -116,7 +132,8 @@ def _allreduce(
     Operations are matched by name; the tensor's type and shape must be the same on all processes.
     """
     tensor = _tensor(tensor)
-    return MPI_LIB.horovod_allreduce(
+    return _run(
+        MPI_LIB.horovod_allreduce,
         tensor,
         reduce_op=op,
         prescale_factor=prescale_factor,
@@ -157,7 +174,8 @@ def _grouped_allreduce(
 ) -> list[Any]:
     """Reduces tensors of one type together; see `horovod.tensorflow.grouped_allreduce`."""
     tensors = [_tensor(t) for t in tensors]
-    return MPI_LIB.horovod_grouped_allreduce(
+    return _run(
+        MPI_LIB.horovod_grouped_allreduce,
         tensors,
         reduce_op=op,
         prescale_factor=prescale_factor,
@@ -197,7 +215,8 @@ def allgather(
         A tensor [sum of all N, ...] of the same type.
     """
     tensor = _tensor(tensor)
-    return MPI_LIB.horovod_allgather(
+    return _run(
+        MPI_LIB.horovod_allgather,
         tensor,
         ignore_name_scope=ignore_name_scope,
         process_set_id=process_set.process_set_id,
@@ -228,7 +247,8 @@ def grouped_allgather(
 ) -> list[Any]:
     """`allgather` of several tensors of one type together."""
     tensors = [_tensor(t) for t in tensors]
-    return MPI_LIB.horovod_grouped_allgather(
+    return _run(
+        MPI_LIB.horovod_grouped_allgather,
         tensors,
         ignore_name_scope=ignore_name_scope,
         process_set_id=process_set.process_set_id,
@@ -259,7 +279,8 @@ def broadcast(
         process_set: the processes that take part.
     """
     tensor = _tensor(tensor)
-    return MPI_LIB.horovod_broadcast(
+    return _run(
+        MPI_LIB.horovod_broadcast,
         tensor,
         root_rank=root_rank,
         ignore_name_scope=ignore_name_scope,
@@ -340,7 +361,8 @@ def alltoall(
     """
     tensor = _tensor(tensor)
     rows = tf.constant([], tf.int32) if splits is None else tf.convert_to_tensor(splits, tf.int32)
-    output, received = MPI_LIB.horovod_alltoall(
+    output, received = _run(
+        MPI_LIB.horovod_alltoall,
         tensor,
         splits=rows,
         ignore_name_scope=ignore_name_scope,
@@ -367,7 +389,8 @@ def _reducescatter(
 ) -> Any:
     """Reduces, and leaves a part of the rows to each; see `horovod.tensorflow.reducescatter`."""
     tensor = _tensor(tensor)
-    return MPI_LIB.horovod_reducescatter(
+    return _run(
+        MPI_LIB.horovod_reducescatter,
         tensor,
         reduce_op=op,
         prescale_factor=prescale_factor,
@@ -400,7 +423,8 @@ def _grouped_reducescatter(
 ) -> list[Any]:
     """`_reducescatter` of several tensors of one type together."""
     tensors = [_tensor(t) for t in tensors]
-    return MPI_LIB.horovod_grouped_reducescatter(
+    return _run(
+        MPI_LIB.horovod_grouped_reducescatter,
         tensors,
         reduce_op=op,
         prescale_factor=prescale_factor,

@@ -17,6 +17,8 @@ DTYPES: dict[torch.dtype, int] = {
 }
 """The numbers that horovod_c.h gives to element types."""
 
+_code_of = DTYPES.get
+
 
 def check(tensor: torch.Tensor) -> int:
     """The tensor's element type as the core's number; ValueError if Horovod cannot take it."""
@@ -50,8 +52,12 @@ def dense(tensor: torch.Tensor) -> torch.Tensor:
 
 def buffer(source: torch.Tensor, target: torch.Tensor | None = None) -> collectives.Buffer:
     """What the core needs to know of a dense tensor and of the dense tensor for its result."""
-    out = 0 if target is None else target.data_ptr()
-    return (source.data_ptr(), out, source.shape, check(source))
+    dtype = _code_of(source.dtype)
+    if dtype is None or not source.is_cpu:
+        check(source)
+    data = source.data_ptr()
+    out = 0 if target is None else data if target is source else target.data_ptr()
+    return (data, out, source.shape, dtype)
 
 
 def empty(tensor: torch.Tensor) -> torch.Tensor:

@@ -69,6 +69,8 @@ handle_average_backwards_compatibility = get_average_backwards_compatibility_fun
 
 _setup_process_sets(_basics)
 
+_buffer = memory.buffer
+
 _Tensors = Sequence[torch.Tensor]
 _Collect = Callable[[int], Any]
 
@@ -179,9 +181,10 @@ def _with_outputs(enqueue, tensors: _Tensors, outputs: _Tensors, name: str | Non
 
 def _with_output(enqueue, tensor: torch.Tensor, output: torch.Tensor, name: str | None, *arguments):
     """Starts an operation on one tensor whose output exists, in place or not."""
-    if tensor.is_contiguous() and output.is_contiguous():
-        handle = enqueue((memory.buffer(tensor, output),), name, *arguments)
-        return _kept(handle, tensor, output)
+    if tensor.is_contiguous() and (output is tensor or output.is_contiguous()):
+        handle = enqueue((_buffer(tensor, output),), name, *arguments)
+        _handle_map[handle] = (tensor, output, None)
+        return handle
     handle = _with_outputs(enqueue, [tensor], [output], name, *arguments)
     return _first_of(handle)
 
@@ -214,19 +217,23 @@ def _builds_graph(*tensors: torch.Tensor) -> bool:
 # ---- Allreduce
 
 
-def _check_reduction(op: int, process_set: ProcessSet) -> None:
-    if op == Adasum:
-        if process_set.process_set_id != 0:
-            raise NotImplementedError("Adasum does not support non-global process sets yet.")
-        if not num_rank_is_power_2(size()):
-            raise NotImplementedError(
-                "Running Adasum with non-power of 2 ranks is not supported yet."
-            )
+def _checked_op(op: int, process_set: ProcessSet) -> int:
+    """The reduction to do; NotImplementedError where Adasum cannot be."""
+    if op != Adasum:
+        return op
+    if size() == 1:
+        return Sum  # what Adasum is for one rank
+    if process_set.process_set_id != 0:
+        raise NotImplementedError("Adasum does not support non-global process sets yet.")
+    if not num_rank_is_power_2(size()):
+        raise NotImplementedError("Running Adasum with non-power of 2 ranks is not supported yet.")
+    if not mpi_enabled():
+        raise NotImplementedError("Adasum needs MPI: start by mpirun or by horovodrun --mpi.")
+    return op
 
 
 def _allreduce_async(tensor, output, name, op, prescale_factor, postscale_factor, process_set):
-    if op == Adasum:
-        _check_reduction(op, process_set)
+    op = _checked_op(op, process_set)
     return _with_output(
         collectives.allreduce,
         tensor,
@@ -356,7 +363,7 @@ def _check_gradient(op: int) -> None:
 def _grouped_allreduce_async(
     tensors, outputs, name, op, prescale_factor, postscale_factor, process_set
 ):
-    _check_reduction(op, process_set)
+    op = _checked_op(op, process_set)
     return _with_outputs(
         collectives.allreduce,
         tensors,

@@ -13,6 +13,8 @@
 # limitations under the License.
 # ==============================================================================
 
-RESET_LIMIT_EXCEEDED_MESSAGE = 'Horovod was shutdown because number of resets during elastic job exceeded limit: {}'
+RESET_LIMIT_EXCEEDED_MESSAGE = (
+    "Horovod was shutdown because number of resets during elastic job exceeded limit: {}"
+)
 
-NO_HOST_LEFT_MESSAGE = 'No host is left on which no process has failed.'
+NO_HOST_LEFT_MESSAGE = "No host is left on which no process has failed."

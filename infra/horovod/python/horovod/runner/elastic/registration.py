@@ -15,17 +15,16 @@
 
 import logging
 import threading
-
 from collections import defaultdict
 
 from horovod.runner.elastic import constants
 
-READY = 'READY'
-SUCCESS = 'SUCCESS'
-FAILURE = 'FAILURE'
+READY = "READY"
+SUCCESS = "SUCCESS"
+FAILURE = "FAILURE"
 
 
-class WorkerStateRegistry(object):
+class WorkerStateRegistry:
     def __init__(self, driver, host_manager, reset_limit=None, verbose=False):
         self._driver = driver
         self._host_manager = host_manager
@@ -52,7 +51,7 @@ class WorkerStateRegistry(object):
 
     def reset(self, size):
         with self._lock:
-            logging.info('reset workers: {}'.format(size))
+            logging.info(f"reset workers: {size}")
             self._states.clear()
             self._workers.clear()
             self._barrier = threading.Barrier(parties=size, action=self._action)
@@ -76,11 +75,13 @@ class WorkerStateRegistry(object):
 
     def _record_state(self, host, slot, state):
         if self._driver.finished():
-            logging.info('driver finished, ignoring registration: {}[{}] = {}'.format(host, slot, state))
+            logging.info(f"driver finished, ignoring registration: {host}[{slot}] = {state}")
             return self._rendezvous_id
 
         if self._host_manager.is_blacklisted(host):
-            logging.warning('host registers state %s but is already blacklisted, ignoring: %s', state, host)
+            logging.warning(
+                "host registers state %s but is already blacklisted, ignoring: %s", state, host
+            )
             return self._rendezvous_id
 
         # we should wait for _action finished if a _record_state called when _action is running
@@ -90,23 +91,32 @@ class WorkerStateRegistry(object):
         with self._lock:
             if key in self._states:
                 if state == FAILURE:
-                    # Worker originally recorded itself as READY, but the worker failed while waiting at the barrier. As
-                    # such, we need to update the state to FAILURE, and we don't want two threads coming from the same
+                    # Worker originally recorded itself as READY, but the
+                    # worker failed while waiting at the barrier. As
+                    # such, we need to update the state to FAILURE, and we
+                    # don't want two threads coming from the same
                     # worker at the barrier.
                     #
-                    # In order to ensure that the new failing thread can record results in cases of total job failure,
-                    # we also need to block this thread by waiting on the barrier. This requires us to reset the barrier,
-                    # as otherwise this worker will be double-counted (once for the READY thread and once for FAILURE),
+                    # In order to ensure that the new failing thread can
+                    # record results in cases of total job failure,
+                    # we also need to block this thread by waiting on the
+                    # barrier. This requires us to reset the barrier,
+                    # as otherwise this worker will be double-counted (once
+                    # for the READY thread and once for FAILURE),
                     # which would cause the barrier to complete too early.
-                    logging.info('key exists, reset barrier: {}[{}] = {} -> {}'
-                                 .format(host, slot, self._states[key], state))
+                    logging.info(
+                        f"key exists, reset barrier: {host}[{slot}] = {self._states[key]} -> {state}"  # noqa: E501
+                    )
                     self._barrier.reset()
                 else:
-                    logging.error('key exists and new state %s not FAILURE, '
-                                  'ignoring (current state is %s)', state, self._states[key])
+                    logging.error(
+                        "key exists and new state %s not FAILURE, ignoring (current state is %s)",
+                        state,
+                        self._states[key],
+                    )
 
             if key not in self._states or state == FAILURE:
-                logging.info('record state: {}[{}] = {}'.format(host, slot, state))
+                logging.info(f"record state: {host}[{slot}] = {state}")
                 self._states[key] = state
                 self._workers[state].add(key)
 
@@ -120,7 +130,7 @@ class WorkerStateRegistry(object):
             try:
                 self._barrier.wait()
                 return rendezvous_id
-            except threading.BrokenBarrierError:
+            except threading.BrokenBarrierError:  # noqa: PERF203
                 if self._barrier.broken:
                     # Timeout or other non-recoverable error, so exit
                     raise
@@ -131,8 +141,9 @@ class WorkerStateRegistry(object):
                     rendezvous_id = self._rendezvous_id
                     saved_state = self._states.get(key, state)
                     if saved_state != state:
-                        # This worker changed its state, so do not attempt to wait again to avoid double-counting
-                        raise RuntimeError('State {} overridden by {}'.format(state, saved_state))
+                        # This worker changed its state, so do not attempt
+                        # to wait again to avoid double-counting
+                        raise RuntimeError(f"State {state} overridden by {saved_state}") from None
 
     def _action(self):
         self._action_event.clear()
@@ -140,41 +151,44 @@ class WorkerStateRegistry(object):
         self._action_event.set()
 
     def _on_workers_recorded(self):
-        logging.info('all {} workers recorded'.format(self.size()))
+        logging.info(f"all {self.size()} workers recorded")
 
         # Check for success state, if any process succeeded, shutdown all other processes
         if self.count(SUCCESS) > 0:
-            logging.info('success count == {} -> stop running'.format(self.count(SUCCESS)))
+            logging.info(f"success count == {self.count(SUCCESS)} -> stop running")
             self._driver.stop()
             return
 
         # Check that all processes failed, indicating that processing should stop
         if self.count(FAILURE) == self._size:
-            logging.error('failure count == {} -> stop running'.format(self._size))
+            logging.error(f"failure count == {self._size} -> stop running")
             self._driver.stop()
             return
 
         # Check for failures, and add them to the blacklisted hosts list
         failures = self.get(FAILURE)
-        for host, slot in failures:
+        for host, _slot in failures:
             self._host_manager.blacklist(host)
 
         # If every active host is blacklisted, then treat this as job failure
-        if all([self._host_manager.is_blacklisted(host) for host, slot in self.get_recorded_slots()]):
-            logging.error('blacklisted slots count == {} -> stop running'.format(self._size))
+        if all(self._host_manager.is_blacklisted(host) for host, slot in self.get_recorded_slots()):
+            logging.error(f"blacklisted slots count == {self._size} -> stop running")
             self._driver.stop(error_message=constants.NO_HOST_LEFT_MESSAGE)
             return
 
         # Check that we have already reset the maximum number of allowed times
         if self._reset_limit is not None and self._reset_count >= self._reset_limit:
-            logging.error('reset count {} has exceeded limit {} -> stop running'
-                          .format(self._reset_count, self._reset_limit))
-            self._driver.stop(error_message=constants.RESET_LIMIT_EXCEEDED_MESSAGE.format(self._reset_limit))
+            logging.error(
+                f"reset count {self._reset_count} has exceeded limit {self._reset_limit} -> stop running"  # noqa: E501
+            )
+            self._driver.stop(
+                error_message=constants.RESET_LIMIT_EXCEEDED_MESSAGE.format(self._reset_limit)
+            )
             return
 
         try:
             self._reset_count += 1
             self._driver.resume()
         except Exception as e:
-            logging.error('failed to activate new hosts -> stop running: %s', e)
+            logging.error("failed to activate new hosts -> stop running: %s", e)
             self._driver.stop(error_message=str(e))

@@ -20,34 +20,34 @@ from horovod.runner.common.util.hosts import INVALID_SLOT_INFO
 from horovod.runner.http.http_server import RendezvousHandler
 
 # GET methods
-GET_RANK_AND_SIZE = 'rank_and_size'
+GET_RANK_AND_SIZE = "rank_and_size"
 
 # PUT methods
-PUT_WORKER_ADDRESSES = 'worker_addresses'
+PUT_WORKER_ADDRESSES = "worker_addresses"
 
 
 def create_rendezvous_handler(driver):
     class ElasticRendezvousHandler(RendezvousHandler):
         def _get_value(self, scope, key):
             if scope == GET_RANK_AND_SIZE:
-                host, local_rank = key.split(':')
+                host, local_rank = key.split(":")
                 return self._get_rank_and_size(host, int(local_rank))
 
             return super(RendezvousHandler, self)._get_value(scope, key)
 
         def _get_rank_and_size(self, host, local_rank):
-            logging.info('_get_rank_and_size: {} {}'.format(host, local_rank))
+            logging.info(f"_get_rank_and_size: {host} {local_rank}")
             if not driver.has_rank_assignment(host, local_rank):
                 # A worker of a host that was removed, which asks again: it is nobody's peer.
-                return INVALID_SLOT_INFO.to_response_string().encode('ascii')
+                return INVALID_SLOT_INFO.to_response_string().encode("ascii")
             driver.record_ready(host, local_rank)
             slot_info = driver.get_slot_info(host, local_rank)
-            logging.info('rank and size: {} {}'.format(slot_info.rank, slot_info.size))
-            return slot_info.to_response_string().encode('ascii')
+            logging.info(f"rank and size: {slot_info.rank} {slot_info.size}")
+            return slot_info.to_response_string().encode("ascii")
 
         def _put_value(self, scope, key, value):
             if scope == PUT_WORKER_ADDRESSES:
-                host, local_rank = key.split(':')
+                host, local_rank = key.split(":")
                 addresses, secret_key = codec.loads_base64(value)
                 self._put_worker_addresses(host, int(local_rank), addresses, secret_key)
 

@@ -15,19 +15,18 @@
 
 import os
 import threading
-
 from enum import IntFlag
 
 from horovod.runner.common.util import network, secret
 from horovod.runner.elastic.rendezvous import PUT_WORKER_ADDRESSES
 from horovod.runner.http.http_client import put_data_into_kvstore
 
+HOROVOD_GLOO_RENDEZVOUS_ADDR = "HOROVOD_GLOO_RENDEZVOUS_ADDR"
+HOROVOD_GLOO_RENDEZVOUS_PORT = "HOROVOD_GLOO_RENDEZVOUS_PORT"
+HOROVOD_GLOO_IFACE = "HOROVOD_GLOO_IFACE"
+HOROVOD_HOSTNAME = "HOROVOD_HOSTNAME"
+HOROVOD_LOCAL_RANK = "HOROVOD_LOCAL_RANK"
 
-HOROVOD_GLOO_RENDEZVOUS_ADDR = 'HOROVOD_GLOO_RENDEZVOUS_ADDR'
-HOROVOD_GLOO_RENDEZVOUS_PORT = 'HOROVOD_GLOO_RENDEZVOUS_PORT'
-HOROVOD_GLOO_IFACE = 'HOROVOD_GLOO_IFACE'
-HOROVOD_HOSTNAME = 'HOROVOD_HOSTNAME'
-HOROVOD_LOCAL_RANK = 'HOROVOD_LOCAL_RANK'
 
 class HostUpdateResult(IntFlag):
     no_update = 0
@@ -36,21 +35,23 @@ class HostUpdateResult(IntFlag):
     mixed = removed | added
 
 
-class HostsUpdatedRequest(object):
+class HostsUpdatedRequest:
     """Notifies worker that the set of available hosts/slots has changed."""
+
     def __init__(self, timestamp, res=HostUpdateResult.no_update):
         self.timestamp = timestamp
         self.res = res
 
 
-class WorkerNotificationManager(object):
+class WorkerNotificationManager:
     def __init__(self):
         self._lock = threading.Lock()
         self._service = None
         self._listeners = set()
 
-    def init(self, rendezvous_addr=None, rendezvous_port=None,
-             nic=None, hostname=None, local_rank=None):
+    def init(
+        self, rendezvous_addr=None, rendezvous_port=None, nic=None, hostname=None, local_rank=None
+    ):
         with self._lock:
             if self._service:
                 return
@@ -59,22 +60,28 @@ class WorkerNotificationManager(object):
             if not rendezvous_addr:
                 return
 
-            rendezvous_port = rendezvous_port if rendezvous_port is not None else \
-                int(os.environ.get(HOROVOD_GLOO_RENDEZVOUS_PORT))
+            rendezvous_port = (
+                rendezvous_port
+                if rendezvous_port is not None
+                else int(os.environ.get(HOROVOD_GLOO_RENDEZVOUS_PORT))
+            )
             nic = nic or os.environ.get(HOROVOD_GLOO_IFACE)
             hostname = hostname or os.environ.get(HOROVOD_HOSTNAME)
-            local_rank = local_rank if local_rank is not None else \
-                int(os.environ.get(HOROVOD_LOCAL_RANK))
+            local_rank = (
+                local_rank if local_rank is not None else int(os.environ.get(HOROVOD_LOCAL_RANK))
+            )
 
             secret_key = secret.make_secret_key()
             self._service = WorkerNotificationService(secret_key, nic, self)
 
             value = (self._service.addresses(), secret_key)
-            put_data_into_kvstore(rendezvous_addr,
-                                  rendezvous_port,
-                                  PUT_WORKER_ADDRESSES,
-                                  self._create_id(hostname, local_rank),
-                                  value)
+            put_data_into_kvstore(
+                rendezvous_addr,
+                rendezvous_port,
+                PUT_WORKER_ADDRESSES,
+                self._create_id(hostname, local_rank),
+                value,
+            )
 
     @property
     def is_active(self):
@@ -92,16 +99,14 @@ class WorkerNotificationManager(object):
             listener.on_hosts_updated(timestamp, update_res)
 
     def _create_id(self, hostname, local_rank):
-        return '{}:{}'.format(hostname, local_rank)
+        return f"{hostname}:{local_rank}"
 
 
 class WorkerNotificationService(network.BasicService):
-    NAME = 'worker notification service'
+    NAME = "worker notification service"
 
     def __init__(self, key, nic, manager):
-        super(WorkerNotificationService, self).__init__(WorkerNotificationService.NAME,
-                                                        key,
-                                                        nic)
+        super().__init__(WorkerNotificationService.NAME, key, nic)
         self._manager = manager
 
     def _handle(self, req, client_address):
@@ -109,16 +114,14 @@ class WorkerNotificationService(network.BasicService):
             self._manager.handle_hosts_updated(req.timestamp, req.res)
             return network.AckResponse()
 
-        return super(WorkerNotificationService, self)._handle(req, client_address)
+        return super()._handle(req, client_address)
 
 
 class WorkerNotificationClient(network.BasicClient):
     def __init__(self, addresses, key, verbose, match_intf=False):
-        super(WorkerNotificationClient, self).__init__(WorkerNotificationService.NAME,
-                                                       addresses,
-                                                       key,
-                                                       verbose,
-                                                       match_intf=match_intf)
+        super().__init__(
+            WorkerNotificationService.NAME, addresses, key, verbose, match_intf=match_intf
+        )
 
     def notify_hosts_updated(self, timestamp, update_res):
         self._send(HostsUpdatedRequest(timestamp, update_res))

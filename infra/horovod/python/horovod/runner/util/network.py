@@ -13,15 +13,14 @@
 # limitations under the License.
 # ==============================================================================
 
-import psutil
 import random
 import socket
-
 from socket import AF_INET
-from psutil import net_if_addrs
 
+import psutil
 from horovod.common.util import _cache
 from horovod.runner.util import threads
+from psutil import net_if_addrs
 
 
 @_cache
@@ -40,7 +39,7 @@ def get_local_intfs(nic=None):
         if nic and iface != nic:
             continue
         for addr in addrs:
-            if addr.family == AF_INET and addr.address == '127.0.0.1':
+            if addr.family == AF_INET and addr.address == "127.0.0.1":
                 common_intfs.add(iface)
                 break
     return common_intfs
@@ -57,8 +56,7 @@ def filter_local_addresses(all_host_names):
     local_addresses = get_local_host_addresses()
 
     args_list = [[host] for host in all_host_names]
-    host_addresses = threads.execute_function_multithreaded(
-        resolve_host_address, args_list)
+    host_addresses = threads.execute_function_multithreaded(resolve_host_address, args_list)
 
     # host_addresses is a map
     remote_host_names = []
@@ -73,7 +71,7 @@ def filter_local_addresses(all_host_names):
 
 
 # Given server factory, find a usable port
-def find_port(server_factory, address=''):
+def find_port(server_factory, address=""):
     """Make a server on a free port of one address of this host, or of all of them ('').
 
     :param server_factory: makes a server that listens on an (address, port) pair
@@ -93,7 +91,7 @@ def find_port(server_factory, address=''):
         except OSError:
             continue
 
-    raise Exception('Unable to find a port to bind to.')
+    raise Exception("Unable to find a port to bind to.")
 
 
 def get_driver_ip(nics):
@@ -101,15 +99,13 @@ def get_driver_ip(nics):
     :param nics: object return by `_driver_fn`
     :return: driver ip. We make sure all workers can connect to this ip.
     """
-    iface = list(nics)[0]
+    iface = next(iter(nics))
     driver_ip = None
     for addr in net_if_addrs()[iface]:
         if addr.family == AF_INET:
             driver_ip = addr.address
 
     if not driver_ip:
-        raise RuntimeError(
-            'Cannot find an IPv4 address of the common interface.')
+        raise RuntimeError("Cannot find an IPv4 address of the common interface.")
 
     return driver_ip
-

@@ -95,5 +95,5 @@ def get_env_rank_and_size():
 
 
 def is_kubeflow_mpi():
-    rsh_agent = os.environ.get("OMPI_MCA_plm_rsh_agent")
+    rsh_agent = os.environ.get("OMPI_MCA_plm_rsh_agent")  # noqa: SIM112
     return rsh_agent == KUBEFLOW_MPI_EXEC

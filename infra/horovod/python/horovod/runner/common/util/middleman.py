@@ -66,7 +66,7 @@ def _start(request: dict, stdout: int, stderr: int) -> subprocess.Popen:
     text = request["stdin"]
     process = subprocess.Popen(
         request["command"],
-        shell=isinstance(request["command"], str),  # noqa: S602 (commands of the launcher itself)
+        shell=isinstance(request["command"], str),
         env=request["env"],
         stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
         stdout=stdout,

@@ -12,22 +12,21 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 # ==============================================================================
+import contextlib
 import pickle
-import psutil
 import queue
+import shutil
 import socket
 import socketserver
 import struct
-import shutil
 import sys
 import threading
 
 import cloudpickle
-
-from horovod.runner.util.threads import in_thread
+import psutil
 from horovod.runner.common.util import secret
 from horovod.runner.util.network import find_port
-
+from horovod.runner.util.threads import in_thread
 
 # Connections that have not yet shown that they belong to the job: at most this many, for at most
 # this long.
@@ -39,7 +38,7 @@ class SecurityError(Exception):
     """A message whose digest was not made with the key of this job."""
 
 
-class PingRequest(object):
+class PingRequest:
     pass
 
 
@@ -47,7 +46,7 @@ class NoValidAddressesFound(Exception):
     pass
 
 
-class PingResponse(object):
+class PingResponse:
     def __init__(self, service_name, source_address):
         self.service_name = service_name
         """Service name that responded to this ping."""
@@ -55,17 +54,19 @@ class PingResponse(object):
         """Source IP address that was visible to the service."""
 
 
-class AckResponse(object):
+class AckResponse:
     """Used for situations when the response does not carry any data."""
+
     pass
 
 
-class AckStreamResponse(object):
+class AckStreamResponse:
     """Used to indicate that stream data follow."""
+
     pass
 
 
-class Wire(object):
+class Wire:
     """
     Used for serialization/deserialization of objects over the wire.
 
@@ -81,6 +82,7 @@ class Wire(object):
     - HMAC digest of the body (32 bytes)
     - body
     """
+
     def __init__(self, key):
         self._key = key
 
@@ -97,6 +99,7 @@ class Wire(object):
         """Transfers data from the utf8 text stream to the wfile until stream exhausts."""
         # we assume utf8 encoding of the stream
         from encodings.utf_8 import StreamWriter
+
         w = StreamWriter(wfile)
         # do not handle exceptions or close the stream here
         shutil.copyfileobj(stream, w)
@@ -111,21 +114,21 @@ class Wire(object):
         digest = _read_exactly(rfile, secret.DIGEST_LENGTH)
         length = _read_exactly(rfile, _LENGTH.size)
         if not secret.check_digest(self._key, length, digest):
-            raise SecurityError('Security error: digest did not match the message.')
+            raise SecurityError("Security error: digest did not match the message.")
         digest = _read_exactly(rfile, secret.DIGEST_LENGTH)
         message = _read_exactly(rfile, _LENGTH.unpack(length)[0])
         if not secret.check_digest(self._key, message, digest):
-            raise SecurityError('Security error: digest did not match the message.')
+            raise SecurityError("Security error: digest did not match the message.")
         return cloudpickle.loads(message)
 
 
-_LENGTH = struct.Struct('!Q')
+_LENGTH = struct.Struct("!Q")
 
 
 def _read_exactly(rfile, length):
     data = rfile.read(length)
     if len(data) < length:
-        raise EOFError('the connection ended within a message')
+        raise EOFError("the connection ended within a message")
     return data
 
 
@@ -134,6 +137,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
     A stranger who opens connections and stays silent loses them: first the oldest.
     """
+
     request_queue_size = 1024
     # Daemons, so that a silent stranger does not delay the end of the program.
     daemon_threads = True
@@ -142,7 +146,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self._silent = {}
         self._silent_lock = threading.Lock()
         self._answering = set()
-        super(_Server, self).__init__(addr, handler)
+        super().__init__(addr, handler)
 
     def process_request(self, request, client_address):
         with self._silent_lock:
@@ -152,18 +156,18 @@ class _Server(socketserver.ThreadingTCPServer):
                 del self._silent[oldest]
                 # The socket is closed by its thread, which the shutdown wakes.
                 _shut(oldest)
-        super(_Server, self).process_request(request, client_address)
+        super().process_request(request, client_address)
 
     def process_request_thread(self, request, client_address):
         self._answering.add(threading.current_thread())
         try:
-            super(_Server, self).process_request_thread(request, client_address)
+            super().process_request_thread(request, client_address)
         finally:
             self._answering.discard(threading.current_thread())
 
     def server_close(self):
         """Stop listening, and let those finish who are answering a process of the job."""
-        super(_Server, self).server_close()
+        super().server_close()
         with self._silent_lock:
             for connection in self._silent:
                 _shut(connection)
@@ -178,23 +182,22 @@ class _Server(socketserver.ThreadingTCPServer):
     def handle_error(self, request, client_address):
         if isinstance(sys.exc_info()[1], (EOFError, OSError, SecurityError)):
             return
-        super(_Server, self).handle_error(request, client_address)
+        super().handle_error(request, client_address)
 
 
 def _shut(connection):
-    try:
+    with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
 
 
-class BasicService(object):
+class BasicService:
     def __init__(self, service_name, key, nics):
         self._service_name = service_name
         self._wire = Wire(key)
         self._nics = nics
         self._server, self._port = find_port(
-            lambda addr: _Server(addr, self._make_handler()), self._listen_address())
+            lambda addr: _Server(addr, self._make_handler()), self._listen_address()
+        )
         self._addresses = self._get_local_addresses()
         self._thread = in_thread(target=self._server.serve_forever)
 
@@ -212,9 +215,9 @@ class BasicService(object):
                     self.request.settimeout(None)
                     resp = server._handle(req, self.client_address)
                     if not resp:
-                        raise Exception('Handler did not return a response.')
+                        raise Exception("Handler did not return a response.")
                     # A tuple is the usual response object followed by a utf8 text stream
-                    if type(resp) == tuple:
+                    if isinstance(resp, tuple):
                         (resp, stream) = resp
                         server._wire.write(resp, self.wfile)
                         server._wire.stream(stream, self.wfile)
@@ -232,7 +235,7 @@ class BasicService(object):
         """The one address that peers are told, or all addresses of this host ('')."""
         self._port = 0
         told = [addr for addresses in self._get_local_addresses().values() for addr in addresses]
-        return told[0][0] if len(told) == 1 else ''
+        return told[0][0] if len(told) == 1 else ""
 
     def _handle(self, req, client_address):
         """
@@ -256,7 +259,9 @@ class BasicService(object):
                     result[intf].append((addr.address, self._port))
         if not result and self._nics:
             raise NoValidAddressesFound(
-                'No available network interface found matching user provided interface: {}'.format(self._nics))
+                "No available network interface found matching user provided interface: "
+                f"{self._nics}"
+            )
         return result
 
     def addresses(self):
@@ -271,9 +276,10 @@ class BasicService(object):
         return self._port
 
 
-class BasicClient(object):
-    def __init__(self, service_name, addresses, key, verbose, match_intf=False,
-                 probe_timeout=20, attempts=3):
+class BasicClient:
+    def __init__(
+        self, service_name, addresses, key, verbose, match_intf=False, probe_timeout=20, attempts=3
+    ):
         # Note: because of retry logic, ALL RPC calls are REQUIRED to be idempotent.
         self._verbose = verbose
         self._service_name = service_name
@@ -284,17 +290,18 @@ class BasicClient(object):
         self._addresses = self._probe(addresses)
         if not self._addresses:
             raise NoValidAddressesFound(
-                'Horovod was unable to connect to {service_name} on any '
-                'of the following addresses: {addresses}.\n\n'
-                'One possible cause of this problem is that '
-                'horovod currently requires every host to have at '
-                'least one routable network interface with the same '
-                'name across all of the hosts. '
-                'You can run \"ifconfig -a\" '
-                'on every host and check for the common '
-                'routable interface. '
-                'To fix the problem, you can rename interfaces on '
-                'Linux.'.format(service_name=service_name, addresses=addresses))
+                f"Horovod was unable to connect to {service_name} on any "
+                f"of the following addresses: {addresses}.\n\n"
+                "One possible cause of this problem is that "
+                "horovod currently requires every host to have at "
+                "least one routable network interface with the same "
+                "name across all of the hosts. "
+                'You can run "ifconfig -a" '
+                "on every host and check for the common "
+                "routable interface. "
+                "To fix the problem, you can rename interfaces on "
+                "Linux."
+            )
 
     def _probe(self, addresses):
         result_queue = queue.Queue()
@@ -315,13 +322,13 @@ class BasicClient(object):
         return result
 
     def _probe_one(self, intf, addr, result_queue):
-        for iter in range(self._attempts):
+        for _iter in range(self._attempts):
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             sock.settimeout(self._probe_timeout)
             try:
                 sock.connect(addr)
-                rfile = sock.makefile('rb')
-                wfile = sock.makefile('wb')
+                rfile = sock.makefile("rb")
+                wfile = sock.makefile("wb")
                 try:
                     self._wire.write(PingRequest(), wfile)
                     resp = self._wire.read(rfile)
@@ -330,34 +337,40 @@ class BasicClient(object):
                     if self._match_intf:
                         # Interface name of destination and source must match
                         # since `match_intf` is requested.
-                        client_intf_addrs = [x.address
-                                             for x in psutil.net_if_addrs().get(intf, [])
-                                             if x.family == socket.AF_INET]
+                        client_intf_addrs = [
+                            x.address
+                            for x in psutil.net_if_addrs().get(intf, [])
+                            if x.family == socket.AF_INET
+                        ]
                         if resp.source_address not in client_intf_addrs:
                             if self._verbose >= 2:
                                 # Need to find the local interface name whose
                                 # address was visible to the target host's server.
-                                resp_intf = ''
-                                for key in psutil.net_if_addrs().keys():
-                                    key_intf_addrs = [x.address
-                                                      for x in psutil.net_if_addrs().get(key, [])]
+                                resp_intf = ""
+                                for key in psutil.net_if_addrs():
+                                    key_intf_addrs = [
+                                        x.address for x in psutil.net_if_addrs().get(key, [])
+                                    ]
                                     if resp.source_address in key_intf_addrs:
                                         resp_intf = key
                                         break
-                                print('WARNING: Expected to connect the host '
-                                      '{addr} using interface '
-                                      '{intf}, but reached it on interface '
-                                      '{resp_intf}.'.format(
-                                    addr=str(addr[0])+':'+str(addr[1]),
-                                    intf=intf,
-                                    resp_intf=resp_intf))
+                                print(
+                                    "WARNING: Expected to connect the host "
+                                    "{addr} using interface "
+                                    "{intf}, but reached it on interface "
+                                    "{resp_intf}.".format(
+                                        addr=str(addr[0]) + ":" + str(addr[1]),
+                                        intf=intf,
+                                        resp_intf=resp_intf,
+                                    )
+                                )
                             return
                     result_queue.put((intf, addr))
                     return
                 finally:
                     rfile.close()
                     wfile.close()
-            except:
+            except Exception:
                 pass
             finally:
                 sock.close()
@@ -371,21 +384,22 @@ class BasicClient(object):
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             try:
                 sock.connect(addr)
-                rfile = sock.makefile('rb')
-                wfile = sock.makefile('wb')
+                rfile = sock.makefile("rb")
+                wfile = sock.makefile("wb")
                 try:
                     self._wire.write(req, wfile)
                     resp = self._wire.read(rfile)
                     if stream and isinstance(resp, AckStreamResponse):
                         # stream and byte content in rfile are expected to be utf8 text
                         from encodings.utf_8 import StreamReader
+
                         r = StreamReader(rfile)
                         shutil.copyfileobj(r, stream)
                     return resp
                 finally:
                     rfile.close()
                     wfile.close()
-            except:
+            except Exception:
                 if iter == self._attempts - 1:
                     # Raise exception on the last retry.
                     raise
@@ -398,7 +412,7 @@ class BasicClient(object):
         Streaming data response is transferred to the optional stream parameter.
         """
         # Since all the addresses were vetted, use the first one.
-        addr = list(self._addresses.values())[0][0]
+        addr = next(iter(self._addresses.values()))[0]
         return self._send_one(addr, req, stream)
 
     def addresses(self):

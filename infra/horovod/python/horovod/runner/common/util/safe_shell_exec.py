@@ -85,7 +85,9 @@ class _Forwarder:
         out = []
         for line in lines:
             if self._prefix is not None and not self._is_in_line:
-                out.append(time.asctime(time.localtime(time.time())) if self._with_timestamp else "")
+                out.append(
+                    time.asctime(time.localtime(time.time())) if self._with_timestamp else ""
+                )
                 out.append(self._prefix)
             out.append(line)
             self._is_in_line = not self._ends(line)
@@ -98,7 +100,9 @@ class _Forwarder:
             try:
                 self._dst.write(text)
             except UnicodeEncodeError as error:
-                self._dst.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+                self._dst.write(
+                    text.encode(error.encoding, "backslashreplace").decode(error.encoding)
+                )
             self._dst.flush()
         except (OSError, ValueError):
             self._is_broken = True
@@ -186,7 +190,7 @@ class _Middleman:
                 code = self._process.wait()
                 # The middleman passes on the code of the command, and may itself be killed.
                 return 128 - code if code < 0 else code
-            except BaseException:
+            except BaseException:  # noqa: PERF203
                 self.end_command()
 
     def close(self):
