@@ -1,7 +1,7 @@
 """The training of Keras classifiers on all ranks: loop, exact scores, checkpoints, results.
 
-A package implements `Task` (its data, model and batches) and calls `train`, whose loop makes the steps
-of all classifiers here. A Keras script that calls `model.fit` takes `hvdcore.keras` instead.
+A package implements `Task` (its data, model and batches) and calls `train`, which has the training
+loop of all classifiers here. A Keras script that calls `model.fit` uses `hvdcore.keras` instead.
 """
 
 from hvdcore.classifier.keras.data import prepare_distributed
