@@ -55,6 +55,18 @@ def corpus_hash(corpus: Corpus) -> str:
     return digest.hexdigest()
 
 
+def test_the_cache_is_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.txt").write_text("0123456789" * 20)
+    config = DataConfig(data=str(tmp_path / "one.txt"), tokenizer="byte", context_length=2)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("TEXTGEN_CACHE", str(tmp_path / "own"))
+    assert prepare(config).path.parent == tmp_path / "own" / "corpora"
+    monkeypatch.delenv("TEXTGEN_CACHE")
+    assert prepare(config).path.parent == tmp_path / "xdg" / "textgen" / "corpora"
+
+
 def test_one_document_is_cut_by_position(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("0123456789")
