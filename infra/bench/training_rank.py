@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from textgen.model.config import preset
 from textgen.model.transformer import Transformer
-from textgen.training.optimizer import OptimizerConfig, build_optimizer, set_learning_rate_fraction
+from textgen.training.optimizer import OptimizerConfig, build_optimizer
 
 VOCAB_SIZE = 128
 CLIP_NORM = 1.0
@@ -74,7 +74,8 @@ def ddp_step() -> tuple[Step, Callable[[], float], Callable[[], None]]:
     )
 
     def step(tokens: Tensor, targets: Tensor) -> None:
-        set_learning_rate_fraction(optimizer, 0.5)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * 0.5
         optimizer.zero_grad()
         loss = model(tokens, targets)
         loss.backward()

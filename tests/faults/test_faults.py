@@ -37,7 +37,7 @@ LINES = {
     "exception": "rank 1 failed: ValueError: this batch is broken (log: {log})",
     "SIGKILL": "rank 1 was killed by SIGKILL (log: {log})",
     "SIGSTOP": "rank 1 stopped by a signal for more than 20 s (log: {log})",
-    "hang": "rank 1 hung: no sign of life for 20 s in phase 'compute' of step 8 (log: {log})",
+    "hang": "rank 1 hung: no heartbeat for 20 s in phase 'compute' of step 8 (log: {log})",
 }
 # SIGSTOP and hang are found by waiting; under plain launchers, by the same supervisor: long forms.
 TABLE = [

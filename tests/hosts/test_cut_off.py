@@ -48,7 +48,7 @@ def test_a_host_that_is_cut_off_is_left_out_and_ends_its_ranks(
     assert ended.returncode == 0, ended.stderr
     said = [line for line in ended.stderr.splitlines() if not line.startswith("host ")]
     assert said[1].startswith("rank 1 is gone: "), said
-    assert said[2].endswith("going on from the newest checkpoint with 1 ranks on first:1"), said
+    assert said[2].endswith("resuming from the newest checkpoint with 1 ranks on first:1"), said
     deadline = time.monotonic() + 120
     while second.processes(file.name):
         assert time.monotonic() < deadline, "a rank on the host that was cut off goes on"

@@ -135,7 +135,7 @@ def test_a_run_outlives_its_hosts(
     while len(made) < DISTURBANCES_A_RUN and training.wait_for_checkpoint():
         made.append(disturber.disturb())
     run = training.finish().check()
-    starts = run.stderr.count("going on from the newest checkpoint")
+    starts = run.stderr.count("resuming from the newest checkpoint")
     print(f"{controller}, at most {most} ranks: {', '.join(made)}; started again {starts} times")
     assert len(made) == DISTURBANCES_A_RUN, (made, run.stderr)
     if most == 2:

@@ -23,14 +23,14 @@ def test_a_host_dies_and_one_is_taken_back(training: RunOnHosts, undisturbed: Ru
     training.start(first, *ELASTIC, "--host-discovery-script", str(training.script))
     assert training.wait_for_checkpoint()
     second.kill()
-    training.wait_for("restart 1 of 10: going on from the newest checkpoint with 2 ranks on")
+    training.wait_for("restart 1 of 10: resuming from the newest checkpoint with 2 ranks on")
     add("fourth", "eth1")
     assert training.wait_for_checkpoint()
     training.list_hosts("first", "third", "fourth")
     training.ask_to_stop(third)
     run = training.finish().check()
     assert (
-        "third asked to stop: going on from the newest checkpoint with 2 ranks on first:1,fourth:1"
+        "third asked to stop: resuming from the newest checkpoint with 2 ranks on first:1,fourth:1"
         in run.stderr
     )
     assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
@@ -51,10 +51,10 @@ def test_keras_goes_on_when_hosts_are_lost_and_join(
     training.start(first, *ELASTIC, "--host-discovery-script", str(training.script))
     assert training.wait_for_checkpoint()
     second.kill()
-    training.wait_for("launcher: waiting 600 s at most for hosts")
+    training.wait_for("launcher: waiting at most 600 s for hosts")
     network.add("third", "eth1")
     training.list_hosts("first", "third")
     run, undisturbed = training.finish().check(), run_undisturbed(trainer)
-    assert "going on from the newest checkpoint with 2 ranks on first:1,third:1" in run.stderr
+    assert "resuming from the newest checkpoint with 2 ranks on first:1,third:1" in run.stderr
     assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
     assert run.losses("train") == undisturbed.losses("train")

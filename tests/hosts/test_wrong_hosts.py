@@ -52,7 +52,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, network: TestNetwork)
         "error: --hosts: older differs: other sources of the package (commit ",
         f"error: --hosts: bare has no {sys.executable}; install the same environment",
         "error: --hosts: gone cannot be reached with ssh (ssh: connect to host gone port 22: ",
-        "error: --hosts: no host is called 'nobody.invalid'",
+        "error: --hosts: unknown host 'nobody.invalid'",
     ]
     assert len(lines) == len(starts), said
     for line, start in zip(lines, starts, strict=True):

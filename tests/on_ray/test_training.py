@@ -73,7 +73,7 @@ def node_of_a_rank(run: WatchedRun, cluster: TestCluster, draw: random.Random) -
 def test_a_node_dies_then_another(cluster: TestCluster, tmp_path: Path) -> None:
     """With a node to spare the weights are the same to the bit; with none, fewer ranks go on."""
     training = textgen(tmp_path, 40)
-    undisturbed, going = training.undisturbed(), "going on from the newest checkpoint with"
+    undisturbed, going = training.undisturbed(), "resuming from the newest checkpoint with"
     run = training.start("spare", cluster, "--np", "2")
     assert run.wait_for_checkpoint()
     lost = node_of_a_rank(run, cluster, random.Random(0))

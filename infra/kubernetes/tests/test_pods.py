@@ -84,6 +84,6 @@ def test_a_spot_worker_is_taken_back_and_the_run_goes_on(
     job.list_running(0, 2)
     found = report(job)
     there = f"{job.full_name(0)}:1,{job.full_name(2)}:1"
-    said = f"asked to stop: going on from the newest checkpoint with 2 ranks on {there}"
+    said = f"asked to stop: resuming from the newest checkpoint with 2 ranks on {there}"
     assert said in job.stderr(), job.stderr()
     assert found["weights_sha256"] == alone.report["weights_sha256"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ from textgen.cli import app
 from textgen.config import TrainConfig
 from textgen.testing import train, write_book
 
-VERBS = ("train", "prepare", "evaluate", "generate", "compare", "export", "report", "models")
+VERBS = (
+    "train", "prepare", "evaluate", "generate", "compare", "export", "tune", "report", "models",
+)  # fmt: skip
 LAUNCH_FLAGS = {"--output-dir", "--np", "--hosts", "--resume", "--config", "--stall-timeout"}
 
 
@@ -20,11 +25,36 @@ def invoke(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_help_lists_the_verbs() -> None:
+def test_help_lists_the_commands_and_no_others() -> None:
     code, text = invoke("--help")
     assert code == 0
-    for verb in VERBS:
-        assert verb in text
+    listed = text[text.index("Commands:") :].splitlines()[1:]
+    assert [line.split()[0] for line in listed if re.match("  [a-z]", line)] == list(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_command_has_help(verb: str) -> None:
+    code, text = invoke(verb, "--help")
+    assert code == 0
+    assert f"Usage: textgen {verb}" in text
+
+
+def test_help_shows_choices_defaults_and_panels() -> None:
+    _, text = invoke("train", "--help")
+    words = " ".join(text.split())
+    assert "--dtype auto|float32|bfloat16 Precision of the matrix products" in words
+    assert "[default: auto]" in words
+    panels = ["Data:", "Model:", "Optimisation:", "Ranks and hosts:", "Elastic:", "Output:"]
+    assert [line for line in text.splitlines() if line in panels] == panels
+    # The defaults of a run that is evaluated are those of its training.
+    assert "Default: as in training." in " ".join(invoke("evaluate", "--help")[1].split())
+
+
+def test_version() -> None:
+    code, text = invoke("--version")
+    assert code == 0
+    assert text.startswith(f"textgen {version('textgen')}")
+    assert f"horovod {version('horovod')}" in text
 
 
 def test_every_field_of_the_configuration_has_a_flag() -> None:
@@ -99,16 +129,26 @@ def _a_few_words(folder: Path) -> Path:
     return folder / "short.txt"
 
 
-@pytest.mark.parametrize("make", [_no_file, _empty_folder, _zero_bytes, _binary, _a_few_words])
-def test_wrong_data(tmp_path: Path, make: object) -> None:
-    assert callable(make)
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (_no_file, "no such path"),
+        (_empty_folder, "it is empty"),
+        (_zero_bytes, "it has no text (empty)"),
+        (_binary, "it has no text (not text (holds NUL bytes))"),
+        (_a_few_words, "fewer than one block of context_length 16"),
+    ],
+)
+def test_wrong_data(tmp_path: Path, make: Callable[[Path], Path], expected: str) -> None:
     path = make(tmp_path)
     run = train(tmp_path / "run", path, "--np", "2")
     assert run.returncode == 2, run.stderr
     assert "Traceback" not in run.stderr
     lines = run.stderr.strip().splitlines()
-    assert len(lines) >= 1
-    assert all(line.startswith("error: ") for line in lines), run.stderr
+    assert all(line.startswith("error: data: ") for line in lines), run.stderr
+    assert expected in lines[0]
+    if make is not _a_few_words:  # what is too short is the split, not a file
+        assert str(path) in lines[0]
 
 
 def test_more_ranks_than_blocks(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_check_shardable_reports_everything_at_once() -> None:
     with pytest.raises(UserError) as caught:
         check_shardable(2, 8, 3, unit="token blocks")
     assert caught.value.problems == (
-        "global_batch_size: 8 cannot be cut in equal parts for 3 ranks; give a multiple of 3,"
+        "global_batch_size: 8 cannot be divided equally among 3 ranks; give a multiple of 3,"
         " such as 6 or 9",
         "np: 3 ranks but only 2 training token blocks; give fewer ranks or more data",
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from PIL import Image
 
-from hvdcore.testing.runs import Run, ranks_environment, run_command
+from hvdcore.testing.runs import Run
+from hvdcore.testing.trainer import Trainer
 from image_cls.data.sample import CLASSES, draw_scene
 
 __all__ = ["TINY", "Run", "command", "environment", "run", "train", "write_scenes"]
@@ -18,31 +18,9 @@ TINY = (
 """The real network on images so small that a step takes milliseconds."""
 
 
-def command(*arguments: str) -> list[str]:
-    """``image-cls`` with arguments, by this interpreter."""
-    return [sys.executable, "-m", "image_cls", *arguments]
-
-
-def environment(cache: Path) -> dict[str, str]:
-    """This process's, as the launcher cleans it, with a cache of the tests' own."""
-    return ranks_environment({"XDG_CACHE_HOME": str(cache)})
-
-
-def train(
-    output_dir: Path,
-    data: Path | str,
-    *flags: str,
-    launcher: tuple[str, ...] = (),
-    timeout: float = 900.0,
-) -> Run:
-    """Train on small images and wait for the end."""
-    arguments = ("train", "--data", str(data), "--output-dir", str(output_dir), *TINY, *flags)
-    return run(output_dir, [*launcher, *command(*arguments)], timeout)
-
-
-def run(output_dir: Path, line: list[str], timeout: float = 900.0) -> Run:
-    """Run any command in the environment of the tests."""
-    return run_command(output_dir, line, environment(output_dir.parent / "cache"), timeout)
+_TRAINER = Trainer("image_cls", TINY)
+command, environment = _TRAINER.command, _TRAINER.environment
+run, train = _TRAINER.run, _TRAINER.train
 
 
 def write_scenes(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hvdcore.sharding import Indices
-from hvdcore.testing.runs import Run, ranks_environment, run_command
+from hvdcore.testing.runs import Run
+from hvdcore.testing.trainer import Trainer
 from news_cls.data.labels import AG_NEWS
 from news_cls.data.sample import write_news
 from news_cls.training.batches import padded_length
@@ -81,31 +81,9 @@ TINY = (
 """The real network, so small that a step takes milliseconds."""
 
 
-def command(*arguments: str) -> list[str]:
-    """``news-cls`` with arguments, by this interpreter."""
-    return [sys.executable, "-m", "news_cls", *arguments]
-
-
-def environment(cache: Path) -> dict[str, str]:
-    """This process's, as the launcher cleans it, with a cache of the tests' own."""
-    return ranks_environment({"XDG_CACHE_HOME": str(cache)})
-
-
-def train(
-    output_dir: Path,
-    data: Path | str,
-    *flags: str,
-    launcher: tuple[str, ...] = (),
-    timeout: float = 900.0,
-) -> Run:
-    """Train the tiny network and wait for the end."""
-    arguments = ("train", "--data", str(data), "--output-dir", str(output_dir), *TINY, *flags)
-    return run(output_dir, [*launcher, *command(*arguments)], timeout)
-
-
-def run(output_dir: Path, line: list[str], timeout: float = 900.0) -> Run:
-    """Run any command in the environment of the tests."""
-    return run_command(output_dir, line, environment(output_dir.parent / "cache"), timeout)
+_TRAINER = Trainer("news_cls", TINY)
+command, environment = _TRAINER.command, _TRAINER.environment
+run, train = _TRAINER.run, _TRAINER.train
 
 
 def write_sample(folder: Path, num_train: int = 66, num_test: int = 25) -> Path:

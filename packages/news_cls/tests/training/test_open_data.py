@@ -46,7 +46,8 @@ def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def opened_on_two_ranks(folder: Path) -> list[list[object]]:
     """What each rank saw: calls of `prepare`, the folder, and the first text."""
-    return run_ranks(SCRIPT, 2, folder=folder / "job", controller="gloo").check().results
+    done = run_ranks(SCRIPT, 2, folder=folder / "job", controller="gloo").check()
+    return [done.results[rank] for rank in range(2)]
 
 
 @pytest.mark.ranks

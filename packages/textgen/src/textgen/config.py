@@ -1,93 +1,110 @@
 """The configuration of a training run: every field with its meaning, unit and bounds.
 
 Field names are the flags with underscores (``--global-batch-size`` is ``global_batch_size``), in
-TOML and in the ``config.json`` that a run writes and that ``--config`` reads back.
+TOML and in the ``config.json`` that a run writes and that ``--config`` reads back. A field's
+docstring is the help text of its flag.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from hvdcore.config import Config
-from textgen.data.config import DataFields
+from hvdcore.config import Config, Flag
+from textgen.data.config import DataConfig
 from textgen.model.config import PRESETS, LoraFields
 
+__all__ = ["ModelFields", "OptimizerFields", "RunFields", "TrainConfig"]
 
-class ModelFields(BaseModel):
-    """The transformer: a preset, and what is changed in it."""
 
-    model: str = "1m"
-    """Name of a preset (``textgen models`` lists them)."""
-    context_length: int = Field(128, ge=2, le=1_048_576)
-    """Tokens that the model sees at once."""
+class ModelFields(Config):
+    """The model: a preset, with changes."""
+
+    panel: ClassVar[str] = "Model"
+
+    model: Annotated[str, Flag(choices=tuple(PRESETS))] = "1m"
+    """Preset of the model; ``textgen models`` lists them."""
     num_layers: int | None = Field(None, ge=1)
+    """Number of layers. Default: the preset's."""
     num_heads: int | None = Field(None, ge=1)
+    """Attention heads. Default: the preset's."""
     num_kv_heads: int | None = Field(None, ge=1)
-    """Heads of keys and values; fewer than ``num_heads`` is grouped-query attention."""
+    """Heads of keys and values; fewer than ``--num-heads`` is grouped-query attention. Default: the
+    preset's."""
     embed_dim: int | None = Field(None, ge=2)
+    """Width of the embedding. Default: the preset's."""
     mlp_dim: int | None = Field(None, ge=1)
+    """Width of the hidden layer of the MLP. Default: the preset's."""
     attention_every: int | None = Field(None, ge=1)
-    """1: every layer attends. n: each n-th; the others are gated short convolutions."""
+    """1: attention in every layer. N: in every N-th; the others are gated short convolutions.
+    Default: the preset's."""
     conv_kernel: int | None = Field(None, ge=1, le=64)
-    """Tokens that a short convolution sees."""
-    init_from: str | None = None
-    """A run, a folder with a model, or a hub id, whose weights training starts from."""
+    """Kernel size of the short convolutions, in tokens. Default: 3."""
+    init_from: Annotated[str | None, Flag(metavar="RUN|PATH|HUB_ID", panel="Fine-tuning")] = None
+    """Start from the weights and the tokenizer of a run, a saved model or a model of the hub."""
 
 
-class OptimizerFields(BaseModel):
-    """How the weights are updated."""
+class OptimizerFields(Config):
+    """Optimizer and learning rate schedule."""
+
+    panel: ClassVar[str] = "Optimisation"
 
     optimizer: Literal["muon", "adamw"] | None = None
-    """``muon``: Muon for the matrices and AdamW for the rest. ``adamw``: AdamW for all. By default
-    ``muon``; ``adamw`` where ``init_from`` is a model of transformers."""
+    """``muon``: Muon for matrices and AdamW for the rest. ``adamw``: AdamW for all. Default: muon;
+    adamw to fine-tune a transformers model."""
     learning_rate: float | None = Field(None, gt=0.0)
-    """Peak rate of the matrices (muon) or of everything (adamw, and all fine-tuning of a model of
-    transformers). By default the optimizer's; 5e-5 in such fine-tuning, and 2e-4 with LoRA."""
+    """Peak learning rate of the matrices (muon) or of all parameters (adamw, and any fine-tuning of
+    a transformers model). Default: the optimizer's own; 5e-5 when fine-tuning, 2e-4 with LoRA."""
     learning_rate_schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """Decay of the learning rate after the warm-up."""
     warmup_steps: int | None = Field(None, ge=0)
-    """Steps from zero to the peak rate; by default 2 % of the run."""
+    """Steps of linear warm-up to the peak rate. Default: 2 % of the run."""
     final_learning_rate_fraction: float = Field(0.0, ge=0.0, le=1.0)
+    """Final learning rate, as a fraction of the peak."""
     weight_decay: float | None = Field(None, ge=0.0)
-    """Decoupled weight decay; the default is the optimizer's."""
+    """Decoupled weight decay. Default: 0.1."""
     momentum: float = Field(0.95, ge=0.0, lt=1.0)
-    """Muon's, with Nesterov's look-ahead."""
+    """Nesterov momentum of Muon."""
     train_temperature: float = Field(1.0, gt=0.0, le=10.0)
-    """What logits are divided by in the training loss, and nowhere else. A model trained below 1 is
-    less sure of what it writes; the train curve shows the loss at this temperature."""
+    """Temperature of the softmax in the training loss, and nowhere else. Below 1 the model becomes
+    less confident; the train curve shows the loss at this temperature."""
     clip_norm: float = Field(1.0, gt=0.0)
-    """Global gradient norm above which gradients are scaled down."""
+    """Gradients are clipped to this global norm."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the matrix products; ``auto`` is bfloat16 on a GPU that has it."""
+    """Precision of the matrix products; ``auto`` is bfloat16 on a GPU that supports it."""
 
 
-class RunFields(BaseModel):
-    """How long, how often, where to."""
+class RunFields(Config):
+    """Length of the run, batch sizes, and how often it evaluates, saves and logs."""
+
+    panel: ClassVar[str] = "Optimisation"
 
     epochs: int = Field(1, ge=1)
-    """Passes over the train part; ``max_steps`` overrides it."""
+    """Passes over the train split; ``max_steps`` overrides it."""
     max_steps: int | None = Field(None, ge=1)
-    """Optimizer updates in all."""
+    """Optimizer steps in total."""
     global_batch_size: int = Field(32, ge=1)
-    """Sequences in one update, over all ranks."""
+    """Sequences per optimizer step, over all ranks."""
     per_rank_batch_size: int | None = Field(None, ge=1)
-    """Sequences that a rank computes at once, the rest accumulated. Default: all of its share."""
+    """Sequences per forward pass of a rank; gradients of the rest are accumulated. Default: its
+    whole share of the global batch."""
     eval_batch_size: int = Field(64, ge=1)
-    """Sequences that a rank evaluates at once."""
+    """Sequences per forward pass of a rank in evaluation."""
     seed: int = Field(0, ge=0, lt=2**63)
+    """Seed of weights, sample order and sampling."""
     eval_every: int | None = Field(None, ge=1)
-    """Steps between two evaluations; by default ten in a run."""
+    """Steps between evaluations; by default a tenth of the run."""
     checkpoint_every: int | None = Field(None, ge=1)
-    """Steps between two checkpoints; by default as ``eval_every``."""
-    log_every: int = Field(10, ge=1)
-    """Steps between two points of the train curves."""
-    sample_tokens: int = Field(96, ge=0)
-    """Tokens of the text that is written to TensorBoard at every evaluation; 0 writes none."""
+    """Steps between checkpoints; by default ``eval_every``."""
+    log_every: Annotated[int, Flag(panel="Output")] = Field(10, ge=1)
+    """Steps between points of the train curves."""
+    sample_tokens: Annotated[int, Flag(panel="Output")] = Field(96, ge=0)
+    """Length of the sample that is written to TensorBoard at every evaluation; 0 for none."""
 
 
-class TrainConfig(DataFields, ModelFields, LoraFields, OptimizerFields, RunFields, Config):
-    """All of it, frozen; unknown fields are refused."""
+class TrainConfig(DataConfig, ModelFields, LoraFields, OptimizerFields, RunFields):
+    """All fields of a training run, frozen; unknown fields are refused."""
 
     @field_validator("model")
     @classmethod
@@ -102,13 +119,4 @@ class TrainConfig(DataFields, ModelFields, LoraFields, OptimizerFields, RunField
             raise ValueError("lora_alpha and lora_targets need lora_rank; give --lora-rank too")
         if self.lora_rank is not None and self.init_from is None:
             raise ValueError("lora_rank needs a model to adapt; give --init-from too")
-        return self
-
-    @model_validator(mode="after")
-    def _splits_leave_something(self) -> TrainConfig:
-        if self.val_fraction + self.test_fraction >= 1.0:
-            raise ValueError(
-                f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave "
-                "nothing to train on; their sum must be below 1"
-            )
         return self

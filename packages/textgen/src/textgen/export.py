@@ -1,10 +1,7 @@
-"""`textgen export`: the model in a form that other software loads, checked by loading it there.
+"""`textgen export`: a model in the format of other software, checked by loading it there.
 
-What every form of an export shares: the files beside the weights, and when logits are equal.
-
-`textgen export --to hf`: the folder that plain `transformers` loads, and its check.
-
-`textgen export --to onnx`: one graph that ONNX Runtime runs, any batch and length, its check.
+`--to hf` writes a folder for plain `transformers`; `--to onnx` one graph for ONNX Runtime, for any
+batch size and length. Logits are compared with ours before the folder appears.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ from textgen.model.causal_lm import CausalLM
 from textgen.model.language_model import LanguageModel
 from textgen.model.transformer import Transformer
 from textgen.pretrained.hf_format import architecture_name
-from textgen.pretrained.load import OpenedModel, open_model
+from textgen.pretrained.load import LoadedModel, open_model
 from textgen.pretrained.saved_model import replace_folder
 from textgen.tokenizer.tokenizer import Tokenizer
 
@@ -40,22 +37,55 @@ __all__ = [
 ]
 
 LOGITS_TOLERANCE = 1e-4
-"""Largest difference of float32 logits from ours, relative to the largest logit or 1."""
+"""Largest difference of float32 logits, relative to the largest logit or 1."""
 
 
-def copy_files(opened: OpenedModel, folder: Path, suffixes: tuple[str, ...]) -> None:
-    """Copy the model's files of these kinds into the folder, and write its tokenizer there."""
-    for path in opened.place.folder.iterdir():
+PROBE_TEXT = "Der Zug hält um 7:45 Uhr.\n\n  “Naïve?” — she\u2019d said; 你好, 😀\ttabs & <tags>\n"
+
+GRAPH = "model.onnx"
+_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
+
+
+def export(name: Path, to: str, output_dir: Path | None) -> str:
+    """Write the model to output_dir in the format `to`; return a one-line summary.
+
+    "hf": for plain transformers, ours as LlamaForCausalLM, Qwen3ForCausalLM or Lfm2ForCausalLM,
+    without remote code; token ids are compared too. "onnx": a graph for ONNX Runtime.
+
+    Args:
+        name: a run, a folder with a model, or a hub id.
+
+    Raises:
+        UserError: an unknown format, no such model, an output_dir that is not empty, or a package
+            that is not installed.
+    """
+    if to not in _FORMATS:
+        raise UserError(f"to: got {to!r}; give {' or '.join(_FORMATS)}")
+    if output_dir is None:
+        raise UserError("output_dir: missing; give --output-dir DIR")
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise UserError(f"output_dir: {output_dir} is not empty; give a new folder")
+    if to == "onnx":
+        check_onnx_installed()
+    opened = open_model(name)
+    summary: list[str] = []
+    replace_folder(output_dir, lambda folder: summary.append(_FORMATS[to](folder, opened)))
+    return f"{output_dir}: {summary[0]}"
+
+
+def copy_files(opened: LoadedModel, folder: Path, suffixes: tuple[str, ...]) -> None:
+    """Copy the model's files with these suffixes to the folder, and write its tokenizer."""
+    for path in opened.source.folder.iterdir():
         if path.suffix in suffixes:
             shutil.copyfile(path, folder / path.name)
     opened.tokenizer.save(folder)
 
 
 def logits_difference(ours: Tensor, theirs: Tensor, folder: Path, whose: str) -> float:
-    """The largest difference of logits from another program's, both of the same shape.
+    """The largest difference of the logits of another program, both of the same shape.
 
     Raises:
-        RuntimeError: it is above the tolerance.
+        RuntimeError: it exceeds the tolerance.
     """
     difference = float((theirs - ours).abs().max())
     if not difference <= LOGITS_TOLERANCE * max(1.0, float(ours.abs().max())):
@@ -63,11 +93,8 @@ def logits_difference(ours: Tensor, theirs: Tensor, folder: Path, whose: str) ->
     return difference
 
 
-PROBE_TEXT = "Der Zug hält um 7:45 Uhr.\n\n  “Naïve?” — she\u2019d said; 你好, 😀\ttabs & <tags>\n"
-
-
-def write_hf(folder: Path, opened: OpenedModel) -> str:
-    """Fill the folder and compare; what was written, in a few words."""
+def write_hf(folder: Path, opened: LoadedModel) -> str:
+    """Write the folder and compare; return a summary."""
     copy_files(opened, folder, (".json", ".safetensors"))
     difference = check_hf(folder, opened.model, opened.tokenizer)
     kind = _architecture(opened.model)
@@ -83,7 +110,7 @@ def _architecture(model: LanguageModel) -> str:
 
 @torch.inference_mode()
 def check_hf(folder: Path, model: LanguageModel, tokenizer: Tokenizer) -> float:
-    """Load the folder in plain transformers and compare; the largest difference of logits.
+    """Load the folder by plain transformers; the largest difference of logits.
 
     Raises:
         RuntimeError: logits or token ids differ.
@@ -105,15 +132,11 @@ def check_hf(folder: Path, model: LanguageModel, tokenizer: Tokenizer) -> float:
     return difference
 
 
-GRAPH = "model.onnx"
-_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
-
-
 def check_onnx_installed() -> None:
-    """Look for what writes and runs the graph.
+    """Check that the packages that write and run the graph are installed.
 
     Raises:
-        UserError: something is not installed.
+        UserError: one is not.
     """
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
@@ -121,8 +144,8 @@ def check_onnx_installed() -> None:
         raise UserError(f"to: onnx needs {names}; pip install './packages/textgen[onnx]'")
 
 
-def write_onnx(folder: Path, opened: OpenedModel) -> str:
-    """Fill the folder and compare; what was written, in a few words."""
+def write_onnx(folder: Path, opened: LoadedModel) -> str:
+    """Write the folder and compare; return a summary."""
     copy_files(opened, folder, (".json",))
     (folder / "model.safetensors.index.json").unlink(missing_ok=True)  # names no file here
     model = opened.model.cpu().eval()
@@ -135,7 +158,7 @@ def write_onnx(folder: Path, opened: OpenedModel) -> str:
 
 
 class _Logits(nn.Module):
-    """The one input, without the options that only training and decoding use."""
+    """The model with tokens as its only input."""
 
     def __init__(self, model: LanguageModel) -> None:
         super().__init__()
@@ -147,19 +170,17 @@ class _Logits(nn.Module):
 
 
 def write_graph(path: Path, model: LanguageModel) -> None:
-    """Write the graph; weights above 1.5 GB go into `model.onnx.data` beside it, for Protobuf holds
-    no more than 2.
-    """
+    """Write the graph; weights above 1.5 GB go to `model.onnx.data`, as Protobuf holds 2 GB."""
     longest = model.config.context_length
     example = torch.zeros(2, min(longest, 32), dtype=torch.int64)
     dimension = torch.export.Dim
     shape = {0: dimension("batch", min=1), 1: dimension("length", min=1, max=longest)}
     registry = logging.getLogger("torch.onnx._internal.exporter._registration")
     before = registry.level
-    registry.setLevel(logging.ERROR)  # it tells of torchvision, which is not needed
+    registry.setLevel(logging.ERROR)  # it warns about torchvision, which is not needed
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter's own parts; the result is checked
+            warnings.simplefilter("ignore")  # of the exporter itself; the result is checked
             program = torch.onnx.export(
                 _Logits(model).eval(), (example,), dynamo=True, verbose=False,
                 input_names=["input_ids"], output_names=["logits"],
@@ -173,7 +194,7 @@ def write_graph(path: Path, model: LanguageModel) -> None:
 
 @torch.inference_mode()
 def check_onnx(folder: Path, model: LanguageModel) -> float:
-    """Run the graph in ONNX Runtime on batches of several shapes; the largest difference of logits.
+    """Run the graph by ONNX Runtime for several shapes; the largest difference of logits.
 
     Raises:
         RuntimeError: logits differ.
@@ -194,33 +215,4 @@ def check_onnx(folder: Path, model: LanguageModel) -> float:
     return max(differences)
 
 
-FORMS = {"hf": write_hf, "onnx": write_onnx}
-
-
-def export(name: Path, to: str, output_dir: Path | None) -> str:
-    """Write the model to output_dir in the form `to`; return what was written, in a line.
-
-    "hf": what plain transformers loads, ours as LlamaForCausalLM, Qwen3ForCausalLM or
-    Lfm2ForCausalLM, without remote code; token ids are compared too. "onnx": a graph for ONNX
-    Runtime. Either way logits are compared with those of the other program before the folder
-    appears.
-
-    Args:
-        name: a run, a folder with a model, or a hub id.
-
-    Raises:
-        UserError: an unknown form, no such model, an output_dir that is in use, or a library that
-            is not installed.
-    """
-    if to not in FORMS:
-        raise UserError(f"to: got {to!r}; give {' or '.join(FORMS)}")
-    if output_dir is None:
-        raise UserError("output_dir: not given; say where with --output-dir DIR")
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        raise UserError(f"output_dir: {output_dir} is not empty; give a new folder")
-    if to == "onnx":
-        check_onnx_installed()
-    opened = open_model(name)
-    told: list[str] = []
-    replace_folder(output_dir, lambda folder: told.append(FORMS[to](folder, opened)))
-    return f"{output_dir}: {told[0]}"
+_FORMATS = {"hf": write_hf, "onnx": write_onnx}

@@ -1,4 +1,4 @@
-"""What the short verbs print: the prepared corpus, the presets."""
+"""The verbs ``prepare`` and ``models``: the prepared corpus and the presets as tables."""
 
 from __future__ import annotations
 
@@ -8,52 +8,55 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from hvdcore.runtime.world import world_from_environment
-from textgen.config import TrainConfig
-from textgen.data.distributed import data_config, shown_progress, summary
+from textgen.data.distributed import shown_progress, summary
 from textgen.model.config import PRESETS, Gpt2Shape
 
 if TYPE_CHECKING:
-    from textgen.data.prepare import Corpus
+    from textgen.config import TrainConfig
+    from textgen.data.corpus import Corpus
 
-SHOWN_VOCAB_SIZE = 1024
-"""What bpe learns by default."""
+__all__ = ["prepare_and_print", "print_presets"]
+
+PRESET_VOCAB_SIZE = 1024
+"""For the numbers of parameters: the default of bpe."""
 
 
-def prepare_and_show(config: TrainConfig) -> int:
-    """Prepare the corpus with all ranks, and print on rank 0 what is in it; the exit code.
+def prepare_and_print(config: TrainConfig) -> int:
+    """Prepare the corpus with all ranks, and print a summary of it on rank 0; the exit code.
 
-    The ranks need no Horovod for it: what they share is the cache.
+    Horovod is not needed: the ranks share the work through the cache.
     """
     from textgen.data.prepare import prepare
-    from textgen.pretrained.load import find_place
-    from textgen.training.init_model import starting_tokenizer
 
-    place = None if config.init_from is None else find_place(config.init_from)
-    data = data_config(config, config.context_length, starting_tokenizer(config, place))
+    tokenizer = None
+    if config.init_from is not None and config.tokenizer is None:
+        from textgen.pretrained.load import resolve_model
+
+        tokenizer = resolve_model(config.init_from).tokenizer
     world = world_from_environment()
     with shown_progress(world.is_root) as progress:
-        corpus = prepare(data, progress)
+        corpus = prepare(config, progress, tokenizer=tokenizer)
     if world.is_root:
-        show_corpus(corpus)
+        print_corpus(corpus)
     return 0
 
 
-def show_corpus(corpus: Corpus) -> None:
-    """Print the parts, what was left out, and the near-duplicates, with examples."""
-    table = Table("part", *right("documents", "tokens", "bytes"), box=None)
-    for name, part in corpus.meta["parts"].items():
-        cells = (f"{part[key]:,}" for key in ("documents", "tokens", "bytes"))
+def print_corpus(corpus: Corpus) -> None:
+    """Print the splits, the skipped documents and the near-duplicates, with examples."""
+    table = Table("split", *_right("documents", "tokens", "bytes"), box=None)
+    for name, counts in corpus.meta["parts"].items():
+        cells = (f"{counts[key]:,}" for key in ("documents", "tokens", "bytes"))
         table.add_row(name, *cells)
     console = Console()
     console.print(table)
-    for line in [summary(corpus), *remarks(corpus), f"cache: {corpus.path}"]:
+    for line in [summary(corpus), *_remarks(corpus), f"cache: {corpus.path}"]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def remarks(corpus: Corpus) -> list[str]:
-    """A line for each reason to leave documents out, and one for near-duplicates, by example."""
+def _remarks(corpus: Corpus) -> list[str]:
+    """A line for each reason that documents were skipped, and one about near-duplicates."""
     lines = [
-        f"left out: {count:,} {reason}: {', '.join(corpus.meta['skipped_examples'][reason])}"
+        f"skipped: {count:,} {reason}: {', '.join(corpus.meta['skipped_examples'][reason])}"
         + (", ..." if count > len(corpus.meta["skipped_examples"][reason]) else "")
         for reason, count in corpus.meta["skipped"].items()
     ]
@@ -62,23 +65,23 @@ def remarks(corpus: Corpus) -> list[str]:
         pairs = "; ".join(" and ".join(pair) for pair in near["examples"])
         lines.append(
             f"near-duplicates: {near['documents']:,} documents in {near['groups']:,} groups, each "
-            f"kept in one part: {pairs}"
+            f"kept in one split: {pairs}"
             + ("; ..." if near["groups"] > len(near["examples"]) else "")
         )
     return lines
 
 
-def right(*titles: str) -> list[Column]:
-    """Columns of numbers."""
+def _right(*titles: str) -> list[Column]:
+    """Right-aligned columns."""
     return [Column(title, justify="right") for title in titles]
 
 
-def show_models() -> None:
-    """Print the presets, with their parameters at `SHOWN_VOCAB_SIZE` tokens."""
-    titles = ("layers", "attend", "heads", "kv heads", "width", "mlp", "parameters")
-    table = Table(Column("preset", no_wrap=True), *right(*titles), box=None)
+def print_presets() -> None:
+    """Print the presets, with their parameters for `PRESET_VOCAB_SIZE` tokens."""
+    titles = ("layers", "attention", "heads", "kv heads", "width", "mlp", "parameters")
+    table = Table(Column("preset", no_wrap=True), *_right(*titles), box=None)
     for name, p in PRESETS.items():
-        shape = p.config(vocab_size=SHOWN_VOCAB_SIZE)
+        shape = p.config(vocab_size=PRESET_VOCAB_SIZE)
         is_gpt2 = isinstance(shape, Gpt2Shape)
         cells = (
             p.num_layers,

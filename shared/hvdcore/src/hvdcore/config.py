@@ -61,7 +61,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         values = json.loads(text) if path.suffix == ".json" else _toml.loads(text)
     except ValueError as error:
         kind = "JSON" if path.suffix == ".json" else "TOML"
-        raise UserError(f"config: {path}: not valid {kind}: {error}; mend that line") from None
+        raise UserError(f"config: {path}: not valid {kind}: {error}; fix that line") from None
     if not isinstance(values, dict):
         raise UserError(f'config: {path}: holds no fields; write {{"field": value}}')
     return values
@@ -83,7 +83,7 @@ _FIXES = {
     "finite_number": "give a finite number",
     "bool_parsing": "give true or false",
     "bool_type": "give true or false",
-    "string_type": "give a text",
+    "string_type": "give text",
     "path_type": "give a path",
     "literal_error": "give {expected}",
     "enum": "give {expected}",
@@ -200,9 +200,8 @@ class Config(BaseModel):
     dotted (`optimizer.learning_rate`) where two groups use the same.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    # Groups of fields that are never validated alone are not built, so that `--help` stays quick.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Problems:
 
     @contextmanager
     def catching(self) -> Iterator[None]:
-        """A UserError raised in the block is collected, and the code after the block goes on."""
+        """A UserError raised in the block is collected, and execution continues after the block."""
         try:
             yield
         except UserError as error:

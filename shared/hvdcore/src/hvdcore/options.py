@@ -12,8 +12,12 @@ Example:
 
 from __future__ import annotations
 
+import ast
 import copy
+import functools
 import inspect
+import itertools
+import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin
@@ -420,7 +424,7 @@ def _panel(config: type[BaseModel], name: str) -> str | None:
 
 
 def _help(config: type[BaseModel], name: str, field: FieldInfo, shared: str | None) -> str:
-    text = shared or " ".join((field.description or "").replace("`", "").split())
+    text = shared or _docstring(config, name)
     if not text:
         raise ValueError(f"{config.__name__}.{name}: write a docstring; it is the option's help")
     default = field.default
@@ -430,3 +434,33 @@ def _help(config: type[BaseModel], name: str, field: FieldInfo, shared: str | No
         default = name.replace("_", "-") if default else "no-" + name.replace("_", "-")
     shown = f"{default:g}" if isinstance(default, float) else str(default)
     return f"{text}  [default: {shown}]"
+
+
+def _docstring(config: type[BaseModel], name: str) -> str:
+    """The text below a field, in the class that declares it last."""
+    for owner in config.__mro__:
+        if name in inspect.get_annotations(owner):
+            text = _field_docstrings(owner.__module__).get((owner.__name__, name))
+            if text:
+                return " ".join(text.replace("`", "").split())
+    return ""
+
+
+@functools.cache
+def _field_docstrings(module: str) -> dict[tuple[str, str], str]:
+    """(class, field) to the text below it, of all classes of a module.
+
+    Pydantic can collect them too, but reads the file again for each class: a fifth of `--help`.
+    """
+    path = sys.modules[module].__file__
+    tree = ast.parse(Path(path).read_text(encoding="utf-8")) if path else ast.Module([], [])
+    found = {}
+    for group in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for field, text in itertools.pairwise(group.body):
+            match field, text:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(docstring))),
+                ):
+                    found[group.name, name] = docstring
+    return found

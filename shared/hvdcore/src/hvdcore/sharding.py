@@ -154,7 +154,7 @@ def _uneven_batch(global_batch_size: int, size: int) -> str:
     lower = global_batch_size // size * size
     fix = f"{lower} or {lower + size}" if lower else f"{size}"
     return (
-        f"global_batch_size: {global_batch_size} cannot be cut in equal parts for {size} ranks;"
+        f"global_batch_size: {global_batch_size} cannot be divided equally among {size} ranks;"
         f" give a multiple of {size}, such as {fix}"
     )
 
@@ -238,7 +238,7 @@ def train_steps(
         n: training samples (or packed token blocks) in all.
         global_batch_size: samples a step over all ranks; a multiple of `size`.
         seed: the run's seed.
-        start: where to go on, from a checkpoint, taken with the same n, batch and seed.
+        start: the position to resume from, of a checkpoint, taken with the same n, batch and seed.
         drop_last, tail: what becomes of samples that fill no batch; see `hvdcore.sharding`.
         order: an epoch's order, int64 [n], in place of `epoch_order`; the same on every rank.
 

@@ -163,7 +163,7 @@ def test_the_command_tells_what_a_run_would_do(run: Path) -> None:
     assert one["per_second"] == pytest.approx(1000 / 0.08)  # 2,000 tokens a step on two ranks
     code, out, _ = plan(str(run), "--np", "8", *network, "--price-per-host-hour", "2")
     assert code == 0
-    assert "1,000 tokens a step, 80.0 ms of computing, 1.0 MB of gradients" in out
+    assert "1,000 tokens a step, 80.0 ms of compute time, 1.0 MB of gradients" in out
     assert "cost of a million tokens" in out
     assert "4,372" in out  # tokens a second: 8,000 in 80 ms and 1.75 s
     code, out, _ = plan(str(run), "--np", "8", "--latency-us", "0", "--bandwidth-gbit", "1e-5")
@@ -171,7 +171,7 @@ def test_the_command_tells_what_a_run_would_do(run: Path) -> None:
 
 
 def test_ranks_that_share_the_update_gather_the_parameters(run: Path) -> None:
-    """1 MB of gradients and of parameters over 1 MB/s, 70 ms of computing, and 10 ms of updating
+    """1 MB of gradients and of parameters over 1 MB/s, 70 ms of compute time, and 10 ms of updating
     half of the parameters: alone 20 ms, of four ranks 5 ms each."""
     write_report(run, allreduce_bytes=10**6, allgather_bytes=10**6, largest_tensor_bytes=300_000)
     network = ("--latency-us", "0", "--bandwidth-gbit", "0.008")

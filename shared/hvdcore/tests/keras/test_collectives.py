@@ -40,7 +40,7 @@ def test_broadcast_makes_all_equal_but_the_seeds(ranks: Ranks) -> None:
 
 def test_broadcast_refuses_unlike_models(ranks: Ranks) -> None:
     for rank in ranks:
-        assert "rank 1 built it unlike rank 0" in rank["broadcast_of_unlike_models"]
+        assert "rank 1 built it differently from rank 0" in rank["broadcast_of_unlike_models"]
 
 
 def test_moving_statistics_are_averaged_and_equal_ones_kept(ranks: Ranks) -> None:

@@ -125,7 +125,7 @@ def test_a_host_that_lets_nobody_in(tmp_path: Path) -> None:
         ({"np": 0}, "--np: got 0"),
         ({"np": 3, "hosts": "localhost:2"}, "3 ranks do not fit"),
         ({"np": 2, "stall_timeout_seconds": 0.0}, "--stall-timeout: got 0"),
-        ({"np": 2, "hosts": "no-such-host.invalid:2"}, "no host is called"),
+        ({"np": 2, "hosts": "no-such-host.invalid:2"}, "unknown host"),
     ],
 )
 def test_what_cannot_start_is_the_users_error(options: dict[str, object], message: str) -> None:

@@ -89,7 +89,7 @@ def test_damage_is_noticed_and_passed_over(
     found = latest_valid(tmp_path)
     assert found is not None
     assert found.step == 1
-    assert "passing over" in caplog.text
+    assert "skipping" in caplog.text
     with pytest.raises(UserError, match="half-written or damaged checkpoint"):
         load(broken)
 
@@ -127,7 +127,7 @@ def test_leftovers_are_deleted_and_reported(
     (staging_path(tmp_path, 2) / "ranks").mkdir(parents=True)
     shutil.copytree(tmp_path / "step-00000001", tmp_path / ".deleting-step-00000000")
     assert clean_up(tmp_path) == [".deleting-step-00000000", ".writing-step-00000002"]
-    assert "left half-done by a killed run" in caplog.text
+    assert "incomplete, left by a killed run" in caplog.text
     assert names(tmp_path) == ["step-00000001"]
     assert clean_up(tmp_path / "none") == []
 

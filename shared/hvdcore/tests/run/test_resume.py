@@ -36,7 +36,7 @@ def test_never_and_auto(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert resolve_resume(run, "auto") is None
     assert "no checkpoint in" in caplog.text
-    assert "starts anew" in caplog.text
+    assert "training starts from scratch" in caplog.text
     put(run, 3)
     newest = put(run, 5)
     assert resolve_resume(run, "never") is None
@@ -88,7 +88,7 @@ def test_require_same_names_field_and_both_values() -> None:
         require_same("num_layers", 6, 4)
     assert caught.value.problems == (
         "num_layers: the checkpoint was written with 4, this run asks for 6; give 4, or start"
-        " anew in another --output-dir",
+        " from scratch in another --output-dir",
     )
 
 

@@ -1,4 +1,4 @@
-"""A run that the launcher starts again goes on in its own directory, whatever it was first told."""
+"""A restarted run continues in its own directory, whatever --resume said at first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write(folder: Path) -> None:
 
 
 def start(path: Path, resume: str) -> int | None:
-    """The step from which a run goes on."""
+    """The step from which a run resumes."""
     _, found = start_run(
         path, "hvdcore", {}, resume, fingerprint={}, world=ALONE, broadcast=lambda text: text
     )

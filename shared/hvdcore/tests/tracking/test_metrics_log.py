@@ -36,7 +36,7 @@ def test_trim_drops_later_and_torn_lines(tmp_path: Path, caplog: pytest.LogCaptu
         file.write('{"step": 40, "spl')
     with caplog.at_level(logging.INFO):
         assert log.trim(after_step=20) == Trimmed(num_later=2, num_torn=1)
-    assert "dropped 2 lines after step 20 and 1 torn ones" in caplog.text
+    assert "dropped 2 lines after step 20 and 1 incomplete ones" in caplog.text
     assert [line.get("step") for line in log.read()] == [10, 10, 20, 20, None]
     assert log.trim(after_step=20) == Trimmed(0, 0)
     log.append({"step": 21})
@@ -51,7 +51,7 @@ def test_a_torn_line_does_not_swallow_the_next(
     log = MetricsLog(path)
     log.append({"step": 2})
     assert list(log.read()) == [{"step": 1}, {"step": 2}]
-    assert "torn by a kill" in caplog.text
+    assert "cut off by a kill" in caplog.text
     assert log.trim(after_step=5) == Trimmed(0, 1)
 
 

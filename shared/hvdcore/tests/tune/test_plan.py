@@ -109,7 +109,7 @@ def test_one_tuner_at_a_time(plan_of: PlanOf, tmp_path: Path) -> None:
     fingerprint = plan_of().fingerprint()
     with StudyFolder(tmp_path / "s").taken(fingerprint):
         line = refused(StudyFolder(tmp_path / "s"), plan_of())
-        assert "a tune is at work there" in line
+        assert "another tune is running there" in line
     with StudyFolder(tmp_path / "s").taken(fingerprint):  # it has ended
         pass
 

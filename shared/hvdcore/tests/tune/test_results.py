@@ -74,7 +74,7 @@ def test_the_page_has_every_trial_and_escapes(plan_of: PlanOf, tmp_path: Path) -
     page = path.read_text(encoding="utf-8")
     assert "&lt;b&gt;no&lt;/b&gt;; log: x/console.log" in page
     assert "<b>no" not in page
-    assert "again what trial 4 tried" in page
+    assert "repeats trial 4 tried" in page
     assert "4 complete, 1 failed, 1 interrupted, 1 pruned" in page
     assert page.count("data:image/png") == 3
 

@@ -148,7 +148,7 @@ def test_a_loss_that_is_never_finite_is_a_failure(
     laboratory.values = lambda params: [nan, nan]
     _, rows = laboratory.run(plan_of(trials=2, pruner="none"))
     assert states(rows) == ["failed", "failed"]
-    assert rows[0].reason == "no val point with a finite loss"
+    assert rows[0].reason == "no validation point with a finite loss"
 
 
 def test_a_trial_that_diverges_is_stopped(laboratory: Laboratory, plan_of: Any, nan: float) -> None:

@@ -175,7 +175,7 @@ def test_killed_in_mid_study_nothing_is_lost_or_run_twice(tmp_path: Path) -> Non
     process = start(out, marker, *config(tmp_path, SLOW), "--parallel-trials", "2")
     busy = tune(out, *config(tmp_path, SLOW))
     assert busy.returncode == 2
-    assert "a tune is at work there" in busy.stderr
+    assert "another tune is running there" in busy.stderr
     process.kill()
     process.communicate(timeout=60)
     # No trial runs for long: the kernel tells the launchers, and the ranks save.

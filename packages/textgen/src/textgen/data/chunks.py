@@ -1,9 +1,7 @@
-"""Owns which stretches of which documents each task of tokenizing encodes, in the parts' order.
+"""Cutting documents into chunks that can be encoded independently, and into segments for tasks.
 
-Owns cutting a document into pieces that are encoded one by one, wherever one begins to read.
-
-Where a document is cut depends on its text and the place asked for, not on what was read before.
-So several processes can each take a stretch of one long document, and none is held in memory.
+Where a document is cut depends on its text and the position asked for, not on what was read before.
+So several processes can each encode a segment of one long document, and none holds it in memory.
 """
 
 from __future__ import annotations
@@ -16,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from textgen.data.read import SpooledText
-from textgen.data.splits import Split, cut_points
+from textgen.data.read import StagedText
+from textgen.data.splits import SplitIndices, cut_points
 
 __all__ = [
     "TASK_BYTES",
@@ -25,40 +23,45 @@ __all__ = [
     "Read",
     "Segments",
     "cut_at",
-    "pieces",
     "segment_texts",
     "segments_of",
+    "split_text",
 ]
 
+TASK_BYTES = 16 << 20
+"""Approximate text of a task; a longer document is divided among several."""
+
+Numbers = npt.NDArray[np.int64]
+
 Read = Callable[[int, int], bytes]
-"""Bytes start to stop of a document."""
+"""Bytes [start, stop) of a document."""
 
 Find = Callable[[str], "int | None"]
-"""The first place from 1 on, in characters, where a text may be cut, or None."""
+"""The first position from 1 on, in characters, where a text may be cut, or None."""
 
 _WINDOWS = (1 << 12, 1 << 20)
-"""Bytes searched for a place to cut. What offers none in a MiB, a run of letters without a blank,
-is cut where it was asked for: its ids then differ from those of the whole run."""
+"""Bytes searched for a position to cut at. A run of letters without a blank for a MiB is cut where
+it was asked for: its ids then differ from those of the whole run."""
 
 
-def cut_at(read: Read, place: int, stop: int, find: Find) -> int:
-    """Where to cut at `place` or soon after, in bytes; `stop` when there is nothing before it."""
-    if place >= stop:
+def cut_at(read: Read, position: int, stop: int, find: Find) -> int:
+    """Where to cut at or soon after `position`, in bytes; `stop` where there is no such place."""
+    if position >= stop:
         return stop
     for window in _WINDOWS:
-        raw = read(place, min(place + window, stop))
+        raw = read(position, min(position + window, stop))
         lead = _continuation_bytes(raw)
         text = raw[lead:].decode("utf-8", "ignore")  # the last character may be cut off
         found = find(text)
         if found is not None:
-            return place + lead + len(text[:found].encode())
-        if place + window >= stop:
+            return position + lead + len(text[:found].encode())
+        if position + window >= stop:
             return stop
-    return place + lead
+    return position + lead
 
 
-def pieces(read: Read, start: int, stop: int, size: int, find: Find) -> Iterator[str]:
-    """The text from `start` to `stop`, where it may be cut, in pieces of about `size` bytes."""
+def split_text(read: Read, start: int, stop: int, size: int, find: Find) -> Iterator[str]:
+    """The text from `start` to `stop` in chunks of about `size` bytes, cut where `find` allows."""
     while start < stop:
         end = cut_at(read, start + size, stop, find)
         yield read(start, end).decode("utf-8")
@@ -72,21 +75,15 @@ def _continuation_bytes(raw: bytes) -> int:
     return count
 
 
-TASK_BYTES = 16 << 20
-"""Text of a task, about; a longer document is shared out among several."""
-
-Numbers = npt.NDArray[np.int64]
-
-
 @dataclass(frozen=True)
 class Segments:
-    """Stretches of documents, all arrays of one length.
+    """Parts of documents, as arrays of equal length.
 
     Attributes:
         document: number in the index.
-        first, last: where the part's share of the document starts and stops, in bytes.
-        start, stop: the stretch within it. Where it is not `first` or `last`, it is a place near
-            which the text is cut.
+        first, last: the bytes [first, last) of the document that belong to the split.
+        start, stop: the segment within them. Unless it is `first` or `last`, the text is cut near
+            that position.
     """
 
     document: Numbers
@@ -98,30 +95,34 @@ class Segments:
     def __len__(self) -> int:
         return len(self.document)
 
-    def take(self, places: slice) -> Segments:
-        """Some of them."""
-        return Segments(*(getattr(self, name)[places] for name in self.__dataclass_fields__))
+    def take(self, rows: slice) -> Segments:
+        """Some of the segments."""
+        return Segments(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     def tasks(self) -> list[tuple[int, slice]]:
-        """Neighbours with TASK_BYTES together, about: their bytes and which they are."""
+        """Neighbouring segments with about TASK_BYTES together: their bytes and their rows."""
         sizes = self.stop - self.start
         ends = np.cumsum(sizes)
         task = (ends - sizes) // TASK_BYTES
         borders = [0, *(np.flatnonzero(np.diff(task)) + 1).tolist(), len(self)]
         found = [slice(a, b) for a, b in pairwise(borders) if b > a]
-        return [(int(sizes[places].sum()), places) for places in found]
+        return [(int(sizes[rows].sum()), rows) for rows in found]
 
 
 def segments_of(
-    name: str, split: Split, texts: SpooledText, sizes: Numbers, fractions: tuple[float, float]
+    name: str,
+    split: SplitIndices,
+    texts: StagedText,
+    sizes: Numbers,
+    fractions: tuple[float, float],
 ) -> Segments:
-    """The segments of a part.
+    """The segments of a split.
 
     Args:
         sizes: bytes of every document of the index.
-        fractions: val and test, for documents that are cut by position.
+        fractions: of val and test, for documents that are cut by position.
     """
-    document = split.part(name)
+    document = split.of(name)
     first, last = np.zeros_like(document), sizes[document]
     if split.method == "position":
         bounds = [_bounds(name, texts, int(number), fractions) for number in document]
@@ -130,26 +131,26 @@ def segments_of(
     document, first, last = document[held], first[held], last[held]
     counts = -(-(last - first) // TASK_BYTES)
     owner = np.repeat(np.arange(len(document)), counts)
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    start = first[owner] + place * TASK_BYTES
+    index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    start = first[owner] + index * TASK_BYTES
     stop = np.minimum(start + TASK_BYTES, last[owner])
     return Segments(document[owner], first[owner], last[owner], start, stop)
 
 
 def segment_texts(
-    segments: Segments, texts: SpooledText, size: int, find: Find
+    segments: Segments, texts: StagedText, size: int, find: Find
 ) -> Iterator[tuple[int, int, Iterator[str]]]:
-    """Of each segment its document, its first byte and its text in pieces of about `size` bytes."""
+    """The document, the first byte and the text in chunks of about `size` bytes of each segment."""
     columns = (segments.document, segments.first, segments.last, segments.start, segments.stop)
     for document, first, last, start, stop in zip(*(c.tolist() for c in columns), strict=True):
         read = partial(texts.read, document)
         start = start if start == first else cut_at(read, start, last, find)
         stop = stop if stop == last else cut_at(read, stop, last, find)
-        yield document, start, pieces(read, start, stop, size, find)
+        yield document, start, split_text(read, start, stop, size, find)
 
 
 def _bounds(
-    name: str, texts: SpooledText, number: int, fractions: tuple[float, float]
+    name: str, texts: StagedText, number: int, fractions: tuple[float, float]
 ) -> tuple[int, int]:
     size = texts.size(number)
     first, second = cut_points(size, partial(texts.read, number), *fractions)

@@ -1,60 +1,50 @@
-"""TODO config."""
+"""Which documents are read, how they are split, and how they become tokens."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field, model_validator
+
+from hvdcore.config import Config, Flag
 
 __all__ = ["DataConfig"]
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """What is read and how it becomes tokens.
+class DataConfig(Config):
+    """What `textgen.data.prepare` makes a corpus from; a `TrainConfig` is one."""
 
-    Attributes:
-        data: "sample", a file or folder, or a hub id (`owner/name`, `owner/name:config`).
-        tokenizer: "byte", "bpe" (trained on the train part), a path, or a hub id.
-        vocab_size: tokens that "bpe" learns; the others bring their own.
-        context_length: tokens a block; not part of what is cached.
-        val_fraction, test_fraction: shares of the text, each in [0, 1).
-        seed: of the split only. Leave it when the training seed changes, or the runs are
-            measured on different texts.
-        text_column: column with the text in JSON Lines, Parquet, Arrow and hub data sets.
-        near_duplicate_threshold: documents that share as much of their word shingles are kept
-            together in one part; 1 looks for none.
-        cache_dir: default `default_cache_dir()`.
-    """
+    panel: ClassVar[str] = "Data"
 
     data: str = "sample"
-    tokenizer: str = "bpe"
-    vocab_size: int = 1024
-    context_length: int = 128
-    val_fraction: float = 0.1
-    test_fraction: float = 0.1
-    seed: int = 0
+    """``sample``, a file or folder of books, or a hub id: ``owner/name``, ``owner/name:config``."""
     text_column: str = "text"
-    near_duplicate_threshold: float = 0.7
-    cache_dir: Path | None = None
-
-
-class DataFields(BaseModel):
-    """What is read and how it becomes tokens."""
-
-    data: str = "sample"
-    """``sample``, a file or folder of books, or a hub id."""
-    text_column: str = "text"
-    """Column that holds the text, for Parquet, Arrow, JSONL and hub data sets."""
+    """Column that holds the text, for Parquet, Arrow, JSON Lines and hub data sets."""
     near_duplicate_threshold: float = Field(0.7, gt=0.0, le=1.0)
-    """Documents that share as much of their word shingles stand in one part; 1 looks for none."""
-    tokenizer: str | None = None
-    """``byte``, ``bpe`` (trained on the train part), a path, or a hub id. By default the one of
-    ``init_from``, or ``bpe``."""
+    """Similarity of word shingles from which two documents go to the same split; 1 turns the
+    search for near-duplicates off."""
+    tokenizer: Annotated[str | None, Flag(metavar="byte|bpe|PATH|HUB_ID")] = None
+    """How text becomes tokens; ``bpe`` is trained on the train split. Default: the tokenizer of
+    ``--init-from``, else ``bpe``."""
     vocab_size: int = Field(1024, ge=257, le=1_000_000)
-    """Number of tokens that ``bpe`` learns; the other tokenizers bring their own."""
+    """Vocabulary size of ``bpe``; the other tokenizers bring their own."""
+    context_length: int = Field(128, ge=2, le=1_048_576)
+    """Length of the sequences that the model is trained on, in tokens."""
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of the text in the val part."""
+    """Share of the text in the val split."""
     test_fraction: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of the text in the test part."""
+    """Share of the text in the test split."""
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The tokenizer, the default resolved."""
+        return self.tokenizer or "bpe"
+
+    @model_validator(mode="after")
+    def _splits_leave_something(self) -> DataConfig:
+        if self.val_fraction + self.test_fraction >= 1.0:
+            raise ValueError(
+                f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave "
+                "nothing to train on; their sum must be below 1"
+            )
+        return self

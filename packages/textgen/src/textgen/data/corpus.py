@@ -1,15 +1,10 @@
-"""Owns a prepared corpus on disk: what is in the folder, and how it is opened.
-
-Owns the cut of a token stream into the blocks that the model is trained and evaluated on.
-
-Owns sliding windows over a part: each moves by a stride; what is new in it is scored.
-"""
+"""A prepared corpus on disk, and the blocks of tokens that models are trained and evaluated on."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,24 +13,25 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.errors import UserError
-from textgen.data.splits import PARTS
+from textgen.data.splits import SPLITS
+from textgen.model.config import IGNORE_INDEX
 from textgen.tokenizer.load import load_tokenizer
 from textgen.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
-    "IGNORE",
     "META",
     "SCHEMA",
+    "BlockSubset",
     "Corpus",
     "SlidingWindows",
     "TokenBlocks",
+    "TrainBlocks",
     "is_complete",
     "open_corpus",
-    "phase_of_epoch",
 ]
 
-IGNORE = -100
-"""Target of a padded place: `torch.nn.functional.cross_entropy` leaves it out by default."""
+META = "meta.json"
+SCHEMA = 2
 
 Int64Array = npt.NDArray[np.int64]
 Tokens = npt.NDArray[np.unsignedinteger]
@@ -43,28 +39,25 @@ Tokens = npt.NDArray[np.unsignedinteger]
 
 @dataclass(frozen=True)
 class TokenBlocks:
-    """Windows of `context_length` tokens, one after another, none overlapping.
+    """Consecutive windows of `context_length` tokens that do not overlap.
 
     Block i reads tokens [phase + i*T, phase + (i+1)*T) and predicts each one's successor, so a
-    token is the target of at most one place of one block. With `keep_tail` the last block may be
-    short (padded; targets IGNORE): every token but the first is then a target exactly once, which
-    is what evaluation needs. Without it (training) all blocks are full, and an epoch leaves out
-    the fewer than T tokens before the first and after the last block.
+    token is a target at most once. With `keep_tail` the last block may be short (padded, with
+    targets IGNORE_INDEX), and every token but the first is a target exactly once, as evaluation
+    needs. Without it (training) all blocks are full; the tokens before the first block and after
+    the last, fewer than T each, are left out.
 
     Args:
-        tokens: the whole part, one dimension, usually a read-only memory map.
-        context_length: T, tokens a block.
-        phase: tokens before the first block; a pure function of (seed, epoch) in training.
+        tokens: the split, one dimension, usually a read-only memory map.
+        context_length: T, tokens per block.
+        phase: tokens before the first block.
         keep_tail: whether a short last block counts.
-        num_bytes: UTF-8 bytes of the text that the part's predicted tokens stand for
-            (the denominator of bits per byte when all blocks of the part are evaluated).
     """
 
     tokens: Tokens
     context_length: int
     phase: int = 0
     keep_tail: bool = False
-    num_bytes: int = 0
 
     def __post_init__(self) -> None:
         if self.context_length < 1:
@@ -73,32 +66,10 @@ class TokenBlocks:
             raise ValueError(f"phase: got {self.phase}; give 0 or more")
 
     def __len__(self) -> int:
-        places = max(len(self.tokens) - 1 - self.phase, 0)
+        num_targets = max(len(self.tokens) - 1 - self.phase, 0)
         if self.keep_tail:
-            return -(-places // self.context_length)
-        return places // self.context_length
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens in the part, predicted or not."""
-        return len(self.tokens)
-
-    @property
-    def num_targets(self) -> int:
-        """Tokens that are a target in one pass over all blocks."""
-        places = max(len(self.tokens) - 1 - self.phase, 0)
-        return min(places, len(self) * self.context_length)
-
-    def at_phase(self, phase: int) -> TokenBlocks:
-        """The same tokens cut `phase` tokens later (see `phase_of_epoch`)."""
-        return TokenBlocks(
-            self.tokens, self.context_length, phase % self.context_length, self.keep_tail
-        )
-
-    def block(self, index: int) -> tuple[Int64Array, Int64Array]:
-        """Inputs [T] and targets [T] of one block."""
-        inputs, targets = self.batch([index])
-        return inputs[0], targets[0]
+            return -(-num_targets // self.context_length)
+        return num_targets // self.context_length
 
     def batch(
         self, indices: Sequence[int] | npt.NDArray[np.integer]
@@ -106,162 +77,93 @@ class TokenBlocks:
         """Inputs [B, T] and targets [B, T] of the blocks `indices` ([B], in that order).
 
         Raises:
-            IndexError: when an index is not in [0, len(self)).
+            IndexError: an index is not in [0, len(self)).
         """
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"block {wanted.min()}..{wanted.max()} of {len(self)} blocks")
         starts = self.phase + wanted * self.context_length
-        places = starts[:, None] + np.arange(self.context_length + 1)  # [B, T+1]
+        positions = starts[:, None] + np.arange(self.context_length + 1)  # [B, T+1]
         last = len(self.tokens) - 1
-        windows = self.tokens[np.minimum(places, max(last, 0))].astype(np.int64)
+        windows = self.tokens[np.minimum(positions, max(last, 0))].astype(np.int64)
         inputs, targets = windows[:, :-1], windows[:, 1:]
         if self.keep_tail:
-            targets = np.where(places[:, 1:] > last, IGNORE, targets)
+            targets = np.where(positions[:, 1:] > last, IGNORE_INDEX, targets)
         return np.ascontiguousarray(inputs), np.ascontiguousarray(targets)
 
 
-def phase_of_epoch(context_length: int, seed: int, epoch: int) -> int:
-    """Where the first block of an epoch starts: uniform in [0, context_length).
+@dataclass(frozen=True)
+class TrainBlocks:
+    """The train split in blocks that start elsewhere in every epoch.
 
-    Depends on (seed, epoch) alone, so that a resumed run cuts the epoch as before. Every rank
-    computes the same.
+    The first tokens of a block have little context; in every epoch they are other tokens. Where
+    the blocks of an epoch start depends on (seed, epoch) alone: every rank, and a resumed run,
+    gets the same.
+
+    Args:
+        blocks: the split at phase 0.
+        seed: of the training.
     """
-    return int(np.random.default_rng([seed, epoch, 0x9A5E]).integers(context_length))
 
+    blocks: TokenBlocks
+    seed: int
 
-META = "meta.json"
-SCHEMA = 2
+    def __len__(self) -> int:
+        """Blocks per epoch, the same for every phase."""
+        latest = replace(self.blocks, phase=self.blocks.context_length - 1)
+        return max(len(latest), 1)
+
+    def batch(
+        self, epoch: int, indices: Sequence[int] | npt.NDArray[np.integer]
+    ) -> tuple[Int64Array, Int64Array]:
+        """As `TokenBlocks.batch`, in an epoch (from 0)."""
+        return replace(self.blocks, phase=self.phase(epoch)).batch(indices)
+
+    def phase(self, epoch: int) -> int:
+        """Tokens before the first block of an epoch, uniform over those that leave `len` blocks."""
+        length = self.blocks.context_length
+        drawn = int(np.random.default_rng([self.seed, epoch, 0x9A5E]).integers(length))
+        spare = len(self.blocks.tokens) - 1 - len(self) * length
+        return drawn % min(spare + 1, length)
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """Tokenized parts, memory mapped: opening costs nothing, ranks of one host share the pages.
+class BlockSubset:
+    """Some of the blocks of a split, evenly spaced."""
 
-    Attributes:
-        path: the folder.
-        context_length: tokens a block.
-        meta: the content of meta.json.
-    """
+    blocks: TokenBlocks
+    chosen: Int64Array
 
-    path: Path
-    context_length: int
-    meta: dict[str, Any]
-
-    @cached_property
-    def train(self) -> TokenBlocks:
-        """Full blocks only."""
-        return self._blocks("train", keep_tail=False)
-
-    @cached_property
-    def val(self) -> TokenBlocks:
-        """Every token but the first is a target once; no blocks when there is no val part."""
-        return self._blocks("val", keep_tail=True)
-
-    @cached_property
-    def test(self) -> TokenBlocks:
-        """As `val`."""
-        return self._blocks("test", keep_tail=True)
-
-    def part(self, name: str) -> TokenBlocks | None:
-        """Blocks of "train", "val" or "test"; None when the part was not asked for."""
-        blocks = {"train": self.train, "val": self.val, "test": self.test}[name]
-        return blocks if len(blocks) else None
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer that made the ids; `tokenizer_path` is its folder."""
-        return load_tokenizer(self.tokenizer_path)
+    @classmethod
+    def of(cls, blocks: TokenBlocks, count: int) -> BlockSubset:
+        """`count` of the blocks, or all if there are no more."""
+        count = min(count, len(blocks))
+        return cls(blocks, np.arange(count, dtype=np.int64) * len(blocks) // count)
 
     @property
-    def tokenizer_path(self) -> Path:
-        """Folder with tokenizer.json and tokenizer_config.json, to copy into a run."""
-        return self.path / "tokenizer"
+    def context_length(self) -> int:
+        return self.blocks.context_length
 
-    @property
-    def num_tokens(self) -> dict[str, int]:
-        """Ids of each part."""
-        return {name: int(self.meta["parts"][name]["tokens"]) for name in PARTS}
+    def __len__(self) -> int:
+        return len(self.chosen)
 
-    @property
-    def num_bytes(self) -> dict[str, int]:
-        """UTF-8 bytes that the predicted tokens of each part stand for."""
-        return {name: int(self.meta["parts"][name]["target_bytes"]) for name in PARTS}
-
-    @property
-    def num_words(self) -> dict[str, int]:
-        """Words in those bytes, as `textgen.data.encode` counts them."""
-        return {name: int(self.meta["parts"][name]["target_words"]) for name in PARTS}
-
-    def document_offsets(self, name: str) -> npt.NDArray[np.int64]:
-        """Index of the first token of each document of a part, shape [documents]."""
-        offsets: npt.NDArray[np.int64] = np.load(
-            self.path / f"{name}.offsets.npy", allow_pickle=False
-        )
-        return offsets
-
-    def _blocks(self, name: str, *, keep_tail: bool) -> TokenBlocks:
-        dtype = np.dtype(self.meta["dtype"])
-        tokens: npt.NDArray[Any]
-        if self.num_tokens[name]:
-            tokens = np.memmap(self.path / f"{name}.bin", dtype=dtype, mode="r")
-        else:  # an empty file cannot be mapped
-            tokens = np.empty(0, dtype=dtype)
-        return TokenBlocks(
-            tokens, self.context_length, keep_tail=keep_tail, num_bytes=self.num_bytes[name]
-        )
-
-
-def open_corpus(path: Path, context_length: int) -> Corpus:
-    """Open what `prepare` wrote. Every rank may call; nothing is written.
-
-    Raises:
-        UserError: no complete corpus there, or a part is shorter than one block.
-    """
-    if not is_complete(path):
-        raise UserError(f"data: {path} is not a complete prepared corpus; run textgen prepare")
-    corpus = Corpus(path, context_length, json.loads((path / META).read_text(encoding="utf-8")))
-    short = [
-        f"data: the {name} part holds {part['tokens']} tokens, fewer than one block of "
-        f"context_length {context_length} and its last target; {_fix(name)}"
-        for name, part in corpus.meta["parts"].items()
-        if part["documents"] and part["tokens"] < context_length + 1
-    ]
-    if short:
-        raise UserError(*short)
-    return corpus
-
-
-def _fix(name: str) -> str:
-    larger = "" if name == "train" else f", raise --{name}-fraction (0 leaves the part out)"
-    return f"lower --context-length{larger} or give more text"
-
-
-def is_complete(path: Path) -> bool:
-    """Whether `path` holds a corpus of this schema with files as long as meta.json says."""
-    try:
-        meta = json.loads((path / META).read_text(encoding="utf-8"))
-        if meta["schema"] != SCHEMA:
-            return False
-        width = np.dtype(meta["dtype"]).itemsize
-        return (path / "tokenizer" / "tokenizer.json").is_file() and all(
-            (path / f"{name}.bin").stat().st_size == meta["parts"][name]["tokens"] * width
-            for name in PARTS
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    def batch(
+        self, indices: Sequence[int] | npt.NDArray[np.integer]
+    ) -> tuple[Int64Array, Int64Array]:
+        """As `TokenBlocks.batch`."""
+        return self.blocks.batch(self.chosen[np.asarray(indices, dtype=np.int64)])
 
 
 @dataclass(frozen=True)
 class SlidingWindows:
-    """Window i reads tokens [i*S, i*S + T) of a part; T is its context_length, S the stride.
+    """Overlapping windows: window i reads tokens [i*S, i*S + T), with stride S and length T.
 
-    The first window scores all its targets, each later one its last S, so every token but the
-    part's first is scored once, with at least T - S tokens before it (the first T of the part
-    apart). With S = T the windows are the part's blocks. The last may be short (padded).
+    The first window scores all its targets, each later one its last S. So every token but the
+    first is scored once, with at least T - S tokens of context (but for the first T of the split).
+    With S = T the windows are the blocks. The last may be short (padded).
 
     Args:
-        blocks: a whole part, as `Corpus.part` gives it for val or test.
+        blocks: a whole split, as `Corpus.split` returns it for val or test.
         stride: S, in 1..T.
     """
 
@@ -280,20 +182,135 @@ class SlidingWindows:
         return self.blocks.context_length
 
     def __len__(self) -> int:
-        places = max(self.blocks.num_tokens - 1, 0)
-        if places == 0:
+        num_targets = max(len(self.blocks.tokens) - 1, 0)
+        if num_targets == 0:
             return 0
-        return 1 + -(-max(places - self.context_length, 0) // self.stride)
+        return 1 + -(-max(num_targets - self.context_length, 0) // self.stride)
 
     def batch(
         self, indices: Sequence[int] | npt.NDArray[np.integer]
     ) -> tuple[Int64Array, Int64Array]:
-        """As `TokenBlocks.batch`; what was scored before has target IGNORE."""
+        """As `TokenBlocks.batch`; targets that an earlier window scored are IGNORE_INDEX."""
         wanted = np.asarray(indices, dtype=np.int64)
-        tokens, last = self.blocks.tokens, self.blocks.num_tokens - 1
-        places = wanted[:, None] * self.stride + np.arange(self.context_length + 1)  # [B, T+1]
-        windows = tokens[np.minimum(places, max(last, 0))].astype(np.int64)
+        tokens, last = self.blocks.tokens, len(self.blocks.tokens) - 1
+        positions = wanted[:, None] * self.stride + np.arange(self.context_length + 1)  # [B, T+1]
+        windows = tokens[np.minimum(positions, max(last, 0))].astype(np.int64)
         scored_before = (wanted[:, None] - 1) * self.stride + self.context_length
-        old = (wanted[:, None] > 0) & (places[:, 1:] <= scored_before)
-        targets = np.where(old | (places[:, 1:] > last), IGNORE, windows[:, 1:])
+        old = (wanted[:, None] > 0) & (positions[:, 1:] <= scored_before)
+        targets = np.where(old | (positions[:, 1:] > last), IGNORE_INDEX, windows[:, 1:])
         return np.ascontiguousarray(windows[:, :-1]), targets
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The tokenized splits, memory mapped: ranks of one host share the pages.
+
+    Attributes:
+        path: the folder.
+        context_length: tokens per block.
+        meta: the content of meta.json.
+        loaded_tokenizer: the tokenizer that made the ids, where it is in memory already.
+    """
+
+    path: Path
+    context_length: int
+    meta: dict[str, Any]
+    loaded_tokenizer: Tokenizer | None = None
+
+    @cached_property
+    def train(self) -> TokenBlocks:
+        """Full blocks only."""
+        return self._blocks("train", keep_tail=False)
+
+    @cached_property
+    def val(self) -> TokenBlocks:
+        """Every token but the first is a target once; no blocks when there is no val split."""
+        return self._blocks("val", keep_tail=True)
+
+    @cached_property
+    def test(self) -> TokenBlocks:
+        """As `val`."""
+        return self._blocks("test", keep_tail=True)
+
+    def split(self, name: str) -> TokenBlocks | None:
+        """Blocks of "train", "val" or "test"; None when the split is empty."""
+        blocks = {"train": self.train, "val": self.val, "test": self.test}[name]
+        return blocks if len(blocks) else None
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that made the ids."""
+        return self.loaded_tokenizer or load_tokenizer(self.path / "tokenizer")
+
+    @property
+    def num_tokens(self) -> dict[str, int]:
+        """Ids of each split."""
+        return {name: int(self.meta["parts"][name]["tokens"]) for name in SPLITS}
+
+    @property
+    def num_bytes(self) -> dict[str, int]:
+        """UTF-8 bytes of the text that the targets of each split stand for."""
+        return {name: int(self.meta["parts"][name]["target_bytes"]) for name in SPLITS}
+
+    @property
+    def num_words(self) -> dict[str, int]:
+        """Words in those bytes, as `textgen.data.encode` counts them."""
+        return {name: int(self.meta["parts"][name]["target_words"]) for name in SPLITS}
+
+    def document_offsets(self, name: str) -> Int64Array:
+        """Index of the first token of each document of a split, [documents]."""
+        offsets: Int64Array = np.load(self.path / f"{name}.offsets.npy", allow_pickle=False)
+        return offsets
+
+    def _blocks(self, name: str, *, keep_tail: bool) -> TokenBlocks:
+        dtype = np.dtype(self.meta["dtype"])
+        tokens: npt.NDArray[Any]
+        if self.num_tokens[name]:
+            tokens = np.memmap(self.path / f"{name}.bin", dtype=dtype, mode="r")
+        else:  # an empty file cannot be mapped
+            tokens = np.empty(0, dtype=dtype)
+        return TokenBlocks(tokens, self.context_length, keep_tail=keep_tail)
+
+
+def open_corpus(path: Path, context_length: int, tokenizer: Tokenizer | None = None) -> Corpus:
+    """Open what `prepare` wrote. Every rank may call; nothing is written.
+
+    Args:
+        tokenizer: the one that made the ids, if it is loaded already.
+
+    Raises:
+        UserError: no complete corpus there, or a split is shorter than one block.
+    """
+    if not is_complete(path):
+        raise UserError(f"data: {path} is not a complete prepared corpus; run textgen prepare")
+    meta = json.loads((path / META).read_text(encoding="utf-8"))
+    corpus = Corpus(path, context_length, meta, tokenizer)
+    short = [
+        f"data: the {name} split has {counts['tokens']} tokens, fewer than one block of "
+        f"context_length {context_length} and its last target; {_fix(name)}"
+        for name, counts in corpus.meta["parts"].items()
+        if counts["documents"] and counts["tokens"] < context_length + 1
+    ]
+    if short:
+        raise UserError(*short)
+    return corpus
+
+
+def _fix(name: str) -> str:
+    larger = "" if name == "train" else f", raise --{name}-fraction (0 for no {name} split)"
+    return f"lower --context-length{larger} or give more text"
+
+
+def is_complete(path: Path) -> bool:
+    """Whether `path` holds a corpus of this schema whose files are as long as meta.json says."""
+    try:
+        meta = json.loads((path / META).read_text(encoding="utf-8"))
+        if meta["schema"] != SCHEMA:
+            return False
+        width = np.dtype(meta["dtype"]).itemsize
+        return (path / "tokenizer" / "tokenizer.json").is_file() and all(
+            (path / f"{name}.bin").stat().st_size == meta["parts"][name]["tokens"] * width
+            for name in SPLITS
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

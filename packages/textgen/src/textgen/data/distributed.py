@@ -1,7 +1,4 @@
-"""One prepared corpus for all ranks: they prepare it together, and each opens it.
-
-Owns what is seen while a corpus is prepared: on rank 0 a bar for each stage, on all a beat.
-"""
+"""Preparing a corpus with all ranks, and showing the progress of it."""
 
 from __future__ import annotations
 
@@ -14,23 +11,46 @@ from hvdcore.runtime.heartbeat import beat
 from hvdcore.tracking.progress import Progress
 from textgen.data import documents
 from textgen.data.config import DataConfig
-from textgen.data.prepare import Corpus, prepare
+from textgen.data.corpus import Corpus
+from textgen.data.prepare import prepare
 
 if TYPE_CHECKING:
     from hvdcore.runtime.world import World
-    from textgen.data.config import DataFields
+    from textgen.tokenizer.tokenizer import Tokenizer
 
-__all__ = [
-    "shown_progress",
-]
+__all__ = ["prepare_distributed", "shown_progress", "summary"]
+
+
+def prepare_distributed(
+    config: DataConfig, world: World, tokenizer: Tokenizer | None = None
+) -> Corpus:
+    """Prepare the corpus with all ranks, then open it on each. Every rank must call.
+
+    Args:
+        tokenizer: see `textgen.data.prepare.prepare`.
+
+    Raises:
+        UserError: the data or the tokenizer cannot be read, or hosts have different data.
+    """
+    from hvdcore.torch import broadcast_object  # textgen prepare needs no PyTorch
+
+    with shown_progress(world.is_root) as progress:
+        corpus = prepare(config, progress, tokenizer=tokenizer)
+    name = broadcast_object(corpus.path.name)
+    if corpus.path.name != name:
+        raise UserError(
+            f"data: {config.data} on the host of rank {world.rank} differs from that on rank 0's; "
+            "give all hosts the same files"
+        )
+    return corpus
 
 
 @contextlib.contextmanager
 def shown_progress(enabled: bool) -> Iterator[documents.Progress]:
-    """What `prepare` reports to. Stages whose end is not known show no bar.
+    """A callback for `prepare`: one bar per stage, none for stages of unknown length.
 
     Args:
-        enabled: give `world.is_root`; the others only tell that they are alive.
+        enabled: whether bars are shown, usually `world.is_root`; the heartbeat is sent either way.
     """
     with contextlib.ExitStack() as shown:
         bars: dict[str, tuple[Progress, list[float]]] = {}
@@ -49,52 +69,13 @@ def shown_progress(enabled: bool) -> Iterator[documents.Progress]:
         yield show
 
 
-def data_config(
-    config: DataFields, context_length: int, tokenizer: str | None = None
-) -> DataConfig:
-    """The part of a configuration that decides what the tokens are.
-
-    Args:
-        tokenizer: in place of the configuration's.
-    """
-    return DataConfig(
-        data=config.data,
-        tokenizer=tokenizer or config.tokenizer or "bpe",
-        vocab_size=config.vocab_size,
-        context_length=context_length,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        text_column=config.text_column,
-        near_duplicate_threshold=config.near_duplicate_threshold,
-    )
-
-
-def open_corpus_on_all_ranks(config: DataConfig, world: World) -> Corpus:
-    """Prepare with all ranks, then open everywhere. Every rank must call.
-
-    Raises:
-        UserError: the data or the tokenizer is not what it should be, or not the same everywhere.
-    """
-    from hvdcore.torch import broadcast_object  # textgen prepare does without PyTorch
-
-    with shown_progress(world.is_root) as progress:
-        corpus = prepare(config, progress)
-    name = broadcast_object(corpus.path.name)
-    if corpus.path.name != name:
-        raise UserError(
-            f"data: {config.data} on the host of rank {world.rank} is not what it is on rank 0's; "
-            "give all hosts the same files"
-        )
-    return corpus
-
-
 def summary(corpus: Corpus) -> str:
-    """One line: tokens of each part, what was left out, what is nearly the same."""
-    parts = ", ".join(f"{name} {count:,}" for name, count in corpus.num_tokens.items())
-    left_out = sum(corpus.meta["skipped"].values())
+    """One line: tokens of each split, and how many documents were left out or nearly the same."""
+    counts = ", ".join(f"{name} {count:,}" for name, count in corpus.num_tokens.items())
+    skipped = sum(corpus.meta["skipped"].values())
     duplicates = corpus.meta["duplicates"]
     near = corpus.meta["near_duplicates"]["documents"]
-    notes = [f"{left_out:,} left out as no text"] * bool(left_out)
-    notes += [f"{duplicates:,} duplicates left out"] * bool(duplicates)
+    notes = [f"{skipped:,} skipped as not text"] * bool(skipped)
+    notes += [f"{duplicates:,} duplicates skipped"] * bool(duplicates)
     notes += [f"{near:,} near-duplicates"] * bool(near)
-    return f"tokens: {parts}" + (f" ({', '.join(notes)})" if notes else "")
+    return f"tokens: {counts}" + (f" ({', '.join(notes)})" if notes else "")

@@ -1,13 +1,10 @@
-"""Owns what a document is, and what is left out: text that is none, rows without text.
+"""Documents, and the units of a source that reading is distributed by.
 
-A document is text as it stands in its source, with two things made uniform: a leading byte order
-mark is dropped and CRLF becomes LF. Nothing else is touched. It is read in blocks, so that its
-length needs no memory.
+A document is text as it stands in its source, with two normalisations: a leading byte order mark is
+dropped and CRLF becomes LF. It is read in blocks, so its length does not matter for memory.
 
-Owns the units that reading is shared out and gone on by: pieces of the source, of some size.
-
-Units depend on the source alone, not on the number of processes, so that what one process has
-read serves all others, and the next run after a kill.
+A unit is a group of shards of the source. Units depend on the source alone, not on the number of
+processes, so what one process has read serves all others, and the next run after a kill.
 """
 
 from __future__ import annotations
@@ -23,12 +20,12 @@ __all__ = [
     "BLOCK_BYTES",
     "UNIT_BYTES",
     "Document",
-    "Piece",
     "Progress",
     "Skipped",
+    "SourceShard",
     "Unit",
     "blocks_of",
-    "group_pieces",
+    "group_shards",
     "missing_column",
     "normalised",
     "row_document",
@@ -37,22 +34,27 @@ __all__ = [
 ]
 
 BLOCK_BYTES = 1 << 18
+"""Bytes of a document that are processed at once."""
 
+UNIT_BYTES = 32 << 20
+"""A unit is closed when it holds this much text: what each process can lose to a kill."""
+
+_MAX_SHARDS = 1000  # of a unit, for files so small that opening them takes longer than reading
 _EXAMPLES = 5
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(stage, done, total); units are bytes of text; total 0 when unknown."""
+"""Called as progress(stage, done, total), in bytes of text; total is 0 when unknown."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """One document, that may still turn out to be no text.
+    """One document, not yet checked to be text.
 
     Attributes:
-        raw: its bytes as they come from the source, in pieces of any size; iterated once.
+        raw: its bytes as they come from the source, in chunks of any size; iterated once.
         origin: where it came from, for messages.
-        bits: information in the choices that generated it, where that is known.
+        bits: entropy of the choices that generated it, where that is known.
     """
 
     raw: Iterable[bytes]
@@ -62,17 +64,17 @@ class Document:
 
 @dataclass
 class Skipped:
-    """What was left out, by reason, with the first few names."""
+    """Documents that were skipped: counts by reason, and the first few origins of each."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, reason: str, origin: str) -> None:
-        """Count one document left out."""
+        """Count one skipped document."""
         self.merge({reason: 1}, {reason: [origin]})
 
     def merge(self, counts: dict[str, int], examples: dict[str, list[str]]) -> None:
-        """Add what was left out elsewhere, after what is here."""
+        """Add the counts and examples of another process or unit."""
         self.counts.update(counts)
         for reason, origins in examples.items():
             names = self.examples.setdefault(reason, [])
@@ -80,26 +82,26 @@ class Skipped:
 
 
 def normalised(raw: Iterable[bytes]) -> Iterator[bytes]:
-    """Drop a leading byte order mark, make CRLF into LF; the pieces come out in other sizes."""
+    """Drop a leading byte order mark and turn CRLF into LF; chunk sizes change."""
     held = b""
     at_start = True
-    for piece in raw:
-        piece = held + piece
+    for chunk in raw:
+        chunk = held + chunk
         if at_start:
-            if len(piece) < len(_BYTE_ORDER_MARK):
-                held = piece
+            if len(chunk) < len(_BYTE_ORDER_MARK):
+                held = chunk
                 continue
-            piece, at_start = piece.removeprefix(_BYTE_ORDER_MARK), False
-        held = piece[-1:] if piece.endswith(b"\r") else b""  # its LF may be in the next piece
-        yield piece[: len(piece) - len(held)].replace(b"\r\n", b"\n")
+            chunk, at_start = chunk.removeprefix(_BYTE_ORDER_MARK), False
+        held = chunk[-1:] if chunk.endswith(b"\r") else b""  # its LF may be in the next chunk
+        yield chunk[: len(chunk) - len(held)].replace(b"\r\n", b"\n")
     yield held
 
 
-def blocks_of(pieces: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:
+def blocks_of(chunks: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:
     """The same bytes in blocks of `size`; the last may be shorter."""
     rest = b""
-    for piece in pieces:
-        view = memoryview(piece)
+    for chunk in chunks:
+        view = memoryview(chunk)
         if rest:
             missing = size - len(rest)
             rest, view = rest + view[:missing], view[missing:]
@@ -115,7 +117,7 @@ def blocks_of(pieces: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[byte
 
 
 def row_document(value: object, origin: str, column: str, skipped: Skipped) -> Iterator[Document]:
-    """The document in one row's column, or none when it is counted in `skipped`.
+    """The document in one row's column, or none when it was counted in `skipped`.
 
     Raises:
         UserError: the column holds something other than text.
@@ -133,26 +135,23 @@ def row_document(value: object, origin: str, column: str, skipped: Skipped) -> I
 
 
 def missing_column(origin: str, column: str, names: Sequence[str]) -> UserError:
-    """The error for data without the text column: it lists the columns that are there."""
+    """The error for data without the text column; it lists the columns there are."""
     listed = ", ".join(names) if names else "none"
     return UserError(
         f"data: {origin}: no column {column!r}; it has {listed}: name one with --text-column"
     )
 
 
-UNIT_BYTES = 32 << 20
-"""A unit is closed when it holds as much: what a kill can cost each process."""
-
-
 @dataclass(frozen=True)
-class Piece:
-    """A part of a source that can be read by itself.
+class SourceShard:
+    """A range of a source that can be read by itself.
 
     Attributes:
-        name: a file's path, or what else the source calls it.
-        start, stop: what of it: bytes of JSON Lines, row groups, record batches, shards, stories.
+        name: a file's path, or the source's own name for it.
+        start, stop: the range, in bytes of JSON Lines, row groups, record batches, hub shards or
+            stories.
         number: of the first line or row, from 1, for messages.
-        size: bytes of text, about, for progress and for the size of units; 0 when unknown.
+        size: approximate bytes of text, for progress and the size of units; 0 when unknown.
     """
 
     name: str
@@ -162,34 +161,31 @@ class Piece:
     size: int
 
 
-Unit = tuple[Piece, ...]
+Unit = tuple[SourceShard, ...]
 
 
-def group_pieces(pieces: Iterable[Piece]) -> list[Unit]:
-    """Neighbours put together until they hold UNIT_BYTES."""
+def group_shards(shards: Iterable[SourceShard]) -> list[Unit]:
+    """Group neighbouring shards into units of UNIT_BYTES."""
     units: list[Unit] = []
-    held: list[Piece] = []
-    for piece in pieces:
-        held.append(piece)
-        if sum_of_sizes(held) >= UNIT_BYTES or len(held) >= _MOST_PIECES:
+    held: list[SourceShard] = []
+    for shard in shards:
+        held.append(shard)
+        if sum_of_sizes(held) >= UNIT_BYTES or len(held) >= _MAX_SHARDS:
             units.append(tuple(held))
             held = []
     return [*units, tuple(held)] if held else units
 
 
-_MOST_PIECES = 1000  # files so small that opening them is the work
-
-
-def sum_of_sizes(unit: Iterable[Piece]) -> int:
-    """Bytes of text in a unit, about."""
-    return sum(piece.size for piece in unit)
+def sum_of_sizes(unit: Iterable[SourceShard]) -> int:
+    """Approximate bytes of text in a unit."""
+    return sum(shard.size for shard in unit)
 
 
 def unit_to_json(unit: Unit) -> list[dict[str, Any]]:
     """The unit in JSON's types."""
-    return [asdict(piece) for piece in unit]
+    return [asdict(shard) for shard in unit]
 
 
 def unit_from_json(value: list[dict[str, Any]]) -> Unit:
     """The reverse of `unit_to_json`."""
-    return tuple(Piece(**piece) for piece in value)
+    return tuple(SourceShard(**shard) for shard in value)

@@ -1,10 +1,7 @@
-"""Owns tokenizing: the ids of one task's texts in a file, and all tasks' files as a part.
+"""Tokenizing: the ids of each task in files of its own, and their concatenation to a split.
 
-Owns which texts of a large train part BPE is learned from.
-
-Owns what a word is where perplexity is told per word: a run of characters that are not space.
-
-Space is Unicode's (`str.isspace`), so words do not depend on the tokenizer.
+Words are runs of characters that are not white space (`str.isspace`), so that figures per word do
+not depend on the tokenizer.
 """
 
 from __future__ import annotations
@@ -20,15 +17,15 @@ from typing import IO, Any
 import numpy as np
 
 from textgen.data.chunks import Segments, segment_texts
-from textgen.data.read import SpooledText
-from textgen.data.work_queue import Tell
+from textgen.data.read import StagedText
+from textgen.data.work_queue import Advance
 from textgen.tokenizer.tokenizer import TokenIds, Tokenizer
 from textgen.tokenizer.word_cache import find_word_start
 
 __all__ = [
     "BPE_SAMPLE_BYTES",
-    "Part",
-    "Stretch",
+    "SplitCounts",
+    "TextSpan",
     "WordCount",
     "bpe_texts",
     "count_words",
@@ -37,48 +34,47 @@ __all__ = [
 ]
 
 BPE_SAMPLE_BYTES = 32 << 20
-"""BPE is learned from this much of the train part, or all of it where it is smaller. The trainer
-holds every different word, 32 bytes a byte: a gigabyte where a script has no blanks."""
+"""BPE is trained on this much of the train split, or all of it where it is smaller. The trainer
+holds every distinct word, 32 bytes per byte: a gigabyte for a script without blanks."""
 
-_PIECE_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 18
+_BATCH_CHARACTERS = 1 << 22  # encoded in memory at once
+# Split at once: the words of a whole book in a list would take many times its size.
+_SPLIT_CHARACTERS = 1 << 16
 
 
-def bpe_texts(train: Segments, texts: SpooledText, limit: int = BPE_SAMPLE_BYTES) -> Iterator[str]:
-    """The train part's first `limit` bytes or a little more, in pieces.
+def bpe_texts(train: Segments, texts: StagedText, limit: int = BPE_SAMPLE_BYTES) -> Iterator[str]:
+    """The first `limit` bytes of the train split, or slightly more, in chunks.
 
-    Documents stand in the order of their content hashes: the first are as good as drawn by lot.
+    Documents are in the order of their content hashes: the first ones are a random sample.
     """
     left = limit
-    for _, _, pieces in segment_texts(train, texts, _PIECE_BYTES, find_word_start):
-        for text in pieces:
+    for _, _, chunks in segment_texts(train, texts, _CHUNK_BYTES, find_word_start):
+        for text in chunks:
             if left <= 0:
                 return
             yield text
             left -= len(text.encode())
 
 
-_CHARACTERS_AT_ONCE = 1 << 16
-"""Split in one go: the words of a whole book in a list would take many times its size."""
-
-
 def count_words(text: str) -> int:
     """`len(text.split())`, in little memory."""
     count = 0
-    for start in range(0, len(text), _CHARACTERS_AT_ONCE):
-        piece = text[start : start + _CHARACTERS_AT_ONCE]
-        count += len(piece.split())
-        if start and not piece[0].isspace() and not text[start - 1].isspace():
-            count -= 1  # a word that the cut runs through
+    for start in range(0, len(text), _SPLIT_CHARACTERS):
+        chunk = text[start : start + _SPLIT_CHARACTERS]
+        count += len(chunk.split())
+        if start and not chunk[0].isspace() and not text[start - 1].isspace():
+            count -= 1  # a word that was cut in two
     return count
 
 
 @dataclass
 class WordCount:
-    """Words of texts that come in pieces; a word that a cut runs through counts once.
+    """Number of words of texts that come in chunks; a word that was cut in two counts once.
 
     Attributes:
-        is_continued: whether the first piece goes on with a document, in the middle of a word.
-        is_open: whether the last piece ends in a word that may go on.
+        is_continued: whether the first chunk starts in the middle of a word.
+        is_open: whether the last chunk ends in a word that may continue.
     """
 
     num_words: int = 0
@@ -87,13 +83,13 @@ class WordCount:
     is_empty: bool = True
 
     def add(self, text: str, *, opens: bool) -> None:
-        """The next piece; `opens` says that a document begins with it."""
+        """Add the next chunk; `opens` says that a document begins with it."""
         if text:
-            goes_on = not opens and not text[0].isspace()
-            self.join(WordCount(count_words(text), goes_on, not text[-1].isspace(), False))
+            continues = not opens and not text[0].isspace()
+            self.join(WordCount(count_words(text), continues, not text[-1].isspace(), False))
 
     def join(self, other: WordCount) -> None:
-        """What comes after this."""
+        """Append the counts of the text that follows."""
         if other.is_empty:
             return
         self.num_words += other.num_words - (self.is_open and other.is_continued)
@@ -102,18 +98,15 @@ class WordCount:
         self.is_open = other.is_open
 
 
-_BATCH_CHARACTERS = 1 << 22  # encoded in memory at once
-
-
 @dataclass(frozen=True)
-class Stretch:
-    """A document, or a stretch of one.
+class TextSpan:
+    """A document, or a part of one.
 
     Attributes:
-        texts: its text, in pieces that may be encoded one by one.
-        from_start: whether the document's beginning is in it (end-of-text then stands before it).
-        opens: whether a part's share of the document begins with it.
-        bits: information in the choices that generated it, NaN where unknown.
+        texts: its text, in chunks that are encoded independently.
+        from_start: whether it begins at the document's start (end-of-text is then put before it).
+        opens: whether the split's share of the document begins with it.
+        bits: entropy of the choices that generated it, NaN where unknown.
     """
 
     texts: Iterator[str]
@@ -123,19 +116,19 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Counts of one part.
+class SplitCounts:
+    """Counts of one split.
 
     Attributes:
-        documents: documents, or stretches of one.
-        tokens: ids in the file, end-of-text ones included.
+        documents: documents, or parts of documents.
+        tokens: ids in the file, end-of-text included.
         bytes: UTF-8 bytes of its text.
-        target_bytes: the same, without what the very first token stands for (end-of-text stands
-            for none): the bytes that are predicted.
+        target_bytes: the same without the bytes of the very first token (end-of-text has none): the
+            bytes that are predicted.
         target_words: words in those bytes (`textgen.data.encode`).
-        source_bits_per_byte: entropy of the choices that generated the text, where known: what a
-            model that knew the generator would reach, or at most that (two series of choices may
-            spell one text).
+        source_bits_per_byte: entropy of the choices that generated the text, where known: an upper
+            bound of what a model that knew the generator would reach (different choices may
+            give the same text).
     """
 
     documents: int
@@ -150,29 +143,29 @@ class Part:
 
 
 def encode_task(
-    stretches: Iterator[Stretch], tokenizer: Tokenizer, place: Path, tell: Tell
+    spans: Iterator[TextSpan], tokenizer: Tokenizer, prefix: Path, advance: Advance
 ) -> dict[str, Any]:
-    """Write the ids of all stretches to PLACE.bin, and where each document begins to PLACE.npy.
+    """Write the ids of all spans to PREFIX.bin, and the document offsets to PREFIX.npy.
 
     Args:
-        tell: told how many bytes of text have been encoded since the last call.
+        advance: called with the bytes of text encoded since the last call.
 
     Returns:
         `tokens`, `bytes`, `first_token_bytes` (0 when end-of-text is the first), `bits`, and
-        `words`, the fields of a `WordCount`; bytes of the first task's first token hold none.
+        `words`, the fields of a `WordCount`; the first token of the split counts for none.
     """
     first_token_bytes = 0
     bits, words = 0.0, WordCount()
-    with place.with_suffix(".bin").open("wb") as file:
-        writer = _Writer(file, tokenizer, tell)
-        for number, stretch in enumerate(stretches):
-            bits += stretch.bits
-            heads: list[int] | None = [tokenizer.eot_id] if stretch.from_start else []
-            heads = heads if stretch.opens else None
-            for text in stretch.texts:
+    with prefix.with_suffix(".bin").open("wb") as file:
+        writer = _Writer(file, tokenizer, advance)
+        for number, span in enumerate(spans):
+            bits += span.bits
+            heads: list[int] | None = [tokenizer.eot_id] if span.from_start else []
+            heads = heads if span.opens else None
+            for text in span.texts:
                 predicted = text
-                is_first_of_part = not number and stretch.opens and not first_token_bytes
-                if is_first_of_part and not stretch.from_start:
+                is_first_of_split = not number and span.opens and not first_token_bytes
+                if is_first_of_split and not span.from_start:
                     first_token_bytes = tokenizer.first_token_bytes(text)
                     predicted = text.encode()[first_token_bytes:].decode()
                 words.add(predicted, opens=heads is not None)
@@ -181,7 +174,7 @@ def encode_task(
         writer.flush()
         file.flush()
         os.fsync(file.fileno())
-    np.save(place.with_suffix(".npy"), np.array(writer.offsets, dtype=np.int64))
+    np.save(prefix.with_suffix(".npy"), np.array(writer.offsets, dtype=np.int64))
     return {
         "tokens": writer.tokens,
         "bytes": writer.bytes,
@@ -196,21 +189,21 @@ def join_tasks(
     tokens_path: Path,
     offsets_path: Path,
     beat: Callable[[], None],
-) -> Part:
-    """Put the tasks of one part together, in their order.
+) -> SplitCounts:
+    """Concatenate the tasks of one split, in their order.
 
     Args:
-        tasks: place and result of each (see `encode_task`).
+        tasks: prefix and result of each (see `encode_task`).
         beat: called before each.
     """
     tokens = 0
     offsets = [np.empty(0, dtype=np.int64)]
     with tokens_path.open("wb") as file:
-        for place, result in tasks:
+        for prefix, result in tasks:
             beat()
-            with place.with_suffix(".bin").open("rb") as made:
+            with prefix.with_suffix(".bin").open("rb") as made:
                 shutil.copyfileobj(made, file, 1 << 20)
-            offsets.append(np.load(place.with_suffix(".npy"), allow_pickle=False) + tokens)
+            offsets.append(np.load(prefix.with_suffix(".npy"), allow_pickle=False) + tokens)
             tokens += result["tokens"]
     joined = np.concatenate(offsets)
     np.save(offsets_path, joined)
@@ -218,7 +211,7 @@ def join_tasks(
     first = tasks[0][1]["first_token_bytes"] if tasks else 0
     known = [result["bits"] for _, result in tasks if result["bits"] is not None]
     bits = sum(known) if len(known) == len(tasks) else 0
-    return Part(
+    return SplitCounts(
         documents=len(joined),
         tokens=tokens,
         bytes=num_bytes,
@@ -236,37 +229,37 @@ def _words(counts: Sequence[dict[str, Any]]) -> int:
 
 
 class _Writer:
-    """Gathers pieces into batches that are worth encoding in parallel, and writes their ids."""
+    """Encodes chunks in batches that are large enough to be parallel, and writes their ids."""
 
-    def __init__(self, file: IO[bytes], tokenizer: Tokenizer, tell: Tell) -> None:
+    def __init__(self, file: IO[bytes], tokenizer: Tokenizer, advance: Advance) -> None:
         self.offsets: list[int] = []
         self.tokens = 0
         self.bytes = 0
         self._file = file
         self._tokenizer = tokenizer
-        self._tell = tell
-        self._pieces: list[str] = []
-        self._heads: list[list[int] | None] = []  # what a document that begins here begins with
+        self._advance = advance
+        self._chunks: list[str] = []
+        self._heads: list[list[int] | None] = []  # ids put before a document that begins here
         self._pending = 0
 
-    def add(self, piece: str, head: list[int] | None) -> None:
-        self._pieces.append(piece)
+    def add(self, chunk: str, head: list[int] | None) -> None:
+        self._chunks.append(chunk)
         self._heads.append(head)
-        self._pending += len(piece)
+        self._pending += len(chunk)
         if self._pending >= _BATCH_CHARACTERS:
             self.flush()
 
     def flush(self) -> None:
-        encoded = self._tokenizer.encode_batch(self._pieces)
+        encoded = self._tokenizer.encode_batch(self._chunks)
         for head, ids in zip(self._heads, encoded, strict=True):
             if head is not None:
                 self.offsets.append(self.tokens)
                 self._write(np.array(head, self._tokenizer.dtype))
             self._write(ids)
-        size = sum(len(piece.encode()) for piece in self._pieces)
+        size = sum(len(chunk.encode()) for chunk in self._chunks)
         self.bytes += size
-        self._tell(size)
-        self._pieces, self._heads, self._pending = [], [], 0
+        self._advance(size)
+        self._chunks, self._heads, self._pending = [], [], 0
 
     def _write(self, ids: TokenIds) -> None:
         self._file.write(ids.tobytes())

@@ -1,4 +1,4 @@
-"""Owns the files that `--data PATH` names: which they are, and the documents in their pieces."""
+"""The files that `--data PATH` names: finding them, and the documents in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hvdcore.errors import UserError
 from textgen.data import rows
-from textgen.data.documents import Document, Piece, Skipped, Unit, group_pieces
+from textgen.data.documents import Document, Skipped, SourceShard, Unit, group_shards
 
 __all__ = ["FileSource", "find_files"]
 
@@ -38,7 +38,7 @@ class FileSource:
         return str(self.root)
 
     def signature(self) -> str:
-        """Names, sizes and times of the files: the same while nobody touched them."""
+        """Names, sizes and modification times of the files."""
         lines = [str(self.root.resolve())]
         for path in self.files:
             status = path.stat()
@@ -46,80 +46,80 @@ class FileSource:
         return "\n".join(lines)
 
     def units(self, text_column: str) -> list[Unit]:
-        """What is read by itself: files, or where the form allows it parts of one.
+        """Files, or ranges of one where the format allows it, grouped.
 
         Raises:
             UserError: a file cannot be read, or the column is missing.
         """
-        return group_pieces(piece for path in self.files for piece in _pieces(path, text_column))
+        return group_shards(shard for path in self.files for shard in _shards(path, text_column))
 
     def documents(self, unit: Unit, text_column: str, skipped: Skipped) -> Iterator[Document]:
-        """Every document of the unit; rows without text are counted in `skipped`.
+        """The documents of a unit; rows without text are counted in `skipped`.
 
         Raises:
             UserError: a file cannot be read, a row is broken, or the column is missing.
         """
-        for piece in unit:
-            yield from _documents(piece, text_column, skipped)
+        for shard in unit:
+            yield from _documents(shard, text_column, skipped)
 
 
-def _pieces(path: Path, column: str) -> Iterator[Piece]:
-    with _mendable(path):
+def _shards(path: Path, column: str) -> Iterator[SourceShard]:
+    with _user_errors(path):
         kind = _kind(path)
         if kind == "table":
-            yield from rows.table_pieces(path, column)
+            yield from rows.table_shards(path, column)
         elif kind == "json" and not rows.is_gzip(path):
-            yield from rows.line_pieces(path)
+            yield from rows.line_shards(path)
         else:
             size = path.stat().st_size
-            yield Piece(str(path), 0, size, 1, size)
+            yield SourceShard(str(path), 0, size, 1, size)
 
 
-def _documents(piece: Piece, column: str, skipped: Skipped) -> Iterator[Document]:
-    path = Path(piece.name)
+def _documents(shard: SourceShard, column: str, skipped: Skipped) -> Iterator[Document]:
+    path = Path(shard.name)
     kind = _kind(path)
     if kind == "table":
-        found = rows.table_documents(piece, column, skipped)
+        found = rows.table_documents(shard, column, skipped)
     elif kind == "json":
-        found = rows.json_documents(piece, column, skipped)
+        found = rows.json_documents(shard, column, skipped)
     else:
         found = iter([Document(_raw(path), str(path))])
-    with _mendable(path):
+    with _user_errors(path):
         yield from found
 
 
 def _raw(path: Path) -> Iterator[bytes]:
-    """Read while the document is used, so its errors are told here."""
-    with _mendable(path):
+    """Read while the document is consumed, so errors have to be translated here."""
+    with _user_errors(path):
         yield from rows.blocks(path)
 
 
 @contextmanager
-def _mendable(path: Path) -> Iterator[None]:
-    """Turns what is wrong with a file into a line for the user that names it and the fix."""
+def _user_errors(path: Path) -> Iterator[None]:
+    """Turn errors of reading a file into a UserError that names it and the fix."""
     try:
         yield
     except PermissionError as error:
         raise UserError(f"data: {path}: no permission to read it") from error
     except FileNotFoundError as error:
-        raise UserError(f"data: {path}: it has gone; start again") from error
+        raise UserError(f"data: {path}: it disappeared meanwhile; start again") from error
     except gzip.BadGzipFile as error:
-        raise UserError(f"data: {path}: not a gzip file; rename or repack it") from error
+        raise UserError(f"data: {path}: not a gzip file; rename it or compress it again") from error
     except (EOFError, rows.BrokenGzip) as error:
-        raise UserError(f"data: {path}: cut off or damaged; fetch it again") from error
+        raise UserError(f"data: {path}: truncated or damaged; copy it again") from error
 
 
 def find_files(root: Path) -> FileSource:
-    """The data files under a path that exists: the path itself, or a folder's, recursively.
+    """The data files of a path that exists: the file itself, or those of a folder, recursively.
 
-    Hidden files and folders are left out.
+    Hidden files and folders are skipped.
 
     Raises:
         UserError: an unreadable folder, or one without data files.
     """
     if not root.is_dir():
         if not root.is_file():
-            raise UserError(f"data: {root} is neither a file nor a folder; give one of these")
+            raise UserError(f"data: {root} is neither a file nor a folder; give one of them")
         return FileSource(root, (root,))
     found: list[Path] = []
     others: Counter[str] = Counter()

@@ -1,4 +1,7 @@
-"""Owns documents from the Hugging Face hub, by the `datasets` library, from data formats alone."""
+"""Documents from data sets on the Hugging Face hub, streamed by `datasets`.
+
+Only formats that hold data are read; no code of a data set is run.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +15,38 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import UserError
+from hvdcore.files.hub import first_line
 from textgen.data import documents
-from textgen.data.documents import Document, Piece, Skipped, Unit, missing_column, row_document
+from textgen.data.documents import (
+    Document,
+    Skipped,
+    SourceShard,
+    Unit,
+    missing_column,
+    row_document,
+)
 from textgen.data.work_queue import SourceFailed
 
 __all__ = ["HubSource"]
 
 _TIMEOUT_SECONDS = 30
 _SAFE_FORMATS = ("parquet", "json", "csv", "text", "arrow")
-"""Builders that parse data and nothing else; no other may run."""
+"""Builders that only parse data; others may run code."""
 _NETWORK_LIBRARIES = ("aiohttp", "httpcore", "httpx", "requests", "urllib3")
-"""Those of which some version of the hub's client or of `datasets` lets an error through."""
+"""Some version of the hub client or of `datasets` raises errors of these."""
 
 
 @dataclass(frozen=True)
 class HubSource:
     """`--data owner/name` or `owner/name:config`: every row of its train split is a document.
 
-    The train split is read, or the only one; val and test are then cut from it by content, as
-    everywhere. Rows are streamed: nothing but our own cache lands on the disk.
+    The train split is read, or the only one; val and test are then split off by content, as for
+    every source. Rows are streamed: nothing is written to disk but our own cache.
 
     Attributes:
         hub_id: `owner/name`.
-        config: which of the data set's configurations, if it has several.
-        revision: the commit on the hub, so that a data set that changes is read anew.
+        config: which of the configurations of the data set, if it has several.
+        revision: the commit on the hub, so that a data set that has changed is read again.
     """
 
     hub_id: str
@@ -46,12 +57,13 @@ class HubSource:
     def find(cls, data: str, cache: Path) -> HubSource:
         """Ask the hub which revision is current.
 
-        Where the hub cannot be reached (a compute node, say), the revision that was current when
-        this cache last asked is taken: a corpus prepared from it is found without a network. So is
+        Where the hub cannot be reached (a compute node, for example), the last revision that this
+        cache has seen is used, so that a corpus prepared from it is found without a network; or
         what `datasets.load_dataset` has put on the disk.
 
         Raises:
-            UserError: there is no such data set, or the hub cannot be reached and never was.
+            UserError: there is no such data set, or the hub cannot be reached and no revision is
+                known.
         """
         from huggingface_hub import HfApi
         from huggingface_hub.errors import RepositoryNotFoundError
@@ -66,14 +78,14 @@ class HubSource:
                 f"data: no file or folder {data!r}, and no public data set of that name on the "
                 "hub; give sample, a path or a hub id"
             ) from error
-        except Exception as error:  # every layer of the client has its own
+        except Exception as error:  # hub, HTTP client and `datasets` raise their own
             remembered = _remembered(known)
             if remembered is None and _is_on_disk(hub_id):
                 remembered = "on disk"
             if remembered is None:
                 raise UserError(
                     f"data: no file or folder {data!r}, and the hub cannot be reached "
-                    f"({_first_line(error)}); give sample or a path"
+                    f"({first_line(error)}); give sample or a path"
                 ) from error
             revision = remembered
         return cls(hub_id, config or None, revision)
@@ -91,12 +103,12 @@ class HubSource:
         Raises:
             UserError: it needs code to be loaded, has no such column, or the hub fails.
         """
-        with self._telling():
+        with self._user_errors():
             rows = self._stream
             names = rows.column_names  # None where only the rows know
             if names is not None and text_column not in names:
                 raise missing_column(self.name, text_column, sorted(names))
-            return [(Piece(self.name, n, n + 1, 1, 0),) for n in range(rows.num_shards)]
+            return [(SourceShard(self.name, n, n + 1, 1, 0),) for n in range(rows.num_shards)]
 
     def documents(self, unit: Unit, text_column: str, skipped: Skipped) -> Iterator[Document]:
         """Every row of some files.
@@ -104,26 +116,26 @@ class HubSource:
         Raises:
             UserError: there is no such column, or the hub fails.
         """
-        with self._telling():
+        with self._user_errors():
             stream = self._stream
-            for piece in unit:
-                shard = stream.shard(num_shards=stream.num_shards, index=piece.start)
-                for number, row in enumerate(shard, start=1):
-                    origin = f"{self.name} file {piece.start + 1} row {number}"
+            for shard in unit:
+                rows = stream.shard(num_shards=stream.num_shards, index=shard.start)
+                for number, row in enumerate(rows, start=1):
+                    origin = f"{self.name} file {shard.start + 1} row {number}"
                     if text_column not in row:
                         raise missing_column(origin, text_column, sorted(row))
                     yield from row_document(row[text_column], origin, text_column, skipped)
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _user_errors(self) -> Iterator[None]:
         try:
             yield
         except UserError:
             raise
-        except Exception as error:  # every layer of the client has its own
-            kind = SourceFailed if _is_for_now(error) else UserError
-            again = "; what was read is kept, start again" if kind is SourceFailed else ""
-            raise kind(f"data: {self.name}: {_first_line(error)}{again}") from error
+        except Exception as error:  # the hub, its HTTP client and `datasets` raise their own
+            kind = SourceFailed if _is_temporary(error) else UserError
+            hint = "; what was read is kept, start again" if kind is SourceFailed else ""
+            raise kind(f"data: {self.name}: {first_line(error)}{hint}") from error
 
     @cached_property
     def _stream(self) -> Any:
@@ -132,7 +144,7 @@ class HubSource:
         from huggingface_hub.utils import logging
 
         logging.set_verbosity_error()
-        # The client tries each request six times, for half a minute; 20 times that is a hang.
+        # The client repeats each request six times, half a minute; 20 times that looks like a hang.
         datasets.config.STREAMING_READ_MAX_RETRIES = 1
         datasets.config.STREAMING_OPEN_MAX_RETRIES = 1
         datasets.logging.set_verbosity_error()
@@ -160,8 +172,8 @@ def _is_on_disk(hub_id: str) -> bool:
     return Path(datasets.config.HF_DATASETS_CACHE, hub_id.replace("/", "___")).is_dir()
 
 
-def _is_for_now(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, is of the network: next time it may be over."""
+def _is_temporary(error: BaseException) -> bool:
+    """Whether an error, or one of its causes, is of the network and may not happen again."""
     chain: list[Any] = []
     while error not in chain:
         chain.append(error)
@@ -180,7 +192,7 @@ def _is_for_now(error: BaseException) -> bool:
 def _remember(known: Path, revision: str) -> None:
     if _remembered(known) == revision:
         return
-    with suppress(OSError):  # a cache that is only read from still serves
+    with suppress(OSError):  # a read-only cache can be used all the same
         known.parent.mkdir(parents=True, exist_ok=True)
         known.write_text(json.dumps({"revision": revision}), encoding="utf-8")
 
@@ -190,8 +202,3 @@ def _remembered(known: Path) -> str | None:
         return str(json.loads(known.read_text(encoding="utf-8"))["revision"])
     except (OSError, ValueError, KeyError):
         return None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0]

@@ -1,7 +1,4 @@
-"""Owns the first half of preparing: the source read into the spool, documents listed and split.
-
-Owns the list of all documents, each content once, and what is known of them together.
-"""
+"""Reading the source into staging files, listing the distinct documents, and splitting them."""
 
 from __future__ import annotations
 
@@ -25,9 +22,9 @@ from textgen.data.documents import (
     unit_to_json,
 )
 from textgen.data.sources import Source
-from textgen.data.splits import PARTS, Split, split_documents
-from textgen.data.spool import DOCUMENT, SpooledUnit, write_unit
-from textgen.data.work_queue import SharedWork, Tell
+from textgen.data.splits import SPLITS, SplitIndices, split_documents
+from textgen.data.staging import DOCUMENT, StagedUnit, write_unit
+from textgen.data.work_queue import Advance, SharedWork
 
 if TYPE_CHECKING:
     from textgen.data.config import DataConfig
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DocumentIndex",
     "Documents",
-    "SpooledText",
+    "StagedText",
     "read_documents",
 ]
 
@@ -46,15 +43,15 @@ _EXAMPLES = 5
 
 
 class DocumentIndex:
-    """Distinct documents in the order of their content hashes: names and order do not count.
+    """Distinct documents in the order of their content hashes, whatever their names and order.
 
     Attributes:
-        table: a row for each document: those of DOCUMENT, and the unit that it lies in.
+        table: one row per document: the fields of DOCUMENT, and its unit.
         rows: each document's number within its unit.
-        duplicates: documents left out because another has the same text.
+        duplicates: documents skipped because another has the same text.
     """
 
-    def __init__(self, units: Sequence[SpooledUnit]) -> None:
+    def __init__(self, units: Sequence[StagedUnit]) -> None:
         self._units = units
         tables = [unit.table() for unit in units]
         found = np.empty(sum(map(len, tables)), dtype=_INDEXED)
@@ -68,7 +65,7 @@ class DocumentIndex:
             rows[here] = np.arange(len(table))
             end += len(table)
         digests = found["digest"]
-        order = np.lexsort([rows, found["unit"], *(digests[:, place] for place in (3, 2, 1, 0))])
+        order = np.lexsort([rows, found["unit"], *(digests[:, word] for word in (3, 2, 1, 0))])
         is_first = np.ones(len(order), dtype=bool)
         is_first[1:] = (digests[order[1:]] != digests[order[:-1]]).any(axis=1)
         kept = order[is_first]
@@ -85,28 +82,28 @@ class DocumentIndex:
         return packed.view(np.uint8).reshape(len(self), 32)
 
     def fingerprint(self) -> str:
-        """Hash of the set of documents."""
+        """SHA-256 of the set of documents."""
         return hashlib.sha256(self.digests().tobytes()).hexdigest()
 
-    def groups(self, threshold: float, tell: Callable[[], None]) -> Numbers:
-        """The first document of each one's group of near-duplicates, [documents].
+    def groups(self, threshold: float, beat: Callable[[], None]) -> Numbers:
+        """The first document of each document's group of near-duplicates, [documents].
 
         Args:
-            threshold: least similarity; 1 leaves every document alone.
-            tell: called now and then.
+            threshold: smallest similarity; 1 for no groups.
+            beat: called now and then.
         """
         if threshold >= 1:
             return np.arange(len(self), dtype=np.int64)
 
         def band(number: int) -> npt.NDArray[np.uint64]:
-            tell()
+            beat()
             all_units = [unit.band(number) for unit in self._units]
             return np.concatenate([np.empty(0, np.uint64), *all_units])[self._positions]
 
         return find_groups(len(self), BANDS, band, self._sketches, threshold)
 
     def near_duplicates(self, groups: Numbers) -> dict[str, Any]:
-        """How many groups of two or more there are, documents in them, and the first few pairs."""
+        """Number of groups of two or more, of documents in them, and the first few pairs."""
         beside = np.flatnonzero(groups != np.arange(len(groups)))
         firsts, numbers = np.unique(groups[beside], return_index=True)
         pairs = zip(firsts[:_EXAMPLES], beside[numbers[:_EXAMPLES]], strict=True)
@@ -128,51 +125,51 @@ class DocumentIndex:
         return made
 
 
-class SpooledText:
-    """Reads what the index lists.
+class StagedText:
+    """The text of the documents of an index.
 
     Args:
         table: `DocumentIndex.table`.
     """
 
-    def __init__(self, units: Sequence[SpooledUnit], table: npt.NDArray[Any]) -> None:
+    def __init__(self, units: Sequence[StagedUnit], table: npt.NDArray[Any]) -> None:
         self._paths: list[Path] = [unit.text_path for unit in units]
         self._table = table
 
     def read(self, number: int, start: int, stop: int) -> bytes:
-        """Bytes start to stop of one document's normalised UTF-8."""
+        """Bytes [start, stop) of a document's normalised UTF-8."""
         row = self._table[number]
         with self._paths[row["unit"]].open("rb", buffering=0) as file:
             file.seek(int(row["start"]) + start)
             return file.read(stop - start)
 
     def size(self, number: int) -> int:
-        """Bytes of one document."""
+        """Bytes of a document."""
         return int(self._table["size"][number])
 
 
 @dataclass(frozen=True)
 class Documents:
-    """All distinct documents, as every process sees them.
+    """All distinct documents, the same in every process.
 
     Attributes:
-        texts: reads them.
-        table: a row for each (see `DocumentIndex`), memory mapped.
-        split: the part of each.
+        texts: their text.
+        table: one row per document (see `DocumentIndex`), memory mapped.
+        split: the split of each.
         found: `fingerprint`, `documents`, `duplicates`, `near_duplicates`, `bytes`, `skipped` and
             `skipped_examples`, for meta.json.
     """
 
-    texts: SpooledText
+    texts: StagedText
     table: npt.NDArray[Any]
-    split: Split
+    split: SplitIndices
     found: dict[str, Any]
 
 
 def read_documents(
-    work: SharedWork, config: DataConfig, source: Source, progress: Progress
+    work: SharedWork, config: DataConfig, source: Source, split_seed: int, progress: Progress
 ) -> Documents:
-    """Read, list and split the documents, or find that done.
+    """Read, list and split the documents, together with the other processes in `work`.
 
     Raises:
         UserError: there is no text in the source, or it cannot be read.
@@ -180,21 +177,21 @@ def read_documents(
     plan = work.once("plan", lambda _: _plan(source, config.text_column))
     units = [unit_from_json(unit) for unit in plan["units"]]
 
-    def read(number: int, place: Path, tell: Tell) -> dict[str, Any]:
+    def read(number: int, prefix: Path, advance: Advance) -> dict[str, Any]:
         skipped = Skipped()
         documents = source.documents(units[number], config.text_column, skipped)
-        return write_unit(documents, place, skipped, tell)
+        return write_unit(documents, prefix, skipped, advance)
 
     results = work.each("read", [sum_of_sizes(unit) for unit in units], read)
-    spooled = [SpooledUnit(work.place("read", number)) for number in range(len(units))]
+    staged = [StagedUnit(work.prefix("read", number)) for number in range(len(units))]
     listed = work.once(
-        "list", lambda place: _list(place, config, source, spooled, results, progress)
+        "list", lambda prefix: _list(prefix, config, source, staged, results, split_seed, progress)
     )
-    place = work.place("list", 0)
-    table = np.load(place.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-    parts = (np.load(_part_path(place, name), allow_pickle=False) for name in PARTS)
-    split = Split(listed["method"], *parts)
-    return Documents(SpooledText(spooled, table), table, split, listed["found"])
+    prefix = work.prefix("list", 0)
+    table = np.load(prefix.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+    indices = (np.load(_split_path(prefix, name), allow_pickle=False) for name in SPLITS)
+    split = SplitIndices(listed["method"], *indices)
+    return Documents(StagedText(staged, table), table, split, listed["found"])
 
 
 def _plan(source: Source, column: str) -> dict[str, Any]:
@@ -203,18 +200,19 @@ def _plan(source: Source, column: str) -> dict[str, Any]:
 
 
 def _list(
-    place: Path,
+    prefix: Path,
     config: DataConfig,
     source: Source,
-    spooled: list[SpooledUnit],
+    staged: list[StagedUnit],
     results: list[dict[str, Any]],
+    split_seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The table of documents and the parts' numbers in files, the rest as the result."""
+    """Write the table of documents and the indices of the splits; return the rest as the result."""
     skipped = Skipped()
     for result in results:
         skipped.merge(result["skipped"], result["examples"])
-    index = DocumentIndex(spooled)
+    index = DocumentIndex(staged)
     if not len(index):
         raise _no_text(source, skipped)
     groups = index.groups(config.near_duplicate_threshold, lambda: progress("compare", 0, 0))
@@ -223,12 +221,12 @@ def _list(
         index.table["size"],
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
-        seed=config.seed,
+        seed=split_seed,
         groups=groups,
     )
-    np.save(place.with_suffix(".npy"), index.table)
-    for name in PARTS:
-        np.save(_part_path(place, name), split.part(name))
+    np.save(prefix.with_suffix(".npy"), index.table)
+    for name in SPLITS:
+        np.save(_split_path(prefix, name), split.of(name))
     found = {
         "fingerprint": index.fingerprint(),
         "documents": len(index),
@@ -241,8 +239,8 @@ def _list(
     return {"method": split.method, "found": found}
 
 
-def _part_path(place: Path, name: str) -> Path:
-    return place.with_suffix(f".{name}.npy")
+def _split_path(prefix: Path, name: str) -> Path:
+    return prefix.with_suffix(f".{name}.npy")
 
 
 def _no_text(source: Source, skipped: Skipped) -> UserError:
@@ -250,5 +248,5 @@ def _no_text(source: Source, skipped: Skipped) -> UserError:
         f"{count} {reason}" if count > 1 else reason for reason, count in skipped.counts.items()
     )
     return UserError(
-        f"data: {source.name}: no text in it ({reasons or 'no documents'}); give UTF-8 text"
+        f"data: {source.name}: it has no text ({reasons or 'no documents'}); give UTF-8 text"
     )

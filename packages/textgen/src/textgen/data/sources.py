@@ -1,4 +1,4 @@
-"""Owns what `--data` names: the sample, a path, or a data set on the hub."""
+"""Resolving `--data`: the sample, a path, or a data set on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class Source(Protocol):
         """For messages and meta.json."""
 
     def signature(self) -> str:
-        """Changes when the documents may have."""
+        """Changes when the documents may have changed."""
 
     def units(self, text_column: str) -> list[Unit]:
-        """What is read by itself, the same for every process that asks; in the source's order."""
+        """The units, in the order of the source; the same in every process."""
 
     def documents(self, unit: Unit, text_column: str, skipped: Skipped) -> Iterator[Document]:
-        """All documents of a unit, once."""
+        """All documents of a unit."""
 
 
 def find_source(data: str, cache: Path) -> Source:
-    """What `data` names.
+    """The source that `data` names.
 
     Args:
-        cache: folder of the prepared corpora, where the hub's last answers are kept.
+        cache: folder of the prepared corpora, where the last answers of the hub are kept.
 
     Raises:
-        UserError: nothing does.
+        UserError: there is none.
     """
     if data == "sample":
         from textgen.data.sample import SampleSource

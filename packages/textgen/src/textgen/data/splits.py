@@ -1,4 +1,4 @@
-"""Owns which documents, or which stretch of a document, are train, val and test."""
+"""Splitting: which documents, or which part of a document, are train, val and test."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ import numpy.typing as npt
 
 from hvdcore.errors import Problems
 
-__all__ = ["PARTS", "Split", "check_fractions", "cut_points", "split_documents"]
+__all__ = ["SPLITS", "SplitIndices", "check_fractions", "cut_points", "split_documents"]
 
-PARTS = ("train", "test", "val")
-"""In the order in which a document cut by position is cut."""
+SPLITS = ("train", "test", "val")
+"""In the order in which a document that is cut by position is divided."""
 
 _TOLERANCE = 0.5
-"""How far, as a part of its fraction, a part's size may be off before hashing is given up."""
+"""Relative deviation of a split's size from its fraction above which hashing is given up."""
 
+
+_CONTINUATION_BYTES = frozenset(bytes([code]) for code in range(0x80, 0xC0))
 
 Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Split:
-    """Which documents (numbers into the list given) each part holds.
+class SplitIndices:
+    """The documents of each split, as numbers into a list.
 
     Attributes:
-        method: "hash" (each document by its own content), "size" (few documents: filled up by
-            size, in the order of their hashes) or "position" (each document is cut).
-        train, test, val: document numbers in increasing order. With "position" every part lists
-            every document, and `cut_points` says where.
+        method: "hash" (each document by its content), "size" (few documents: splits are filled by
+            size, in the order of the hashes) or "position" (each document is cut).
+        train, test, val: document numbers in increasing order. With "position" every split lists
+            every document, and `cut_points` says where it is cut.
     """
 
     method: str
@@ -39,8 +41,8 @@ class Split:
     test: Numbers
     val: Numbers
 
-    def part(self, name: str) -> Numbers:
-        """Document numbers of the part `name`."""
+    def of(self, name: str) -> Numbers:
+        """Document numbers of one split."""
         return {"train": self.train, "test": self.test, "val": self.val}[name]
 
 
@@ -66,21 +68,21 @@ def split_documents(
     test_fraction: float,
     seed: int = 0,
     groups: Numbers | None = None,
-) -> Split:
-    """Give every document to one part by its content, whatever its name or place in the list.
+) -> SplitIndices:
+    """Assign every document to a split by its content, whatever its name or position in the list.
 
     Each document draws a number in [0, 1) from SHA-256 of (seed, its digest): adding documents
-    never moves another one. With few documents that leaves parts empty or far from their
+    never moves another one. With few documents that leaves splits empty or far from their
     fraction; they are then filled by size (`_by_size`), at least one document each. With fewer
-    documents than parts, each document is cut by position.
+    documents than splits, each document is cut by position.
 
-    A group of near-duplicates goes where its first document goes, and counts as one document in
-    all of this: none of it may be learned in train and asked for in test.
+    A group of near-duplicates goes where its first document goes and counts as one document, so
+    that no text of train has a near-duplicate in val or test.
 
     Args:
         digests: content hash of each document; no two equal.
         sizes: bytes of each document.
-        groups: number of the first document of each one's group; None: each is alone.
+        groups: number of the first document of each document's group; None for no groups.
     """
     check_fractions(val_fraction, test_fraction)
     fractions = {"test": test_fraction, "val": val_fraction}
@@ -90,14 +92,14 @@ def split_documents(
     nothing = everything[:0]
     if len(firsts) <= len(wanted):
         held_out = {name: everything if name in wanted else nothing for name in fractions}
-        return Split("position", everything, held_out["test"], held_out["val"])
+        return SplitIndices("position", everything, held_out["test"], held_out["val"])
     group_sizes = np.bincount(group_of, weights=sizes).astype(np.int64)
     draws = np.array([_draw(bytes(digests[first]), seed) for first in firsts])
-    part_of, method = _by_hash(draws, test_fraction, val_fraction), "hash"
-    if not _close_enough(part_of, group_sizes, wanted):
-        part_of, method = _by_size(draws, group_sizes, wanted), "size"
-    parts = part_of[group_of]
-    return Split(method, *(everything[parts == number] for number in range(len(PARTS))))
+    split_of, method = _by_hash(draws, test_fraction, val_fraction), "hash"
+    if not _is_close(split_of, group_sizes, wanted):
+        split_of, method = _by_size(draws, group_sizes, wanted), "size"
+    splits = split_of[group_of]
+    return SplitIndices(method, *(everything[splits == number] for number in range(len(SPLITS))))
 
 
 def cut_points(
@@ -105,25 +107,22 @@ def cut_points(
 ) -> tuple[int, int]:
     """Where train ends and where test ends in one document (bytes); val is the rest.
 
-    A cut that would fall inside a UTF-8 character moves back to its start. With ASCII text and
-    no test part this is nanoGPT's `data[:int(n * 0.9)]`.
+    A cut inside a UTF-8 character moves back to its start. With ASCII text and no test
+    split this is nanoGPT's `data[:int(n * 0.9)]`.
 
     Args:
         size: bytes of the document.
-        read: its bytes from a place to another.
+        read: its bytes [start, stop).
     """
     ends = (int(size * (1 - val_fraction - test_fraction)), int(size * (1 - val_fraction)))
     first, second = (_character_start(read, end) for end in ends)
     return (first, second if test_fraction > 0 else first)
 
 
-def _character_start(read: Callable[[int, int], bytes], place: int) -> int:
-    while place > 0 and read(place, place + 1)[:1] in _CONTINUATION_BYTES:
-        place -= 1
-    return place
-
-
-_CONTINUATION_BYTES = frozenset(bytes([code]) for code in range(0x80, 0xC0))
+def _character_start(read: Callable[[int, int], bytes], position: int) -> int:
+    while position > 0 and read(position, position + 1)[:1] in _CONTINUATION_BYTES:
+        position -= 1
+    return position
 
 
 def _draw(digest: bytes, seed: int) -> float:
@@ -132,15 +131,15 @@ def _draw(digest: bytes, seed: int) -> float:
 
 
 def _by_hash(draws: npt.NDArray[np.float64], test: float, val: float) -> npt.NDArray[np.int8]:
-    """The part of each draw, as a number in PARTS."""
-    numbers = [PARTS.index(name) for name in ("test", "val", "train")]
+    """The split of each draw, as an index into SPLITS."""
+    numbers = [SPLITS.index(name) for name in ("test", "val", "train")]
     return np.array(numbers, dtype=np.int8)[np.searchsorted([test, test + val], draws, "right")]
 
 
-def _close_enough(part_of: npt.NDArray[np.int8], sizes: Numbers, wanted: dict[str, float]) -> bool:
-    held = np.bincount(part_of, weights=sizes, minlength=len(PARTS)) / sizes.sum()
-    shares = {name: float(held[PARTS.index(name)]) for name in wanted}
-    return held[PARTS.index("train")] > 0 and all(
+def _is_close(split_of: npt.NDArray[np.int8], sizes: Numbers, wanted: dict[str, float]) -> bool:
+    held = np.bincount(split_of, weights=sizes, minlength=len(SPLITS)) / sizes.sum()
+    shares = {name: float(held[SPLITS.index(name)]) for name in wanted}
+    return held[SPLITS.index("train")] > 0 and all(
         shares[name] > 0 and abs(shares[name] - fraction) <= _TOLERANCE * fraction
         for name, fraction in wanted.items()
     )
@@ -149,22 +148,22 @@ def _close_enough(part_of: npt.NDArray[np.int8], sizes: Numbers, wanted: dict[st
 def _by_size(
     draws: npt.NDArray[np.float64], sizes: Numbers, wanted: dict[str, float]
 ) -> npt.NDArray[np.int8]:
-    """Fill each part with the documents that fit, in the order of their draws.
+    """Fill each split with the documents that fit, in the order of their draws.
 
-    A part that nothing fits into gets the smallest document left, so no part is empty.
+    A split that no document fits gets the smallest remaining one, so that none is empty.
     """
     order = np.argsort(draws, kind="stable").tolist()
     total = int(sizes.sum())
-    part_of = np.full(len(draws), PARTS.index("train"), dtype=np.int8)
-    for number_of_part, (name, fraction) in enumerate(wanted.items()):
-        parts_after = len(wanted) - number_of_part  # train among them: each needs a document
+    split_of = np.full(len(draws), SPLITS.index("train"), dtype=np.int8)
+    for index, (name, fraction) in enumerate(wanted.items()):
+        splits_after = len(wanted) - index  # with train: each needs a document
         room = fraction * total
         chosen: set[int] = set()
         for number in order:
-            if sizes[number] <= room and len(order) - len(chosen) > parts_after:
+            if sizes[number] <= room and len(order) - len(chosen) > splits_after:
                 chosen.add(number)
                 room -= sizes[number]
         chosen = chosen or {min(order, key=lambda number: int(sizes[number]))}
-        part_of[list(chosen)] = PARTS.index(name)
+        split_of[list(chosen)] = SPLITS.index(name)
         order = [number for number in order if number not in chosen]
-    return part_of
+    return split_of

@@ -1,14 +1,13 @@
-"""Owns the work on one request that any number of processes share, and go on with after a kill.
+"""The work queue of one request, shared by any number of processes, that survives kills.
 
-Every process runs through the same stages. A stage has numbered tasks; a process takes a task that
-nobody has by the kernel's lock on its file, which a death in any way gives back, and leaves the
-result in a file that appears complete. So there is nothing to agree on: ranks of one job, hosts
-with a common disk and strangers on the same cache all help each other.
+Every process runs through the same stages. A stage has numbered tasks; a process takes a free task
+by a kernel lock on its file, which is released however the process ends, and leaves the result in
+a file that appears complete. So nothing has to be agreed on: ranks of one job, hosts with a shared
+disk and independent processes with the same cache all help each other.
 
-Owns the folder of one request's unfinished work: who is in it, when it goes, when it stays.
-
-It goes when the work is done or the input is wrong, with the last process that leaves. A kill, or a
-source that failed for now, leaves it for the next run; after a week without one it goes too.
+The folder of a request is removed by the last process that leaves, when the work is done or the
+input is wrong. A kill, or a source that failed temporarily, leaves it for the next run; after a
+week without one it is removed too.
 """
 
 from __future__ import annotations
@@ -27,15 +26,21 @@ from hvdcore.errors import UserError
 from hvdcore.files.atomic import write_bytes_atomically, writing
 
 __all__ = [
-    "ELSEWHERE",
+    "CACHE_HINT",
     "POLL_SECONDS",
+    "Advance",
     "SharedWork",
     "SourceFailed",
-    "Tell",
     "WorkFolder",
     "lock_file",
     "remove_work",
 ]
+
+CACHE_HINT = "set TEXTGEN_CACHE to another folder"
+"""The fix for a cache that cannot be written."""
+
+Advance = Callable[[int], None]
+"""Called with the bytes of text processed since the last call."""
 
 POLL_SECONDS = 0.1
 
@@ -44,16 +49,16 @@ _ABANDONED_SECONDS = 7 * 24 * 3600.0
 
 
 class SourceFailed(UserError):
-    """The source may answer later; what was read of it is kept for the next run."""
+    """The source may be available again later; what was read is kept for the next run."""
 
 
 class WorkFolder:
-    """Entered by every process that helps with a request, which the kernel's shared lock tells.
+    """The folder of a request; every process that works on it holds a shared lock.
 
     Args:
         cache: the folder is in its `work`.
         request: digest of what is asked for.
-        on_wait: called again and again while this process waits for others.
+        on_wait: called repeatedly while this process waits for others.
 
     Attributes:
         path: the folder.
@@ -65,15 +70,17 @@ class WorkFolder:
         self._lock_path = self.path.with_suffix(".lock")
         self._on_wait = on_wait
         self._lock: IO[bytes] | None = None
-        self._looked_at = 0.0
+        self._checked_at = 0.0
 
     def __enter__(self) -> WorkFolder:
         self._lock_path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock_path.open("ab")
         try:
-            if lock_file(self._lock, fcntl.LOCK_EX):  # nobody else is at it
-                self._clean_up_after_the_dead()
-            while not lock_file(self._lock, fcntl.LOCK_SH):  # somebody removes the folder just now
+            if lock_file(self._lock, fcntl.LOCK_EX):  # no other process works on it
+                self._clean_up()
+            while not lock_file(
+                self._lock, fcntl.LOCK_SH
+            ):  # another process is removing the folder
                 self.wait()
             self.path.mkdir(exist_ok=True)
         except BaseException:
@@ -91,11 +98,11 @@ class WorkFolder:
         wrong_input = isinstance(error, UserError) and not isinstance(error, SourceFailed)
         if error is None or wrong_input:
             self._remove_when_last(_LEAVING_SECONDS if wrong_input else 0.0)
-        # The lock's file stays: removing it would let two processes hold "the" lock.
+        # The lock file stays: if it were removed, two processes could hold a lock of that name.
         self._lock.close()
 
     def wait(self) -> None:
-        """Wait a moment for others.
+        """Wait a moment for other processes.
 
         Raises:
             UserError: one of them has failed.
@@ -105,35 +112,38 @@ class WorkFolder:
         time.sleep(POLL_SECONDS)
 
     def fail(self, error: UserError) -> None:
-        """Let the others fail by the same error."""
-        told = {"problems": error.problems, "again": isinstance(error, SourceFailed)}
-        with suppress(OSError, UserError):  # a full disk has no room for it
-            write_bytes_atomically(self._failed, json.dumps(told).encode())
+        """Make the other processes fail with the same error."""
+        failure = {"problems": error.problems, "again": isinstance(error, SourceFailed)}
+        with suppress(OSError, UserError):  # the disk may be full
+            write_bytes_atomically(self._failed, json.dumps(failure).encode())
 
     def check_others(self, *, at_once: bool = False) -> None:
-        """Look whether one has failed, if the last look was a while ago or if it must be now.
+        """Check whether another process has failed, unless that was checked a moment ago.
+
+        Args:
+            at_once: check in any case.
 
         Raises:
-            UserError: that one's.
+            UserError: the error of that process.
         """
-        if not at_once and time.monotonic() - self._looked_at < POLL_SECONDS:
+        if not at_once and time.monotonic() - self._checked_at < POLL_SECONDS:
             return
-        self._looked_at = time.monotonic()
-        told = self._failure()
-        if told is not None:
-            raise (SourceFailed if told["again"] else UserError)(*told["problems"])
+        self._checked_at = time.monotonic()
+        failure = self._failure()
+        if failure is not None:
+            raise (SourceFailed if failure["again"] else UserError)(*failure["problems"])
 
     def _failure(self) -> dict[str, Any] | None:
         with suppress(OSError, ValueError):
-            told: dict[str, Any] = json.loads(self._failed.read_text(encoding="utf-8"))
-            return told
+            failure: dict[str, Any] = json.loads(self._failed.read_text(encoding="utf-8"))
+            return failure
         return None
 
-    def _clean_up_after_the_dead(self) -> None:
-        told = self._failure()
-        if told is not None and told["again"]:
+    def _clean_up(self) -> None:
+        failure = self._failure()
+        if failure is not None and failure["again"]:
             self._failed.unlink()
-        elif told is not None:
+        elif failure is not None:
             shutil.rmtree(self.path)
         for lock_path in self._lock_path.parent.glob("*.lock"):
             if time.time() - lock_path.stat().st_mtime > _ABANDONED_SECONDS:
@@ -146,19 +156,19 @@ class WorkFolder:
         deadline = time.monotonic() + seconds
         while not lock_file(self._lock, fcntl.LOCK_EX):
             if time.monotonic() >= deadline:
-                return  # who still works will be the last
+                return  # another process will be the last
             self._on_wait()
             time.sleep(POLL_SECONDS)
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def remove_work(cache: Path, request: str) -> None:
-    """Remove what a killed process left of a request, unless somebody is at it."""
+    """Remove the folder that a killed process left, unless another process works on it."""
     _remove_unused(cache / "work" / f"{request[:32]}.lock")
 
 
 def lock_file(file: IO[bytes], how: int) -> bool:
-    """Take the kernel's lock LOCK_EX or LOCK_SH on an open file, if it can be had now."""
+    """Try to take the kernel's lock LOCK_EX or LOCK_SH on an open file, without waiting."""
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -175,19 +185,12 @@ def _remove_unused(lock_path: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-ELSEWHERE = "point TEXTGEN_CACHE to another place"
-"""What a user does about a cache that cannot be written."""
-
-Tell = Callable[[int], None]
-"""Called with the bytes of text done since the last call."""
-
-
 class SharedWork(WorkFolder):
-    """The stages of one request's work, in its folder.
+    """The stages of a request, worked on by all processes that share its folder.
 
     Args:
-        progress: called as progress(stage, done, total), in bytes of text; "wait" while others
-            have all the tasks that are left.
+        progress: called as progress(stage, done, total), in bytes of text; stage "wait" while other
+            processes have all remaining tasks.
     """
 
     def __init__(
@@ -202,27 +205,27 @@ class SharedWork(WorkFolder):
         return self
 
     def once(self, stage: str, task: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-        """A stage of a single task: the result that one process's `task` returned, for all."""
-        return self.each(stage, [0], lambda _, place, tell: task(place), quiet=True)[0]
+        """A stage with one task, called as task(prefix): its result, in every process."""
+        return self.each(stage, [0], lambda _, prefix, advance: task(prefix), quiet=True)[0]
 
     def each(
         self,
         stage: str,
         sizes: Sequence[int],
-        task: Callable[[int, Path, Tell], dict[str, Any]],
+        task: Callable[[int, Path, Advance], dict[str, Any]],
         *,
         quiet: bool = False,
     ) -> list[dict[str, Any]]:
-        """The results of all tasks of a stage, made by this process and the others.
+        """The results of all tasks of a stage, from this process and the others.
 
         Args:
             sizes: bytes of text of each task.
-            task: called as task(number, place, tell); writes files whose names start with
-                `place`, and returns what is to be known of them, in JSON's types.
-            quiet: leave progress to the task.
+            task: called as task(number, prefix, advance); writes files whose names start with
+                `prefix`, and returns a result of JSON's types.
+            quiet: the task reports progress itself.
 
         Raises:
-            UserError: the task's own, here or in another process.
+            UserError: the error of a task, here or in another process.
         """
         (self.path / stage).mkdir(exist_ok=True)
         results: dict[int, dict[str, Any]] = {}
@@ -230,7 +233,7 @@ class SharedWork(WorkFolder):
         total = sum(sizes)
         finished = under_way = 0
 
-        def tell(more: int) -> None:
+        def advance(more: int) -> None:
             nonlocal under_way
             under_way += more
             self.check_others()
@@ -243,23 +246,23 @@ class SharedWork(WorkFolder):
                 under_way = 0
                 found = self._result(stage, number)
                 if found is None:
-                    found = self._try(stage, number, task, tell)
+                    found = self._try(stage, number, task, advance)
                 if found is not None:
                     results[number] = found
                     finished, under_way = finished + (sizes[number] or under_way), 0
-                    tell(0)
+                    advance(0)
             left = [number for number in pending if number not in results]
             if len(left) == len(pending):
                 self.wait()
             pending = left
         return [results[number] for number in range(len(sizes))]
 
-    def place(self, stage: str, number: int) -> Path:
-        """What the names of a task's files start with."""
+    def prefix(self, stage: str, number: int) -> Path:
+        """What the names of the files of a task start with."""
         return self.path / stage / f"{number:06}"
 
     def _result(self, stage: str, number: int) -> dict[str, Any] | None:
-        path = self.place(stage, number).with_suffix(".done")
+        path = self.prefix(stage, number).with_suffix(".done")
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -267,25 +270,25 @@ class SharedWork(WorkFolder):
         return found
 
     def _try(
-        self, stage: str, number: int, task: Callable[..., dict[str, Any]], tell: Tell
+        self, stage: str, number: int, task: Callable[..., dict[str, Any]], advance: Advance
     ) -> dict[str, Any] | None:
-        """The result of a task that nobody else has; None where somebody has."""
-        place = self.place(stage, number)
-        with place.with_suffix(".lock").open("ab") as lock:
+        """Run a task and return its result; None if another process is running it."""
+        prefix = self.prefix(stage, number)
+        with prefix.with_suffix(".lock").open("ab") as lock:
             if not lock_file(lock, fcntl.LOCK_EX):
                 return None
             found = self._result(stage, number)
             if found is None:
                 self.check_others(at_once=True)
-                found = self._do(place, lambda: task(number, place, tell))
+                found = self._do(prefix, lambda: task(number, prefix, advance))
             return found
 
-    def _do(self, place: Path, task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _do(self, prefix: Path, task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
-            with writing(self._cache, ELSEWHERE):
+            with writing(self._cache, CACHE_HINT):
                 result = task()
                 text = json.dumps(result, ensure_ascii=False)
-                write_bytes_atomically(place.with_suffix(".done"), text.encode())
+                write_bytes_atomically(prefix.with_suffix(".done"), text.encode())
         except UserError as error:
             self.fail(error)
             raise

@@ -1,4 +1,4 @@
-"""``textgen evaluate``: the exact score of a model on parts of a corpus, on all ranks."""
+"""``textgen evaluate``: the exact score of a model on splits of a corpus, on all ranks."""
 
 from __future__ import annotations
 
@@ -17,93 +17,30 @@ from hvdcore.torch.hardware import pick_device
 from hvdcore.tracking.logs import get_logger, setup_logging
 from textgen.config import TrainConfig
 from textgen.data.corpus import SlidingWindows
-from textgen.data.distributed import data_config, open_corpus_on_all_ranks
-from textgen.data.splits import PARTS
+from textgen.data.distributed import prepare_distributed
+from textgen.data.splits import SPLITS
 from textgen.evaluation.evaluate import evaluate
 from textgen.evaluation.quality.page import FILE
 from textgen.evaluation.quality.prompts import held_out_prompts
-from textgen.evaluation.quality.run import judge_model, open_scorer
+from textgen.evaluation.quality.run import measure_quality, open_scorer
 from textgen.evaluation.report import write_report
 from textgen.model.language_model import device_of
-from textgen.pretrained.load import (
-    ModelPlace,
-    OpenedModel,
-    load_place,
-    place_on_all_ranks,
-)
+from textgen.pretrained.load import LoadedModel, ResolvedModel, resolve_distributed
 
 if TYPE_CHECKING:
     import torch
 
     from hvdcore.runtime.world import World
-    from textgen.data.config import DataConfig
-    from textgen.evaluation.quality.config import JudgeConfig
+    from textgen.evaluation.quality.config import QualityConfig
+    from textgen.tokenizer.tokenizer import Tokenizer
+
+__all__ = ["DATA_FIELDS", "Scoring", "check_splits", "score_model"]
 
 logger = get_logger(__name__)
 
 LONGEST_DEFAULT_WINDOW = 1024
-"""Tokens: what GPT-2 sees; a model that sees more is given as much only when asked to."""
+"""Tokens, as GPT-2; longer windows have to be asked for."""
 DATA_FIELDS = ("data", "text_column", "val_fraction", "test_fraction")
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """A model that is ready to be scored: how, and on what.
-
-    Attributes:
-        config: the run's own, or the defaults, with what flags change.
-        context_length, stride: of the windows, in tokens.
-        data: what is read, in the model's own tokens.
-    """
-
-    opened: OpenedModel
-    config: TrainConfig
-    context_length: int
-    stride: int
-    data: DataConfig
-
-    @classmethod
-    def of(
-        cls, place: ModelPlace, stride: int | None, flags: Mapping[str, Any], device: torch.device
-    ) -> Scoring:
-        """See `score_model`.
-
-        Raises:
-            UserError: the model cannot be loaded, or the windows are longer than it sees.
-        """
-        run = None if place.run is None else RunDir(place.run)
-        config = load_config(TrainConfig, None if run is None else run.config, flags)
-        opened = load_place(place, device)
-        length = _context_length(opened, config, is_given=flags.get("context_length") is not None)
-        moved = _check_stride(stride, length)
-        tokenizer = None
-        if (
-            run is None
-            or config.init_from
-            or any(flags.get(field) is not None for field in DATA_FIELDS)
-        ):
-            tokenizer = str(place.folder)
-        return cls(opened, config, length, moved, data_config(config, length, tokenizer))
-
-    def score(self, splits: Sequence[str], world: World) -> dict[str, dict[str, Any]]:
-        """The figures of each part that is not empty. Every rank must call."""
-        corpus = open_corpus_on_all_ranks(self.data, world)
-        scores = {}
-        for split in splits:
-            part = corpus.part(split)
-            if part is None:
-                logger.warning("the %s part of this corpus is empty; it is not scored", split)
-                continue
-            is_whole = self.stride == self.context_length
-            windows = part if is_whole else SlidingWindows(part, self.stride)
-            score = evaluate(
-                self.opened.model, windows, world, batch_size=self.config.eval_batch_size,
-                num_bytes=corpus.num_bytes[split], num_words=corpus.num_words[split],
-                device=device_of(self.opened.model),
-            )  # fmt: skip
-            shape = {"context_length": self.context_length, "stride": self.stride}
-            scores[split] = {**score.to_json(), **shape}
-        return scores
 
 
 def score_model(
@@ -111,52 +48,134 @@ def score_model(
     splits: Sequence[str],
     stride: int | None,
     flags: Mapping[str, Any],
-    judging: JudgeConfig | None = None,
+    quality: QualityConfig | None = None,
     scorer: str | None = None,
 ) -> int:
-    """Score the parts and print one JSON object on rank 0. Every rank must call.
+    """Score the splits and print one JSON object on rank 0. Every rank must call.
 
     Args:
         name: a run, a folder with a model, or a hub id.
-        stride: tokens that each window moves by; None is the context length: windows that do not
-            overlap.
-        flags: fields of `TrainConfig`, None where not given. A run's data and windows are those it
-            was trained with; another model's are the defaults, up to `LONGEST_DEFAULT_WINDOW`.
-        judging: also judge what the model writes; a run keeps it in generation.json and its page.
-        scorer: the model that judges; None is the model itself.
+        stride: tokens between the starts of two windows; None for the context length, so that
+            windows do not overlap.
+        flags: fields of `TrainConfig`, None where not given. By default a run is scored on the data
+            and with the context length that it was trained with; another model on the defaults,
+            with windows of up to `LONGEST_DEFAULT_WINDOW`.
+        quality: also measure the quality of generated text; for a run it is saved in
+            generation.json and shown on its page.
+        scorer: the model that scores generated text; None for the model itself.
 
     Raises:
-        UserError: no such model, no such part, data that cannot be read, or windows that are longer
-            than the model sees.
+        UserError: no such model or split, data that cannot be read, or windows that are longer than
+            the model's context.
     """
     world = hvdcore.torch.init()
     setup_logging(world, None)
     check_splits(splits)
     device = pick_device(world)
-    scoring = Scoring.of(place_on_all_ranks(name, world), stride, flags, device)
+    scoring = Scoring.of(resolve_distributed(name, world), stride, flags, device)
     judge = scoring.opened if scorer is None else open_scorer(scorer, world, device)
     cut = None
-    if judging is not None:  # before the work, for there may be too little text
+    if quality is not None:  # before the work, as there may be too little text
         wanted = [split for split in ("test", "val") if split in splits] or splits
-        cut = held_out_prompts(scoring.data, wanted, judging, world)
+        cut = held_out_prompts(scoring.config, wanted, quality, world)
     scores: dict[str, Any] = scoring.score(splits, world)
-    if judging is not None and cut is not None:
-        judgement = judge_model(scoring.opened, judge, *cut, judging, world)
+    if quality is not None and cut is not None:
+        measured = measure_quality(scoring.opened, judge, *cut, quality, world)
         if world.is_root:
-            keep_judgement(judgement, scoring.opened.place.run)
-            scores["generation"] = {k: v for k, v in judgement.items() if k != "prompts"}
+            _save_quality(measured, scoring.opened.source.run)
+            scores["generation"] = {k: v for k, v in measured.items() if k != "prompts"}
     if world.is_root:
         print(json.dumps(json_safe(scores), indent=2), flush=True)
     return 0
 
 
-def _context_length(opened: OpenedModel, config: TrainConfig, *, is_given: bool) -> int:
+@dataclass(frozen=True)
+class Scoring:
+    """A loaded model, and how and on what it is scored.
+
+    Attributes:
+        config: the run's own, or the defaults, with the changes of flags; its context length is
+            that of the windows, its tokenizer finds the corpus in the model's tokens.
+        tokenizer: to prepare the corpus with; None where the configuration of a run tells.
+        stride: tokens between the starts of two windows.
+    """
+
+    opened: LoadedModel
+    config: TrainConfig
+    tokenizer: Tokenizer | None
+    stride: int
+
+    @classmethod
+    def of(
+        cls,
+        resolved: ResolvedModel,
+        stride: int | None,
+        flags: Mapping[str, Any],
+        device: torch.device,
+    ) -> Scoring:
+        """See `score_model`.
+
+        Raises:
+            UserError: the model cannot be loaded, or the windows are longer than its context.
+        """
+        run = None if resolved.run is None else RunDir(resolved.run)
+        config = load_config(TrainConfig, None if run is None else run.config, flags)
+        opened = resolved.load(device)
+        length = _context_length(opened, config, is_given=flags.get("context_length") is not None)
+        changes: dict[str, Any] = {"context_length": length}
+        tokenizer = None
+        is_other_data = any(flags.get(field) is not None for field in DATA_FIELDS)
+        if run is None or config.init_from or is_other_data:
+            tokenizer = opened.tokenizer
+            changes["tokenizer"] = str(resolved.folder)
+        return cls(
+            opened, config.model_copy(update=changes), tokenizer, _check_stride(stride, length)
+        )
+
+    def prepare(self, world: World) -> None:
+        """Prepare the corpus in the model's tokens. Every rank must call."""
+        prepare_distributed(self.config, world, self.tokenizer)
+
+    def score(self, splits: Sequence[str], world: World) -> dict[str, dict[str, Any]]:
+        """The scores of each split that is not empty. Every rank must call."""
+        corpus = prepare_distributed(self.config, world, self.tokenizer)
+        length = self.config.context_length
+        scores = {}
+        for split in splits:
+            blocks = corpus.split(split)
+            if blocks is None:
+                logger.warning("the %s split of this corpus is empty; it is not scored", split)
+                continue
+            windows = blocks if self.stride == length else SlidingWindows(blocks, self.stride)
+            score = evaluate(
+                self.opened.model, windows, world, batch_size=self.config.eval_batch_size,
+                num_bytes=corpus.num_bytes[split], num_words=corpus.num_words[split],
+                device=device_of(self.opened.model),
+            )  # fmt: skip
+            scores[split] = {**score.to_json(), "context_length": length, "stride": self.stride}
+        return scores
+
+
+def check_splits(splits: Sequence[str]) -> None:
+    """Check the names of splits.
+
+    Raises:
+        UserError: there is no split of such a name.
+    """
+    problems = Problems()
+    for split in splits:
+        if split not in SPLITS:
+            problems.add("split", f"got {split!r}; give one of {', '.join(SPLITS)}")
+    problems.raise_if_any()
+
+
+def _context_length(opened: LoadedModel, config: TrainConfig, *, is_given: bool) -> int:
     longest = opened.model.config.context_length
-    if opened.place.run is None and not is_given:
+    if opened.source.run is None and not is_given:
         return min(longest, LONGEST_DEFAULT_WINDOW)
     if config.context_length > longest:
         raise UserError(
-            f"context_length: got {config.context_length}; {opened.place.name} sees {longest} "
+            f"context_length: got {config.context_length}; {opened.source.name} sees {longest} "
             "tokens at most"
         )
     return config.context_length
@@ -170,17 +189,9 @@ def _check_stride(stride: int | None, context_length: int) -> int:
     return stride
 
 
-def check_splits(splits: Sequence[str]) -> None:
-    problems = Problems()
-    for split in splits:
-        if split not in PARTS:
-            problems.add("split", f"got {split!r}; give one of {', '.join(PARTS)}")
-    problems.raise_if_any()
-
-
-def keep_judgement(judgement: Mapping[str, Any], run: Path | None) -> None:
-    """Put it into the run and on its page, where the model is a run's. Rank 0 only."""
-    if run is not None:
-        found = RunDir(run)
-        found.write_json(FILE, judgement)
-        write_report([found.path], found.report_html)
+def _save_quality(measured: Mapping[str, Any], path: Path | None) -> None:
+    """Save it in the run and show it on its page, if the model is a run's. Rank 0 only."""
+    if path is not None:
+        run = RunDir(path)
+        run.write_json(FILE, measured)
+        write_report([run.path], run.report_html)

@@ -1,4 +1,4 @@
-"""Exact loss over a whole part, on all ranks: each token is a target once, whatever the size."""
+"""The exact loss of a model over a whole split, on all ranks: every token is a target once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hvdcore.metrics.metrics import Totals, bits_per_byte, perplexity
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.sharding import eval_range
 from hvdcore.torch import allreduce_sum
+from textgen.model.config import IGNORE_INDEX
 from textgen.model.language_model import LanguageModel, rows_at_once
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Windows(Protocol):
-    """What is scored: `TokenBlocks`, some of them, or `SlidingWindows`."""
+    """What is scored: `TokenBlocks`, a `BlockSubset`, or `SlidingWindows`."""
 
     @property
     def context_length(self) -> int: ...
@@ -30,29 +31,29 @@ class Windows(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: range) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Tokens and targets [len(indices), T]; a target of -100 counts for nothing."""
+        """Tokens and targets [len(indices), T]; targets of -100 are ignored."""
         ...
 
 
 @dataclass(frozen=True)
 class Score:
-    """The negative log-likelihood of a part, in nats, and what it is divided by."""
+    """The negative log-likelihood of a split, in nats, and the counts to normalise it by."""
 
     nll_sum: float
     num_tokens: int
-    """Tokens that were predicted."""
+    """Tokens that were targets."""
     num_bytes: int
-    """Bytes of UTF-8 that those tokens stand for."""
+    """UTF-8 bytes of those tokens."""
     num_words: int = 0
     """Words in those bytes (`textgen.data.encode`); 0 where they were not counted."""
 
     @property
     def loss(self) -> float:
-        """Mean negative log-likelihood of a token, in nats."""
+        """Mean negative log-likelihood per token, in nats."""
         return self.nll_sum / self.num_tokens
 
     def to_json(self) -> dict[str, float | int]:
-        """The figures of ``report.json``: loss in nats a token, perplexity, bits per byte, and
+        """The values in ``report.json``: loss in nats per token, perplexity, bits per byte, and
         perplexity per word where words were counted."""
         values = {
             "loss": self.loss,
@@ -81,14 +82,14 @@ def evaluate(
 ) -> Score:
     """The model's score on all of ``windows``. Every rank must call; every rank gets the same.
 
-    Each rank takes a contiguous share of the windows, so a rank may have one less than
-    another, or none. Sums and counts are added up over the ranks in float64.
+    Each rank takes a contiguous share of the windows, possibly one less than another rank, or
+    none. Sums and counts are added over the ranks in float64.
 
     Args:
-        batch_size: windows that a rank computes at once, at most; the result does not depend on
-            it beyond float32 rounding.
-        num_bytes, num_words: what the part's targets stand for.
-        on_batch: told how many windows this rank has just done.
+        batch_size: windows per forward pass of a rank; the result does not depend on it beyond
+            float32 rounding.
+        num_bytes, num_words: of the text of all targets.
+        on_batch: called with the number of windows that this rank has just scored.
     """
     model.eval()
     totals = Totals("nll")
@@ -97,10 +98,10 @@ def evaluate(
     for start in range(share.start, share.stop, batch_size):
         beat("evaluate")
         indices = range(start, min(start + batch_size, share.stop))
-        tokens, targets = (torch.from_numpy(part).to(device) for part in windows.batch(indices))
-        # Per token, then added up in float64: float32 sums over a long part lose digits.
+        tokens, targets = (torch.from_numpy(array).to(device) for array in windows.batch(indices))
+        # Per token, then summed in float64: float32 sums over a long split lose digits.
         losses = model.loss(tokens, targets, reduction="none")
-        totals.add("nll", losses.double().sum().item(), int((targets != -100).sum()))
+        totals.add("nll", losses.double().sum().item(), int((targets != IGNORE_INDEX).sum()))
         on_batch(len(indices))
     totals.reduce(allreduce_sum)
     model.train()

@@ -19,24 +19,24 @@ from hvdcore.run.pages import (
     software,
 )
 from hvdcore.run.report import Section, Table, write_page
-from textgen.evaluation.quality.page import FILE, judgement_sections
+from textgen.evaluation.quality.page import FILE, quality_sections
 
 __all__ = ["report_runs", "write_report"]
 
 FIGURES = (
-    Figure("Loss", "loss", "nats a token", (("val", "loss", "val"), ("train", "loss", "train"))),
+    Figure("Loss", "loss", "nats per token", (("val", "loss", "val"), ("train", "loss", "train"))),
     Figure("Bits per byte on val", "bits_per_byte", "bits", (("val", "bits_per_byte", "val"),)),
     Figure("Learning rate", "learning_rate", "", (("train", "learning_rate", "train"),)),
     Figure("Gradient norm", "gradient_norm", "", (("train", "gradient_norm", "train"),)),
     Figure(
-        "Speed of all ranks", "tokens_per_second", "tokens a second",
+        "Speed of all ranks", "tokens_per_second", "tokens per second",
         (("train", "tokens_per_second", "train"),), from_zero=True,
     ),
     Figure(
         "Time of a step, rank 0", "step_seconds", "seconds",
         tuple(
-            ("train", f"{part}_seconds", part)
-            for part in ("compute", "update", "communicate", "data")
+            ("train", f"{phase}_seconds", phase)
+            for phase in ("compute", "update", "communicate", "data")
         ),
         from_zero=True,
     ),
@@ -57,9 +57,9 @@ COLUMNS = (
     Column("seconds", "seconds", "{:,.0f}"),
     Column("tokens/s", "tokens_per_second", "{:,.0f}"),
     Column("peak memory of a rank, MB", "peak_memory_mb", "{:,.0f}"),
-    Column("FLOP a token, forward and backward", "train_flops_per_token", "{:,}"),
+    Column("FLOP per token, forward and backward", "train_flops_per_token", "{:,}"),
     Column("peak FLOP/s, all ranks", "peak_flops_per_second", "{:.3g}"),
-    Column("that peak is", "peak_flops_source", "{}"),
+    Column("source of the peak", "peak_flops_source", "{}"),
     Column("model FLOP utilisation", "model_flop_utilization", "{:.1%}"),
     Column("seed", "seed", "{}"),
     Column("weights", "weights_sha256", "{:.12}"),
@@ -71,13 +71,24 @@ SCORES = (
     Column("word perplexity", "word_perplexity", "{:,.6g}"),
 )
 
+_SCORES_TEXT = (
+    "Loss is the mean negative log-likelihood of a token in nats, perplexity its exponential; "
+    "bits per byte and perplexity per word can be compared across tokenizers. Val and test are "
+    "exact over the whole split; train is an even sample of it, as large as val. Weights are "
+    "chosen by val; test is scored once."
+)
+
+
+def report_runs(paths: Sequence[Path], output_dir: Path | None) -> Path:
+    """``textgen report RUN...``; see `hvdcore.run.pages.report_runs`."""
+    return pages.report_runs(paths, output_dir, write_report)
+
 
 def write_report(paths: Sequence[Path], page: Path) -> None:
-    """Write one page about the runs, and their figures into ``figures/``: a single run's own, or
-    a folder beside the page.
+    """Write one page about the runs, with figures in ``figures/`` of the run or beside the page.
 
     Raises:
-        UserError: one of the paths is no run, its training has not ended yet, or the page cannot
+        UserError: one of the paths is not a run, its training has not finished, or the page cannot
             be written.
     """
     found = Runs.open(paths, page)
@@ -86,7 +97,7 @@ def write_report(paths: Sequence[Path], page: Path) -> None:
         Section("Runs" if len(paths) > 1 else "Run", table=run_table(found.reports, COLUMNS)),
         *_steps(found.reports),
         *_samples(found.reports),
-        *_judgements(found),
+        *_quality(found),
         Section("Curves", figures=draw_figures(found, FIGURES)),
         *configurations(found),
     ]
@@ -94,46 +105,33 @@ def write_report(paths: Sequence[Path], page: Path) -> None:
     write_page(page, title, sections, subtitle=software(found, "horovod", "torch"))
 
 
-_SCORES_TEXT = (
-    "Loss is the mean negative log-likelihood of a token in nats, perplexity its exponential; "
-    "bits per byte, and perplexity per word, can be compared across tokenizers. Val and test are "
-    "exact over the whole part; train is an even sample of it, as large as val. Val chose the "
-    "weights; test was read once."
-)
-
-
 def _steps(reports: dict[str, dict[str, Any]]) -> list[Section]:
-    """Where the time of a step goes; no section where no run was long enough to tell."""
-    told = {label: report["step_seconds"] for label, report in reports.items()
+    """The time of a step by phase; no section where no run was long enough to measure it."""
+    measured = {label: report["step_seconds"] for label, report in reports.items()
             if report.get("step_seconds")}  # fmt: skip
     kinds = ("compute", "update", "communicate", "data")
     rows = [
         [label, *(f"{1e3 * seconds[f'{kind}_seconds']:.2f}" for kind in kinds)]
-        for label, seconds in told.items()
+        for label, seconds in measured.items()
     ]
-    text = "Milliseconds, the mean over steps and ranks, the first steps left out."
+    text = "Milliseconds, mean over steps and ranks, without the first steps."
     return [Section("Time of a step", text, table=Table(["run", *kinds], rows))] if rows else []
 
 
 def _samples(reports: dict[str, dict[str, Any]]) -> list[Section]:
-    told = {label: report["sample"] for label, report in reports.items() if report.get("sample")}
+    samples = {label: report["sample"] for label, report in reports.items() if report.get("sample")}
     return [
-        Section(f"What {label} writes" if len(reports) > 1 else "What it writes", verbatim=text)
-        for label, text in told.items()
+        Section(f"Sample of {label}" if len(reports) > 1 else "Sample", verbatim=text)
+        for label, text in samples.items()
     ]
 
 
-def _judgements(runs: Runs) -> list[Section]:
-    """Of the runs that `textgen evaluate --generation` was called for."""
+def _quality(runs: Runs) -> list[Section]:
+    """Sections of the runs with results of `textgen evaluate --generation`."""
     found = {label: run.path / FILE for label, run in runs.runs.items()}
     return [
         section
         for label, path in found.items()
         if path.is_file()
-        for section in judgement_sections(read_json_object(path), runs.suffix(label))
+        for section in quality_sections(read_json_object(path), runs.suffix(label))
     ]
-
-
-def report_runs(paths: Sequence[Path], output_dir: Path | None) -> Path:
-    """``textgen report RUN...``; see `hvdcore.run.pages.report_runs`."""
-    return pages.report_runs(paths, output_dir, write_report)

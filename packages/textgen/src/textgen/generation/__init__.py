@@ -1,1 +1,1 @@
-"""TODO generation."""
+"""Generating text: sampling, the key-value cache, and a decode step made for small models."""

@@ -1,13 +1,9 @@
-"""The rows of a batch while they grow: which tokens each attends to, and when caches are rebuilt.
+"""The sequences of a batch in generation: what each attends to, and when its cache is rebuilt.
 
-When a row's window is full (context_length tokens), the last context_length // 2 tokens, the new
-one among them, become its window and are read again from position 0. Each row slides by itself, so
-what it writes does not depend on the rows beside it. Of a longer prompt the last context_length
-tokens are read.
-
-The rows of a batch while an adapted model makes them grow, with the cache of `transformers`.
-
-Windows slide as in `textgen.generation.batch`. Shorter rows are padded on their left.
+When a row's window is full (context_length tokens), its last context_length // 2 tokens, the new
+one included, become the new window and are read again from position 0. Each row slides by itself,
+so its text does not depend on the other rows. Of a longer prompt the last context_length tokens are
+read.
 """
 
 from __future__ import annotations
@@ -33,10 +29,10 @@ __all__ = [
 
 
 def window_start(length: int, start: int, context_length: int) -> int:
-    """Where the window begins that predicts the token after `length` tokens.
+    """Start of the window that predicts the token after `length` tokens.
 
     Args:
-        start: where it began for the token before; 0 or the prompt's cut at first.
+        start: of the window of the token before; at first 0, or where the prompt is cut.
     """
     if length - start <= context_length:
         return start
@@ -44,15 +40,15 @@ def window_start(length: int, start: int, context_length: int) -> int:
 
 
 class DecodeBatch:
-    """Token sequences that grow by a token at a time.
+    """Sequences of a `Transformer` that grow by one token at a time.
 
     Args:
         prompts: token ids of each row, at least one each.
-        max_new_tokens: the cache is made for no more.
-        weights: the model's, if they were made before.
+        max_new_tokens: limits the size of the cache.
+        weights: of the model, if they were made before.
 
     Attributes:
-        active: numbers of the rows still growing, in the order of the logits.
+        active: numbers of the rows that are not finished, in the order of the logits.
     """
 
     def __init__(
@@ -76,7 +72,7 @@ class DecodeBatch:
         return self._model.config.context_length
 
     def logits(self) -> Tensor:
-        """[len(active), V] of what follows each row; overwritten by the next call."""
+        """Logits [len(active), V] of the next token of each row; overwritten by the next call."""
         if self._cache is None:
             self._build({})
         elif self._cache.end == self._cache.capacity:
@@ -91,17 +87,17 @@ class DecodeBatch:
             self._tokens[row].append(token)
 
     def keep(self, positions: Sequence[int]) -> None:
-        """Go on with those of the active rows only, given by their place in `active`."""
+        """Keep only these of the active rows, given by their positions in `active`."""
         rows = [self.active[position] for position in positions]
         held = dict(zip(rows, positions, strict=True))
         self.active = rows
         self._build(held)
 
     def _build(self, held: dict[int, int]) -> None:
-        """Make the cache and the step for the active rows.
+        """Build the cache and the decode step for the active rows.
 
         Args:
-            held: place in the present cache of each row that has one.
+            held: position in the present cache of each row that is in it.
         """
         windows: dict[int, tuple[int, ...]] = {}
         kept: dict[int, RowContent] = {}
@@ -119,19 +115,21 @@ class DecodeBatch:
         lengths = [content.keys.shape[2] for content in contents]
         capacity = min(self._context, max(lengths) + self._left)
         self._cache = KVCache(self._model.config, lengths, capacity, self._device)
-        for place, content in enumerate(contents):
-            self._cache.fill(place, content)
+        for position, content in enumerate(contents):
+            self._cache.fill(position, content)
         self._step = DecodeStep(self._weights, self._cache)
 
 
 class CausalDecodeBatch:
-    """Token sequences that grow by a token at a time; see `DecodeBatch`.
+    """Sequences of a `CausalLM` that grow by one token at a time, with the cache of `transformers`.
+
+    Shorter rows are padded on the left.
 
     Args:
         prompts: token ids of each row, at least one each.
 
     Attributes:
-        active: numbers of the rows still growing, in the order of the logits.
+        active: numbers of the rows that are not finished, in the order of the logits.
     """
 
     def __init__(self, model: CausalLM, prompts: Sequence[Sequence[int]]) -> None:
@@ -148,7 +146,7 @@ class CausalDecodeBatch:
         return self._model.config.context_length
 
     def logits(self) -> Tensor:
-        """[len(active), V] of what follows each row."""
+        """Logits [len(active), V] of the next token of each row."""
         if self._cache is None or self._slides():
             return self._read_windows()
         last = torch.tensor([[self._tokens[row][-1]] for row in self.active], device=self._device)
@@ -161,27 +159,27 @@ class CausalDecodeBatch:
             self._tokens[row].append(token)
 
     def keep(self, positions: Sequence[int]) -> None:
-        """Go on with those of the active rows only, given by their place in `active`."""
+        """Keep only these of the active rows, given by their positions in `active`."""
         self.active = [self.active[position] for position in positions]
-        self._cache = None  # what is left of it would hold the padding for rows that are gone
+        self._cache = None  # it has the padding of rows that are dropped
 
     def _slides(self) -> bool:
-        """Whether some row's window is full, and moves before its next token."""
+        """Whether the window of some row moves before its next token."""
         return any(self._start(row) != self._starts[row] for row in self.active)
 
     def _start(self, row: int) -> int:
         return window_start(len(self._tokens[row]), self._starts[row], self._context)
 
     def _read_windows(self) -> Tensor:
-        """Read all rows' windows anew, from position 0."""
+        """Read the windows of all rows again, from position 0."""
         for row in self.active:
             self._starts[row] = self._start(row)
         windows = [self._tokens[row][self._starts[row] :] for row in self.active]
         longest = max(map(len, windows))
         tokens = torch.zeros(len(windows), longest, dtype=torch.long)
         mask = torch.zeros(len(windows), longest, dtype=torch.bool)
-        for place, window in enumerate(windows):
-            tokens[place, longest - len(window) :] = torch.tensor(window)
-            mask[place, longest - len(window) :] = True
+        for row, window in enumerate(windows):
+            tokens[row, longest - len(window) :] = torch.tensor(window)
+            mask[row, longest - len(window) :] = True
         self._cache, self._mask = new_cache(self._model), mask.to(self._device)
         return self._model.last_logits(tokens.to(self._device), self._mask, self._cache)

@@ -1,13 +1,9 @@
-"""One decode step: the next logits of every row, from the last token and the cache.
+"""One decode step: the logits of the next token of each row, from its last token and the cache.
 
-The arithmetic is the model's, arranged so that little is called: on small models the time goes to
-calls, not to multiplications. Norm weights and scales are folded into the matrices that follow
-them, queries, keys and values are one product, a rotation is one complex product, and every buffer
-and view is made once for a batch.
-
-The attention of a decode step.
-
-The short convolutions of a decode step.
+The arithmetic is that of the model with as few operations as possible: for small models the time
+goes to calls, not to multiplications. Norm weights and scales are folded into the matrices that
+follow them, queries, keys and values are one product, a rotation is one complex product, and all
+buffers and views are allocated once per batch.
 """
 
 from __future__ import annotations
@@ -30,16 +26,16 @@ __all__ = [
 ]
 
 CHUNK = 32
-"""Attention reads the cache up to the next multiple of it, so that views last this many steps."""
+"""Attention reads the cache up to a multiple of this, so that views are valid for as many steps."""
 
 
 class DecodeAttention:
-    """The attention layers' part of a batch's decode step; they share their buffers.
+    """The attention layers of a decode step; they share their buffers.
 
     Args:
-        x: [B, D], the residual stream, added to.
-        normed: [B, D], what a layer reads.
-        rotation: [B, head_dim], of each row's position: cosine, sine, cosine, ...
+        x: [B, D], the residual stream, updated in place.
+        normed: [B, D], the input of a layer.
+        rotation: [B, head_dim], of the position of each row: cosine, sine, cosine, ...
     """
 
     def __init__(
@@ -77,14 +73,14 @@ class DecodeAttention:
         self._views_end = -1
 
     def open_slot(self) -> None:
-        """Make the cache's next slot, of the token to come, seen by every row."""
+        """Unmask the next slot of the cache in every row."""
         if self._cache.end >= self._views_end:
             self._make_views()
         self._slot = self._cache.end - self._views_start
         self._open[self._slot].zero_()
 
     def __call__(self, index: int) -> None:
-        """Attention number `index`, at the slot that was opened."""
+        """Run attention layer `index` at the slot that was opened."""
         qk_norm, qkv, output = self._products[index]
         views = self._views[index]
         qkv()
@@ -101,7 +97,7 @@ class DecodeAttention:
         output()
 
     def _make_views(self) -> None:
-        """Views of the cache up to the next chunk's end, and of its slots in the chunk."""
+        """Make the views of the cache up to the end of the next chunk, and of its slots."""
         cache = self._cache
         self._views_start = cache.end
         self._views_end = min((cache.end // CHUNK + 1) * CHUNK, cache.capacity)
@@ -116,7 +112,7 @@ class DecodeAttention:
 
 
 class _LayerViews:
-    """One layer's cache [B, Hkv, capacity, Dh], seen up to `end`, and its slots from `start`."""
+    """Views of the cache [B, Hkv, capacity, Dh] of a layer: up to `end`, and slots from `start`."""
 
     def __init__(self, keys: Tensor, values: Tensor, start: int, end: int) -> None:
         self.keys = keys.flatten(0, 1)[:, :end].transpose(1, 2)  # [B x Hkv, Dh, end]
@@ -126,16 +122,16 @@ class _LayerViews:
 
 
 def _complex(x: Tensor) -> Tensor:
-    """Neighbouring pairs of the last dimension as complex numbers, in place."""
+    """A view of neighbouring pairs of the last dimension as complex numbers."""
     return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
 
 
 class DecodeConv:
-    """The convolution layers' part of a batch's decode step; they share their buffers.
+    """The convolution layers of a decode step; they share their buffers.
 
     Args:
-        x: [B, D], the residual stream, added to.
-        normed: [B, D], what a layer reads.
+        x: [B, D], the residual stream, updated in place.
+        normed: [B, D], the input of a layer.
     """
 
     def __init__(
@@ -161,7 +157,7 @@ class DecodeConv:
         ]
 
     def __call__(self, index: int) -> None:
-        """Convolution number `index`, at the cache's next slot."""
+        """Run convolution layer `index` at the next slot of the cache."""
         inputs, taps, output = self._products[index]
         inputs()
         window = self._cache.window(index)  # [B, K, D]
@@ -173,7 +169,7 @@ class DecodeConv:
 
 
 class DecodeStep:
-    """A batch's decode step, bound to its cache: call it with the rows' last tokens."""
+    """The decode step of a batch, bound to its cache; call it with the last tokens of the rows."""
 
     def __init__(self, weights: DecodeWeights, cache: KVCache) -> None:
         self._weights, self._cache = weights, cache
@@ -201,7 +197,7 @@ class DecodeStep:
         self._head = weights.head.bound(self._normed, self._logits)
 
     def _mixers(self) -> list[Callable[[], None]]:
-        """Each layer's attention or convolution."""
+        """The attention or convolution of each layer."""
         weights, cache = self._weights, self._cache
         mixers: list[Callable[[], None]] = []
         kinds = [layer.mixer for layer in weights.layers]
@@ -219,9 +215,9 @@ class DecodeStep:
         return mixers
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """Read tokens [B] and return the logits [B, V] of what follows them.
+        """Logits [B, V] of the token after tokens [B]; overwritten by the next call.
 
-        The result is overwritten by the next call. The cache must have a free slot.
+        The cache must have a free slot.
         """
         cache = self._cache
         assert cache.end < cache.capacity, "the cache is full"
@@ -243,7 +239,7 @@ class DecodeStep:
         return self._logits
 
     def _normalise(self) -> None:
-        """x / sqrt(|x|^2 + D eps): RMSNorm but for the factors in the matrix that follows."""
+        """x / sqrt(|x|^2 + D eps): RMSNorm without the factors that are in the next matrix."""
         torch.linalg.vector_norm(self._x, 2, -1, True, out=self._norm)
         torch.hypot(self._norm, self._eps, out=self._norm)
         torch.div(self._x, self._norm, out=self._normed)

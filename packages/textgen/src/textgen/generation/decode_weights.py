@@ -1,6 +1,6 @@
-"""A model's weights rearranged for the decode step: fewer, larger products, nothing to rescale.
+"""A model's weights rearranged for the decode step: fewer, larger products with scales folded in.
 
-Products of a few rows with a fixed matrix, the bulk of a decode step on a processor.
+For a few rows, products with a fixed matrix are most of the time of a decode step on a CPU.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ PANEL_MAX_ROWS = 24
 class RowProduct:
     """x [B, I] -> x @ weight.T [B, O], for one weight [O, I] and any small B.
 
-    For 2 to 24 rows the general matrix product spends more time rearranging the weight than
-    multiplying with it (MKL packs it at every call). A batch of products with panels of 16
-    columns, cut once, is read in order and takes about half the time at 384 x 1152 and 8 rows.
-    Below 128 K weights, which stay in the second-level cache, it does not pay.
+    For 2 to 24 rows a general matrix product spends more time packing the weight, at every call of
+    MKL, than multiplying with it. A batched product with panels of 16 columns, packed once, takes
+    about half the time at 384 x 1152 and 8 rows. Below 128 K weights, which fit in the L2 cache, it
+    is not faster.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -42,12 +42,12 @@ class RowProduct:
         self._panels: Tensor | None = None
 
     def bound(self, x: Tensor, out: Tensor, *, add: bool = False) -> Callable[[], object]:
-        """A call that reads x [B, I] and sets out [B, O], or adds to it, each time it is made."""
+        """A function that computes out [B, O] from x [B, I], or adds to it, at every call."""
         if self._use_panels(x):
             return self._bound_panels(x, out, add)
         if self._matrix is None:
             rows, columns = self._weight.shape
-            # A vector product is quickest along the longer side.
+            # A vector product is fastest along the longer side.
             tall = rows >= columns
             self._matrix = self._weight.t().contiguous() if tall else self._weight.t()
         if add:
@@ -77,7 +77,7 @@ class RowProduct:
 
 
 class AttentionWeights:
-    """Queries, keys and values in one product, the scale of the scores folded in."""
+    """Queries, keys and values as one product, with the scale of the scores folded in."""
 
     def __init__(self, attention: Attention, norm: Tensor) -> None:
         head_dim = attention.head_dim
@@ -86,7 +86,7 @@ class AttentionWeights:
         keys = _pairs(attention.k_proj.weight.float(), head_dim, order)
         self.qk_norm: Tensor | None = None
         if isinstance(attention.q_norm, RMSNorm) and isinstance(attention.k_norm, RMSNorm):
-            # RMSNorm is sqrt(Dh) x / |x|; on the queries the scale of the scores cancels it.
+            # RMSNorm is sqrt(Dh) x / |x|; the scale of the scores cancels it for the queries.
             num_heads, num_kv_heads = len(queries) // head_dim, len(keys) // head_dim
             on_queries = attention.q_norm.weight.float()[order].expand(num_heads, -1)
             on_keys = attention.k_norm.weight.float()[order] * head_dim**0.5
@@ -99,7 +99,7 @@ class AttentionWeights:
 
 
 class ConvWeights:
-    """A short convolution's gates and value in one product."""
+    """The gates and the value of a short convolution as one product."""
 
     def __init__(self, conv: ShortConv, norm: Tensor) -> None:
         inputs = (conv.in_gate_proj.weight, conv.out_gate_proj.weight, conv.value_proj.weight)
@@ -109,7 +109,7 @@ class ConvWeights:
 
 
 class LayerWeights:
-    """One layer's matrices, rearranged; float32."""
+    """The matrices of a layer, rearranged, in float32."""
 
     def __init__(self, layer: Layer) -> None:
         norm, mlp = layer.input_layernorm.weight, layer.mlp
@@ -124,8 +124,7 @@ class LayerWeights:
 
 
 class DecodeWeights:
-    """A model's weights as `DecodeStep` wants them: a float32 copy, which does not follow the
-    model's further training."""
+    """The weights for a `DecodeStep`: a float32 copy, which does not change with the model."""
 
     @torch.inference_mode()
     def __init__(self, model: Transformer) -> None:
@@ -144,5 +143,5 @@ def _pairs(weight: Tensor, head_dim: int, order: Tensor) -> Tensor:
 
 
 def _folded(weight: Tensor, norm: Tensor) -> Tensor:
-    """weight [O, D] that takes x / |x| in place of RMSNorm(x), which is sqrt(D) x / |x| norm."""
+    """weight [O, D] for the input x / |x| in place of RMSNorm(x) = sqrt(D) x / |x| * norm."""
     return weight * (norm.float() * weight.shape[1] ** 0.5)

@@ -1,7 +1,4 @@
-"""Writing text with a model: text in, text out, and the `textgen generate` command.
-
-Text out of tokens that come one by one, character by whole character.
-"""
+"""Generating text with a model: text in, text out, and the command `textgen generate`."""
 
 from __future__ import annotations
 
@@ -29,15 +26,15 @@ __all__ = [
 ]
 
 CONTEXT_TOKENS = 8
-"""Tokens decoded again before the new ones: some tokenizers join neighbours with spaces."""
+"""Tokens decoded again before the new ones: some tokenizers put spaces between neighbours."""
 
 
 class TextStream:
-    """Calls on_text(number, characters) when tokens make whole characters.
+    """Decodes tokens one by one and calls on_text(number, text) for complete characters.
 
     Args:
         prompt: tokens before the first one added.
-        number: handed on to on_text.
+        number: of the text, passed to on_text.
     """
 
     def __init__(
@@ -48,26 +45,26 @@ class TextStream:
         on_text: Callable[[int, str], None] | None,
     ) -> None:
         self._tokenizer, self._number, self._on_text = tokenizer, number, on_text
-        self._shown = list(prompt)[-CONTEXT_TOKENS:]
+        self._emitn = list(prompt)[-CONTEXT_TOKENS:]
         self._new: list[int] = []
 
     def add(self, token: int) -> None:
-        """Take the next token; an incomplete character waits for its other bytes."""
+        """Add the next token; an incomplete character is held back."""
         self._new.append(token)
-        before = self._tokenizer.decode(self._shown)
-        text = self._tokenizer.decode([*self._shown, *self._new])[len(before) :]
-        # No character of UTF-8 is longer than four bytes, so what waits longer is broken.
+        before = self._tokenizer.decode(self._emitn)
+        text = self._tokenizer.decode([*self._emitn, *self._new])[len(before) :]
+        # A character of UTF-8 has at most four bytes: what is longer incomplete is invalid.
         if not text.endswith("\ufffd") or len(self._new) >= 4:
-            self._show(text)
+            self._emit(text)
 
     def finish(self) -> None:
-        """Hand out what is left, U+FFFD for a character that never became whole."""
+        """Emit the rest; an incomplete character becomes U+FFFD."""
         if self._new:
-            before = self._tokenizer.decode(self._shown)
-            self._show(self._tokenizer.decode([*self._shown, *self._new])[len(before) :])
+            before = self._tokenizer.decode(self._emitn)
+            self._emit(self._tokenizer.decode([*self._emitn, *self._new])[len(before) :])
 
-    def _show(self, text: str) -> None:
-        self._shown = [*self._shown, *self._new][-CONTEXT_TOKENS:]
+    def _emit(self, text: str) -> None:
+        self._emitn = [*self._emitn, *self._new][-CONTEXT_TOKENS:]
         self._new = []
         if text and self._on_text is not None:
             self._on_text(self._number, text)
@@ -90,16 +87,16 @@ def generate(
     on_text: Callable[[int, str], None] | None = None,
     share: tuple[int, int] = (0, 1),
 ) -> list[str]:
-    """What the model writes after each prompt, `num_samples` texts for each in turn.
+    """Texts that continue each prompt, `num_samples` for each in turn.
 
-    The texts are the same for any batch_size. A prompt stands at the beginning of a document.
+    The texts are the same for any batch_size. A prompt is the beginning of a document.
 
     Args:
-        share: (rank, size): write only this rank's part of the texts, a contiguous one.
+        share: (rank, size): generate only this rank's share of the texts, a contiguous one.
         top_k: 0 or None keeps all.
-        greedy: always the most probable token; temperature, top_k and top_p count for nothing.
-        batch_size: texts written at once.
-        on_text: called with (number of the text, new characters) as they are written.
+        greedy: always the most probable token; temperature, top_k and top_p are ignored.
+        batch_size: texts generated at once.
+        on_text: called with (number of the text, new characters) during generation.
 
     Raises:
         UserError: options out of range.
@@ -116,11 +113,11 @@ def generate(
     texts: list[str] = []
     own = eval_range(len(rows), *share)
     for first in range(own.start, own.stop, batch_size):
-        part = rows[first : min(first + batch_size, own.stop)]
-        streams = [TextStream(tokenizer, row, first + i, on_text) for i, row in enumerate(part)]
-        written = generate_tokens(
+        batch = rows[first : min(first + batch_size, own.stop)]
+        streams = [TextStream(tokenizer, row, first + i, on_text) for i, row in enumerate(batch)]
+        generated = generate_tokens(
             model,
-            part,
+            batch,
             max_new_tokens=max_new_tokens,
             options=options,
             end_token=tokenizer.eot_id,
@@ -128,7 +125,7 @@ def generate(
             first_row=first,
             weights=weights,
         )
-        for stream, row_tokens in zip(streams, written, strict=True):
+        for stream, row_tokens in zip(streams, generated, strict=True):
             stream.finish()
             texts.append(tokenizer.decode(row_tokens))
     return texts
@@ -152,10 +149,10 @@ def generate_command(
     stdout: TextIO | None = None,
     stdin: TextIO | None = None,
 ) -> int:
-    """Print what a model writes after each prompt; return the exit code.
+    """Print the texts that continue each prompt; return the exit code.
 
-    A single text appears as it is written. Several are printed when they are whole, each under a
-    line that numbers prompt and sample. Every rank must call; the ranks share the texts out.
+    A single text is printed while it is generated. Several are printed at the end, each under a
+    line with the numbers of prompt and sample. Every rank must call and generates its share.
 
     Args:
         model_name: a run, a folder with a model, or a hub id.
@@ -168,13 +165,13 @@ def generate_command(
     import torch
 
     from hvdcore.torch import gather_objects, init
-    from textgen.pretrained.load import open_model_on_all_ranks
+    from textgen.pretrained.load import open_model_distributed
 
     world = init()
     stdout = stdout or sys.stdout
     prompts = read_prompts(prompt, prompt_file, stdin or sys.stdin)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    opened = open_model_on_all_ranks(model_name, world, device)
+    opened = open_model_distributed(model_name, world, device)
     single = len(prompts) * num_samples == 1
     if single and world.is_root:
         stdout.write(prompts[0])
@@ -183,9 +180,9 @@ def generate_command(
         temperature=temperature, top_k=top_k, top_p=top_p,
         repetition_penalty=repetition_penalty, greedy=greedy,
         num_samples=num_samples, seed=seed, batch_size=batch_size,
-        on_text=partial(_show, stdout) if single else None, share=(world.rank, world.size),
+        on_text=partial(_emit, stdout) if single else None, share=(world.rank, world.size),
     )  # fmt: skip
-    texts = [text for part in gather_objects(texts) for text in part]
+    texts = [text for share in gather_objects(texts) for text in share]
     if not world.is_root:
         return 0
     if single:
@@ -195,7 +192,7 @@ def generate_command(
     return 0
 
 
-def _show(stdout: TextIO, number: int, text: str) -> None:
+def _emit(stdout: TextIO, number: int, text: str) -> None:
     stdout.write(text)
     stdout.flush()
 
@@ -212,11 +209,11 @@ def _write_numbered(
 def read_prompts(
     prompt: Sequence[str] | None, prompt_file: Path | None, stdin: TextIO
 ) -> list[str]:
-    """The prompts given: each of `prompt` ("-" is all of standard input, less the last line
-    break), then each line of the file; an empty page if there is none.
+    """The prompts: each of `prompt` ("-" is standard input, without its last line break), then each
+    line of the file; one empty prompt if there is none.
 
     Raises:
-        UserError: the file cannot be read, is not UTF-8 text, or holds nothing.
+        UserError: the file cannot be read, is not UTF-8 text, or is empty.
     """
     prompts = [_without_line_break(stdin.read()) if text == "-" else text for text in prompt or ()]
     if prompt_file is not None:
@@ -229,7 +226,7 @@ def read_prompts(
         except UnicodeDecodeError as error:
             raise UserError(f"prompt_file: {prompt_file} is not UTF-8 text") from error
         if not lines:
-            raise UserError(f"prompt_file: {prompt_file} is empty; put one prompt on each line")
+            raise UserError(f"prompt_file: {prompt_file} is empty; write one prompt per line")
         prompts += lines
     return prompts or [""]
 

@@ -1,11 +1,9 @@
-"""What layers keep of the tokens already read, for a batch of rows of different lengths: keys and
-values where they attend, the inputs of the convolution where they convolve.
+"""The cache of a batch: keys and values of attention layers, inputs of convolution layers.
 
-Rows end at a common slot, so a new token is written at one place for all of them; what stands
-before a shorter row's first token is masked. Rotations use each row's own positions, hence what a
-row computes does not depend on the rows beside it.
-
-Reading prompts into a cache: one forward pass for many windows, padding included.
+All rows end at the same slot, so that a new token is written to one slot in all of them; slots
+before the first token of a shorter row are masked. Each row is rotated by its own positions, so a
+row does not depend on the others. Prompts are read into the cache by one forward pass of many
+windows, with padding.
 """
 
 from __future__ import annotations
@@ -27,9 +25,12 @@ __all__ = [
     "prefill",
 ]
 
+PREFILL_TOKENS = 16_384
+"""Tokens per forward pass of a prefill, padding included: it limits the memory."""
+
 
 class RowContent(NamedTuple):
-    """What a cache holds of one row."""
+    """The content of one row of a cache."""
 
     keys: Tensor
     """[attention layers, num_kv_heads, length, head_dim], rotated and in `pair_order`."""
@@ -40,17 +41,17 @@ class RowContent(NamedTuple):
 
 
 class KVCache:
-    """Preallocated, float32.
+    """A preallocated cache in float32.
 
     Args:
-        lengths: tokens that each row will hold once `fill` has been called for it.
+        lengths: tokens of each row after `fill`.
         capacity: slots; at least the longest length.
 
     Attributes:
         keys, values: [attention layers, B, num_kv_heads, capacity, head_dim]. Keys are rotated and
             in `pair_order`.
         inputs: [convolution layers, B, conv_kernel - 1 + capacity, embed_dim]: slot s is at
-            conv_kernel - 1 + s, and zero where a row has no token, as a convolution wants it.
+            conv_kernel - 1 + s, and zero where a row has no token, as padding of the convolution.
         mask: [B x num_kv_heads, 1, capacity], 0 where a row has a token and -inf elsewhere.
         end: slots in use; the next token goes to slot `end`.
     """
@@ -59,7 +60,7 @@ class KVCache:
         self, config: ModelConfig, lengths: Sequence[int], capacity: int, device: torch.device
     ) -> None:
         heads = (config.num_attention_layers, len(lengths), config.num_kv_heads)
-        # Zeros, not garbage: a masked slot has weight 0, and 0 x NaN would be NaN.
+        # Zeros, not uninitialised: a masked slot has weight 0, and 0 x NaN would be NaN.
         self.keys = torch.zeros(*heads, capacity, config.head_dim, device=device)
         self.values = torch.zeros_like(self.keys)
         self._before = config.conv_kernel - 1
@@ -84,40 +85,36 @@ class KVCache:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens held by each row."""
+        """Tokens of each row."""
         return [self.end - start for start in self._starts]
 
     def fill(self, row: int, content: RowContent) -> None:
-        """Set what a row holds; its length is the row's."""
+        """Set the content of a row; it has the row's length."""
         own = slice(self._starts[row], self.end)
         self.keys[:, row, :, own] = content.keys
         self.values[:, row, :, own] = content.values
         self.inputs[:, row, self._before :][:, own] = content.inputs
 
     def row(self, row: int) -> RowContent:
-        """What `fill` takes, of one row."""
+        """The content of a row, as `fill` takes it."""
         own = slice(self._starts[row], self.end)
         inputs = self.inputs[:, row, self._before :][:, own]
         return RowContent(self.keys[:, row, :, own], self.values[:, row, :, own], inputs)
 
     def window(self, layer: int) -> Tensor:
-        """What a convolution reads for the token at slot `end`: [B, conv_kernel, embed_dim]; its
-        own input goes to the last place."""
+        """The inputs [B, conv_kernel, embed_dim] of a convolution at slot `end`, the last one still
+        to be written."""
         return self.inputs[layer, :, self.end : self.end + self._before + 1]
 
 
 def pair_order(head_dim: int) -> Tensor:
-    """The order 0, h/2, 1, h/2 + 1, ... in which the two dimensions that a rotation mixes are
-    neighbours, as one complex number. Queries and keys in one order have the same products."""
+    """The order 0, h/2, 1, h/2 + 1, ..., in which the two dimensions that a rotation mixes are
+    neighbours, as one complex number. Scores do not depend on the order."""
     return torch.arange(head_dim).view(2, -1).t().reshape(-1)
 
 
-PREFILL_TOKENS = 16_384
-"""Tokens read at once, padding included: bounds the memory of a prefill."""
-
-
 class _Collector:
-    """A cache for the model's forward pass that only keeps what it is given."""
+    """A `TokenCache` that collects what the forward pass stores."""
 
     def __init__(self) -> None:
         self.keys: list[Tensor] = []
@@ -141,10 +138,10 @@ class _Collector:
 def prefill(
     model: Transformer, windows: Sequence[tuple[int, ...]]
 ) -> dict[tuple[int, ...], RowContent]:
-    """Read token windows (each once, however often it is listed) from position 0 on.
+    """Read token windows from position 0 on; equal windows are read once.
 
     Returns:
-        For each window what `KVCache.fill` takes.
+        The content of each window, for `KVCache.fill`.
     """
     found: dict[tuple[int, ...], RowContent] = {}
     waiting = sorted({window for window in windows if window}, key=len, reverse=True)
@@ -166,7 +163,7 @@ def _nothing(model: Transformer) -> RowContent:
 
 def _read(model: Transformer, windows: list[tuple[int, ...]]) -> dict[tuple[int, ...], RowContent]:
     length = len(windows[0])  # the longest
-    # Padding on the right is never seen: every layer is causal.
+    # Padding on the right has no effect: every layer is causal.
     padded = [[*window, *(0,) * (length - len(window))] for window in windows]
     config, device = model.config, model.model.cos.device
     collected = _Collector()

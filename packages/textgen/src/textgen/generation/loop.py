@@ -29,46 +29,46 @@ def generate_tokens(
     first_row: int = 0,
     weights: DecodeWeights | None = None,
 ) -> list[list[int]]:
-    """The new tokens of each prompt, the end token included where a row came to it.
+    """The new tokens of each prompt, with the end token where a row reached it.
 
-    A row's tokens do not depend on the other rows, but for the rounding of sums, which can turn a
-    tie. Longer texts than the context: see `textgen.generation.batch`.
+    The tokens of a row do not depend on the other rows, except that rounding can decide a tie. For
+    texts longer than the context see `textgen.generation.batch`.
 
     Args:
         prompts: token ids, at least one each; lengths may differ.
         options: how tokens are chosen; None samples from the model's distribution.
-        end_token: a row stops after it; None lets all rows reach max_new_tokens.
-        on_token: called with (row, token) as each token is chosen.
-        first_row: number of the first prompt's random stream, for prompts that come in parts.
-        weights: `DecodeWeights(model)` of a `Transformer`, to make them once for several calls.
+        end_token: a row stops after it; None continues all rows to max_new_tokens.
+        on_token: called with (row, token) for each token.
+        first_row: number of the random stream of the first prompt, for prompts in several calls.
+        weights: `DecodeWeights(model)` of a `Transformer`, to reuse them in several calls.
 
     Raises:
-        UserError: an empty prompt or a token that the model does not know.
+        UserError: an empty prompt or a token outside of the vocabulary.
     """
     options = options or SamplingOptions()
     _check_prompts(prompts, model.config.vocab_size)
-    written: list[list[int]] = [[] for _ in prompts]
+    generated: list[list[int]] = [[] for _ in prompts]
     if not prompts or max_new_tokens < 1:
-        return written
+        return generated
     batch = _batch(model, prompts, max_new_tokens, weights)
-    chooser = _Chooser(model, prompts, options, max_new_tokens, first_row)
+    sampler = _Sampler(model, prompts, options, max_new_tokens, first_row)
     alive = [True] * len(prompts)
     for step in range(max_new_tokens):
-        tokens = chooser(batch.logits(), batch.active, step)
+        tokens = sampler(batch.logits(), batch.active, step)
         batch.append(tokens)
         for row, token in zip(batch.active, tokens, strict=True):
             if alive[row]:
-                written[row].append(token)
+                generated[row].append(token)
                 alive[row] = token != end_token
                 if on_token is not None:
                     on_token(row, token)
-        going = [place for place, row in enumerate(batch.active) if alive[row]]
-        if not going:
+        unfinished = [index for index, row in enumerate(batch.active) if alive[row]]
+        if not unfinished:
             break
-        # A finished row costs a row's time until it is left out, and that costs a copy.
-        if 2 * len(going) <= len(batch.active) and step + 1 < max_new_tokens:
-            batch.keep(going)
-    return written
+        # A finished row costs time until it is dropped, and dropping rows costs a copy.
+        if 2 * len(unfinished) <= len(batch.active) and step + 1 < max_new_tokens:
+            batch.keep(unfinished)
+    return generated
 
 
 def _batch(
@@ -83,8 +83,8 @@ def _batch(
     return DecodeBatch(model, prompts, max_new_tokens, weights)
 
 
-class _Chooser:
-    """Picks the next token of each row, and remembers what a row has seen."""
+class _Sampler:
+    """Chooses the next token of each row; keeps track of seen tokens for the repetition penalty."""
 
     def __init__(
         self,

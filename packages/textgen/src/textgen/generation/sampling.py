@@ -1,6 +1,6 @@
-"""Choosing the next token from logits: pure functions on [B, V], and the options that pick them.
+"""Choosing the next token from logits: pure functions on [B, V], and their options.
 
-The filters do what `transformers`' logits processors of the same names do, in the same order:
+The filters equal the logits processors of `transformers` of the same names, in the same order:
 repetition penalty, temperature, top-k, top-p. Filtered logits are -inf.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hvdcore.errors import Problems
 
-_SEED_STRIDE = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: spreads consecutive rows over all seeds
+_SEED_STRIDE = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: spreads consecutive rows over the seeds
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class SamplingOptions:
     top_k: int | None = None
     """Keep the k most probable tokens (and ties of the last); None keeps all."""
     top_p: float = 1.0
-    """Keep the smallest set of most probable tokens whose probability reaches it."""
+    """Keep the smallest set of most probable tokens with at least this total probability."""
     repetition_penalty: float = 1.0
-    """Above 1 makes tokens of the prompt and of the text so far less likely."""
+    """Above 1, tokens of the prompt and of the text so far become less probable."""
     seed: int = 0
-    """Same seed, same text, whatever else is in the batch."""
+    """The same seed gives the same text, whatever else is in the batch."""
 
     def __post_init__(self) -> None:
         problems = Problems()
@@ -64,7 +64,7 @@ def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
 
 
 def keep_top_k(logits: Tensor, top_k: int) -> Tensor:
-    """-inf below the k-th largest logit of each row (Fan et al. 2018); its ties stay."""
+    """-inf below the k-th largest logit of each row (Fan et al. 2018); ties with it are kept."""
     smallest_kept = logits.topk(min(top_k, logits.shape[-1]), dim=-1).values[..., -1:]
     return logits.masked_fill(logits < smallest_kept, -math.inf)
 
@@ -94,7 +94,7 @@ def filter_logits(logits: Tensor, options: SamplingOptions) -> Tensor:
 def uniform_draws(seed: int, rows: list[int], count: int) -> Tensor:
     """`count` numbers in [0, 1) for each row: [len(rows), count] of float64.
 
-    A row's numbers depend on (seed, row) alone, so its text does not depend on the batch.
+    The numbers of a row depend on (seed, row) alone, so its text does not depend on the batch.
     """
     draws = torch.empty(len(rows), count, dtype=torch.float64)
     for target, row in zip(draws, rows, strict=True):
@@ -118,10 +118,10 @@ def pick(logits: Tensor, uniforms: Tensor) -> Tensor:
 def next_tokens(
     logits: Tensor, options: SamplingOptions, seen: Tensor | None, uniforms: Tensor | None
 ) -> Tensor:
-    """Tokens [B] for logits [B, V]: the whole chain.
+    """Tokens [B] for logits [B, V]: all filters, then the choice.
 
     Args:
-        seen: [B, V] of bool; needed when there is a repetition penalty.
+        seen: [B, V] of bool; needed for a repetition penalty.
         uniforms: [B]; needed unless `options.greedy`.
     """
     if seen is not None and options.repetition_penalty != 1.0:

@@ -1,1 +1,1 @@
-"""TODO model."""
+"""The models: shapes, the transformer, models of transformers, and what they cost."""

@@ -1,11 +1,7 @@
-"""Any causal language model of `transformers`, behind the interface of our own.
+"""Models of `transformers` behind our own interface: any causal language model, GPT-2, and LoRA.
 
-Low-rank adapters beside frozen weights (Hu et al. 2021, LoRA), by the library `peft`.
-
-The architecture of GPT-2, for comparing ours with it: learned positions, LayerNorm, GELU, biases
-(Radford et al. 2019). Its layers are those of `transformers`. Loads no framework until it is built.
-
-Owns silencing `transformers`: what its warnings tell is checked, and said in one line.
+GPT-2's architecture (Radford et al. 2019: learned positions, LayerNorm, GELU, biases) is there to
+compare ours with. LoRA (Hu et al. 2021) is that of the library `peft`.
 """
 
 from __future__ import annotations
@@ -39,36 +35,39 @@ __all__ = [
 ]
 
 _UNBOUNDED_CONTEXT = 2048
-"""Tokens that a model is given at most which itself knows no bound."""
+"""Context length of a model whose configuration names none."""
+
+ALL_LINEAR = "all-linear"
+"""peft's name for every linear layer but the output projection."""
 
 
 @dataclass(frozen=True)
 class CausalLMConfig:
-    """What is known of an adapted model; its config.json holds the rest."""
+    """The fields of a wrapped model that we use; the rest is in its config.json."""
 
     model_type: str
-    """The architecture, by transformers' name."""
+    """The architecture, as named in transformers."""
     vocab_size: int
-    """Rows of its embedding: often more than its tokenizer has tokens."""
+    """Rows of the embedding: often more than the tokenizer has tokens."""
     context_length: int
-    """The most tokens that it can attend to."""
+    """Longest sequence that it can attend to, in tokens."""
     num_parameters: int
     lora: dict[str, Any] | None = None
-    """Rank, alpha and targets of its adapters, if it has some."""
+    """Rank, alpha and targets of its adapters, if any."""
     frozen_sha256: str | None = None
-    """Hash of the weights beside the adapters, which a checkpoint does not hold."""
+    """SHA-256 of the frozen weights, which a checkpoint does not contain."""
 
 
 class CausalLM(LanguageModel):
-    """A model of `transformers`; computes in float32 and without dropout.
+    """A model of `transformers`, in float32 and without dropout.
 
-    Dropout draws differ from rank to rank: without it, N ranks train the same model as one.
+    Dropout masks would differ between ranks: without them N ranks train the same model as one.
 
     Args:
         hf: a `PreTrainedModel` with a language modelling head, its weights in place.
 
     Attributes:
-        adapter: its LoRA adapters, if `add_lora` gave it some; the rest is then frozen.
+        adapter: its LoRA adapters, after `add_lora`; all other weights are then frozen.
     """
 
     config: CausalLMConfig
@@ -102,20 +101,20 @@ class CausalLM(LanguageModel):
         return logits
 
     def last_logits(self, tokens: Tensor, mask: Tensor, cache: Any) -> Tensor:
-        """Logits [B, V] of the token after the last of tokens [B, T], which follow a cache.
+        """Logits [B, V] of the token after tokens [B, T], which continue a cache.
 
         Args:
             mask: [B, tokens in the cache + T] of bool, False where a row is padded on its left.
             cache: a `transformers` cache, advanced in place.
         """
         accepted = _parameters(self.hf)
-        # transformers 5 renamed the cache; a few architectures count positions from the mask.
+        # transformers 5 renamed the cache; a few architectures derive positions from the mask.
         arguments: dict[str, Any] = {"cache" if "cache" in accepted else "past_key_values": cache}
         if "position_ids" in accepted:
             positions = mask.long().cumsum(dim=1).sub(1).clamp_min(0)
             arguments["position_ids"] = positions[:, -tokens.shape[1] :]
         if "logits_to_keep" in accepted:
-            arguments["logits_to_keep"] = 1  # all of a long prompt's would not fit in memory
+            arguments["logits_to_keep"] = 1  # those of a whole long prompt would not fit in memory
         output = self.hf(input_ids=tokens, attention_mask=mask.long(), use_cache=True, **arguments)
         logits: Tensor = output.logits[:, -1]
         return logits.float()
@@ -126,7 +125,7 @@ def _parameters(hf: Any) -> set[str]:
 
 
 def new_cache(model: CausalLM) -> Any:
-    """An empty cache of what the layers keep, for `CausalLM.last_logits`."""
+    """An empty key-value cache for `CausalLM.last_logits`."""
     from transformers import DynamicCache
 
     if "config" not in inspect.signature(DynamicCache.__init__).parameters:  # before 4.56
@@ -135,8 +134,9 @@ def new_cache(model: CausalLM) -> Any:
 
 
 def build_gpt2(shape: Gpt2Shape, end_token: int) -> CausalLM:
-    """A new model, drawn from torch's global random state as `transformers` does: N(0, 0.02^2), the
-    projections to the residual stream divided by sqrt(2 x layers).
+    """A new model, initialised from torch's global random state as `transformers` does.
+
+    Weights are N(0, 0.02^2), divided by sqrt(2 x layers) for projections to the residual stream.
 
     Args:
         end_token: begins and ends every document.
@@ -158,7 +158,7 @@ def build_gpt2(shape: Gpt2Shape, end_token: int) -> CausalLM:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without bars, and without messages below an error's."""
+    """Suppress progress bars and warnings of transformers; what they report is checked here."""
     from transformers.utils import logging as theirs
 
     before = theirs.get_verbosity()
@@ -172,28 +172,26 @@ def quiet_transformers() -> Iterator[None]:
         theirs.set_verbosity(before)
 
 
-ALL_LINEAR = "all-linear"
-"""peft's word for every linear map but the output projection."""
-
-
 class LoraAdapter:
-    """The adapters of a model; not a module, for its parameters are the model's already."""
+    """The adapters of a model; not a module, as its parameters are in the model already."""
 
     def __init__(self, peft_model: Any) -> None:
         self._peft = peft_model
 
     def merged(self) -> Any:
-        """A copy of the model, of `transformers`, that has the adapters in its weights."""
+        """A copy of the transformers model with the adapters merged into its weights."""
         return copy.deepcopy(self._peft).merge_and_unload()
 
     def save(self, folder: Path) -> None:
-        """Write the adapters alone, in peft's form (safetensors), to add to the model again."""
+        """Write the adapters alone, in the format of peft (safetensors)."""
         self._peft.save_pretrained(folder, safe_serialization=True)
 
 
 def check_peft() -> None:
-    """Raises:
-    UserError: `peft` is not installed.
+    """Check that `peft` is installed.
+
+    Raises:
+        UserError: it is not.
     """
     try:
         import peft  # noqa: F401
@@ -204,12 +202,12 @@ def check_peft() -> None:
 
 
 def add_lora(model: CausalLM, settings: LoraFields, base: str) -> None:
-    """Freeze the model and put adapters of rank `lora_rank` beside its linear maps, in place.
+    """Freeze the model and add adapters of rank `lora_rank` to its linear layers, in place.
 
-    A is drawn from torch's global random state and B is zero, so nothing has changed yet.
+    A is drawn from torch's global random state and B is zero, so the output is unchanged at first.
 
     Args:
-        base: the model's name, for who reads the saved adapter.
+        base: name of the model, written to the saved adapter.
 
     Raises:
         UserError: `peft` is missing, or no module of the model has a name of `lora_targets`.
@@ -233,7 +231,7 @@ def add_lora(model: CausalLM, settings: LoraFields, base: str) -> None:
             model.adapter = LoraAdapter(get_peft_model(model.hf, config))
     except ValueError as error:
         raise UserError(
-            f"lora_targets: {targets!r} names no linear map of this model; its modules are such as "
+            f"lora_targets: {targets!r} names no linear layer of this model; it has "
             f"{', '.join(_linear_names(model))}"
         ) from error
     model.config = replace(
@@ -244,7 +242,6 @@ def add_lora(model: CausalLM, settings: LoraFields, base: str) -> None:
 
 
 def _linear_names(model: CausalLM) -> list[str]:
-    from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     kinds = (nn.Linear, Conv1D)

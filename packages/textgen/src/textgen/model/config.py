@@ -1,29 +1,38 @@
-"""The shape of the transformer: everything that is needed to build it again.
-
-Loads no framework.
-
-Named model sizes.
-"""
+"""Shapes of the models, named presets of them, and the settings of LoRA. Loads no framework."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from hvdcore.config import Config, Flag
 from hvdcore.errors import Problems, UserError
 
-__all__ = ["GPT2_PRESETS", "PRESETS", "Gpt2Preset", "Gpt2Shape", "ModelConfig", "Preset", "preset"]
+__all__ = [
+    "GPT2_PRESETS",
+    "IGNORE_INDEX",
+    "PRESETS",
+    "Gpt2Preset",
+    "Gpt2Shape",
+    "ModelConfig",
+    "Preset",
+    "preset",
+]
+
+IGNORE_INDEX = -100
+"""Target of a position that does not count: `cross_entropy` of PyTorch ignores it by default."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a `Transformer`; everything needed to build it again."""
+    """The shape of a `Transformer`."""
 
     vocab_size: int
     """Token ids run from 0 to vocab_size - 1."""
     context_length: int
-    """The most tokens that the model can attend to."""
+    """Longest sequence that the model can attend to, in tokens."""
     num_layers: int
     num_heads: int
     num_kv_heads: int
@@ -39,10 +48,10 @@ class ModelConfig:
     qk_norm: bool = True
     """RMSNorm of each head's queries and keys before the rotation, as in Qwen3."""
     attention_every: int = 1
-    """1: every layer attends. n: each n-th does, counted back from the last; the others mix their
-    tokens by a gated short convolution, as in LFM2."""
+    """1: attention in every layer. n: in every n-th, counted back from the last; the others are
+    gated short convolutions, as in LFM2."""
     conv_kernel: int = 3
-    """Tokens that a short convolution sees, its own among them."""
+    """Kernel size of the short convolutions, the position itself included."""
 
     def __post_init__(self) -> None:
         problems = self._problems()
@@ -71,7 +80,7 @@ class ModelConfig:
         if self.num_conv_layers and not self.qk_norm:
             problems.append(
                 f"attention_every ({self.attention_every}) must be 1 without qk_norm: no "
-                "architecture of transformers has short convolutions and plain attention"
+                "architecture of transformers combines short convolutions with plain attention"
             )
         return problems
 
@@ -104,7 +113,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Preset:
-    """The part of a `ModelConfig` that a name stands for."""
+    """The fields of a `ModelConfig` that a preset fixes."""
 
     num_layers: int
     num_heads: int
@@ -117,11 +126,11 @@ class Preset:
     attention_every: int = 1
 
     def config(self, vocab_size: int, **changes: int | float | bool | None) -> ModelConfig:
-        """The full configuration, once the tokenizer's vocabulary is known.
+        """The full configuration for a tokenizer's vocabulary.
 
         Args:
-            changes: fields of `ModelConfig` to set otherwise; None keeps the preset's. A new
-                `num_heads` alone also sets `num_kv_heads`.
+            changes: fields of `ModelConfig` to override; None keeps the preset's. `num_heads` alone
+                also sets `num_kv_heads`.
 
         Raises:
             UserError: the changes do not make a model.
@@ -133,16 +142,17 @@ class Preset:
         return ModelConfig(vocab_size=vocab_size, **{**own, **wanted})
 
 
-class LoraFields(BaseModel):
-    """Fine-tuning by adapters of low rank (Hu et al. 2021) in place of all weights."""
+class LoraFields(Config):
+    """Fine-tuning with low-rank adapters (Hu et al. 2021, LoRA)."""
+
+    panel: ClassVar[str] = "Fine-tuning"
 
     lora_rank: int | None = Field(None, ge=1)
-    """Rank of the adapters; by default there are none, and all weights are trained."""
+    """Train LoRA adapters of this rank instead of all weights."""
     lora_alpha: float | None = Field(None, gt=0.0)
-    """The adapters' product is multiplied by alpha / rank; by default alpha is twice the rank."""
-    lora_targets: str | None = None
-    """Names of the linear maps that get adapters, separated by commas; by default all of the
-    layers (``all-linear``)."""
+    """The output of the adapters is multiplied by alpha / rank. Default: twice the rank."""
+    lora_targets: Annotated[str | None, Flag(metavar="NAME,...")] = None
+    """Names of the linear layers that get adapters. Default: all but the output projection."""
 
     @property
     def lora_scale(self) -> float:
@@ -152,7 +162,7 @@ class LoraFields(BaseModel):
 
 @dataclass(frozen=True)
 class Gpt2Shape:
-    """Everything needed to build the model again."""
+    """The shape of a GPT-2 (Radford et al. 2019)."""
 
     vocab_size: int
     context_length: int
@@ -186,7 +196,7 @@ class Gpt2Shape:
 
 @dataclass(frozen=True)
 class Gpt2Preset:
-    """The part of a `Gpt2Shape` that a name stands for."""
+    """The fields of a `Gpt2Shape` that a preset fixes."""
 
     num_layers: int
     num_heads: int
@@ -195,10 +205,10 @@ class Gpt2Preset:
     context_length: int
 
     def config(self, vocab_size: int, **changes: int | None) -> Gpt2Shape:
-        """The full shape, once the tokenizer's vocabulary is known.
+        """The full shape for a tokenizer's vocabulary.
 
         Args:
-            changes: fields to set otherwise; None keeps the preset's.
+            changes: fields to override; None keeps the preset's.
 
         Raises:
             UserError: the changes do not make a GPT-2.
@@ -207,7 +217,7 @@ class Gpt2Preset:
         own = {field.name: getattr(self, field.name) for field in fields(self)}
         problems = Problems()
         for name in sorted(wanted.keys() - own.keys()):
-            problems.add(name, "GPT-2 has no such part; leave it out, or take another --model")
+            problems.add(name, "GPT-2 has no such field; leave it out, or choose another --model")
         problems.raise_if_any()
         return Gpt2Shape(vocab_size, **{**own, **wanted})
 
@@ -218,7 +228,7 @@ GPT2_PRESETS = {
     "gpt2-style-30m": Gpt2Preset(8, 8, 512, 1856, context_length=512),
     "gpt2-style-small": Gpt2Preset(12, 12, 768, 3072, context_length=1024),
 }
-"""By name; each has the depth, width and matrix elements of the preset of ours of that size."""
+"""GPT-2 models with the depth, width and number of matrix elements of our preset of that size."""
 
 
 PRESETS: dict[str, Preset | Gpt2Preset] = {
@@ -229,7 +239,7 @@ PRESETS: dict[str, Preset | Gpt2Preset] = {
     "gpt2-small": Preset(12, 12, 12, 768, 2048),
     **GPT2_PRESETS,
 }
-"""By name. Parameters of ours, without the embeddings: 0.77, 0.79, 9.4, 23.6 and 85 million."""
+"""Parameters of the first five, without the embeddings: 0.77, 0.79, 9.4, 23.6 and 85 million."""
 
 
 def preset(name: str) -> Preset | Gpt2Preset:

@@ -1,11 +1,8 @@
-"""The arithmetic that a model asks for, and how much of the hardware's a run uses.
+"""What a model costs: floating-point operations, their share of the hardware's peak, and memory.
 
-Multiplications and additions of the matrix products and of the short convolutions; all else is
-small. A backward pass is two forward passes (Chowdhery et al. 2022, PaLM, appendix B).
-
-The arithmetic of a training step, counted while it runs: for models of other people's layers.
-
-Owns whether a model fits this machine, before the machine is out of memory.
+Counted are the multiplications and additions of the matrix products and of the short convolutions;
+everything else is small. A backward pass counts as two forward passes (Chowdhery et al. 2022, PaLM,
+appendix B). For models of `transformers` PyTorch counts the products while they run.
 """
 
 from __future__ import annotations
@@ -38,12 +35,17 @@ __all__ = [
     "train_flops_per_token",
 ]
 
+_BYTES_PER_PARAMETER = 8
+"""A float32 weight and its gradient: the minimum that training needs on each rank."""
+
+_CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
+
 
 def forward_flops_per_token(config: ModelConfig, length: int) -> int:
     """FLOPs of the forward pass for each token of a sequence of `length` tokens.
 
-    Every query is counted against all `length` keys, those that the causal mask hides included, as
-    PaLM counts. Looking an embedding up costs nothing; the logits are a product.
+    Every query counts against all `length` keys, those behind the causal mask included, as in PaLM.
+    Embedding lookups count for nothing; the logits are a matrix product.
     """
     dim, kv_dim = config.embed_dim, config.num_kv_heads * config.head_dim
     projections = 2 * dim * (dim + 2 * kv_dim + dim)
@@ -62,7 +64,7 @@ def train_flops_per_token(config: ModelConfig, length: int) -> int:
 
 @dataclass(frozen=True)
 class Utilization:
-    """Turns a speed into model FLOP utilisation: the share of the hardware's peak (PaLM)."""
+    """Model FLOP utilisation: the share of the hardware's peak that a speed amounts to (PaLM)."""
 
     flops_per_token: int
     """Of a training step."""
@@ -70,7 +72,7 @@ class Utilization:
     """Of all ranks together."""
 
     def of(self, tokens_per_second: float) -> float:
-        """The model FLOP utilisation, 0 to 1, at a speed over all ranks."""
+        """The model FLOP utilisation, 0 to 1, for the tokens per second of all ranks."""
         return tokens_per_second * self.flops_per_token / self.peak.per_second
 
     def to_json(self, tokens_per_second: float | None) -> dict[str, Any]:
@@ -91,10 +93,10 @@ def train_flops(model: LanguageModel, length: int) -> int:
 
 
 def counted_flops_per_token(model: LanguageModel, length: int) -> int:
-    """The same by PyTorch's counter of matrix products; gradients of frozen weights are left out.
+    """As `train_flops`, by PyTorch's FLOP counter; gradients of frozen weights do not count.
 
-    Two short sequences are enough: what a token costs grows evenly with the length, by the keys
-    that it is compared with, all of them, as PaLM counts.
+    Two short sequences are enough: the cost of a token is linear in the length, as it attends to
+    that many keys.
     """
     longer = min(16, length)
     shorter = longer // 2
@@ -106,26 +108,20 @@ def _counted(model: LanguageModel, length: int) -> int:
     tokens = torch.zeros(1, length, dtype=torch.int64, device=device_of(model))
     trained = [p for p in model.parameters() if p.requires_grad]
     counter = FlopCounterMode(display=False)
-    # Of the kernels for attention the counter knows the plain one on every device.
+    # The counter knows the plain attention kernel on every device.
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         torch.autograd.grad(model.loss(tokens, tokens), trained, allow_unused=True)
     return int(counter.get_total_flops())
 
 
-_BYTES_PER_PARAMETER = 8
-"""The least that training holds on each rank: a float32 weight and its gradient."""
-
-_CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
-
-
 def check_memory(num_parameters: int, num_ranks: int, available: int | None = None) -> None:
-    """Refuse a model whose weights and gradients alone are more than this machine holds.
+    """Refuse a model whose weights and gradients alone exceed the memory of this machine.
 
-    Without it the kernel ends the run, or a neighbour, when the memory is gone.
+    Otherwise the kernel would kill the run, or another process, once the memory is used up.
 
     Args:
-        num_ranks: ranks on this machine, each of which holds the model.
-        available: bytes; None is what the machine or the container has.
+        num_ranks: ranks on this machine, each with a copy of the model.
+        available: bytes; None for the memory of the machine or the container.
 
     Raises:
         UserError: it does not fit.
@@ -142,7 +138,7 @@ def check_memory(num_parameters: int, num_ranks: int, available: int | None = No
 
 
 def memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Memory of the machine, or of the container if that has less."""
+    """Memory of the machine, or of the container if that is less."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for name in _CGROUP_LIMITS:
         with suppress(OSError, ValueError):  # no such file, or "max"

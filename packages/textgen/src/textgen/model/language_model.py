@@ -1,7 +1,4 @@
-"""What training, evaluation and generation ask of a model, whoever wrote its layers.
-
-Cross-entropy that keeps one array of the logits' size for the backward pass, not three.
-"""
+"""The interface that training, evaluation and generation use, and the loss."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from textgen.data.corpus import IGNORE
+from textgen.model.config import IGNORE_INDEX
 
 __all__ = [
     "LanguageModel",
@@ -24,13 +21,17 @@ __all__ = [
 ]
 
 
-def summed_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """What `torch.nn.functional.cross_entropy(..., reduction="sum")` gives; targets of -100 count
-    for nothing.
+_MAX_LOGITS = 1 << 27
+"""Logits of one forward pass: half a GiB in float32, and the same again for the gradient."""
 
-    Logits of a large vocabulary are the largest arrays of a step. PyTorch's function keeps their
-    logarithms, and makes two more arrays of that size on the way back; here the gradient takes the
-    place of the logarithms at once. So there is one backward pass, as without `retain_graph`.
+
+def summed_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """`torch.nn.functional.cross_entropy(..., reduction="sum")` with a third of the memory; targets
+    of -100 are ignored.
+
+    The logits of a large vocabulary are the largest arrays of a step. PyTorch's function keeps
+    their log-softmax and allocates two more arrays of that size in the backward pass; here the
+    gradient overwrites the log-softmax in the forward pass. So there can be one backward pass.
 
     Args:
         logits: [N, V], float32.
@@ -43,7 +44,7 @@ def summed_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
-        known = targets != IGNORE
+        known = targets != IGNORE_INDEX
         rows = torch.where(known, targets, 0)[:, None]
         gradient = logits.log_softmax(-1)
         loss = -gradient.gather(1, rows)[:, 0].masked_fill(~known, 0.0).sum()
@@ -60,12 +61,8 @@ class _SummedCrossEntropy(torch.autograd.Function):
         return gradient.mul_((known * upstream)[:, None]), None
 
 
-_LOGITS_AT_ONCE = 1 << 27
-"""Logits that a forward pass may hold: half a GiB in float32, and its gradient as much."""
-
-
 class Shape(Protocol):
-    """The part of a model's configuration that others read."""
+    """The fields of a model's configuration that others use."""
 
     @property
     def vocab_size(self) -> int:
@@ -74,23 +71,23 @@ class Shape(Protocol):
 
     @property
     def context_length(self) -> int:
-        """The most tokens that the model can attend to."""
+        """Longest sequence that the model can attend to, in tokens."""
         ...
 
 
 class LanguageModel(nn.Module):
-    """A decoder-only model: `Transformer`, or `CausalLM` around one of transformers."""
+    """A decoder-only model: a `Transformer`, or a `CausalLM` that wraps a model of transformers."""
 
     config: Shape
 
     @property
     def num_parameters(self) -> int:
-        """Parameters, embeddings included, a tied matrix counted once."""
+        """Number of parameters, embeddings included, a tied matrix counted once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
     def num_trainable_parameters(self) -> int:
-        """Parameters that training changes."""
+        """Number of parameters that are not frozen."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def tables(self) -> Iterable[nn.Module]:
@@ -99,7 +96,7 @@ class LanguageModel(nn.Module):
 
     @property
     def table_names(self) -> frozenset[str]:
-        """Names of the tables' parameters: matrices in form, not linear maps inside the layers."""
+        """Names of the parameters of the tables: 2-D, but no linear maps inside the layers."""
         own = {id(p) for module in self.tables() for p in module.parameters(recurse=False)}
         return frozenset(name for name, p in self.named_parameters() if id(p) in own)
 
@@ -112,8 +109,8 @@ class LanguageModel(nn.Module):
     ) -> Tensor:
         """Negative log-likelihood in nats of targets [B, T] given tokens [B, T].
 
-        Targets of -100 count for nothing. 'none' gives [B * T]. Logits are divided by the
-        temperature; only at 1 is the loss that of the model as it is.
+        Targets of -100 are ignored. 'none' gives [B * T]. Logits are divided by the temperature;
+        only at 1 is it the loss of the model itself.
         """
         logits = self(tokens).flatten(0, 1).float()
         if temperature != 1.0:
@@ -124,11 +121,11 @@ class LanguageModel(nn.Module):
 
 
 def rows_at_once(model: LanguageModel, length: int, wanted: int) -> int:
-    """``wanted`` sequences of ``length`` tokens, or as many as have logits that fit in memory:
-    64 x 1,024 x 50,257 of them would take 13 GB."""
-    return max(1, min(wanted, _LOGITS_AT_ONCE // (length * model.config.vocab_size)))
+    """``wanted`` sequences of ``length`` tokens, or fewer where their logits would take too much
+    memory: 64 x 1,024 x 50,257 of them are 13 GB."""
+    return max(1, min(wanted, _MAX_LOGITS // (length * model.config.vocab_size)))
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model's weights are."""
+    """The device of a model's weights."""
     return next(model.parameters()).device

@@ -1,18 +1,12 @@
-"""The decoder-only transformer: tokens in, logits or loss out.
+"""The transformer: RMSNorm, rotary positions, grouped-query attention, SwiGLU, short convolutions.
 
-The parts, their order and the parameters' names are those of Llama in `transformers` (Qwen3 with
-`qk_norm`), so a state dict of one loads into the other unchanged. With short convolutions it is
-LFM2, which has names of its own: `textgen.pretrained.hf_format`.
+Layers, their order and the names of the parameters are those of Llama in `transformers` (of Qwen3
+with `qk_norm`), so a state dict of one loads into the other unchanged. With short convolutions it
+is LFM2, whose names differ: see `textgen.pretrained.hf_format`.
 
-The layers of the transformer, named as Llama's and Qwen3's are in `transformers`.
-
-The gated short convolution: mixes a token with the few before it, at the price of attention's
-matrices and without its scores.
-
-Beside attention it spares a small model from learning "the token before" by positions: the first
-layers can read n-grams at once.
-
-What the model asks of a cache of the tokens it has read, while it generates.
+A short convolution mixes a token with the few before it; it has the matrices of attention and no
+scores. Beside attention it spares a small model from learning "the previous token" by positions:
+the first layers can read n-grams directly.
 """
 
 from __future__ import annotations
@@ -36,12 +30,16 @@ __all__ = [
     "SwiGLU",
     "TokenCache",
     "Transformer",
+    "apply_rotary",
     "causal_convolution",
+    "causal_mask",
+    "rotary_tables",
 ]
 
 
 class TokenCache(Protocol):
-    """Layers that attend and layers that convolve are numbered apart, each from 0."""
+    """What the model needs of a cache in generation. Attention layers and convolution layers are
+    numbered separately, each from 0."""
 
     def update(self, layer: int, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
         """Store one attention's new keys and values, each [B, num_kv_heads, T, head_dim], at
@@ -58,11 +56,11 @@ class TokenCache(Protocol):
 
 
 def causal_convolution(inputs: Tensor, taps: Tensor) -> Tensor:
-    """Each channel's own weighted sum over the last K positions.
+    """Depthwise causal convolution: a weighted sum over the last K positions of each channel.
 
     Args:
         inputs: [B, K - 1 + T, D].
-        taps: [D, 1, K] as `nn.Conv1d` keeps them; the last is the position's own.
+        taps: [D, 1, K] as in `nn.Conv1d`; the last one belongs to the position itself.
 
     Returns:
         [B, T, D].
@@ -70,7 +68,7 @@ def causal_convolution(inputs: Tensor, taps: Tensor) -> Tensor:
     kernel = taps.shape[-1]
     length = inputs.shape[1] - kernel + 1
     weights = taps[:, 0].unbind(-1)
-    # Sums of whole tensors: on processors a grouped conv1d is no quicker, and turns its inputs.
+    # Sums of whole tensors: on CPUs a grouped conv1d is no faster, and transposes its inputs.
     mixed = inputs[:, :length] * weights[0]
     for shift in range(1, kernel):
         mixed = mixed + inputs[:, shift : shift + length] * weights[shift]
@@ -78,10 +76,10 @@ def causal_convolution(inputs: Tensor, taps: Tensor) -> Tensor:
 
 
 class ShortConv(nn.Module):
-    """o(out_gate(x) * conv(in_gate(x) * value(x))), causal, one filter a channel (LFM2, Liquid AI
-    2025, arXiv 2511.23404).
+    """o(out_gate(x) * conv(in_gate(x) * value(x))), causal and depthwise.
 
-    LFM2 keeps the three matrices in one; apart, each is a linear map of its own to the optimizer.
+    From LFM2 (Liquid AI 2025, arXiv 2511.23404).
+    LFM2 has the three matrices in one; separate, each is a matrix of its own for the optimizer.
     """
 
     def __init__(self, config: ModelConfig, index: int) -> None:
@@ -103,9 +101,6 @@ class ShortConv(nn.Module):
         mixed = causal_convolution(padded, self.taps)
         output: Tensor = self.o_proj(self.out_gate_proj(x) * mixed)
         return output
-
-
-__all__ += ["apply_rotary", "causal_mask", "rotary_tables"]
 
 
 class RMSNorm(nn.Module):
@@ -176,7 +171,7 @@ class Attention(nn.Module):
             keys,
             values,
             attn_mask=mask,
-            # One query behind a cache sees all its keys; the kernel would show it the first alone.
+            # With a cache a single query sees all keys; is_causal would mask all but the first.
             is_causal=mask is None and (cache is None or x.shape[1] > 1),
             enable_gqa=self.grouped,
         )
@@ -199,8 +194,7 @@ class SwiGLU(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention or a short convolution, then SwiGLU, each normalised before and added to the
-    residual stream."""
+    """Attention or a short convolution, then SwiGLU; pre-norm, with residual connections."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -287,8 +281,8 @@ class Transformer(LanguageModel):
 
     def reset_parameters(self) -> None:
         """Draw new weights: matrices N(0, 1 / fan_in), embeddings N(0, 0.02^2), convolutions
-        uniform within 1 / sqrt(kernel), and the projections that write to the residual stream
-        zero, so that training starts from the identity and from uniform-like logits."""
+        uniform within 1 / sqrt(kernel), and zero for the projections to the residual stream, so
+        that training starts from the identity and from almost uniform logits."""
         for name, parameter in self.named_parameters():
             if parameter.ndim == 1:
                 nn.init.ones_(parameter)
@@ -312,11 +306,11 @@ class Transformer(LanguageModel):
         """Logits [B, T, V] of the token after each of tokens [B, T] (integers).
 
         Args:
-            cache: what the layers keep of the positions before `start`; the new is stored in it.
+            cache: holds the positions before `start`, and stores the new ones.
             start: position of tokens[:, 0]; above 0 only with a cache.
-            mask: bool, broadcast to [B, H, T, start + T], True where a query may look; None is
-                causal. Positions are relative under the rotation, so a left-padded batch needs
-                nothing but its mask where every layer attends; a convolution knows no mask.
+            mask: bool, broadcast to [B, H, T, start + T], True where a query may attend; None is
+                causal. Rotary positions are relative, so with attention alone a left-padded batch
+                needs only its mask; convolutions ignore the mask.
         """
         logits: Tensor = self.lm_head(self.model(tokens, cache, start, mask))
         return logits

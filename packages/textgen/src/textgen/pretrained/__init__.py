@@ -1,1 +1,1 @@
-"""TODO pretrained."""
+"""Saved and pretrained models: resolving a name, downloading, and the Hugging Face format."""

@@ -1,7 +1,4 @@
-"""Loading a folder in the form of `transformers`: safetensors and JSON, no code of its own.
-
-Writing an adapted model to a folder that plain `transformers` loads, safetensors and JSON.
-"""
+"""Models of `transformers` in a folder: safetensors and JSON, without remote code."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from textgen.pretrained.saved_model import replace_folder
 from textgen.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
-    "check_files",
+    "check_safetensors",
     "load_causal_lm",
     "save_causal_lm",
 ]
@@ -31,31 +28,34 @@ INDEX = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
-def load_causal_lm(folder: Path) -> CausalLM:
+def load_causal_lm(folder: Path, content: Mapping[str, Any] | None = None) -> CausalLM:
     """The causal language model in a folder, as float32; torch's random state is left as it was.
 
     The weights are memory mapped: ranks of one host read them from the disk once.
 
+    Args:
+        content: what its config.json holds; read if not given.
+
     Raises:
         UserError: no such model, one that needs code of its own or a pickle, or damaged weights.
     """
-    content = read_json_object(folder / CONFIG)
+    content = content or read_json_object(folder / CONFIG)
     check_config(content, str(folder / CONFIG))
-    check_files((path.name for path in folder.iterdir()), str(folder))
+    check_safetensors((path.name for path in folder.iterdir()), str(folder))
     if (folder / INDEX).is_file() and not (folder / WEIGHTS).is_file():
         _check_index(folder)
     return CausalLM(_from_pretrained(folder))
 
 
 def check_config(content: Mapping[str, Any], where: str) -> None:
-    """Refuse what is no causal language model of the installed `transformers`.
+    """Check that it is a causal language model of the installed `transformers`.
 
     Raises:
-        UserError: naming the file `where` and what is wrong in it.
+        UserError: naming the file `where` and what is wrong with it.
     """
     if content.get("auto_map"):
         raise UserError(
-            f"{where}: the model brings code of its own (auto_map), which is never run; give a "
+            f"{where}: the model needs code of its own (auto_map), which is never run; give a "
             "model whose architecture is part of transformers"
         )
     from transformers import __version__
@@ -64,16 +64,16 @@ def check_config(content: Mapping[str, Any], where: str) -> None:
     kind = content.get("model_type")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UserError(
-            f"{where}: model_type is {kind!r}, no causal language model of transformers "
+            f"{where}: model_type {kind!r} is not a causal language model of transformers "
             f"{__version__}; give one such as gpt2"
         )
 
 
-def check_files(names: Iterator[str], where: str) -> None:
-    """Refuse a folder, on the disk or on the hub, without safetensors.
+def check_safetensors(names: Iterator[str], where: str) -> None:
+    """Check that the files, of a folder or on the hub, include weights as safetensors.
 
     Raises:
-        UserError: saying what there is in their place.
+        UserError: they do not; it names pickles if there are some.
     """
     found = sorted(names)
     if WEIGHTS in found or INDEX in found:
@@ -84,18 +84,20 @@ def check_files(names: Iterator[str], where: str) -> None:
             f"{where}: its weights are a pickle ({pickles[0]}), which can run code when it is "
             f"loaded; give a model with {WEIGHTS} (save_pretrained of transformers writes one)"
         )
-    raise UserError(f"{where}: no {WEIGHTS}; give a folder with a whole model")
+    raise UserError(f"{where}: no {WEIGHTS}; give a folder with a complete model")
 
 
 def _check_index(folder: Path) -> None:
     shards = read_json_object(folder / INDEX).get("weight_map")
     if not isinstance(shards, dict):
-        raise UserError(f"{folder / INDEX}: no weight_map; copy the model anew")
+        raise UserError(f"{folder / INDEX}: no weight_map; copy the model again")
     for name in sorted({str(shard) for shard in shards.values()}):
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise UserError(f"{folder / INDEX}: {name!r} is no safetensors file beside it")
+            raise UserError(
+                f"{folder / INDEX}: {name!r} is not a safetensors file in the same folder"
+            )
         if not (folder / name).is_file():
-            raise UserError(f"{folder / name}: missing; copy the model anew")
+            raise UserError(f"{folder / name}: missing; copy the model again")
 
 
 def _from_pretrained(folder: Path) -> Any:
@@ -110,30 +112,30 @@ def _from_pretrained(folder: Path) -> Any:
                 local_files_only=True,
                 output_loading_info=True,
             )
-    except Exception as error:  # config, weights and shapes each raise their own
+    except Exception as error:  # transformers has no common error for configs, weights and shapes
         raise UserError(
-            f"{folder}: transformers cannot load it ({first_line(error)}); copy the model anew"
+            f"{folder}: transformers cannot load it ({first_line(error)}); copy the model again"
         ) from error
-    # transformers would draw at random what the file does not hold.
+    # transformers would initialise missing weights at random.
     missing = sorted(info["missing_keys"])
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise UserError(
-            f"{folder / WEIGHTS}: {missing[0]} is missing{more}; weights and config.json must be "
-            "of one model"
+            f"{folder / WEIGHTS}: {missing[0]} is missing{more}; weights and config.json must "
+            "belong together"
         )
     return model
 
 
 def save_causal_lm(folder: Path, model: CausalLM, tokenizer: Tokenizer) -> None:
-    """Write the folder whole, in place of what was there; LoRA adapters go into the weights.
+    """Write the folder atomically, replacing what was there; LoRA adapters are merged.
 
     Rank 0 only.
 
     Raises:
         UserError: the disk is full or cannot be written.
     """
-    # A copy: parameters in training are views of one buffer, which safetensors would not take.
+    # A copy: parameters in training are views of one buffer, which safetensors refuses.
     plain = copy.deepcopy(model.hf) if model.adapter is None else model.adapter.merged()
 
     def write(target: Path) -> None:

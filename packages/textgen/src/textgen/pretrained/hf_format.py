@@ -1,11 +1,7 @@
-"""A model's shape in the words of `transformers`' config.json, and back.
+"""The format of `transformers`: config.json and the names of the weights, from ours and back.
 
-Llama without normalised queries and keys, Qwen3 with them, LFM2 with short convolutions as well;
-nothing else, and no remote code.
-
-The part of a config.json that only LFM2 has: which layers attend, and the short convolutions.
-
-The weights' names in `transformers`, and back: LFM2's differ from Llama's, which are ours.
+A model is a Llama without normalised queries and keys, a Qwen3 with them, and an LFM2 with short
+convolutions; nothing else, and no remote code.
 """
 
 from __future__ import annotations
@@ -33,50 +29,6 @@ __all__ = [
 _LAYER_TYPES = {True: "full_attention", False: "conv"}
 
 
-def lfm2_fields(config: ModelConfig, end_token: int) -> dict[str, Any]:
-    """What config.json says beside the fields of the other architectures."""
-    attends = [config.attends(layer) for layer in range(config.num_layers)]
-    return {
-        "layer_types": [_LAYER_TYPES[attention] for attention in attends],
-        "full_attn_idxs": [layer for layer, attention in enumerate(attends) if attention],
-        "conv_L_cache": config.conv_kernel,
-        "conv_bias": False,
-        # True would round intermediate_size.
-        "block_auto_adjust_ff_dim": False,
-        "pad_token_id": end_token,
-    }
-
-
-def short_convolutions(content: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The fields of `ModelConfig` that the others do not have, from a config.json.
-
-    Raises:
-        UserError: layers that this model cannot be made of.
-    """
-    problems = Problems()
-    kernel, found = content.get("conv_L_cache", 3), content.get("layer_types")
-    for field, wanted in (("conv_bias", False), ("block_auto_adjust_ff_dim", False)):
-        if content.get(field, not wanted) != wanted:
-            problems.add(where, f"{field} is not {str(wanted).lower()}; only that can be loaded")
-    if not isinstance(kernel, int):
-        problems.add(where, f"conv_L_cache is {kernel!r}; give a whole number")
-    every = _attention_every(found) if isinstance(found, list) else None
-    if every is None:
-        problems.add(where, "layer_types do not repeat, or the last is not full_attention")
-    problems.raise_if_any()
-    assert every is not None
-    return {"attention_every": every, "conv_kernel": kernel}
-
-
-def _attention_every(layer_types: list[Any]) -> int | None:
-    """The period, counted back from the last layer; None if there is none."""
-    backwards = layer_types[::-1]
-    for every in range(1, len(backwards) + 1):
-        if backwards == [_LAYER_TYPES[place % every == 0] for place in range(len(backwards))]:
-            return every
-    return None
-
-
 _NAMES = {
     "vocab_size": "vocab_size",
     "context_length": "max_position_embeddings",
@@ -93,7 +45,7 @@ _ARCHITECTURES = {
     "qwen3": "Qwen3ForCausalLM",
     "lfm2": "Lfm2ForCausalLM",
 }
-# What the architectures could also be told to do, and this model does not.
+# Features of the architectures that this model does not have.
 _PLAIN: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu",),
     "attention_bias": (False,),
@@ -102,9 +54,27 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "rope_scaling": (None,),
 }
 
+_LFM2_NAMES = (
+    ("model.norm.", "model.embedding_norm."),
+    (".input_layernorm.", ".operator_norm."),
+    (".post_attention_layernorm.", ".ffn_norm."),
+    (".self_attn.q_norm.", ".self_attn.q_layernorm."),
+    (".self_attn.k_norm.", ".self_attn.k_layernorm."),
+    (".self_attn.o_proj.", ".self_attn.out_proj."),
+    (".mlp.gate_proj.", ".feed_forward.w1."),
+    (".mlp.up_proj.", ".feed_forward.w3."),
+    (".mlp.down_proj.", ".feed_forward.w2."),
+    (".conv.o_proj.", ".conv.out_proj."),
+    (".conv.taps", ".conv.conv.weight"),
+)
+"""Parts of the names of parameters: ours, and those of LFM2."""
+# LFM2 concatenates these three, in this order.
+_STACKED = ("in_gate_proj", "out_gate_proj", "value_proj")
+_STACK = ".conv.in_proj.weight"
+
 
 def architecture_name(config: ModelConfig) -> str:
-    """The class in `transformers` that computes the same."""
+    """The equivalent class of `transformers`."""
     return _ARCHITECTURES[_kind(config)]
 
 
@@ -139,7 +109,7 @@ def hf_config(config: ModelConfig, end_token: int) -> dict[str, Any]:
 
 
 def generation_config(end_token: int) -> dict[str, Any]:
-    """The content of generation_config.json: where texts begin and end."""
+    """The content of generation_config.json."""
     return {"bos_token_id": end_token, "eos_token_id": end_token, "pad_token_id": end_token}
 
 
@@ -184,27 +154,52 @@ def model_config(content: Mapping[str, Any], where: str) -> ModelConfig:
     return config
 
 
-_LFM2_NAMES = (
-    ("model.norm.", "model.embedding_norm."),
-    (".input_layernorm.", ".operator_norm."),
-    (".post_attention_layernorm.", ".ffn_norm."),
-    (".self_attn.q_norm.", ".self_attn.q_layernorm."),
-    (".self_attn.k_norm.", ".self_attn.k_layernorm."),
-    (".self_attn.o_proj.", ".self_attn.out_proj."),
-    (".mlp.gate_proj.", ".feed_forward.w1."),
-    (".mlp.up_proj.", ".feed_forward.w3."),
-    (".mlp.down_proj.", ".feed_forward.w2."),
-    (".conv.o_proj.", ".conv.out_proj."),
-    (".conv.taps", ".conv.conv.weight"),
-)
-"""Ours, theirs."""
-# LFM2 stacks these three, in this order.
-_STACKED = ("in_gate_proj", "out_gate_proj", "value_proj")
-_STACK = ".conv.in_proj.weight"
+def lfm2_fields(config: ModelConfig, end_token: int) -> dict[str, Any]:
+    """The fields of config.json that only LFM2 has."""
+    attends = [config.attends(layer) for layer in range(config.num_layers)]
+    return {
+        "layer_types": [_LAYER_TYPES[attention] for attention in attends],
+        "full_attn_idxs": [layer for layer, attention in enumerate(attends) if attention],
+        "conv_L_cache": config.conv_kernel,
+        "conv_bias": False,
+        # True would round intermediate_size.
+        "block_auto_adjust_ff_dim": False,
+        "pad_token_id": end_token,
+    }
+
+
+def short_convolutions(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of `ModelConfig` for short convolutions, from the config.json of an LFM2.
+
+    Raises:
+        UserError: layers that this model cannot be made of.
+    """
+    problems = Problems()
+    kernel, found = content.get("conv_L_cache", 3), content.get("layer_types")
+    for field, wanted in (("conv_bias", False), ("block_auto_adjust_ff_dim", False)):
+        if content.get(field, not wanted) != wanted:
+            problems.add(where, f"{field} is not {str(wanted).lower()}; only that can be loaded")
+    if not isinstance(kernel, int):
+        problems.add(where, f"conv_L_cache is {kernel!r}; give a whole number")
+    every = _attention_every(found) if isinstance(found, list) else None
+    if every is None:
+        problems.add(where, "layer_types do not repeat, or the last is not full_attention")
+    problems.raise_if_any()
+    assert every is not None
+    return {"attention_every": every, "conv_kernel": kernel}
+
+
+def _attention_every(layer_types: list[Any]) -> int | None:
+    """The period of the attention layers, counted back from the last; None if there is none."""
+    backwards = layer_types[::-1]
+    for every in range(1, len(backwards) + 1):
+        if backwards == [_LAYER_TYPES[layer % every == 0] for layer in range(len(backwards))]:
+            return every
+    return None
 
 
 def to_hf(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """Our weights by the names of the architecture that `hf_config` writes."""
+    """Our weights under the names of the architecture that `hf_config` writes."""
     if not config.num_conv_layers:
         return dict(weights)
     named = {_renamed(name, 0, 1): value for name, value in weights.items()}
@@ -215,7 +210,7 @@ def to_hf(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tenso
 
 
 def from_hf(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """What `to_hf` was given."""
+    """The reverse of `to_hf`."""
     if not config.num_conv_layers:
         return dict(weights)
     named = dict(weights)

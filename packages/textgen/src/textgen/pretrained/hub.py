@@ -1,8 +1,8 @@
-"""Owns models on the Hugging Face hub: which revision is current, and which files loading needs.
+"""Models on the Hugging Face hub: the current revision, the files that loading needs, downloading.
 
-These are safetensors, JSON and vocabulary text alone; nothing of them is run.
-
-Owns fetching a model's files from the hub, once for all processes of a machine, and whole.
+Files are safetensors, JSON and vocabulary text; no code is run. They are downloaded once for all
+processes of a machine, one by one: `snapshot_download` would ask the hub for the list of files
+again, and its errors do not name the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hvdcore.files.atomic import write_bytes_atomically, writing
 from hvdcore.files.cache import CacheLock
 from hvdcore.files.hub import first_line
 from hvdcore.runtime.heartbeat import beat
-from textgen.pretrained.hf_folder import INDEX, WEIGHTS, check_files
+from textgen.pretrained.hf_folder import INDEX, WEIGHTS, check_safetensors
 
 __all__ = [
     "HubModel",
@@ -34,10 +34,13 @@ _TEXT_FILES = (
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
 )  # fmt: skip
 
+_BEAT_SECONDS = 1.0
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
 
 @dataclass(frozen=True)
 class HubModel:
-    """A model as it is on the hub now.
+    """The current revision of a model on the hub.
 
     Attributes:
         hub_id: `owner/name`, or `name`.
@@ -50,11 +53,11 @@ class HubModel:
     files: tuple[str, ...]
 
     def record(self, cache: Path) -> Path:
-        """Where it is noted that all its files are on this machine, whole."""
+        """The file that records that all its files are on this machine, complete."""
         return cache / "models" / self.hub_id.replace("/", "--") / f"{self.revision}.json"
 
     def folder(self) -> Path | None:
-        """The folder in the hub's own cache, if the files are all there. Asks no hub."""
+        """The folder in the hub's own cache, if all files are there. Does not ask the hub."""
         from huggingface_hub import try_to_load_from_cache
 
         found = [
@@ -68,11 +71,12 @@ class HubModel:
 def find_model(hub_id: str, cache: Path) -> HubModel:
     """Ask the hub which revision is current.
 
-    Where the hub cannot be reached (a compute node, say), the one that was fetched last is taken.
+    Where the hub cannot be reached (a compute node, for example), the revision that was downloaded
+    last is used.
 
     Raises:
         UserError: there is no such model, it has no safetensors, or the hub cannot be reached and
-            no copy is on this machine.
+            there is no copy on this machine.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import (
@@ -93,7 +97,7 @@ def find_model(hub_id: str, cache: Path) -> HubModel:
             f"{hub_id}: no run or folder of that name, and no public model on the hub; "
             "give a run, a folder with a model, or a hub id"
         ) from error
-    except Exception as error:  # every layer of the client has its own
+    except Exception as error:  # the hub and its HTTP client raise their own
         fetched = _fetched_before(hub_id, cache)
         if fetched is None:
             raise UserError(
@@ -102,12 +106,12 @@ def find_model(hub_id: str, cache: Path) -> HubModel:
             ) from error
         return fetched
     names = {sibling.rfilename for sibling in about.siblings or ()}
-    check_files(iter(names), f"{hub_id} on the hub")
+    check_safetensors(iter(names), f"{hub_id} on the hub")
     return HubModel(hub_id, str(about.sha), _needed(names))
 
 
 def _needed(names: set[str]) -> tuple[str, ...]:
-    """The files that loading reads, of all that a repository holds."""
+    """The files of a repository that loading reads."""
     shards = {
         name
         for name in names
@@ -118,7 +122,7 @@ def _needed(names: set[str]) -> tuple[str, ...]:
 
 
 def _fetched_before(hub_id: str, cache: Path) -> HubModel | None:
-    """The model of that name that was fetched last, if it is still there."""
+    """The revision that was downloaded last, if it is still there."""
     folder = HubModel(hub_id, "", ()).record(cache).parent
     with suppress(OSError):
         for path in sorted(folder.glob("*.json"), key=lambda p: p.stat().st_mtime, reverse=True):
@@ -127,43 +131,39 @@ def _fetched_before(hub_id: str, cache: Path) -> HubModel | None:
                 model = HubModel(hub_id, str(value["revision"]), tuple(map(str, value["files"])))
                 if model.folder() is not None:
                     return model
-    return _fetched_by_others(hub_id)
+    return _in_hub_cache(hub_id)
 
 
-def _fetched_by_others(hub_id: str) -> HubModel | None:
-    """The model of that name in the hub's cache, by whatever program it came there."""
+def _in_hub_cache(hub_id: str) -> HubModel | None:
+    """The model in the hub's cache, whatever program downloaded it."""
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(hub_id, local_files_only=True))
-    except Exception:  # every layer of the client has its own
+    except Exception:  # the client raises its own; then there is no copy
         return None
     names = {path.name for path in folder.iterdir()}
-    check_files(iter(names), str(folder))
+    check_safetensors(iter(names), str(folder))
     return HubModel(hub_id, folder.name, _needed(names))
 
 
-_BEAT_SECONDS = 1.0
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-
-
 def fetch_model(model: HubModel, cache: Path) -> Path:
-    """The folder with the model's files, fetched where they are not there yet.
+    """The folder with the model's files, downloaded if need be.
 
-    One process fetches, others of this machine wait for it. Every file is checked against the
-    hash that the hub gives it, and removed if it differs. A download that was cut off goes on
-    where it stopped, in the next call.
+    One process downloads, others of this machine wait for it. Every file is checked against the
+    hash that the hub gives, and removed if it differs. An interrupted download continues in the
+    next call.
 
     Raises:
-        UserError: the hub fails, sends something else, or the disk is full.
+        UserError: the hub fails or sends other content, or the disk is full.
     """
-    if (found := _whole(model, cache)) is not None:
+    if (found := _complete(model, cache)) is not None:
         return found
     with (
-        writing(cache, "point TEXTGEN_CACHE and HF_HOME to another place"),
+        writing(cache, "set TEXTGEN_CACHE and HF_HOME to other folders"),
         CacheLock(cache, f"model-{_key(model)}", lambda: beat("prepare")),
     ):
-        if (found := _whole(model, cache)) is not None:  # another process was at it
+        if (found := _complete(model, cache)) is not None:  # another process downloaded it
             return found
         for name in model.files:
             _fetch_file(model, name)
@@ -175,7 +175,7 @@ def fetch_model(model: HubModel, cache: Path) -> Path:
     return folder
 
 
-def _whole(model: HubModel, cache: Path) -> Path | None:
+def _complete(model: HubModel, cache: Path) -> Path | None:
     return model.folder() if model.record(cache).is_file() else None
 
 
@@ -190,7 +190,7 @@ def _fetch_file(model: HubModel, name: str) -> None:
     disable_progress_bars()
     logging.set_verbosity_error()
     try:
-        # In a thread: a watchdog must hear from us meanwhile. The client ends one that is stuck.
+        # In a thread, so that the heartbeat continues. The client has a timeout of its own.
         with ThreadPoolExecutor(1) as pool:
             fetching = pool.submit(hf_hub_download, model.hub_id, name, revision=model.revision)
             while not wait([fetching], _BEAT_SECONDS).done:
@@ -200,32 +200,32 @@ def _fetch_file(model: HubModel, name: str) -> None:
         if error.errno in _DISK_ERRORS:
             raise
         raise _no_file(model, name, first_line(error)) from error
-    except Exception as error:  # every layer of the client has its own
+    except Exception as error:  # the hub and its HTTP client raise their own
         raise _no_file(model, name, first_line(error)) from error
     _check_content(model, path)
 
 
 def _no_file(model: HubModel, name: str, reason: str) -> UserError:
     return UserError(
-        f"{model.hub_id}: the hub did not give {name} ({reason}); try again, or fetch it by "
+        f"{model.hub_id}: the hub did not give {name} ({reason}); try again, or download it by "
         "other means and give its path"
     )
 
 
 def _check_content(model: HubModel, path: Path) -> None:
-    """Compare with the hash that the hub's cache names the file by: SHA-256 of a large file, git's
-    SHA-1 of a small one."""
+    """Compare with the hash in the name that the hub's cache gives the file: SHA-256 of a large
+    file, git's SHA-1 of a small one."""
     blob = path.resolve()
-    told = blob.name
-    if blob.parent.name != "blobs" or len(told) not in (40, 64):
-        return  # a file system without links, or a mirror that names files otherwise
+    expected = blob.name
+    if blob.parent.name != "blobs" or len(expected) not in (40, 64):
+        return  # a file system without links, or a mirror with other names
     size = blob.stat().st_size
-    digest: Any = hashlib.sha256() if len(told) == 64 else hashlib.sha1(b"blob %d\0" % size)
+    digest: Any = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(b"blob %d\0" % size)
     with blob.open("rb") as file:
-        while piece := file.read(1 << 22):
-            digest.update(piece)
+        while block := file.read(1 << 22):
+            digest.update(block)
             beat("prepare")
-    if digest.hexdigest() != told:
+    if digest.hexdigest() != expected:
         path.unlink()
         blob.unlink()
         raise _no_file(model, path.name, "what came is not what the hub says it is; removed")

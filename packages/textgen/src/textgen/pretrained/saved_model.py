@@ -1,7 +1,7 @@
-"""A model in a folder of its own: weights, shape and tokenizer, in the form of `transformers`.
+"""Saving and loading a `Transformer` in the format of `transformers`: weights, config, tokenizer.
 
-`AutoModelForCausalLM.from_pretrained(RUN/model)` loads it as it is. Weights are safetensors and
-the rest JSON: loading runs no code.
+`AutoModelForCausalLM.from_pretrained(RUN/model)` loads such a folder. Weights are safetensors and
+the rest is JSON: loading runs no code.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from torch import Tensor
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import fsync_path, writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
-from hvdcore.run.run_dir import RunDir
 from textgen.model.transformer import Transformer
 from textgen.pretrained.hf_format import from_hf, generation_config, hf_config, model_config, to_hf
 from textgen.tokenizer.load import load_tokenizer
 from textgen.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["load_model", "model_folder", "replace_folder", "save_model"]
+__all__ = [
+    "check_files",
+    "check_vocabulary",
+    "load_model",
+    "load_transformer",
+    "replace_folder",
+    "save_model",
+]
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
-EXTRA = "textgen.json"
 
 
-def save_model(
-    folder: Path, model: Transformer, tokenizer: Tokenizer, extra: Mapping[str, Any] | None = None
-) -> None:
-    """Write the folder whole, in place of what was there. Rank 0 only.
-
-    Args:
-        extra: kept beside the model in textgen.json, for people and other tools.
+def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer) -> None:
+    """Write the folder atomically, replacing what was there. Rank 0 only.
 
     Raises:
         UserError: the disk is full or cannot be written.
@@ -53,8 +53,6 @@ def save_model(
             target / "generation_config.json", generation_config(tokenizer.eot_id)
         )
         tokenizer.save(target)
-        if extra is not None:
-            write_json_atomically(target / EXTRA, extra)
 
     replace_folder(folder, write)
 
@@ -71,37 +69,59 @@ def load_model(
         UserError: a file is missing, damaged, or of another architecture or shape.
     """
     folder = Path(folder)
-    for name in (CONFIG, WEIGHTS, TOKENIZER):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"{folder / name}: missing; give a run that has finished, or go on with it "
-                "(textgen train --resume auto)"
-            )
-    config = model_config(read_json_object(folder / CONFIG), str(folder / CONFIG))
+    check_files(folder)
     tokenizer = load_tokenizer(folder)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise UserError(
-            f"{folder / TOKENIZER}: it has {tokenizer.vocab_size} tokens and the model only "
-            f"{config.vocab_size}; put the tokenizer there that the model was trained with"
-        )
-    with torch.random.fork_rng(devices=[]):
-        model = Transformer(config)
-    _take_weights(model, folder / WEIGHTS)
+    model = load_transformer(folder, read_json_object(folder / CONFIG), tokenizer)
     return model.to(device).eval(), tokenizer
 
 
-def model_folder(path: Path | str) -> Path:
-    """The model's folder in a run, or the path itself if a model was saved there.
+def check_files(folder: Path) -> None:
+    """Check that the files of a model are there.
 
     Raises:
-        UserError: neither a run nor a saved model.
+        UserError: one is missing.
     """
-    path = Path(path)
-    return path if (path / WEIGHTS).is_file() else RunDir.open(path).model
+    for name in (CONFIG, WEIGHTS, TOKENIZER):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder / name}: missing; give a run that has finished, or resume it "
+                "(textgen train --resume auto)"
+            )
+
+
+def load_transformer(folder: Path, content: Mapping[str, Any], tokenizer: Tokenizer) -> Transformer:
+    """The model alone, on the CPU; torch's random state is left as it was.
+
+    Args:
+        content: what its config.json holds.
+        tokenizer: of the model.
+
+    Raises:
+        UserError: the weights are damaged, or of another architecture or shape.
+    """
+    config = model_config(content, str(folder / CONFIG))
+    check_vocabulary(tokenizer, config.vocab_size, folder)
+    with torch.random.fork_rng(devices=[]):
+        model = Transformer(config)
+    _load_weights(model, folder / WEIGHTS)
+    return model
+
+
+def check_vocabulary(tokenizer: Tokenizer, vocab_size: int, folder: Path) -> None:
+    """Check that the model has an embedding for every token.
+
+    Raises:
+        UserError: it has not.
+    """
+    if tokenizer.vocab_size > vocab_size:
+        raise UserError(
+            f"{folder / TOKENIZER}: it has {tokenizer.vocab_size} tokens and the model only "
+            f"{vocab_size}; replace it by the tokenizer that the model was trained with"
+        )
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` fill a folder beside, then put it in place: never half a folder.
+    """Let `write` fill a new folder, then move it into place atomically.
 
     Raises:
         UserError: the disk is full or cannot be written.
@@ -128,11 +148,11 @@ def _weights(model: Transformer) -> dict[str, Tensor]:
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     if model.config.tie_embeddings:
-        del weights["lm_head.weight"]  # the embedding, which would be written twice
+        del weights["lm_head.weight"]  # tied to the embedding
     return to_hf(weights, model.config)
 
 
-def _take_weights(model: Transformer, path: Path) -> None:
+def _load_weights(model: Transformer, path: Path) -> None:
     wanted = {name: tuple(value.shape) for name, value in _weights(model).items()}
     try:
         with safe_open(path, framework="pt") as file:
@@ -141,7 +161,7 @@ def _take_weights(model: Transformer, path: Path) -> None:
         weights = from_hf(load_file(path), model.config)
     except SafetensorError as error:
         raise UserError(
-            f"{path}: damaged or not whole ({error}); save the model again or copy it anew"
+            f"{path}: damaged or truncated ({error}); save or copy the model again"
         ) from error
     if model.config.tie_embeddings:
         weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
@@ -151,7 +171,7 @@ def _take_weights(model: Transformer, path: Path) -> None:
 def _check_shapes(
     found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], path: Path
 ) -> None:
-    """One line that says what does not fit config.json, by its first example."""
+    """Raise UserError with the first tensor that does not match config.json."""
     missing = sorted(wanted.keys() - found.keys())
     # Some tools write the tied matrix twice.
     unknown = sorted(found.keys() - wanted.keys() - {"lm_head.weight"})
@@ -165,4 +185,4 @@ def _check_shapes(
         problem = f"{missing[0]} is missing" if missing else f"it has an unknown {unknown[0]}"
     count = len(missing) + len(unknown) + len(other)
     more = f" (and {count - 1} more)" if count > 1 else ""
-    raise UserError(f"{path}: {problem}{more}; weights and config.json must be of one model")
+    raise UserError(f"{path}: {problem}{more}; weights and config.json must belong together")

@@ -1,1 +1,1 @@
-"""TODO tokenizer."""
+"""Tokenizers: bytes, BPE trained on the data, and pretrained ones."""

@@ -1,4 +1,4 @@
-"""Owns loading tokenizers that exist already: by path, or from the Hugging Face hub."""
+"""Loading a tokenizer from a path or from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KNOWN_END_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|
 
 
 def load_pretrained(name: str | Path) -> Tokenizer:
-    """The tokenizer at a path, or of a hub id. Only JSON and vocabulary text is read.
+    """The tokenizer of a path or a hub id. Only JSON and vocabulary text is read.
 
     Raises:
         UserError: no such tokenizer, or one that cannot be used.
@@ -41,7 +41,7 @@ def _from_file(path: Path) -> Tokenizer:
     try:
         written = path.read_text(encoding="utf-8")
         backend = tokenizers.Tokenizer.from_str(written)
-    # The binding raises plain Exception for a file of another form.
+    # The binding raises plain Exception for any other content.
     except Exception as error:
         raise UserError(f"tokenizer: {path} is not a tokenizer.json ({error})") from error
     byte = ByteTokenizer()
@@ -50,14 +50,14 @@ def _from_file(path: Path) -> Tokenizer:
     spelled = _written_end_token(path.parent) or _guess_end_token(backend)
     if spelled is None:
         raise UserError(
-            f"tokenizer: {path} does not say which token ends a text; put a tokenizer_config.json "
-            'with "eos_token" beside it'
+            f"tokenizer: {path} does not name its end-of-text token; add a tokenizer_config.json "
+            'with "eos_token" to its folder'
         )
     return SubwordTokenizer(backend, spelled, cut_at_words=_may_cut_at_words(backend))
 
 
 def _may_cut_at_words(backend: tokenizers.Tokenizer) -> bool:
-    """Whether it is a byte-level BPE that cuts words as GPT-2 does: ours are, GPT-2's is."""
+    """Whether it is a byte-level BPE that splits words as GPT-2 does, as ours do."""
     form = json.loads(backend.to_str())
     gpt2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     plain_bpe = form["model"]["type"] == "BPE" and not form["model"].get("dropout")
@@ -85,13 +85,13 @@ def _guess_end_token(backend: tokenizers.Tokenizer) -> str | None:
 
 
 def _is_on_hub(name: str) -> bool:
-    """Whether the hub has it; False where it cannot be reached, and only a copy can serve.
+    """Whether the hub has it; False where the hub cannot be reached.
 
-    One question, because transformers asks for each file, and for each again and again: an
-    unreachable hub costs it a minute and a page of warnings.
+    One request in advance, because transformers asks for each file and retries each: without the
+    hub it would take a minute and print a page of warnings.
 
     Raises:
-        UserError: the hub says that there is none.
+        UserError: the hub has no such model.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -103,7 +103,7 @@ def _is_on_hub(name: str) -> bool:
             f"tokenizer: no file or folder {name!r}, and no public model of that name on the hub; "
             "give byte, bpe, a path or a hub id"
         ) from error
-    except Exception:  # every layer of the client has its own
+    except Exception:  # the hub and its HTTP client raise their own; a cached copy is tried next
         return False
     return True
 
@@ -115,17 +115,19 @@ def _from_transformers(name: str, *, is_cached_only: bool = False) -> Tokenizer:
         loaded = AutoTokenizer.from_pretrained(
             name, trust_remote_code=False, use_fast=True, local_files_only=is_cached_only
         )
-    except Exception as error:  # the hub, the file forms and the parsers each have their own
+    except Exception as error:  # the hub, the file formats and the parsers each raise their own
         reason = str(error).strip().split("\n")[0]
         if is_cached_only:
-            reason = "the hub cannot be reached, and no copy of it is on this machine"
+            reason = "the hub cannot be reached and there is no copy in its cache"
         raise UserError(
             f"tokenizer: cannot load {name!r} ({reason}); give byte, bpe, a folder with a "
             "tokenizer.json, or a hub id that can be reached"
         ) from error
     backend = getattr(loaded, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):
-        raise UserError(f"tokenizer: {name!r} has no tokenizer.json form; save it as one first")
+        raise UserError(
+            f"tokenizer: {name!r} cannot be converted to a tokenizer.json; save it as one first"
+        )
     spelled = loaded.eos_token or _guess_end_token(backend)
     if spelled is None:
         raise UserError(f"tokenizer: {name!r} has no eos_token; set one and save it to a folder")
@@ -133,7 +135,7 @@ def _from_transformers(name: str, *, is_cached_only: bool = False) -> Tokenizer:
 
 
 def load_tokenizer(name: str | Path) -> Tokenizer:
-    """The tokenizer that `--tokenizer` names, other than "bpe", which `prepare` trains.
+    """The tokenizer that `--tokenizer` names; not "bpe", which `prepare` trains.
 
     Args:
         name: "byte"; a `tokenizer.json` or a folder with one (a run's model/, a saved Hugging Face
@@ -144,5 +146,4 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
     """
     if str(name) == "byte":
         return ByteTokenizer()
-
     return load_pretrained(name)

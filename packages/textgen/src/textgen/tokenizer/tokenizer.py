@@ -1,4 +1,4 @@
-"""Owns text to token ids and back: bytes, BPE trained on the data, or a pretrained tokenizer."""
+"""Tokenizers: text to token ids and back, by bytes or by any `tokenizers` model; training BPE."""
 
 from __future__ import annotations
 
@@ -21,67 +21,67 @@ from textgen.tokenizer.word_cache import WordCache, cut_at_words, find_word_star
 __all__ = ["END_OF_TEXT", "ByteTokenizer", "SubwordTokenizer", "TokenIds", "Tokenizer", "train_bpe"]
 
 END_OF_TEXT = "<|endoftext|>"
-"""Spelling of the token that stands before every document, in the tokenizers made here."""
+"""The token before every document, in the tokenizers made here."""
 
 MIN_BPE_VOCAB_SIZE = 257  # the 256 bytes and END_OF_TEXT
 
 TokenIds: TypeAlias = "npt.NDArray[np.uint16] | npt.NDArray[np.uint32]"
 
-_WORTH_CUTTING = 1 << 14  # characters: below, a prompt, the backend answers at once
-_TRAINING_PIECE = 1 << 16  # characters: pieces of one long text are counted on all cores
-_LONGEST_WORD = 256  # characters: each merge reads all of each word that it is in
-_LONG_RUN = re.compile(rf"(?<!\S)\S{{{_LONGEST_WORD},}}")
+_MIN_CACHED = 1 << 14  # characters: shorter texts, such as prompts, go to the backend
+_TRAINING_CHUNK = 1 << 16  # characters: chunks of a long text are counted on all cores
+_MAX_WORD = 256  # characters: each merge reads every word that it occurs in
+_LONG_RUN = re.compile(rf"(?<!\S)\S{{{_MAX_WORD},}}")
 
 
 class Tokenizer(ABC):
-    """Text to ids and back. No text, whatever it spells, encodes to the end-of-text id.
+    """Text to ids and back. No text encodes to the end-of-text id, whatever it says.
 
     Attributes:
         vocab_size: ids are in [0, vocab_size).
-        eot_id: stands before every document; generation may start from it and stops at it.
-        piece_bytes: texts up to this size are best encoded whole.
+        eot_id: precedes every document; generation starts from it and stops at it.
+        chunk_bytes: size of the chunks that long documents are encoded in.
     """
 
     vocab_size: int
     eot_id: int
-    piece_bytes: int = 1 << 18
+    chunk_bytes: int = 1 << 18
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The smallest unsigned type that holds every id."""
+        """The smallest unsigned type for all ids."""
         return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
 
     @property
     def sha256(self) -> str:
-        """Hash of `tokenizer.json` and the end-of-text id: equal means same ids for same text."""
+        """SHA-256 of `tokenizer.json` and the end-of-text id; equal hashes give equal ids."""
         return hashlib.sha256(f"{self.eot_id}\n{self.to_json()}".encode()).hexdigest()
 
     def encode(self, text: str) -> TokenIds:
-        """Ids of one text, shape [tokens]; nothing is added before or after."""
+        """Ids of one text, [tokens], without special tokens."""
         return self.encode_batch([text])[0]
 
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Ids of each text, shape [tokens] each."""
+        """Ids of each text, [tokens] each."""
 
     @abstractmethod
     def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
-        """Text of ids; end-of-text becomes nothing, an incomplete UTF-8 character U+FFFD."""
+        """Text of ids, without end-of-text; an incomplete UTF-8 character becomes U+FFFD."""
 
     @abstractmethod
     def first_token_bytes(self, text: str) -> int:
-        """UTF-8 bytes of `text` that its first token stands for."""
+        """UTF-8 bytes of `text` that its first token covers."""
 
     @abstractmethod
     def to_json(self) -> str:
-        """The `tokenizer.json` of Hugging Face tokenizers that gives the same ids."""
+        """The content of `tokenizer.json` (Hugging Face tokenizers) that gives the same ids."""
 
     @abstractmethod
     def find_cut(self, text: str) -> int | None:
-        """The first place after the beginning of `text` where it may be cut and encoded in two."""
+        """The first position after the start of `text` where it may be cut and encoded in two."""
 
     def save(self, folder: Path) -> None:
-        """Write `tokenizer.json` and `tokenizer_config.json`, which `AutoTokenizer` also reads."""
+        """Write `tokenizer.json` and `tokenizer_config.json`, which `AutoTokenizer` reads too."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_text(self.to_json(), encoding="utf-8")
         config = json.dumps(self.hf_config(), indent=2, sort_keys=True, ensure_ascii=False)
@@ -99,18 +99,18 @@ class Tokenizer(ABC):
 
     @property
     def end_of_text(self) -> str:
-        """How the end-of-text token is spelled."""
+        """The end-of-text token as text."""
         return END_OF_TEXT
 
 
 class ByteTokenizer(Tokenizer):
-    """A token is a byte of UTF-8 and its id the byte; end-of-text is 0, which no text holds."""
+    """One token per UTF-8 byte, the byte is its id; end-of-text is 0, which no text contains."""
 
     vocab_size = 256
     eot_id = 0
 
     def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
-        # NUL in a prompt would be read as end-of-text; documents that hold it were refused.
+        # NUL in a prompt would become end-of-text; documents that contain it are skipped.
         return [
             np.frombuffer(text.replace("\0", "").encode(), dtype=np.uint8).astype(self.dtype)
             for text in texts
@@ -127,7 +127,7 @@ class ByteTokenizer(Tokenizer):
         return 1 if len(text) > 1 else None
 
     def to_json(self) -> str:
-        # A BPE without merges leaves every byte a token of its own.
+        # BPE without merges: every byte is a token of its own.
         spelling = _byte_spelling()
         vocab = {spelling[byte]: byte for byte in range(1, 256)} | {END_OF_TEXT: self.eot_id}
         made = tokenizers.Tokenizer(models.BPE(vocab, []))
@@ -135,12 +135,12 @@ class ByteTokenizer(Tokenizer):
 
 
 class SubwordTokenizer(Tokenizer):
-    """Any tokenizer that Hugging Face `tokenizers` runs.
+    """Any tokenizer of the Hugging Face `tokenizers` library.
 
     Args:
-        backend: used as it is, but for padding, truncation and added special tokens: all off.
-        end_of_text: spelling of its end-of-text token.
-        cut_at_words: whether it cuts words as GPT-2 does (see `textgen.tokenizer.word_cache`).
+        backend: padding, truncation and special tokens are switched off.
+        end_of_text: its end-of-text token.
+        cut_at_words: whether it splits words as GPT-2 does (see `textgen.tokenizer.word_cache`).
     """
 
     def __init__(
@@ -148,10 +148,10 @@ class SubwordTokenizer(Tokenizer):
     ) -> None:
         eot_id = backend.token_to_id(end_of_text)
         if eot_id is None:
-            raise UserError(f"tokenizer: it has no token {end_of_text!r} to end a text with")
+            raise UserError(f"tokenizer: it has no end-of-text token {end_of_text!r}")
         backend.no_padding()
         backend.no_truncation()
-        # A document that spells "<|endoftext|>" is text, not the end of one.
+        # "<|endoftext|>" in a document is text.
         backend.encode_special_tokens = True
         self._backend = backend
         self._end_of_text = end_of_text
@@ -159,20 +159,20 @@ class SubwordTokenizer(Tokenizer):
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         self._words = WordCache(self._encode_whole, self.dtype) if cut_at_words else None
         if not cut_at_words:
-            self.piece_bytes = 1 << 22
+            self.chunk_bytes = 1 << 22
 
     @property
     def end_of_text(self) -> str:
         return self._end_of_text
 
     def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
-        if self._words is None or sum(map(len, texts)) < _WORTH_CUTTING:
+        if self._words is None or sum(map(len, texts)) < _MIN_CACHED:
             return self._encode_whole(texts)
         # Several times faster than the backend, and exact: see `WordCache`.
         return [self._words.encode(text) for text in texts]
 
     def _encode_whole(self, texts: Sequence[str]) -> list[TokenIds]:
-        # The binding works on all cores, in threads.
+        # Runs on all cores, in threads.
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=self.dtype) for encoding in encodings]
 
@@ -182,14 +182,14 @@ class SubwordTokenizer(Tokenizer):
         return text
 
     def first_token_bytes(self, text: str) -> int:
-        # Offsets are in characters: a token that is part of a character counts as all of it.
+        # Offsets are in characters: a token that is part of a character covers all of it.
         offsets = self._backend.encode(text[:1000], add_special_tokens=False).offsets
         return len(text[: offsets[0][1]].encode()) if offsets else 0
 
     def find_cut(self, text: str) -> int | None:
         if self._words:
             return find_word_start(text)
-        # Only in texts above `piece_bytes`: what may join across a line is not known here.
+        # Used for texts above `chunk_bytes`; a tokenizer may join characters across lines.
         return text.find("\n", 0, len(text) - 1) + 1 or None
 
     def to_json(self) -> str:
@@ -198,9 +198,9 @@ class SubwordTokenizer(Tokenizer):
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE learned from `texts` (the train part only); the same for the same texts.
+    """Train byte-level BPE on `texts` (of the train split); deterministic.
 
-    What stands without a blank for over 256 characters is learned from in pieces of that length.
+    Runs of more than 256 characters without a blank are cut to that length.
 
     Raises:
         UserError: `vocab_size` is below 257, the bytes and end-of-text.
@@ -218,15 +218,15 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    pieces = (piece for text in texts for piece in cut_at_words(text, _TRAINING_PIECE))
-    made.train_from_iterator((part for piece in pieces for part in _cut_long_runs(piece)), trainer)
+    chunks = (chunk for text in texts for chunk in cut_at_words(text, _TRAINING_CHUNK))
+    made.train_from_iterator((run for chunk in chunks for run in _cut_long_runs(chunk)), trainer)
     return SubwordTokenizer(made, END_OF_TEXT, cut_at_words=True)
 
 
 def _cut_long_runs(text: str) -> Iterator[str]:
     done = 0
     for run in _LONG_RUN.finditer(text):
-        for stop in range(run.start() + _LONGEST_WORD, run.end(), _LONGEST_WORD):
+        for stop in range(run.start() + _MAX_WORD, run.end(), _MAX_WORD):
             yield text[done:stop]
             done = stop
     yield text[done:]
@@ -241,7 +241,7 @@ def _byte_level(made: tokenizers.Tokenizer, *, end_of_text: bool = True) -> toke
 
 
 def _byte_spelling() -> list[str]:
-    """The character that byte-level tokenizers write for each byte (GPT-2's table)."""
+    """The character that byte-level tokenizers use for each byte (the table of GPT-2)."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(plain)]
     table = {byte: chr(byte) for byte in plain}

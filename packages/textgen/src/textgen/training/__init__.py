@@ -1,1 +1,1 @@
-"""TODO training."""
+"""Training: the loop, the optimizer, checkpoints, metrics, and the end of a run."""

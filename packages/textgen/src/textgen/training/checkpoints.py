@@ -1,7 +1,7 @@
-"""What a checkpoint of textgen holds, and taking it up again: everything, to the bit.
+"""What a checkpoint holds, and resuming from one, exactly, on any number of ranks.
 
 Model, optimizer and random state are the same on every rank or gathered from their owners, so a
-checkpoint does not know how many ranks wrote it.
+checkpoint does not depend on the number of ranks that wrote it.
 """
 
 from __future__ import annotations
@@ -9,22 +9,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from hvdcore.run.checkpoint import Checkpoint, require_same_run, save
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.sharding import Position
-from hvdcore.torch import any_rank
+from hvdcore.torch import barrier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from textgen.config import TrainConfig
+    from textgen.model.language_model import LanguageModel
+    from textgen.training.state import TrainState
 
-    from hvdcore.run.run_dir import RunDir
-    from textgen.training.state import Training
+__all__ = ["load_weights", "restore", "run_fingerprint", "write_checkpoint"]
 
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -32,71 +35,85 @@ OPTIMIZER_DESCRIPTION = "optimizer.json"
 RANDOM = "random.safetensors"
 
 
-def write_checkpoint(training: Training, run: RunDir, *, is_best: bool = False) -> None:
-    """Save the run as it stands after ``training.step`` updates. Every rank must call."""
-    beat("checkpoint", training.step)
-    state = training.optimizer.gather_state()
+def write_checkpoint(
+    state: TrainState, folder: Path, fingerprint: Mapping[str, Any], *, is_best: bool = False
+) -> None:
+    """Save the run as it is after ``state.step`` steps. Every rank must call.
 
-    def write(folder: Path) -> None:
-        save_file(_weights(training), folder / MODEL)
-        save_file(state.tensors, folder / OPTIMIZER)
-        (folder / OPTIMIZER_DESCRIPTION).write_text(json.dumps(state.description))
-        save_file({"torch": torch.get_rng_state()}, folder / RANDOM)
+    Args:
+        folder: of the run's checkpoints.
+        fingerprint: of the run.
+        is_best: whether its val loss is the lowest so far.
+    """
+    beat("checkpoint", state.step)
+    optimizer = state.optimizer.gather_state()
 
-    if training.world.is_root:
+    def write(target: Path) -> None:
+        save_file(_trained_weights(state.model), target / MODEL)
+        save_file(optimizer.tensors, target / OPTIMIZER)
+        (target / OPTIMIZER_DESCRIPTION).write_text(json.dumps(optimizer.description))
+        save_file({"torch": torch.get_rng_state()}, target / RANDOM)
+
+    if state.world.is_root:
         meta = {
-            "position": training.position.to_json(),
-            "seconds": training.seconds,
-            "best_val_loss": None if training.best_val_loss == math.inf else training.best_val_loss,
-            **identity(training),
+            "position": state.position.to_json(),
+            "seconds": state.seconds,
+            "best_val_loss": None if state.best_val_loss == math.inf else state.best_val_loss,
+            **fingerprint,
         }
-        save(run.checkpoints, training.step, write, meta=meta, is_best=is_best)
-    any_rank(False)  # nobody goes on, or leaves, before the checkpoint is whole
+        save(folder, state.step, write, meta=meta, is_best=is_best)
+    barrier()  # no rank continues, or exits, before the checkpoint is complete
 
 
-def restore(training: Training, checkpoint: Checkpoint) -> None:
-    """Bring the run to where the checkpoint was written, on any number of ranks.
+def restore(state: TrainState, checkpoint: Checkpoint, fingerprint: Mapping[str, Any]) -> None:
+    """Set the run back to the checkpoint.
 
     Raises:
-        UserError: it belongs to another model, corpus or batch.
+        UserError: it belongs to another model, corpus or batch size.
     """
-    require_same_run(identity(training), checkpoint.meta)
-    restore_weights(training, checkpoint)
+    require_same_run(fingerprint, checkpoint.meta)
+    load_weights(state.model, checkpoint)
     description = json.loads(checkpoint.file(OPTIMIZER_DESCRIPTION).read_text())
-    training.optimizer.load_state(load_file(checkpoint.file(OPTIMIZER)), description)
+    state.optimizer.load_state(load_file(checkpoint.file(OPTIMIZER)), description)
     torch.set_rng_state(load_file(checkpoint.file(RANDOM))["torch"])
-    training.position = Position.from_json(checkpoint.meta["position"])
-    training.step = checkpoint.step
-    training.seconds = checkpoint.meta["seconds"]
+    state.position = Position.from_json(checkpoint.meta["position"])
+    state.step = checkpoint.step
+    state.seconds = checkpoint.meta["seconds"]
     best = checkpoint.meta["best_val_loss"]
-    training.best_val_loss = math.inf if best is None else best
+    state.best_val_loss = math.inf if best is None else best
 
 
-def restore_weights(training: Training, checkpoint: Checkpoint) -> None:
-    """The model's weights alone."""
+def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Load the model's trained weights only."""
     weights = load_file(checkpoint.file(MODEL))
     with torch.no_grad():
-        for name, parameter in _trained(training):
-            parameter.copy_(weights[name])
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(weights[name])
 
 
-def identity(training: Training) -> dict[str, Any]:
-    """What must be the same for a checkpoint to be taken up."""
-    config = training.config
+def run_fingerprint(
+    config: TrainConfig, model: LanguageModel, corpus: str, optimizer: str
+) -> dict[str, Any]:
+    """What a run and a checkpoint must have in common for the run to resume from it.
+
+    Args:
+        corpus: name of its folder in the cache, a digest of its content.
+        optimizer: ``muon`` or ``adamw``.
+    """
     return {
-        "model": dataclasses.asdict(training.model.config),
-        "corpus": training.corpus.path.name,
+        "model": dataclasses.asdict(cast(Any, model.config)),
+        "corpus": corpus,
         "global_batch_size": config.global_batch_size,
         "seed": config.seed,
-        "optimizer": training.settings.name,
+        "optimizer": optimizer,
     }
 
 
-def _weights(training: Training) -> dict[str, torch.Tensor]:
-    # Each on its own: parameters are views of one buffer, and tied ones are one tensor.
-    return {name: parameter.detach().cpu().clone() for name, parameter in _trained(training)}
-
-
-def _trained(training: Training) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """What training changes: frozen weights come from where the run started."""
-    return (pair for pair in training.model.named_parameters() if pair[1].requires_grad)
+def _trained_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    # Frozen weights come from `init_from`. Copies: parameters are views of one buffer.
+    return {
+        name: parameter.detach().cpu().clone()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: metrics.jsonl, TensorBoard, the bar and the log, by rank 0."""
+"""Logging of a run by rank 0: metrics.jsonl, TensorBoard, the progress bar and the log."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hvdcore.metrics.metrics import max_over_ranks
-from hvdcore.run.metrics_logger import RunRecord, StepTimes, Window
+from hvdcore.run.metrics_logger import RunLogger, StepTimes, Window
 from hvdcore.torch import allreduce_sum, peak_memory_bytes
 from hvdcore.tracking.logs import get_logger
 from hvdcore.tracking.progress import Progress
 from hvdcore.tracking.tensorboard import Board
 
 if TYPE_CHECKING:
+    import torch
+
     from hvdcore.run.run_dir import RunDir
+    from hvdcore.runtime.world import World
+    from textgen.config import TrainConfig
     from textgen.evaluation.evaluate import Score
     from textgen.model.cost import Utilization
-    from textgen.training.state import Training
 
 logger = get_logger(__name__)
 
@@ -25,33 +28,53 @@ UNIT = "tokens"
 
 
 @dataclass
-class Record(RunRecord):
-    """What a step and a score of textgen are."""
+class MetricsLogger(RunLogger):
+    """Logs the steps and evaluations of a run. Every rank must call each method alike."""
 
+    world: World = field(kw_only=True)
+    device: torch.device = field(kw_only=True)
     utilization: Utilization = field(kw_only=True)
+    total_steps: int = field(kw_only=True)
+    log_every: int = field(kw_only=True)
 
     @classmethod
-    def of(
-        cls, training: Training, run: RunDir, resume_step: int | None, utilization: Utilization
-    ) -> Record:
-        """A record of the run; with ``resume_step``, going on after that step."""
-        is_root = training.world.is_root
-        board = Board(run.tensorboard, enabled=is_root, resume_step=resume_step)
+    def create(
+        cls,
+        run: RunDir,
+        config: TrainConfig,
+        world: World,
+        *,
+        device: torch.device,
+        utilization: Utilization,
+        total_steps: int,
+        resume_step: int | None,
+    ) -> MetricsLogger:
+        """The logger of a run.
+
+        Args:
+            resume_step: the step of the checkpoint that the run resumed from, if it did.
+        """
+        board = Board(run.tensorboard, enabled=world.is_root, resume_step=resume_step)
         if resume_step is None:
             shown = {"val/loss": "val loss", "val/bits_per_byte": "val bits per byte"}
-            board.add_hparams(training.config.model_dump(mode="json"), shown)
-        tokens_per_step = training.config.global_batch_size * training.config.context_length
+            board.add_hparams(config.model_dump(mode="json"), shown)
+        tokens_per_step = config.global_batch_size * config.context_length
         progress = Progress(
-            training.total_steps * tokens_per_step,
+            total_steps * tokens_per_step,
             UNIT,
-            is_root,
-            initial=training.step * tokens_per_step,
+            world.is_root,
+            initial=(resume_step or 0) * tokens_per_step,
         )
-        return cls(run, board, progress, is_root, Window(UNIT), utilization=utilization)
+        return cls(
+            run, board, progress, world.is_root, Window(UNIT),
+            world=world, device=device, utilization=utilization,
+            total_steps=total_steps, log_every=config.log_every,
+        )  # fmt: skip
 
-    def step(
+    def log_step(
         self,
-        training: Training,
+        step: int,
+        epoch: int,
         *,
         loss: float,
         gradient_norm: float,
@@ -59,49 +82,55 @@ class Record(RunRecord):
         num_tokens: int,
         times: StepTimes,
     ) -> None:
-        """One update was made. Every rank must call.
+        """Log an optimizer step. Every rank must call.
 
         Args:
-            loss: the mean over the global batch, in nats a token.
-            learning_rate: what the update was made with.
+            step: the number of steps made.
+            loss: mean over the global batch, in nats per token.
+            learning_rate: the one of this step.
+            num_tokens: of the global batch.
         """
         self.speed.add(num_tokens, times)
         self.window.add({"loss": loss}, num_tokens, times)
-        self.progress.advance(num_tokens, step=training.step, loss=loss)
-        if training.step % training.config.log_every == 0:
-            means = self.window.means()
-            values = {
-                "loss": means["loss"],
-                "perplexity": _exp(means["loss"]),
-                **means,
-                "gradient_norm": gradient_norm,
-                "learning_rate": learning_rate,
-                "peak_memory_mb": peak_memory_mb(training),
-                "model_flop_utilization": self.utilization.of(means["tokens_per_second"]),
-            }
-            self.write(training.step, training.position.epoch, "train", values)
-            self.window = Window(UNIT)
+        self.progress.advance(num_tokens, step=step, loss=loss)
+        if step % self.log_every:
+            return
+        means = self.window.means()
+        values = {
+            "loss": means["loss"],
+            "perplexity": _exp(means["loss"]),
+            **means,
+            "gradient_norm": gradient_norm,
+            "learning_rate": learning_rate,
+            "peak_memory_mb": self.peak_memory_mb(),
+            "model_flop_utilization": self.utilization.of(means["tokens_per_second"]),
+        }
+        self.write(step, epoch, "train", values)
+        self.window = Window(UNIT)
 
-    def evaluation(self, training: Training, split: str, score: Score) -> None:
-        """A part was scored by all ranks."""
+    def log_evaluation(self, step: int, epoch: int, split: str, score: Score) -> None:
+        """Log the score of a split."""
         values = score.to_json()
-        self.write(training.step, training.position.epoch, split, values)
+        self.write(step, epoch, split, values)
         if self.is_root:
             logger.info(
-                "step %d of %d, epoch %d: %s loss %.4f, perplexity %.2f, %.3f bits a byte",
-                training.step, training.total_steps, training.position.epoch, split,
+                "step %d of %d, epoch %d: %s loss %.4f, perplexity %.2f, %.3f bits per byte",
+                step, self.total_steps, epoch, split,
                 values["loss"], values["perplexity"], values["bits_per_byte"],
             )  # fmt: skip
 
-    def sample(self, training: Training, text: str) -> None:
-        """The model wrote this."""
-        self.board.add_text("sample", f"```\n{text}\n```", training.step)
+    def log_sample(self, step: int, text: str) -> None:
+        """Log a text that the model generated."""
+        self.board.add_text("sample", f"```\n{text}\n```", step)
 
+    def peak_memory_mb(self) -> float:
+        """Peak memory of the rank with the highest, in 10^6 bytes. Every rank must call."""
+        return max_over_ranks(peak_memory_bytes(self.device) / 1e6, self.world, allreduce_sum)
 
-def peak_memory_mb(training: Training) -> float:
-    """Of the rank that has held the most so far, in 10^6 bytes. Every rank must call."""
-    own = peak_memory_bytes(training.device) / 1e6
-    return max_over_ranks(own, training.world, allreduce_sum)
+    def tokens_per_second(self) -> float | None:
+        """Speed of all ranks over the run, by the slowest rank. Every rank must call."""
+        seconds = max_over_ranks(self.speed.seconds, self.world, allreduce_sum)
+        return self.speed.num_units / seconds if seconds else None
 
 
 def _exp(value: float) -> float:

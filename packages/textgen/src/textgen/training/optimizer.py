@@ -1,10 +1,10 @@
-"""Muon for matrices and AdamW for everything else, in one `torch.optim.Optimizer`.
+"""Muon for matrices and AdamW for all other parameters, in one `torch.optim.Optimizer`.
 
-A group's learning rate is `initial_lr` times the schedule's fraction: `set_learning_rate_fraction`.
+Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) replaces the momentum of a
+matrix by the nearest (semi-)orthogonal matrix; many matrices are orthogonalised at once.
 
-Muon's update: momentum, then the nearest (semi-)orthogonal matrix, for many matrices at once.
-
-Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/
+The learning rate of a group is its `initial_lr` times the schedule's fraction, which
+`ShardedOptimizer.scale_learning_rate` sets.
 """
 
 from __future__ import annotations
@@ -12,59 +12,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-# Quintic Newton-Schulz steps: the odd polynomial a x + b x^3 + c x^5 on the singular values.
+from textgen.training import foreach
+
+if TYPE_CHECKING:
+    from textgen.config import TrainConfig
+
+# Quintic Newton-Schulz iterations: the odd polynomial a x + b x^3 + c x^5 of the singular values.
 COEFFICIENTS = ((3.4445, -4.7750, 2.0315),) * 5
-
-
-def orthogonalize(
-    matrices: Tensor, coefficients: Sequence[tuple[float, float, float]] = COEFFICIENTS
-) -> Tensor:
-    """Bring the singular values of each of matrices [N, rows <= columns] near 1."""
-    x: Tensor = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
-    for a, b, c in coefficients:
-        gram = x @ x.mT
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
-    return x
-
-
-def muon_updates(gradients: list[Tensor], momenta: list[Tensor], momentum: float) -> list[Tensor]:
-    """Advance `momenta` in place by `gradients`; return the updates to subtract, times the rate.
-
-    Each update has the root mean square 0.2 of AdamW's (Liu et al. 2025, arXiv 2502.16982), so
-    that a learning rate means the same under both. Matrices of one shape, or its transpose, are
-    orthogonalised together; a matrix's update depends on the others only by rounding.
-    """
-    torch._foreach_lerp_(momenta, gradients, 1 - momentum)
-    lookahead = torch._foreach_lerp(gradients, momenta, momentum)  # Nesterov
-    by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, gradient in enumerate(gradients):
-        rows, columns = sorted(gradient.shape)
-        by_shape[rows, columns].append(index)
-    updates = list(lookahead)
-    for (_, columns), indices in by_shape.items():
-        wide = [_wide(lookahead[index]) for index in indices]
-        scale = 0.2 * columns**0.5
-        results = orthogonalize(torch.stack(wide)).mul_(scale)
-        for index, result in zip(indices, results, strict=True):
-            updates[index] = result if updates[index].shape == result.shape else result.mT
-    return updates
-
-
-def _wide(matrix: Tensor) -> Tensor:
-    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
-
 
 ADAMW_LEARNING_RATE = 3e-3
 ADAMW_WEIGHT_DECAY = 0.1
 FINE_TUNING_LEARNING_RATE = 5e-5
-"""Of all weights of a pretrained model."""
+"""Of all weights, in fine-tuning a pretrained model."""
 LORA_LEARNING_RATE = 2e-4
 
 OWN_TABLES = frozenset({"model.embed_tokens.weight", "lm_head.weight"})
@@ -73,29 +38,29 @@ OWN_TABLES = frozenset({"model.embed_tokens.weight", "lm_head.weight"})
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Learning rates are peaks; the schedule multiplies them by a fraction."""
+    """Settings of the optimizer. Learning rates are peaks; the schedule scales them."""
 
     name: Literal["muon", "adamw"] = "muon"
-    """'muon': matrices of the layers by Muon, the rest by AdamW. 'adamw': all by AdamW."""
+    """'muon': Muon for the matrices of the layers, AdamW for the rest. 'adamw': AdamW for all."""
     learning_rate: float = 0.012
-    """Of matrices. Muon's update is scaled to the size of Adam's, so one rate serves both."""
+    """Of matrices. Muon's update is scaled to the size of Adam's, so one rate suits both."""
     embedding_learning_rate: float = 0.01
-    """Of the tables: embeddings of tokens and positions, and the output projection."""
+    """Of the embeddings of tokens and positions, and of the output projection."""
     norm_learning_rate: float = 0.01
-    """Of the norms' weights, biases and the convolutions' taps."""
+    """Of the weights of norms, biases and the taps of convolutions."""
     weight_decay: float = 0.1
-    """Decoupled, of matrices only; multiplied by the learning rate in force."""
+    """Decoupled, of matrices only; multiplied by the current learning rate."""
     beta1: float = 0.9
     beta2: float = 0.95
     epsilon: float = 1e-8
     momentum: float = 0.95
-    """Muon's; with Nesterov's look-ahead."""
+    """Nesterov momentum of Muon."""
 
     @classmethod
     def of(cls, name: Literal["muon", "adamw"], **changes: float) -> OptimizerConfig:
-        """The defaults of the optimizer `name` with `changes`.
+        """The defaults of the optimizer `name`, with `changes`.
 
-        Under 'adamw' one `learning_rate` is that of all parameters.
+        With 'adamw' the `learning_rate` is that of all parameters.
         """
         if name == "muon":
             return cls(name=name, **changes)
@@ -106,10 +71,34 @@ class OptimizerConfig:
         return cls(name=name, **changes)
 
 
+def optimizer_config(config: TrainConfig, *, is_fine_tuning: bool = False) -> OptimizerConfig:
+    """The settings of the optimizer, with its own defaults where the configuration has none.
+
+    Args:
+        is_fine_tuning: of a model of transformers: AdamW by default, and one low learning rate
+            for all weights.
+    """
+    chosen = {
+        name: value
+        for name, value in (
+            ("learning_rate", config.learning_rate),
+            ("weight_decay", config.weight_decay),
+            ("momentum", config.momentum),
+        )
+        if value is not None
+    }
+    if is_fine_tuning:
+        default_rate = LORA_LEARNING_RATE if config.lora_rank else FINE_TUNING_LEARNING_RATE
+        rate = chosen.setdefault("learning_rate", default_rate)
+        chosen |= {"embedding_learning_rate": rate, "norm_learning_rate": rate}
+    default: Literal["muon", "adamw"] = "adamw" if is_fine_tuning else "muon"
+    return OptimizerConfig.of(config.optimizer or default, **chosen)
+
+
 def update_cost(
     config: OptimizerConfig, tables: Collection[str] = OWN_TABLES
 ) -> Callable[[str, Tensor], float]:
-    """(name, parameter) -> what its update costs, in any unit, to share the work out by."""
+    """(name, parameter) -> the cost of its update, in any unit, to balance the work of ranks by."""
     from hvdcore.torch.hardware import elementwise_cost, newton_schulz_cost  # loads Horovod
 
     def cost(name: str, parameter: Tensor) -> float:
@@ -121,7 +110,7 @@ def update_cost(
 
 
 def is_matrix(name: str, parameter: Tensor, tables: Collection[str] = OWN_TABLES) -> bool:
-    """Whether Muon suits it: a linear map inside the layers, not a table of token vectors."""
+    """Whether Muon applies to it: a matrix of the layers, not an embedding or output projection."""
     return parameter.ndim == 2 and name not in tables
 
 
@@ -130,9 +119,9 @@ def build_optimizer(
     config: OptimizerConfig,
     tables: Collection[str] = OWN_TABLES,
 ) -> MuonAdamW:
-    """An optimizer of these parameters, which may be any subset of a model's, or none.
+    """An optimizer of these parameters, any subset of a model's, possibly empty.
 
-    The groups are the same three for every subset: matrices, embeddings, norms.
+    It always has the three groups matrices, embeddings and norms.
 
     Args:
         tables: names of the model's tables (`LanguageModel.table_names`).
@@ -166,14 +155,8 @@ def _gradients(params: list[Tensor]) -> list[Tensor]:
     return [parameter.grad for parameter in params if parameter.grad is not None]
 
 
-def set_learning_rate_fraction(optimizer: torch.optim.Optimizer, fraction: float) -> None:
-    """Give every group its `initial_lr` times `fraction`."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * fraction
-
-
 class MuonAdamW(torch.optim.Optimizer):
-    """One update rule a group, by its `algorithm`: 'muon' or 'adamw'.
+    """Each group has its `algorithm`, 'muon' or 'adamw'.
 
     State of each parameter, tensors only: `momentum` (Muon), or `step`, `exp_avg`, `exp_avg_sq`.
     """
@@ -203,8 +186,8 @@ class MuonAdamW(torch.optim.Optimizer):
             momenta.append(state["momentum"])
         updates = muon_updates(_gradients(params), momenta, self.config.momentum)
         if group["weight_decay"]:
-            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(params, updates, alpha=-group["lr"])
+            foreach.mul_(params, 1 - group["lr"] * group["weight_decay"])
+        foreach.add_(params, updates, alpha=-group["lr"])
 
     def _adamw_step(self, params: list[Tensor], group: dict[str, Any]) -> None:
         for parameter in params:
@@ -230,3 +213,42 @@ class MuonAdamW(torch.optim.Optimizer):
             eps=self.config.epsilon,
             maximize=False,
         )
+
+
+def orthogonalize(
+    matrices: Tensor, coefficients: Sequence[tuple[float, float, float]] = COEFFICIENTS
+) -> Tensor:
+    """Matrices [N, rows <= columns] with all singular values brought close to 1."""
+    x: Tensor = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    for a, b, c in coefficients:
+        gram = x @ x.mT
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x
+
+
+def muon_updates(gradients: list[Tensor], momenta: list[Tensor], momentum: float) -> list[Tensor]:
+    """Update `momenta` in place by `gradients`; return the updates, to be scaled and subtracted.
+
+    Each update has root mean square 0.2, as AdamW's has (Liu et al. 2025, arXiv 2502.16982), so
+    that a learning rate means the same for both. Matrices of the same shape, or transposed, are
+    orthogonalised together; other matrices change the update of one by rounding at most.
+    """
+    foreach.lerp_(momenta, gradients, 1 - momentum)
+    lookahead = foreach.lerp(gradients, momenta, momentum)  # Nesterov
+    by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, gradient in enumerate(gradients):
+        rows, columns = sorted(gradient.shape)
+        by_shape[rows, columns].append(index)
+    updates = list(lookahead)
+    for (_, columns), indices in by_shape.items():
+        wide = [_wide(lookahead[index]) for index in indices]
+        scale = 0.2 * columns**0.5
+        results = orthogonalize(torch.stack(wide)).mul_(scale)
+        for index, result in zip(indices, results, strict=True):
+            updates[index] = result if updates[index].shape == result.shape else result.mT
+    return updates
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT

@@ -1,11 +1,7 @@
-"""The training loop of textgen, from an empty run directory to the report.
-
-The folders that a run's flags name, looked at before hours of work begin.
-"""
+"""The training loop of textgen, from an empty run directory to the report."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
@@ -15,40 +11,24 @@ import torch
 import hvdcore.torch
 from hvdcore.errors import Problems, UserError
 from hvdcore.run.run_dir import default_run_dir
-from hvdcore.run.start import look_at_places, start_run
+from hvdcore.run.start import check_output_dir, start_run
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.signals import StopFlag
-from hvdcore.sharding import Indices, TrainStep, train_steps
-from hvdcore.torch import StepClock, StepProfile, broadcast_object, peak_flops
+from hvdcore.sharding import TrainStep, train_steps
+from hvdcore.torch import StepClock, StepOutcome, StepProfile, broadcast_object, peak_flops
 from hvdcore.tracking.logs import get_logger, setup_logging
 from textgen.config import TrainConfig
-from textgen.data.distributed import data_config, open_corpus_on_all_ranks, summary
+from textgen.data.distributed import prepare_distributed, summary
 from textgen.model.cost import Utilization, train_flops
 from textgen.model.language_model import rows_at_once
-from textgen.pretrained.load import look_for_model
-from textgen.training.checkpoints import identity, restore, write_checkpoint
-from textgen.training.finish import finish, sample_text, score_part
-from textgen.training.init_model import starting_place, starting_tokenizer
-from textgen.training.metrics_logger import Record
-from textgen.training.state import Training, build_training, num_train_blocks, train_blocks
+from textgen.pretrained.load import check_model_exists
+from textgen.training.checkpoints import restore, run_fingerprint, write_checkpoint
+from textgen.training.finalize import evaluate_split, finalize, sample_text
+from textgen.training.init_model import resolve_init_from
+from textgen.training.metrics_logger import MetricsLogger
+from textgen.training.state import TrainState, build_state
 
-
-def check_places(path: Path, config: TrainConfig, resume: str) -> None:
-    """Rank 0 alone calls this.
-
-    Raises:
-        UserError: the run's directory is in use, or nothing is where ``--resume`` or
-            ``--init-from`` say; all of it at once.
-    """
-    problems = Problems()
-    look_at_places(path, resume, problems)
-    if config.init_from is not None:
-        try:
-            look_for_model(config.init_from)
-        except UserError as error:
-            problems.add("init_from", error.problems[0])
-    problems.raise_if_any()
-
+__all__ = ["train"]
 
 logger = get_logger(__name__)
 
@@ -68,59 +48,92 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bo
     setup_logging(world, None)
     output_dir = output_dir or default_run_dir("textgen")
     if world.is_root:
-        check_places(output_dir, config, resume)  # before a log is put into somebody's folder
-    # Each rank's clock would name another default.
+        preflight(output_dir, config, resume)  # before a log file is created there
+    # The default depends on the clock, which differs between ranks.
     output_dir = Path(broadcast_object(str(output_dir)))
     setup_logging(world, output_dir)
-    place = starting_place(config, world)
-    tokenizer = starting_tokenizer(config, place)
-    corpus = open_corpus_on_all_ranks(data_config(config, config.context_length, tokenizer), world)
+    init_from = resolve_init_from(config, world)
+    tokenizer = init_from.tokenizer if init_from is not None and not config.tokenizer else None
+    corpus = prepare_distributed(config, world, tokenizer)
     logger.info("%s", summary(corpus))
-    training = build_training(config, corpus, world, place)
-    # Not before: until here a signal may end the process at once, and hours of reading with it.
+    state = build_state(config, corpus, world, init_from)
+    fingerprint = run_fingerprint(
+        config, state.model, corpus.path.name, state.optimizer_config.name
+    )
+    # Only now: until here a signal may end the process at once, even in hours of preparing data.
     with StopFlag() as stop:
         run, checkpoint = start_run(
             output_dir, "textgen", config, resume,
-            identity=identity(training), world=world, broadcast=broadcast_object,
+            fingerprint=fingerprint, world=world, broadcast=broadcast_object,
         )  # fmt: skip
         if checkpoint is not None:
-            restore(training, checkpoint)
-        step = checkpoint and checkpoint.step
-        with Record.of(training, run, step, utilization(training)) as record:
-            with StepProfile(
-                run.profile if profile else None, world, training.total_steps - training.step
-            ) as steps:
-                stopped = fit(training, record, stop, steps)
+            restore(state, checkpoint, fingerprint)
+        utilization = Utilization(
+            train_flops(state.model, config.context_length), peak_flops(state.device, state.dtype)
+        )
+        metrics = MetricsLogger.create(
+            run, config, world, device=state.device, utilization=utilization,
+            total_steps=state.total_steps,
+            resume_step=None if checkpoint is None else checkpoint.step,
+        )  # fmt: skip
+        trace = StepProfile(run.profile if profile else None, world, state.total_steps - state.step)
+        with metrics:
+            with trace:
+                stopped = fit(state, metrics, stop, trace, fingerprint)
             if stopped:
                 return stop.exit_code
-            finish(training, record)
+            finalize(state, metrics)
     return 0
 
 
-def fit(training: Training, record: Record, stop: StopFlag, profile: StepProfile) -> bool:
-    """Make the steps that are left; evaluate, checkpoint and log on the way.
+def preflight(path: Path, config: TrainConfig, resume: str) -> None:
+    """Check the paths of a run before hours of work. On rank 0 only.
+
+    Raises:
+        UserError: the run directory is in use, or ``--resume`` or ``--init-from`` name nothing;
+            all problems at once.
+    """
+    problems = Problems()
+    check_output_dir(path, resume, problems)
+    if config.init_from is not None:
+        try:
+            check_model_exists(config.init_from)
+        except UserError as error:
+            problems.add("init_from", error.problems[0])
+    problems.raise_if_any()
+
+
+def fit(
+    state: TrainState,
+    metrics: MetricsLogger,
+    stop: StopFlag,
+    profile: StepProfile,
+    fingerprint: dict[str, object],
+) -> bool:
+    """Make the remaining steps; evaluate, save checkpoints and log on the way.
 
     Returns:
-        Whether a rank was asked to stop before the last step. The checkpoint is written.
+        Whether a rank was asked to stop before the last step. A checkpoint has been written.
     """
-    config = training.config
-    eval_every = training.every(config.eval_every)
-    checkpoint_every = training.every(config.checkpoint_every or config.eval_every)
-    if training.step == 0:
-        validate(training, record)
-    for batch in batches(training):
-        if training.step == training.total_steps:
+    config = state.config
+    eval_every = state.every(config.eval_every)
+    checkpoint_every = state.every(config.checkpoint_every or config.eval_every)
+    if state.step == 0:
+        validate(state, metrics)
+    for batch in batches(state):
+        if state.is_done:
             break
-        began, learning_rate = perf_counter(), training.learning_rate()
-        clock = StepClock(training.optimizer)
-        tokens, targets = fetch(training, batch.epoch, batch.indices)
+        began, learning_rate = perf_counter(), state.learning_rate()
+        clock = StepClock(state.optimizer)
+        tokens, targets = get_batch(state, batch)
         clock.fetched()
-        outcome = update(training, tokens, targets, batch.num_samples, stop.requested)
+        outcome = train_step(state, tokens, targets, batch.num_samples, stop.requested)
         times = clock.times()
         num_tokens = batch.num_samples * config.context_length
-        training.step, training.position = training.step + 1, batch.position
-        record.step(
-            training,
+        state.step, state.position = state.step + 1, batch.position
+        metrics.log_step(
+            state.step,
+            state.position.epoch,
             loss=outcome.sums[0] / num_tokens,
             gradient_norm=outcome.gradient_norm,
             learning_rate=learning_rate,
@@ -128,104 +141,81 @@ def fit(training: Training, record: Record, stop: StopFlag, profile: StepProfile
             times=times,
         )
         profile.step()
-        done = training.step == training.total_steps
         improved = False
-        if done or training.step % eval_every == 0:
-            improved = validate(training, record)
-        if done or improved or outcome.stop or training.step % checkpoint_every == 0:
-            write_checkpoint(training, record.run, is_best=improved)
-        training.seconds += perf_counter() - began
-        if outcome.stop and not done:
+        if state.is_done or state.step % eval_every == 0:
+            improved = validate(state, metrics)
+        if state.is_done or improved or outcome.stop or state.step % checkpoint_every == 0:
+            write_checkpoint(state, metrics.run.checkpoints, fingerprint, is_best=improved)
+        state.seconds += perf_counter() - began
+        if outcome.stop and not state.is_done:
             return True
     return False
 
 
-def batches(training: Training) -> Iterator[TrainStep]:
-    """This rank's share of each global batch, from where the run stands, without end."""
+def batches(state: TrainState) -> Iterator[TrainStep]:
+    """This rank's share of each global batch, from the current position on, without end."""
     return train_steps(
-        num_train_blocks(training.corpus),
-        global_batch_size=training.config.global_batch_size,
-        seed=training.config.seed,
-        rank=training.world.rank,
-        size=training.world.size,
-        start=training.position,
+        len(state.train_blocks),
+        global_batch_size=state.config.global_batch_size,
+        seed=state.config.seed,
+        rank=state.world.rank,
+        size=state.world.size,
+        start=state.position,
         tail="short",
     )
 
 
-def validate(training: Training, record: Record) -> bool:
-    """Score the val part, and write a sample; whether the loss is the best so far."""
-    score = score_part(training, "val")
-    if score is None:
-        return False
-    record.evaluation(training, "val", score)
-    record.sample(training, sample_text(training))
-    improved = score.loss < training.best_val_loss
-    training.best_val_loss = min(score.loss, training.best_val_loss)
-    return improved and training.step > 0
+def get_batch(state: TrainState, batch: TrainStep) -> tuple[torch.Tensor, torch.Tensor]:
+    """This rank's (tokens, targets), each [sequences, T], on the device."""
+    beat("data", state.step)
+    tokens, targets = state.train_blocks.batch(batch.epoch, batch.indices)
+    return torch.from_numpy(tokens).to(state.device), torch.from_numpy(targets).to(state.device)
 
 
-def update(
-    training: Training, tokens: torch.Tensor, targets: torch.Tensor, num_samples: int, stop: bool
-) -> hvdcore.torch.StepOutcome:
+def train_step(
+    state: TrainState, tokens: torch.Tensor, targets: torch.Tensor, num_samples: int, stop: bool
+) -> StepOutcome:
     """One optimizer step on this rank's share of the global batch.
 
     Losses are summed and divided by the global number of tokens, so gradients add up over ranks
-    and over micro-batches to those of the mean over the whole global batch.
+    and micro-batches to those of the mean over the global batch.
 
     Args:
         tokens, targets: [sequences of this rank, T].
         num_samples: sequences of the global batch, over all ranks.
+        stop: whether this rank was asked to stop.
 
     Returns:
-        What all ranks agreed on.
+        The sum of the losses, the gradient norm and the stop flag, over all ranks.
     """
-    config, optimizer = training.config, training.optimizer
+    config, optimizer = state.config, state.optimizer
     num_tokens = num_samples * config.context_length
     wanted = config.per_rank_batch_size or max(1, len(tokens))
-    micro = rows_at_once(training.model, config.context_length, wanted)
-    optimizer.scale_learning_rate(training.learning_rate_fraction())
+    micro = rows_at_once(state.model, config.context_length, wanted)
+    optimizer.scale_learning_rate(state.learning_rate_fraction())
     optimizer.zero_grad()
-    loss_sum = 0.0
-    beat("compute", training.step)
+    # Added up on the device, so that no micro-batch waits for the one before.
+    loss_sum = torch.zeros((), dtype=torch.float64, device=state.device)
+    beat("compute", state.step)
     for start in range(0, len(tokens), micro):
-        with precision(training):
-            loss = training.model.loss(
+        with state.autocast():
+            loss = state.model.loss(
                 tokens[start : start + micro],
                 targets[start : start + micro],
                 temperature=config.train_temperature,
             )
         (loss / num_tokens).backward()
-        loss_sum += loss.item()
-    return optimizer.step(sums=(loss_sum,), stop=stop)
+        loss_sum += loss.detach()
+    return optimizer.step(sums=(loss_sum.item(),), stop=stop)
 
 
-def fetch(training: Training, epoch: int, indices: Indices) -> tuple[torch.Tensor, torch.Tensor]:
-    """This rank's (tokens, targets), each [len(indices), T], on the device."""
-    beat("data", training.step)
-    tokens, targets = train_blocks(training, epoch).batch(indices)
-    return torch.from_numpy(tokens).to(training.device), torch.from_numpy(targets).to(
-        training.device
-    )
-
-
-def precision(training: Training) -> contextlib.AbstractContextManager[object]:
-    """The matrix products within it are of ``product_dtype``."""
-    if product_dtype(training) == torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(training.device.type, dtype=torch.bfloat16)
-
-
-def product_dtype(training: Training) -> torch.dtype:
-    """bfloat16 where asked for or where the GPU has it; float32 elsewhere."""
-    wanted = training.config.dtype
-    if wanted == "auto":
-        cuda = training.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        wanted = "bfloat16" if cuda else "float32"
-    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
-
-
-def utilization(training: Training) -> Utilization:
-    """What the speed is measured against. Every rank must call."""
-    flops = train_flops(training.model, training.config.context_length)
-    return Utilization(flops, peak_flops(training.device, product_dtype(training)))
+def validate(state: TrainState, metrics: MetricsLogger) -> bool:
+    """Score the val split and log it with a sample; whether the loss is the best so far."""
+    score = evaluate_split(state, "val")
+    if score is None:
+        return False
+    metrics.log_evaluation(state.step, state.position.epoch, "val", score)
+    metrics.log_sample(state.step, sample_text(state, state.config.sample_tokens))
+    improved = score.loss < state.best_val_loss
+    state.best_val_loss = min(score.loss, state.best_val_loss)
+    return improved and state.step > 0

@@ -84,7 +84,7 @@ def plan_run(
     gathered = f" and {workload.gathered / 1e6:.1f} MB of parameters" if workload.gathered else ""
     print(
         f"a rank: {workload.samples:,.0f} {workload.unit} a step, "
-        f"{1e3 * (workload.compute_seconds + workload.update_seconds):.1f} ms of computing, "
+        f"{1e3 * (workload.compute_seconds + workload.update_seconds):.1f} ms of compute time, "
         f"{sent / 1e6:.1f} MB of gradients{gathered}; {network_line(network)}"
     )
     print_table(prediction_table(found, workload))

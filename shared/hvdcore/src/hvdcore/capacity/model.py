@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Timing:
-    """An allreduce of so many bytes took so many seconds."""
+    """The measured seconds of an allreduce of this many bytes."""
 
     num_bytes: int
     seconds: float

@@ -101,7 +101,7 @@ def _ratio(value: float | None) -> str:
 
 
 def write_comparison(folder: Path, trials: Sequence[Trial], names: SampleNames) -> Path:
-    """Write comparison.json, figures/comparison.png and report.html; return the page's path."""
+    """Write ``comparison.json``, the figure and ``report.html``, and return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json_atomically(folder / "comparison.json", [asdict(trial) for trial in trials])
     figure = draw_comparison(folder / "figures" / "comparison.png", trials)

@@ -35,7 +35,7 @@ _FIXES = {
 
 @contextmanager
 def writing(path: Path, elsewhere: str = "give another --output-dir") -> Iterator[None]:
-    """Turn an error that the user can mend (full, read-only, no permission) into a UserError.
+    """Turn an error that the user can fix (full, read-only, no permission) into a UserError.
 
     Args:
         path: what is being written; named in the error.
@@ -48,7 +48,7 @@ def writing(path: Path, elsewhere: str = "give another --output-dir") -> Iterato
         yield
     except UserError:
         raise
-    except Exception as error:  # of any library that writes; those that are no disk error go on
+    except Exception as error:  # of any library that writes; errors that are none of the disk pass
         fix = _FIXES.get(_errno(error))
         if fix is None:
             raise
@@ -64,7 +64,7 @@ def _errno(error: Exception) -> int:
 
 
 def fsync_path(path: Path) -> None:
-    """Have the kernel put a file, or a folder's list of names, on the disk before going on."""
+    """Have the kernel put a file, or a folder's list of names, on the disk before continuing."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -63,5 +63,8 @@ def _locked(file: IO[bytes]) -> bool:
 
 
 def default_cache_dir(package: str) -> Path:
-    """`$XDG_CACHE_HOME/<package>`, else `~/.cache/<package>`."""
+    """`$<PACKAGE>_CACHE` (such as `TEXTGEN_CACHE`), else `$XDG_CACHE_HOME/<package>`, else
+    `~/.cache/<package>`."""
+    if own := os.environ.get(f"{package.upper()}_CACHE"):
+        return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / package

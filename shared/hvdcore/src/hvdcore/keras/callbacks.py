@@ -84,7 +84,7 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Heartbeat(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tell the watchdog what this rank is doing. Waiting for other ranks is told by the step."""
+    """Tell the watchdog what this rank is doing. The step itself reports waiting for others."""
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         beat("compute", int(self.model.optimizer.iterations))
@@ -229,7 +229,7 @@ class LearningRate(keras.callbacks.Callback):  # type: ignore[misc]
     not a Keras schedule: a saved model then needs no class of ours to load.
 
     Args:
-        at_step: the rate of the update that starts after so many updates.
+        at_step: update number to learning rate.
     """
 
     def __init__(self, at_step: Callable[[int], float]) -> None:

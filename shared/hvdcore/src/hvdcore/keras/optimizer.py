@@ -165,8 +165,8 @@ def _check_context() -> None:
     if inside_xla(graph):
         # Horovod's operations have no XLA kernel (horovod issue 2590).
         raise UserError(
-            "jit_compile: XLA cannot hold the communication; call hvdcore.keras.distribute(model) "
-            "after model.compile, or compile with jit_compile=False"
+            "jit_compile: XLA cannot compile the communication; call "
+            "hvdcore.keras.distribute(model) after model.compile, or compile with jit_compile=False"
         )
 
 
@@ -183,7 +183,7 @@ def distribute(model: Any, *, op: ReduceOp = "average", sparse_as_dense: bool | 
         model: a `keras.Model` after `compile` with an optimizer.
         op: "average" over ranks, or "sum".
         sparse_as_dense: reduce embedding gradients as full tensors; None: so on a GPU. Under XLA
-            always so, for each number of rows would be compiled anew.
+            always so, as each number of rows would be compiled again.
 
     Returns:
         `model` itself.

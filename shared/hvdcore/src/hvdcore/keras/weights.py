@@ -109,8 +109,8 @@ def _check_same_structure(variables: Sequence[Any]) -> None:
     others = [str(rank) for rank, row in enumerate(rows) if row != rows[0]]
     if others:
         raise UserError(
-            f"model: rank {', '.join(others)} built it unlike rank 0 (number or shapes of its "
-            "variables); build the same model and optimizer on every rank"
+            f"model: rank {', '.join(others)} built it differently from rank 0 (number or shapes "
+            "of its variables); build the same model and optimizer on every rank"
         )
 
 

@@ -51,7 +51,7 @@ def launch(
         hosts: `name:slots,name:slots`; None means this machine. Hosts elsewhere are asked first
             whether they are fit.
         controller: 'auto' takes MPI where it works, else Gloo.
-        stall_timeout_seconds: a rank that gives no sign of life for so long is given up; None
+        stall_timeout_seconds: a rank that gives no heartbeat for so long is given up; None
             takes HVDCORE_STALL_TIMEOUT, else 300.
         start_timeout_seconds: all ranks must have started by then.
         log_dir: where `rank-N.log` goes; None leaves it to the command (its run directory).
@@ -178,7 +178,7 @@ def run_on_ranks(
         program: the module that ``python -m`` runs, such as ``textgen``.
         main: the work of a rank; may load frameworks.
         start: where ranks run, and how often they are started.
-        output_dir: the run's directory; None lets a run that is started again have one of its own.
+        output_dir: the run's directory; with None a run that may be restarted gets one of its own.
         check: raises UserError if the input is wrong; called before ranks are started, so that
             wrong input costs no start. The ``global_batch_size`` of a configuration that it
             returns is what the number of ranks must divide.

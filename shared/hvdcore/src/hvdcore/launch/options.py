@@ -40,7 +40,7 @@ class StartOptions:
         """The stall timeout as a number; None where it was not given.
 
         Raises:
-            UserError: it is text that is no number, which the option parser lets through.
+            UserError: it is text that is no number, which the option parser accepts.
         """
         try:
             return None if self.stall_timeout is None else float(self.stall_timeout)
@@ -84,7 +84,9 @@ class StartOptions:
         if self.elastic_timeout is not None and not (self.is_elastic or self.ray):
             problems.add("--elastic-timeout", elastic)
         if self.is_elastic and self.np is not None:
-            problems.add("--np", "an elastic run has no one size; give --min-np and --max-np alone")
+            problems.add(
+                "--np", "an elastic run has no fixed size; give only --min-np and --max-np"
+            )
         if self.min_np is not None and self.max_np is not None and self.max_np < self.min_np:
             problems.add("--max-np", f"got {self.max_np}, below --min-np {self.min_np}")
         if self.host_discovery_script is not None and (self.hosts or self.hostfile):
@@ -102,7 +104,7 @@ class StartOptions:
             ("--cpus-per-rank", self.cpus_per_rank), ("--gpus-per-rank", self.gpus_per_rank)
         ):  # fmt: skip
             if value is not None and self.ray is None:
-                problems.add(option, "give --ray as well, whose cluster counts them")
+                problems.add(option, "give --ray as well, whose cluster provides them")
         if (self.gpus_per_rank or 0) > 1:
             problems.add(
                 "--gpus-per-rank", f"got {self.gpus_per_rank}; a rank uses one; give 0 or 1"

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hvdcore.metrics.step_times import WARM_UP_STEPS, Speed, StepTimes, Window
 from hvdcore.run.run_dir import RunDir
@@ -47,11 +46,6 @@ class RunLogger:
         self.progress.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.progress.__exit__(kind, error, trace)
+    def __exit__(self, *exception: Any) -> None:
+        self.progress.__exit__(*exception)
         self.board.close()

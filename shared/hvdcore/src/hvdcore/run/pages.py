@@ -77,7 +77,7 @@ class Runs(NamedTuple):
 
 
 def run_table(reports: Mapping[str, Mapping[str, Any]], columns: Sequence[Column]) -> Table:
-    """A column for each run: runs are few, and what is told of each is much."""
+    """One column per run: there are few runs and many rows."""
     rows = [
         [column.title, *(column.cell(report) for report in reports.values())]
         for column in (Column("model", "model", "{}"), *columns)
@@ -143,7 +143,7 @@ def software(runs: Runs, *names: str) -> str:
     """When the runs were started and on what, from env.json.
 
     Args:
-        names: packages whose versions are told.
+        names: packages whose versions are shown.
     """
     return ", ".join(dict.fromkeys(_software(run, names) for run in runs.runs.values()))
 
@@ -169,7 +169,7 @@ def report_runs(
         UserError: several runs and no place for their page, or one that is no finished run.
     """
     if len(paths) > 1 and output_dir is None:
-        raise UserError("output_dir: several runs need --output-dir for the page about them")
+        raise UserError("output_dir: several runs need --output-dir for their report")
     folder = output_dir or paths[0]
     if output_dir is not None:
         with writing(output_dir):

@@ -55,7 +55,7 @@ class RunDir:
             root: the run directory itself.
             package: the distribution that trains, recorded in env.json.
             config: the resolved configuration, a pydantic model or a mapping.
-            resuming: go on in a directory that already holds a run; the environments of earlier
+            resuming: continue in a directory that already holds a run; the environments of earlier
                 starts are kept in env.json under `earlier_starts`.
 
         Raises:
@@ -81,7 +81,7 @@ class RunDir:
         if used and not resuming:
             raise UserError(
                 f"output_dir: {self.path} is not empty (it holds {used[0]}); give another"
-                " --output-dir, or --resume auto to go on with the run in it"
+                " --output-dir, or --resume auto to resume the run in it"
             )
         if used and not (self.config.exists() or self.checkpoints.exists()):
             raise UserError(
@@ -103,7 +103,7 @@ class RunDir:
             raise UserError(f"{run.path}: a file; give the run directory that holds config.json")
         if not run.config.is_file():
             raise UserError(
-                f"{run.path}: not a run directory (no config.json); give what --output-dir named"
+                f"{run.path}: not a run directory (no config.json); give the --output-dir of a run"
             )
         return run
 

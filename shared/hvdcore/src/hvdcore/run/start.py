@@ -65,7 +65,7 @@ def start_run(
     world: World,
     broadcast: Callable[[str], str],
 ) -> tuple[RunDir, Checkpoint | None]:
-    """The run's directory and the checkpoint to go on from, if any. Every rank must call.
+    """The run's directory and the checkpoint to resume from, if any. Every rank must call.
 
     Rank 0 makes or tidies the directory and chooses; the others follow. A checkpoint that is
     refused leaves the directory as it was.
@@ -74,7 +74,7 @@ def start_run(
         package: the distribution that trains.
         config: the resolved configuration, as `RunDir.create` takes it.
         resume: `never`, `auto` or a path, as `resolve_resume` takes it.
-        fingerprint: what a checkpoint's meta.json must hold for this run to go on from it.
+        fingerprint: what a checkpoint's meta.json must hold for this run to resume from it.
         broadcast: gives every rank rank 0's text (the adapter's `broadcast_object`).
 
     Raises:

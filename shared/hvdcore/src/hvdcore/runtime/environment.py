@@ -116,7 +116,7 @@ def threads_per_rank(local_size: int, cores: int) -> int:
 
 
 def stall_timeout(env: MutableMapping[str, str]) -> float:
-    """Seconds without a sign of life before a rank counts as hung, from the environment."""
+    """Seconds without a heartbeat before a rank counts as hung, from the environment."""
     try:
         seconds = float(env.get(STALL_TIMEOUT, ""))
     except ValueError:

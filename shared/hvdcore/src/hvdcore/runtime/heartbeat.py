@@ -23,7 +23,7 @@ _TEXT_OFFSET = 64  # the log path, as a 2-byte length and its bytes
 
 
 class Beat(NamedTuple):
-    """A rank's last sign of life. `number` 0 means that it has never given one."""
+    """A rank's last heartbeat. `number` 0 means that there was none."""
 
     number: int
     step: int

@@ -149,7 +149,7 @@ def _slurm_world(env: Mapping[str, str]) -> World | None:
         return None
     size_name = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in env else "SLURM_NTASKS"
     if _number(env, size_name) > 1 and "PMIX_RANK" not in env and "PMI_RANK" not in env:
-        raise UserError("srun: it gave the tasks no way to find each other; use srun --mpi=pmix")
+        raise UserError("srun: the tasks cannot find each other; use srun --mpi=pmix")
     local = {**env, "SLURM_LOCAL_SIZE": str(_slurm_tasks_here(env, _number(env, size_name)))}
     return _world(local, ("SLURM_PROCID", size_name, "SLURM_LOCALID", "SLURM_LOCAL_SIZE"), "mpi")
 
@@ -167,7 +167,8 @@ def _number(env: Mapping[str, str], name: str) -> int:
         return int(env[name])
     except (KeyError, ValueError):
         raise UserError(
-            f"{name}: expected a whole number, got {env.get(name)!r}; is a launcher half set up?"
+            f"{name}: expected a whole number, got {env.get(name)!r}; is a launcher only "
+            "partly set up?"
         ) from None
 
 

@@ -18,7 +18,7 @@ from hvdcore.runtime.world import World
 from hvdcore.torch.collectives import allreduce_sum, barrier
 
 # Dense FLOP/s of the makers' data sheets: tensor cores in bfloat16, CUDA cores in float32, which
-# is what PyTorch's float32 products use unless told otherwise.
+# is what PyTorch's float32 products use by default.
 _DATA_SHEETS = {
     "NVIDIA H200": (989.4e12, 66.9e12),
     "NVIDIA H100 80GB HBM3": (989.4e12, 66.9e12),

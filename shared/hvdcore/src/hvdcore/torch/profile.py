@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
@@ -114,12 +113,7 @@ class StepProfile:
             "chrome://tracing or ui.perfetto.dev"
         )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._end()
 
 

@@ -136,7 +136,7 @@ NUM_EXTRAS = 1 + 2 * MAX_SUMS
 def write_extras(extras: Tensor, sums: Sequence[float], stop: bool) -> None:
     """Put this rank's numbers into extras [NUM_EXTRAS]."""
     if len(sums) > MAX_SUMS:
-        raise ValueError(f"at most {MAX_SUMS} sums ride along, not {len(sums)}")
+        raise ValueError(f"at most {MAX_SUMS} sums can be carried, not {len(sums)}")
     values = torch.zeros(MAX_SUMS, dtype=torch.float64)
     values[: len(sums)] = torch.tensor(list(sums), dtype=torch.float64)
     rounded = values.to(extras.dtype)

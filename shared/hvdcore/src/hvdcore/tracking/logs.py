@@ -46,7 +46,7 @@ def lines_go_above(write: Callable[[str], None] | None) -> None:
 
 
 class _RankFormatter(logging.Formatter):
-    """`text`, or `warning: text`: the prefix lets a supervisor show warnings of every rank."""
+    """`text`, or `warning: text`: by the prefix a supervisor shows the warnings of every rank."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)

@@ -79,7 +79,7 @@ class MetricsLog:
         if num_torn or num_later:
             write_bytes_atomically(self.path, b"".join(kept))
             _logger.info(
-                "%s: dropped %d lines after step %d and %d torn ones",
+                "%s: dropped %d lines after step %d and %d incomplete ones",
                 self.path, num_later, after_step, num_torn,
             )  # fmt: skip
         return Trimmed(num_later, num_torn)
@@ -105,6 +105,8 @@ class MetricsLog:
     def _end_torn_line(self, descriptor: int) -> None:
         num_bytes = os.fstat(descriptor).st_size
         if num_bytes and os.pread(descriptor, 1, num_bytes - 1) != b"\n":
-            _logger.warning("%s: its last line was torn by a kill; going on below it", self.path)
+            _logger.warning(
+                "%s: its last line was cut off by a kill; appending below it", self.path
+            )
             os.write(descriptor, b"\n")
         self._checked_end = True

@@ -9,7 +9,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, TextIO
 
 from hvdcore.tracking.logs import lines_go_above
@@ -139,12 +138,7 @@ class Progress:
             parts.append(f"{duration_text(left)} left")
         return ", ".join(parts)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._show(self._clock())
             lines_go_above(None)

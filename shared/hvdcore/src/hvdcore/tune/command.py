@@ -37,7 +37,7 @@ def tune_command(tunable: Tunable, flags: Mapping[str, Any]) -> int:
 
     Returns:
         0 done, though trials may have failed; 1 all failed; 143 or 130 stopped by a signal, after
-        the running trials were ended in good order. The same call goes on.
+        the running trials were stopped in an orderly way. The same call resumes.
 
     Raises:
         UserError: the input is wrong, the folder is another's, or Optuna or Ray is not installed.
@@ -74,7 +74,7 @@ def _require(library: str, name: str, package: str, extras: str) -> None:
 def _prepare(plan: Plan, inbox: SignalInbox) -> int:
     """Prepare the data once for all trials; 0, or the exit code of what went wrong or stopped it.
 
-    What is wrong with the data is told by `prepare` itself, in its own words.
+    `prepare` itself reports what is wrong with the data.
     """
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "config.json"
@@ -102,7 +102,7 @@ def _search(plan: Plan, folder: StudyFolder, inbox: SignalInbox) -> int:
         if best is None:
             failed = next((row for row in session.rows() if row.reason), None)
             if failed is not None:
-                line = f"no trial came to its end; trial {failed.number}: {failure_text(failed)}"
+                line = f"no trial completed; trial {failed.number}: {failure_text(failed)}"
                 print(line, file=sys.stderr)
                 return EXIT_FAILED
         return 0

@@ -81,7 +81,7 @@ def draw_importance(path: Path, importances: Mapping[str, float]) -> Path:
     pairs = sorted(importances.items(), key=lambda pair: pair[1])
     bars = axes.barh([name for name, _ in pairs], [share for _, share in pairs], color="C0")
     axes.bar_label(bars, fmt="{:.2f}", padding=4, fontsize=9)
-    axes.set(title="Importance of the parameters", xlabel="share", xlim=(0, 1.15 * pairs[-1][1]))
+    axes.set(title="Parameter importance", xlabel="share", xlim=(0, 1.15 * pairs[-1][1]))
     axes.grid(visible=False, axis="y")
     return save_figure(figure, path)
 
@@ -92,7 +92,7 @@ def valued(rows: Sequence[TrialRow], state: str) -> list[TrialRow]:
 
 
 def new_figure(num_rows: int, num_columns: int, width: float, height: float) -> tuple[Any, Any]:
-    """A matplotlib figure of so many inches, and its axes [num_rows, num_columns]."""
+    """A matplotlib figure of this size in inches, and its axes [num_rows, num_columns]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

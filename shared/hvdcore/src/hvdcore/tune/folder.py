@@ -59,7 +59,7 @@ class StudyFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                text = f"output_dir: {self.path}: a tune is at work there; wait for its end"
+                text = f"output_dir: {self.path}: another tune is running there; wait until it ends"
                 raise UserError(f"{text}, or give another --output-dir") from None
             if not self.study.exists():
                 made = {"schema": 1, "key": secrets.token_hex(8), **fingerprint}
@@ -68,7 +68,7 @@ class StudyFolder:
             yield
 
     def check(self, fingerprint: Mapping[str, Any]) -> None:
-        """Check that a study of this fingerprint may be made or gone on with; nothing is written.
+        """Check that a study of this fingerprint may be created or resumed; nothing is written.
 
         Raises:
             UserError: it may not; one line.

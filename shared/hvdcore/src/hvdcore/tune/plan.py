@@ -38,7 +38,7 @@ class Limits(Config):
     hosts: str | None = None
     """Where they run; None is this machine."""
     stall_timeout: float | None = Field(default=None, gt=0)
-    """Seconds without a sign of life from a rank until its trial is ended."""
+    """Seconds without a heartbeat from a rank until its trial is stopped."""
     engine: Literal["local", "ray"] = "local"
     """What starts trials: this process, on this host; or Ray, on the nodes of its cluster."""
 
@@ -94,7 +94,7 @@ class Plan:
         return threads_per_rank(self.limits.np * parallel, cores or cores_available())
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a study must have in common with another call to be gone on with."""
+        """What a study and another call must have in common for the study to be resumed."""
         shared = self.base.model_dump(mode="json")
         for name in self.space:
             group, *rest = name.split(".")

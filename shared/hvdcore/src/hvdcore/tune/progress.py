@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any, TextIO
 
 from hvdcore.tracking.progress import duration_text
@@ -113,12 +112,7 @@ class SearchProgress:
         self._stream.write(line + "\n")
         self._stream.flush()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.update(self._task, status=self._status)
             self._bar.stop()

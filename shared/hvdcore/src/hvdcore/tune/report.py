@@ -41,9 +41,9 @@ def _best_section(folder: StudyFolder, plan: Plan, best: TrialRow) -> Section:
     assert best.value is not None
     cells = [[name, shown(value)] for name, value in sorted(best.params.items())]
     text = f"Trial {best.number}: {plan.objective.label} {shown(best.value)}, in {best.run}."
-    text += f" Val chose it, so its value is an optimistic one; test says more. {folder.best.name}"
-    text += " holds all of its settings, for train --config."
-    return Section("The best trial", text, table=Table(["parameter", "value"], cells))
+    text += " It was selected on val, so its value is optimistic; evaluate it on test."
+    text += f" {folder.best.name} holds all of its settings, for train --config."
+    return Section("Best trial", text, table=Table(["parameter", "value"], cells))
 
 
 def _figure_sections(
@@ -57,8 +57,8 @@ def _figure_sections(
         history = draw_history(folder.figures / "history.png", rows, plan.objective)
         slices = draw_slices(folder.figures / "slices.png", rows, plan.space, plan.objective)
         sections = [
-            Section("How it went", figure=history),
-            Section("Where the good values are", _SLICES, figure=slices),
+            Section("Optimization history", figure=history),
+            Section("Objective by parameter", _SLICES, figure=slices),
         ]
     if importances:
         path = draw_importance(folder.figures / "importance.png", importances)
@@ -88,4 +88,4 @@ def _trials_section(plan: Plan, rows: Sequence[TrialRow]) -> Section:
 def _note(row: TrialRow) -> str:
     if row.reason is not None:
         return failure_text(row)
-    return "" if row.repeats is None else f"again what trial {row.repeats} tried"
+    return "" if row.repeats is None else f"repeats trial {row.repeats} tried"

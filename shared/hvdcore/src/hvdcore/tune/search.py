@@ -67,7 +67,7 @@ def settle(study: Study, objective: Objective, trial: Run, code: int) -> UserErr
         return user_errors(trial.path)
     elif code == 0 and not trial.seen and not study.has_finished():
         study.interrupt(number, seconds)
-        return UserError(f"tune: {trial.path} has no val point; give the data a val part")
+        return UserError(f"tune: {trial.path} has no validation point; give the data a val split")
     else:
         reason = _reason(trial, code, objective)
         study.fail(number, seconds, reason, str(console_log(trial.path)))
@@ -76,7 +76,7 @@ def settle(study: Study, objective: Objective, trial: Run, code: int) -> UserErr
 
 def _reason(trial: Run, code: int, objective: Objective) -> str:
     if code == 0:
-        return f"no val point with a finite {objective.metric}"
+        return f"no validation point with a finite {objective.metric}"
     reason = why_it_ended(trial.path)
     known = code in (EXIT_FAILED, EXIT_USER_ERROR)
     return reason if known else f"ended with exit code {code}: {reason}"

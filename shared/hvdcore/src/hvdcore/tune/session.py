@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
+from typing import Any
 
 from hvdcore.files.json_files import write_json_atomically
 from hvdcore.run.run_dir import RunDir
@@ -110,10 +110,5 @@ class Session:
         self.study.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.study.__exit__(kind, error, trace)
+    def __exit__(self, *exception: Any) -> None:
+        self.study.__exit__(*exception)

@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import optuna
@@ -97,7 +96,7 @@ class Study:
     """All trials of a study, finished or not. One process writes; use it as a context manager.
 
     Args:
-        path: the SQLite file; made anew, or gone on with.
+        path: the SQLite file; created, or opened again.
         seed: with one trial at a time the same seed and values give the same sequence of
             parameters, whether the study was interrupted or not.
     """
@@ -196,7 +195,7 @@ class Study:
 
     def importances(self) -> dict[str, float]:
         """Each parameter's share in what made trials good, by PED-ANOVA (Watanabe et al., 2023);
-        empty where it cannot be told: fewer than four complete trials, or all alike."""
+        empty where it cannot be computed: fewer than four complete trials, or all equal."""
         done = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
         if len(done) < 4 or len({trial.value for trial in done}) < 2:
             return {}
@@ -217,12 +216,7 @@ class Study:
     def __enter__(self) -> Study:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._storage.remove_session()
         self._storage.engine.dispose()
 

@@ -49,7 +49,7 @@ class Run:
         self.is_pruned = False
         """Judged not promising."""
         self.went_on = False
-        """Wrote a val point after the one by which it was judged so."""
+        """Wrote a validation point after the one that decided this."""
         self.is_interrupted = False
         self.seen = seen
         self._num_bytes = -1

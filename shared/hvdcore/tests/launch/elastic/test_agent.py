@@ -72,7 +72,7 @@ def launcher_says(lines: list[str]) -> list[str]:
     return [line.removeprefix("launcher: ") for line in lines if line.startswith("launcher: ")]
 
 
-GOES_ON = "going on from the newest checkpoint with 2 ranks on localhost:2"
+GOES_ON = "resuming from the newest checkpoint with 2 ranks on localhost:2"
 
 
 def test_a_run_that_failed_once_is_started_again(job: Job) -> None:
@@ -130,7 +130,7 @@ def test_ranks_save_and_more_go_on_when_slots_join(job: Job) -> None:
     assert (process.returncode, out) == (0, "end 0\nstart 1 size 2\nend 1\n"), err
     where = "localhost:1,127.0.0.1:1"
     assert launcher_says(err.splitlines()) == [
-        f"127.0.0.1 joined: going on from the newest checkpoint with 2 ranks on {where}"
+        f"127.0.0.1 joined: resuming from the newest checkpoint with 2 ranks on {where}"
     ]
 
 
@@ -152,8 +152,8 @@ def main():
     assert out == "start 0 size 2\nstart 1 size 1\nstart 2 size 2\n"
     assert err[0].startswith("rank 1 failed: ValueError: a bad host")
     assert launcher_says(err) == [
-        "restart 1 of 10: going on from the newest checkpoint with 1 ranks on localhost:1",
-        "127.0.0.1 joined: going on from the newest checkpoint with 2 ranks on "
+        "restart 1 of 10: resuming from the newest checkpoint with 1 ranks on localhost:1",
+        "127.0.0.1 joined: resuming from the newest checkpoint with 2 ranks on "
         "localhost:1,127.0.0.1:1",
     ]
 
@@ -200,7 +200,7 @@ def test_a_host_that_asked_to_stop_and_then_left_may_save(
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert launcher_says(err.splitlines()) == [
-        "127.0.0.1 left: going on from the newest checkpoint with 1 ranks on localhost:1"
+        "127.0.0.1 left: resuming from the newest checkpoint with 1 ranks on localhost:1"
     ]
     assert sorted(path.name for path in job.folder.glob("saved-*")) == ["saved-0", "saved-1"]
 
@@ -219,7 +219,7 @@ def test_waiting_for_hosts_has_an_end(job: Job) -> None:
     code, out, err = job.run(STEPS, *options)
     assert (code, out) == (1, "")
     assert launcher_says(err) == [
-        "waiting 1 s at most for hosts: too few for a start",
+        "waiting at most 1 s for hosts: too few to start",
         "giving up: not enough hosts (--elastic-timeout)",
     ]
 
@@ -232,8 +232,8 @@ def test_a_script_that_fails_later_is_told_and_borne(job: Job) -> None:
     job.list_hosts("<html>\\n")
     assert process.stderr is not None
     said = process.stderr.readline()
-    assert "printed '<html>', not a host a line" in said
-    assert said.endswith("going on with the hosts there were\n")
+    assert "printed '<html>', not one host per line" in said
+    assert said.endswith("continuing with the previous hosts\n")
     time.sleep(3)  # it is asked again, and told of once
     os.kill(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=300)
@@ -245,5 +245,5 @@ def test_a_script_that_fails_at_the_start_is_the_users_error(job: Job) -> None:
     assert code == 2
     assert err == [
         f"error: --host-discovery-script: {job.script} printed '<html>', "
-        "not a host a line (name:slots)"
+        "not one host per line (name:slots)"
     ]

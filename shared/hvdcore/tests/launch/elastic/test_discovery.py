@@ -49,7 +49,10 @@ def test_a_script_behind_a_link_that_moves_is_asked_where_the_link_points(tmp_pa
     [
         ("echo no cluster >&2; exit 3", "failed with exit code 3 (no cluster)"),
         ("exit 3", "failed with exit code 3 (and says nothing)"),
-        ("echo '<html>busy</html>'", "printed '<html>busy</html>', not a host a line (name:slots)"),
+        (
+            "echo '<html>busy</html>'",
+            "printed '<html>busy</html>', not one host per line (name:slots)",
+        ),
         ("echo a:2; sleep 1000 & sleep 1000", "gave no answer within 2 s"),
     ],
 )

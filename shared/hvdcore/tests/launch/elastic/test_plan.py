@@ -53,13 +53,13 @@ def test_how_often_a_run_starts_again() -> None:
     ("options", "messages"),
     [
         ({"np": 2, "max_np": 3, "elastic_timeout": 5.0}, ["--max-np: ", "--elastic-timeout: "]),
-        ({"np": 2, "min_np": 1}, ["--np: an elastic run has no one size"]),
+        ({"np": 2, "min_np": 1}, ["--np: an elastic run has no fixed size"]),
         ({"min_np": 3, "max_np": 2}, ["--max-np: got 2, below --min-np 3"]),
         ({"host_discovery_script": Path("x"), "hosts": "a:1"}, ["--host-discovery-script: "]),
         ({"min_np": 1, "elastic_timeout": -1.0}, ["--elastic-timeout: got -1"]),
         ({"host_discovery_script": Path("/no/such")}, ["--host-discovery-script: /no/such: not a"]),
-        ({"min_np": 1, "hosts": "no-such-host.invalid:2"}, ["--hosts: no host is called", "--min"]),
-        ({"min_np": 3, "hosts": "localhost:2"}, ["--min-np: too few slots"]),
+        ({"min_np": 1, "hosts": "no-such-host.invalid:2"}, ["--hosts: unknown host", "--min"]),
+        ({"min_np": 3, "hosts": "localhost:2"}, ["--min-np: too few usable slots"]),
         ({"min_np": 13, "hosts": "localhost:20"}, ["--min-np: no number of ranks from 13 on"]),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvdcore.errors import UserError
-from hvdcore.launch.hosts.argv import decode_command, encode_command
+from hvdcore.launch.hosts.remote_shell import decode_command, encode_command
 
 # What Linux takes as an argument: any bytes but NUL, which Python shows with lone surrogates.
 arguments = st.lists(st.binary(max_size=40).map(lambda raw: os.fsdecode(raw.replace(b"\0", b""))))

@@ -109,7 +109,7 @@ def main():
 """
     code, _, err = job.run(body, HVDCORE_STALL_TIMEOUT="2")
     assert code == 1
-    assert "rank 1 hung: no sign of life for 2 s in phase 'compute' of step 5" in err
+    assert "rank 1 hung: no heartbeat for 2 s in phase 'compute' of step 5" in err
     assert job.left() == []
 
 

@@ -25,7 +25,7 @@ def test_silence_in_a_working_phase_is_a_hang() -> None:
     finding = subject.look(Beat(1, 4, "compute", 9), "S", 11.0)
     assert finding is not None
     assert finding.kind == "hung"
-    assert "no sign of life for 10 s in phase 'compute' of step 4" in finding.reason
+    assert "no heartbeat for 10 s in phase 'compute' of step 4" in finding.reason
 
 
 def test_waiting_for_others_is_no_hang() -> None:

@@ -148,7 +148,7 @@ def test_nodes_join_and_die(cluster: TestCluster, folder: Path) -> None:
     cluster.kill(second)
     code, out, err = ended(process)
     assert (code, out) == (0, "start 1\nsaved\n"), err
-    going = "going on from the newest checkpoint with"
+    going = "resuming from the newest checkpoint with"
     says = said(err, "launcher: ")
     joined = f"launcher: {second} joined: {going} 2 ranks on "
     assert any(line.startswith(joined) for line in says), err

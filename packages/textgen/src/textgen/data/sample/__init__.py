@@ -1,7 +1,7 @@
-"""Owns the sample: stories from a grammar of our own, made offline in seconds, always the same.
+"""The sample data: stories generated offline from a grammar of our own, always the same ones.
 
-People in a village want, lose, trade and give things; what is said later holds to what happened
-before. Every random choice is counted, so the information in a story is known.
+People in a village want, lose, trade and give things; what is said later agrees with what happened
+before. Every random choice is counted, so the entropy of a story is known.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from textgen.data.documents import Document, Piece, Skipped, Unit
+from textgen.data.documents import Document, Skipped, SourceShard, Unit
 from textgen.data.sample.story import tell_story
 
 __all__ = ["NUM_STORIES", "SampleSource", "tell_story"]
 
 NUM_STORIES = 1000
-_STORIES_IN_A_UNIT = 125
-_VERSION = 1  # raise it when the stories change: cached corpora of the sample go by it
+_STORIES_PER_UNIT = 125
+_VERSION = 1  # raise it when the stories change: it is part of the cache key
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class SampleSource:
         return f"sample {_VERSION} {self.num_stories}"
 
     def units(self, text_column: str) -> list[Unit]:
-        """Some stories each."""
-        starts = range(0, self.num_stories, _STORIES_IN_A_UNIT)
-        stops = [min(start + _STORIES_IN_A_UNIT, self.num_stories) for start in starts]
-        return [(Piece("sample", a, b, a, 0),) for a, b in zip(starts, stops, strict=True)]
+        """Groups of stories."""
+        starts = range(0, self.num_stories, _STORIES_PER_UNIT)
+        stops = [min(start + _STORIES_PER_UNIT, self.num_stories) for start in starts]
+        return [(SourceShard("sample", a, b, a, 0),) for a, b in zip(starts, stops, strict=True)]
 
     def documents(self, unit: Unit, text_column: str, skipped: Skipped) -> Iterator[Document]:
-        """Stories with the bits of the choices that made them."""
-        for number in (number for piece in unit for number in range(piece.start, piece.stop)):
+        """Stories, with the entropy of the choices that made them."""
+        for number in (number for shard in unit for number in range(shard.start, shard.stop)):
             text, bits = tell_story(f"story {number}")
             yield Document((text.encode(),), f"story {number}", bits)

@@ -1,6 +1,6 @@
-"""Owns the expansion of rules into text, and the count of the information in every choice.
+"""The grammar of the stories: expanding its rules to text, and counting the entropy of each choice.
 
-Owns the words and rules of the stories as they lie beside it, in words.txt and rules.txt.
+Its words and rules are in words.txt and rules.txt beside this file.
 """
 
 from __future__ import annotations

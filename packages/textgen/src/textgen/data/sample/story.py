@@ -1,4 +1,4 @@
-"""Owns telling one story: which episodes, in which order, and what they do to the world."""
+"""Generating one story: which episodes, in which order, and how they change the world."""
 
 from __future__ import annotations
 

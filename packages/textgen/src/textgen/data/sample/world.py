@@ -1,4 +1,4 @@
-"""Owns what is true in a story: its people, places, things, weather, and who holds what."""
+"""The state of a story: its people, places, things, weather, and who holds what."""
 
 from __future__ import annotations
 

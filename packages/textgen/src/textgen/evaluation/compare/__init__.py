@@ -1,1 +1,1 @@
-"""Several models on the same held-out books: the verb ``compare``."""
+"""Comparing several models on the same held-out books: the verb ``compare``."""

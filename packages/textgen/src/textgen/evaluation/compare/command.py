@@ -1,4 +1,4 @@
-"""``textgen compare MODEL...``: from names to a table, a JSON file and a page."""
+"""``textgen compare MODEL...``: scores, generated text and costs, as a table, JSON and a page."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from hvdcore.files.atomic import writing
 from hvdcore.files.json_files import write_json_atomically
 from hvdcore.run.report import print_table
 from hvdcore.run.run_dir import default_run_dir
-from hvdcore.torch import any_rank, broadcast_object
+from hvdcore.torch import barrier, broadcast_object
 from hvdcore.torch.hardware import pick_device
 from hvdcore.tracking.logs import setup_logging
-from textgen.data.distributed import data_config
 from textgen.evaluation.command import check_splits
 from textgen.evaluation.compare.candidates import Candidate, find_candidates, reference_config
 from textgen.evaluation.compare.page import (
@@ -26,12 +25,12 @@ from textgen.evaluation.compare.page import (
 )
 from textgen.evaluation.quality.continuations import write_continuations
 from textgen.evaluation.quality.prompts import held_out_prompts
-from textgen.evaluation.quality.run import judgement_json, open_scorer, warn_of_mauve
-from textgen.evaluation.quality.scores import judge_texts
+from textgen.evaluation.quality.run import open_scorer, quality_json, warn_without_mauve
+from textgen.evaluation.quality.scores import compare_texts
 
 if TYPE_CHECKING:
     from hvdcore.runtime.world import World
-    from textgen.evaluation.quality.config import JudgeConfig
+    from textgen.evaluation.quality.config import QualityConfig
     from textgen.evaluation.quality.prompts import Prompt
 
 __all__ = ["compare_models"]
@@ -43,20 +42,20 @@ def compare_models(
     split: str,
     stride: int | None,
     flags: Mapping[str, Any],
-    judging: JudgeConfig,
+    quality: QualityConfig,
     scorer: str | None,
 ) -> int:
-    """Score and judge all models on the same books. Every rank must call.
+    """Score all models, and their generated text, on the same books. Every rank must call.
 
     Args:
         names: runs, folders with a model, or hub ids.
         output_dir: gets comparison.json, figures/ and report.html; None is runs/compare/...
-        split: the part, val or test.
+        split: val or test.
         flags: fields of `TrainConfig`, None where not given; the data is that of the first run.
-        scorer: the model that judges; None is the one with the fewest bits per byte.
+        scorer: the model that scores the texts; None for the one with the fewest bits per byte.
 
     Raises:
-        UserError: before any work, if a model, the data or the place cannot be.
+        UserError: before the work, if a model, the data or output_dir cannot be used.
     """
     world = hvdcore.torch.init()
     setup_logging(world, None)
@@ -64,31 +63,31 @@ def compare_models(
     device = pick_device(world)
     candidates = find_candidates(names, flags, stride, world, device)
     judge = None if scorer is None else open_scorer(scorer, world, device)
-    config = reference_config([candidate.place for candidate in candidates], flags)
-    _, prompts = held_out_prompts(data_config(config, 1), [split], judging, world)
+    config = reference_config([candidate.source for candidate in candidates], flags)
+    _, prompts = held_out_prompts(config, [split], quality, world)
     folder = _folder(output_dir, world)
-    warn_of_mauve(world)
+    warn_without_mauve(world)
     models: dict[str, dict[str, Any]] = {}
     texts: dict[str, list[str]] = {}
     for candidate in candidates:
         models[candidate.label], written = _examine(
-            candidate, stride, split, prompts, judging, world
+            candidate, stride, split, prompts, quality, world
         )
         texts |= written
     if judge is None:
         best = min(candidates, key=lambda one: models[one.label]["bits_per_byte"])
         judge = best.open(stride, device).opened
-    figures = judge_texts(judge, prompts, texts, seed=judging.seed, world=world)
+    figures = compare_texts(judge, prompts, texts, seed=quality.seed, world=world)
     if world.is_root:
-        told = judge.place.name + (", the best of them in bits per byte" if scorer is None else "")
+        name = judge.source.name + (", the best of them in bits per byte" if scorer is None else "")
         comparison = {
-            **judgement_json(judging, split, told, prompts, texts, figures),
+            **quality_json(quality, split, name, prompts, texts, figures),
             "data": config.data,
-            "decodings": [decoding.name for decoding in judging.decodings],
+            "decodings": [decoding.name for decoding in quality.decodings],
             "models": models,
         }
         _write(folder, comparison)
-    any_rank(False)
+    barrier()
     return 0
 
 
@@ -97,27 +96,27 @@ def _examine(
     stride: int | None,
     split: str,
     prompts: Sequence[Prompt],
-    judging: JudgeConfig,
+    quality: QualityConfig,
     world: World,
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """What one model scores and costs, and its texts by the names of their sets."""
+    """The scores and costs of one model, and its texts by the names of their sets."""
     scoring = candidate.open(stride, pick_device(world))
     scores = scoring.score([split], world)
-    written = write_continuations(
-        scoring.opened, prompts, judging.decodings, num_words=judging.continuation_words,
-        seed=judging.seed, world=world, description=f"write {candidate.label}",
+    texts = write_continuations(
+        scoring.opened, prompts, quality.decodings, num_words=quality.continuation_words,
+        seed=quality.seed, world=world, description=f"generate {candidate.label}",
     )  # fmt: skip
     facts = {
-        "name": candidate.place.name,
+        "name": candidate.source.name,
         "num_parameters": scoring.opened.model.num_parameters,
         **candidate.costs(),
         **scores[split],
     }
-    return facts, {set_name(candidate.label, name): part for name, part in written.items()}
+    return facts, {set_name(candidate.label, name): own for name, own in texts.items()}
 
 
 def _folder(output_dir: Path | None, world: World) -> Path:
-    """Made by rank 0 before the work, to see that it can be. Every rank must call."""
+    """Create the folder on rank 0, as a check before the work. Every rank must call."""
     folder = output_dir or default_run_dir("textgen", "runs/compare")
     if world.is_root:
         with writing(folder):

@@ -1,1 +1,1 @@
-"""Judging what a model writes: prompts from held-out books, continuations, and their figures."""
+"""Quality of generated text: continuations of held-out books against the true ones."""

@@ -1,7 +1,4 @@
-"""The settings of a judgement: how many prompts, how long, which decodings.
-
-Owns the decoding methods that text is judged under, and how they are spelled.
-"""
+"""The settings of measuring generated text: prompts, lengths, and decoding methods."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from hvdcore.errors import Problems
 __all__ = [
     "DEFAULT_DECODINGS",
     "Decoding",
-    "JudgeConfig",
+    "QualityConfig",
     "parse_decodings",
 ]
 
@@ -23,10 +20,10 @@ _FORMS = "greedy, temperature=T, top-k=K or top-p=P"
 
 @dataclass(frozen=True)
 class Decoding:
-    """A way of choosing tokens.
+    """A decoding method.
 
     Attributes:
-        name: as it was spelled.
+        name: as the user gave it.
         options: arguments of `textgen.generation.generate.generate`.
     """
 
@@ -35,7 +32,7 @@ class Decoding:
 
 
 def parse_decodings(names: Sequence[str], problems: Problems) -> list[Decoding]:
-    """The methods named, each once, in order; what cannot be is noted in `problems`."""
+    """The decoding methods, each once, in order; invalid ones are added to `problems`."""
     found = []
     for name in dict.fromkeys(names):
         options = _options(name)
@@ -61,13 +58,13 @@ def _options(name: str) -> dict[str, float | int | bool] | None:
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
-    """What is asked of a judgement.
+class QualityConfig:
+    """How the quality of generated text is measured.
 
     Attributes:
         prompt_words: length of each prompt.
-        continuation_words: length of the true continuation; models' texts are cut there.
-        seed: of the prompts' places, the sampling, the clusters and the intervals.
+        continuation_words: length of the true continuations, and of the generated ones.
+        seed: of the choice of prompts, the sampling, the clusters and the intervals.
     """
 
     num_prompts: int
@@ -84,15 +81,15 @@ class JudgeConfig:
         continuation_words: int,
         decoding: Sequence[str] | None,
         seed: int,
-    ) -> JudgeConfig:
-        """Checked settings.
+    ) -> QualityConfig:
+        """The settings, checked.
 
         Raises:
-            UserError: every value that cannot be.
+            UserError: naming all invalid values.
         """
         problems = Problems()
         counts = {
-            "num_prompts": (num_prompts, 2),  # one text has no others to be like
+            "num_prompts": (num_prompts, 2),  # self-BLEU compares a text with the others
             "prompt_words": (prompt_words, 1),
             "continuation_words": (continuation_words, 1),
         }

@@ -1,8 +1,8 @@
-"""Owns MAUVE: how far apart two sets of texts are, as points in a model's space.
+"""MAUVE: how close two sets of texts are, as points in the feature space of a model.
 
 Pillutla et al. 2021, "MAUVE: Measuring the Gap Between Neural Text and Human Text using Divergence
-Frontiers". Written from the paper: the authors' package is under another licence, and brings a
-second k-means library.
+Frontiers". Written from the paper: the authors' package has another licence and requires a second
+k-means library.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from textgen.evaluation.quality.text_metrics import Chosen
 __all__ = ["SCALING", "Mauve", "divergence_curve", "mauve_of_histograms", "num_clusters"]
 
 SCALING = 5.0
-"""c of the paper: divergences d are drawn as exp(-c d)."""
+"""c of the paper: a divergence d is plotted as exp(-c d)."""
 
 _POINTS = 25
 _KEPT_VARIANCE = 0.9
-_TEXTS_A_CLUSTER = 10
-_SAME = 1e-9  # unit vectors that differ by less are one point
+_TEXTS_PER_CLUSTER = 10
+_SAME = 1e-9  # unit vectors that differ by less count as equal
 
 Array = npt.NDArray[np.float64]
 
 
 class Mauve:
-    """MAUVE of any choice of prompts, in clusters found once over all texts of both sets.
+    """MAUVE for any choice of prompts, with clusters found once over all texts of both sets.
 
     Args:
         human, model: features of the texts [num_prompts, dimensions].
@@ -38,7 +38,7 @@ class Mauve:
         self._human, self._model = labels[: len(human)], labels[len(human) :]
 
     def __call__(self, chosen: Chosen) -> float:
-        """Above 0, to 1 for equal histograms."""
+        """Above 0; 1 for equal histograms."""
         return mauve_of_histograms(
             *(
                 np.bincount(labels[chosen], minlength=self.num_clusters) / len(chosen)
@@ -48,8 +48,8 @@ class Mauve:
 
 
 def num_clusters(num_prompts: int) -> int:
-    """Clusters that are looked for: a tenth of the prompts, two at least (paper, section 4)."""
-    return max(2, round(num_prompts / _TEXTS_A_CLUSTER))
+    """Number of clusters: a tenth of the prompts, at least two (paper, section 4)."""
+    return max(2, round(num_prompts / _TEXTS_PER_CLUSTER))
 
 
 def mauve_of_histograms(p: Array, q: Array) -> float:
@@ -76,8 +76,8 @@ def _kl(p: Array, mixtures: Array) -> Array:
 
 
 def _clusters(features: Array, num_prompts: int, seed: int) -> tuple[npt.NDArray[np.int64], int]:
-    """The cluster of each text, and how many there are: unit vectors, the principal components
-    that hold 90 % of the variance, k-means (paper, section 4 and its appendix)."""
+    """The cluster of each text, and their number: unit vectors, the principal components with 90 %
+    of the variance, k-means (paper, section 4 and its appendix)."""
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import normalize

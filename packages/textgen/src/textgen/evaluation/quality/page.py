@@ -1,7 +1,4 @@
-"""Owns how a judgement is shown on a page: its figures, and the texts side by side.
-
-Owns how a judgement is shown: tables for people, side by side.
-"""
+"""How the quality of texts is shown on a page: tables, explanations, and texts side by side."""
 
 from __future__ import annotations
 
@@ -13,24 +10,30 @@ from hvdcore.run.report import Section, SideBySide, Table
 __all__ = [
     "FIGURES",
     "FILE",
-    "Shown",
-    "judgement_sections",
-    "judgement_table",
-    "judgement_text",
+    "MetricColumn",
+    "quality_sections",
+    "quality_table",
+    "quality_text",
     "settings_section",
     "side_by_side",
 ]
 
+FILE = "generation.json"
+"""Where the quality of generated text is saved in the run directory."""
 
-class Shown(NamedTuple):
-    """How one figure is told: its title and its number form."""
+_MAX_PROMPTS = 12
+"""Prompts on a page; all of them are in the JSON file."""
+
+
+class MetricColumn(NamedTuple):
+    """How one metric is shown: its title and number format."""
 
     name: str
     title: str
     form: str
 
     def cell(self, figures: Mapping[str, Mapping[str, Any]], *, interval: bool = False) -> str:
-        """The figure as text, - where there is none."""
+        """The value as text, - where there is none."""
         figure = figures.get(self.name)
         if figure is None or figure["value"] is None:
             return "-"
@@ -39,27 +42,27 @@ class Shown(NamedTuple):
 
 
 FIGURES = (
-    Shown("mauve", "MAUVE", "{:.3f}"),
-    Shown("bleu", "BLEU", "{:.2f}"),
-    Shown("rouge1", "ROUGE-1", "{:.3f}"),
-    Shown("rouge2", "ROUGE-2", "{:.3f}"),
-    Shown("rougeL", "ROUGE-L", "{:.3f}"),
-    Shown("distinct_1", "distinct-1", "{:.3f}"),
-    Shown("distinct_2", "distinct-2", "{:.3f}"),
-    Shown("distinct_3", "distinct-3", "{:.3f}"),
-    Shown("self_bleu", "self-BLEU", "{:.2f}"),
-    Shown("repetition_4", "repeated 4-grams", "{:.3f}"),
-    Shown("num_words", "words", "{:.1f}"),
-    Shown("scorer_perplexity", "perplexity, scorer", "{:.2f}"),
-    Shown("scorer_bits_per_byte", "bits per byte, scorer", "{:.3f}"),
+    MetricColumn("mauve", "MAUVE", "{:.3f}"),
+    MetricColumn("bleu", "BLEU", "{:.2f}"),
+    MetricColumn("rouge1", "ROUGE-1", "{:.3f}"),
+    MetricColumn("rouge2", "ROUGE-2", "{:.3f}"),
+    MetricColumn("rougeL", "ROUGE-L", "{:.3f}"),
+    MetricColumn("distinct_1", "distinct-1", "{:.3f}"),
+    MetricColumn("distinct_2", "distinct-2", "{:.3f}"),
+    MetricColumn("distinct_3", "distinct-3", "{:.3f}"),
+    MetricColumn("self_bleu", "self-BLEU", "{:.2f}"),
+    MetricColumn("repetition_4", "repeated 4-grams", "{:.3f}"),
+    MetricColumn("num_words", "words", "{:.1f}"),
+    MetricColumn("scorer_perplexity", "perplexity, scorer", "{:.2f}"),
+    MetricColumn("scorer_bits_per_byte", "bits per byte, scorer", "{:.3f}"),
 )
 
 
-def judgement_table(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
-    """A row for each figure and a column for each set of texts, with the intervals.
+def quality_table(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    """One row per metric and one column per set of texts, with the intervals.
 
     Args:
-        rows: figures as JSON (`value`, `low`, `high`) by name, by set of texts.
+        rows: metrics as JSON (`value`, `low`, `high`) by name, by set of texts.
     """
     return Table(
         ["", *rows],
@@ -74,62 +77,56 @@ def judgement_table(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Tabl
     )
 
 
-FILE = "generation.json"
-"""What a judgement leaves in the run directory."""
-
-_SHOWN = 12
-"""Prompts on a page; all of them are in the JSON file."""
-
-
-def judgement_sections(judgement: Mapping[str, Any], suffix: str = "") -> list[Section]:
-    """The figures and the texts of one judgement.
+def quality_sections(quality: Mapping[str, Any], suffix: str = "") -> list[Section]:
+    """The sections about the texts of one model.
 
     Args:
-        suffix: what the titles say of the model, where there are several.
+        suffix: of the titles, to name the model where there are several.
     """
     return [
         Section(
-            f"Judgement of the text{suffix}",
-            judgement_text(judgement),
-            table=judgement_table(judgement["figures"]),
+            f"Quality of generated text{suffix}",
+            quality_text(quality),
+            table=quality_table(quality["figures"]),
         ),
-        settings_section(judgement),
+        settings_section(quality),
         Section(
             f"Continuations{suffix}",
-            texts=side_by_side(judgement, {name: name for name in judgement["figures"]}),
+            texts=side_by_side(quality, {name: name for name in quality["figures"]}),
         ),
     ]
 
 
-def side_by_side(judgement: Mapping[str, Any], names: Mapping[str, str]) -> SideBySide:
-    """Texts below each prompt, in columns.
+def side_by_side(quality: Mapping[str, Any], names: Mapping[str, str]) -> SideBySide:
+    """The texts after each prompt, in columns.
 
     Args:
-        names: the set of texts that each column shows, by the column's title.
+        names: set of texts by title of the column.
     """
     return SideBySide(
         list(names),
         [
             (one["prompt"], [one["texts"][name].strip() for name in names.values()])
-            for one in judgement["prompts"][:_SHOWN]
+            for one in quality["prompts"][:_MAX_PROMPTS]
         ],
     )
 
 
-def judgement_text(judgement: Mapping[str, Any]) -> str:
-    """What a reader has to know about the figures."""
+def quality_text(quality: Mapping[str, Any]) -> str:
+    """How to read the metrics."""
     return (
-        f"{judgement['num_prompts']} prompts of {judgement['prompt_words']} words, cut from the "
-        f"{judgement['split']} part by seed {judgement['seed']}, each gone on with for "
-        f"{judgement['continuation_words']} words. The human column is how the books go on; it is "
-        "its own reference, so its MAUVE, BLEU and ROUGE are the largest there are. What matters "
-        "in the others is to be close to it, not to be high or low. MAUVE is made for thousands of "
-        "texts and a strong scorer; with less it sees large differences alone. The scorer is "
-        f"{judgement['scorer']}. In brackets: {judgement['settings']['intervals']}."
+        f"{quality['num_prompts']} prompts of {quality['prompt_words']} words from the "
+        f"{quality['split']} split, chosen by seed {quality['seed']}, each continued for "
+        f"{quality['continuation_words']} words. The human column is the original text; it is its "
+        "own reference, so its MAUVE, BLEU and ROUGE are the highest possible. A model's text is "
+        "good where it is close to the human column, not where a value is high or low. MAUVE is "
+        "designed for thousands of texts and a strong scorer; with fewer it shows only large "
+        "differences. The scorer is "
+        f"{quality['scorer']}. In brackets: {quality['settings']['intervals']}."
     )
 
 
-def settings_section(judgement: Mapping[str, Any]) -> Section:
-    """How each figure is computed, folded."""
-    told = [f"{name}: {how or 'left out'}" for name, how in judgement["settings"].items()]
-    return Section("How the figures are computed", verbatim="\n".join(told), folded=True)
+def settings_section(quality: Mapping[str, Any]) -> Section:
+    """How each metric is computed, folded."""
+    lines = [f"{name}: {how or 'not computed'}" for name, how in quality["settings"].items()]
+    return Section("How the metrics are computed", verbatim="\n".join(lines), folded=True)

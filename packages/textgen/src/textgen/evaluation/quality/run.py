@@ -1,4 +1,4 @@
-"""``textgen evaluate --generation``: a model's continuations of held-out books, judged."""
+"""``textgen evaluate --generation``: measuring the quality of a model's continuations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hvdcore.errors import UserError
 from hvdcore.tracking.logs import get_logger
 from textgen.evaluation.quality.continuations import write_continuations
 from textgen.evaluation.quality.prompts import Prompt
-from textgen.evaluation.quality.scores import HUMAN, has_mauve, judge_texts, settings
-from textgen.pretrained.load import open_model_on_all_ranks
+from textgen.evaluation.quality.scores import HUMAN, compare_texts, has_mauve, settings
+from textgen.pretrained.load import open_model_distributed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,54 +18,54 @@ if TYPE_CHECKING:
     import torch
 
     from hvdcore.runtime.world import World
-    from textgen.evaluation.quality.config import JudgeConfig
-    from textgen.pretrained.load import OpenedModel
+    from textgen.evaluation.quality.config import QualityConfig
+    from textgen.pretrained.load import LoadedModel
 
-__all__ = ["judge_model", "judgement_json", "open_scorer"]
+__all__ = ["measure_quality", "open_scorer", "quality_json"]
 
 logger = get_logger(__name__)
 
 
-def open_scorer(name: str, world: World, device: torch.device) -> OpenedModel:
-    """The fixed model that judges. Every rank must call.
+def open_scorer(name: str, world: World, device: torch.device) -> LoadedModel:
+    """The fixed model that scores generated text. Every rank must call.
 
     Raises:
-        UserError: no model there.
+        UserError: there is no such model.
     """
     try:
-        return open_model_on_all_ranks(name, world, device)
+        return open_model_distributed(name, world, device)
     except UserError as error:
         raise UserError(*(f"scorer: {problem}" for problem in error.problems)) from error
 
 
-def judge_model(
-    writer: OpenedModel,
-    scorer: OpenedModel,
+def measure_quality(
+    writer: LoadedModel,
+    scorer: LoadedModel,
     split: str,
     prompts: Sequence[Prompt],
-    config: JudgeConfig,
+    config: QualityConfig,
     world: World,
 ) -> dict[str, Any]:
-    """The judgement of one model as JSON. Every rank must call; all get the same."""
-    warn_of_mauve(world)
+    """The quality of one model's texts, as JSON. Every rank must call; all get the same."""
+    warn_without_mauve(world)
     texts = write_continuations(
         writer, prompts, config.decodings,
         num_words=config.continuation_words, seed=config.seed, world=world,
     )  # fmt: skip
-    figures = judge_texts(scorer, prompts, texts, seed=config.seed, world=world)
-    judge = "the model itself" if scorer is writer else scorer.place.name
-    return judgement_json(config, split, judge, prompts, texts, figures)
+    figures = compare_texts(scorer, prompts, texts, seed=config.seed, world=world)
+    name = "the model itself" if scorer is writer else scorer.source.name
+    return quality_json(config, split, name, prompts, texts, figures)
 
 
-def judgement_json(
-    config: JudgeConfig,
+def quality_json(
+    config: QualityConfig,
     split: str,
     scorer: str,
     prompts: Sequence[Prompt],
     texts: Mapping[str, Sequence[str]],
     figures: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The content of `generation.json`: what was asked, the figures, and every text."""
+    """The content of `generation.json`: the settings, the metrics, and all texts."""
     return {
         "schema": 1,
         "split": split,
@@ -78,11 +78,11 @@ def judgement_json(
         "figures": figures,
         "prompts": [
             {
-                "place": prompt.place,
+                "place": prompt.offset,
                 "prompt": prompt.text,
                 "texts": {
                     HUMAN: prompt.human,
-                    **{name: part[number] for name, part in texts.items()},
+                    **{name: own[number] for name, own in texts.items()},
                 },
             }
             for number, prompt in enumerate(prompts)
@@ -90,7 +90,7 @@ def judgement_json(
     }
 
 
-def warn_of_mauve(world: World) -> None:
-    """Say what is left out, and what brings it."""
+def warn_without_mauve(world: World) -> None:
+    """Warn where MAUVE cannot be computed, and say what to install."""
     if world.is_root and not has_mauve():
-        logger.warning("MAUVE is left out: it needs scikit-learn; pip install 'textgen[mauve]'")
+        logger.warning("MAUVE is not computed: it needs scikit-learn; pip install 'textgen[mauve]'")

@@ -1,7 +1,4 @@
-"""Owns the figures of a judgement: what is measured of a set of texts, each with its interval.
-
-Owns the figures of several sets of texts after the same prompts, the human one among them.
-"""
+"""The metrics of sets of texts after the same prompts, the human ones included."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.metrics.metrics import bits_per_byte, perplexity
-from textgen.evaluation.quality.continuations import BATCH, num_batches, shared_work
+from textgen.evaluation.quality.continuations import BATCH, num_batches, run_tasks
 from textgen.evaluation.quality.mauve import SCALING, Mauve, num_clusters
 from textgen.evaluation.quality.prompts import Prompt
 from textgen.evaluation.quality.scorer import Scored, score_text
@@ -36,19 +33,19 @@ from textgen.evaluation.quality.text_metrics import (
 
 if TYPE_CHECKING:
     from hvdcore.runtime.world import World
-    from textgen.pretrained.load import OpenedModel
+    from textgen.pretrained.load import LoadedModel
 
 __all__ = [
     "HUMAN",
     "NUM_RESAMPLES",
+    "compare_texts",
     "figures_of",
     "has_mauve",
-    "judge_texts",
     "settings",
 ]
 
 HUMAN = "human"
-"""The row of the true continuations."""
+"""Name of the true continuations among the sets of texts."""
 
 NUM_RESAMPLES = 1000
 
@@ -62,12 +59,12 @@ def figures_of(
     human_scored: Sequence[Scored],
     seed: int,
 ) -> dict[str, Figure]:
-    """Every figure of the texts, one text for each prompt, against the true continuations.
+    """All metrics of the texts, one text per prompt, against the true continuations.
 
     Args:
         texts, human: [num_prompts].
-        scored, human_scored: of both under the scorer.
-        seed: of the resamples, the same prompts for all sets of texts, and of MAUVE's clusters.
+        scored, human_scored: likelihood and features of both, by the scorer.
+        seed: of the bootstrap, with the same resamples for all sets of texts, and of MAUVE.
     """
     samples = resamples(len(texts), NUM_RESAMPLES, seed)
     found: dict[str, Figure] = {}
@@ -76,7 +73,7 @@ def figures_of(
         found[name] = estimate(statistic, samples, bounds)
 
     if has_mauve():
-        features = (np.array([one.feature for one in part]) for part in (human_scored, scored))
+        features = (np.array([one.feature for one in some]) for some in (human_scored, scored))
         add("mauve", Mauve(*features, seed=seed), _UNIT)
     add("bleu", Bleu(texts, human), _HUNDRED)
     for name, values in rouge(texts, human).items():
@@ -92,19 +89,19 @@ def figures_of(
 
 
 def has_mauve() -> bool:
-    """Whether what MAUVE needs is installed (the extra `mauve`)."""
+    """Whether scikit-learn, which MAUVE needs, is installed (the extra `mauve`)."""
     return importlib.util.find_spec("sklearn") is not None
 
 
 def settings(num_prompts: int) -> dict[str, Any]:
-    """How the figures were computed, for whoever compares them with others'."""
+    """How the metrics were computed, for comparisons with others."""
     return {
-        "words": "what white space separates, as written",
+        "words": "separated by white space, case and punctuation kept",
         "bleu": Bleu(["a"], ["a"]).signature,
         "rouge": f"rouge-score {version('rouge-score')}, {ROUGE_SETTINGS}",
-        "distinct": "distinct n-grams of words over all, in all texts together",
+        "distinct": "distinct n-grams of words divided by all, in all texts together",
         "self_bleu": "mean sentence BLEU of each text with all others as references, sacrebleu",
-        "repetition_4": "seq-rep-4: share of a text's 4-grams of words that stood in it before",
+        "repetition_4": "seq-rep-4: share of a text's 4-grams of words that occurred in it before",
         "mauve": "last hidden state of the scorer at the end of prompt and text, k-means of "
         f"{num_clusters(num_prompts)} clusters, c = {SCALING:g}" if has_mauve() else None,
         "intervals": f"95 %, bootstrap over prompts, {NUM_RESAMPLES} resamples",
@@ -118,7 +115,7 @@ def _mean(values: npt.NDArray[np.float64]) -> Statistic:
 def _ratio(
     figure: Callable[[float, float], float], scored: Sequence[Scored], denominator: str
 ) -> Statistic:
-    """Sums are divided, never means averaged; not a number where there is nothing to divide by."""
+    """A ratio of sums, not a mean of ratios; NaN where the denominator is 0."""
     nll = np.array([one.nll for one in scored])
     counts = np.array([float(getattr(one, denominator)) for one in scored])
 
@@ -129,50 +126,50 @@ def _ratio(
     return statistic
 
 
-def judge_texts(
-    scorer: OpenedModel,
+def compare_texts(
+    scorer: LoadedModel,
     prompts: Sequence[Prompt],
     texts: Mapping[str, Sequence[str]],
     *,
     seed: int,
     world: World,
 ) -> dict[str, dict[str, Any]]:
-    """The figures of each set of texts, the human one first. Every rank must call, with all
+    """The metrics of each set of texts, the human one first. Every rank must call, with all
     texts; all get the same.
 
     Args:
-        scorer: the fixed model that judges.
+        scorer: the fixed model that scores the texts.
         texts: [num_prompts] of each set, by name.
     """
     sets = {HUMAN: [prompt.human for prompt in prompts], **texts}
     names = list(sets)
     scored = _score(scorer, prompts, sets, world)
 
-    def work(piece: int) -> list[dict[str, Any]]:
-        name = names[piece]
+    def work(task: int) -> list[dict[str, Any]]:
+        name = names[task]
         figures = figures_of(sets[name], sets[HUMAN], scored[name], scored[HUMAN], seed)
         return [{figure: value.to_json() for figure, value in figures.items()}]
 
-    return dict(zip(names, shared_work(world, len(names), work, "figures"), strict=True))
+    return dict(zip(names, run_tasks(world, len(names), work, "metrics"), strict=True))
 
 
 def _score(
-    scorer: OpenedModel,
+    scorer: LoadedModel,
     prompts: Sequence[Prompt],
     sets: Mapping[str, Sequence[str]],
     world: World,
 ) -> dict[str, list[Scored]]:
-    """Each text under the scorer, on all ranks."""
+    """Likelihood and features of each text by the scorer, computed on all ranks."""
     pairs = [
         (prompt.text, text)
-        for part in sets.values()
-        for prompt, text in zip(prompts, part, strict=True)
+        for own in sets.values()
+        for prompt, text in zip(prompts, own, strict=True)
     ]
 
-    def work(piece: int) -> list[tuple[Any, ...]]:
-        some = pairs[piece * BATCH : (piece + 1) * BATCH]
+    def work(task: int) -> list[tuple[Any, ...]]:
+        some = pairs[task * BATCH : (task + 1) * BATCH]
         return [astuple(score_text(scorer, prompt, text)) for prompt, text in some]
 
-    scored = [Scored(*one) for one in shared_work(world, num_batches(len(pairs)), work, "judge")]
+    scored = [Scored(*one) for one in run_tasks(world, num_batches(len(pairs)), work, "score")]
     size = len(prompts)
     return {name: scored[i * size : (i + 1) * size] for i, name in enumerate(sets)}

@@ -1,9 +1,4 @@
-"""Owns how varied texts are: distinct-n, repetition within a text, likeness among texts.
-
-Owns what continuations have in common with the true ones: BLEU and ROUGE.
-
-Owns how sure a figure is: bootstrap intervals over prompts.
-"""
+"""Metrics of texts: overlap with references, diversity, repetition; bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -31,17 +26,17 @@ __all__ = [
 ]
 
 Chosen = npt.NDArray[np.int64]
-"""Numbers of prompts [n], some several times."""
+"""Indices of prompts [n], possibly repeated."""
 
 Statistic = Callable[[Chosen], float]
-"""A figure of the prompts chosen."""
+"""The value of a metric for some prompts."""
 
 _LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure over all prompts, and its 95 % interval."""
+    """The value of a metric over all prompts, and its 95 % interval."""
 
     value: float
     low: float
@@ -65,15 +60,15 @@ def estimate(
 ) -> Figure:
     """The statistic of all prompts with its bootstrap interval (Efron and Tibshirani 1993, ch. 13).
 
-    The interval is that of the percentiles, shifted so that the mean of the resamples falls on the
-    value. For a mean that changes nothing; what counts different things (distinct-n, MAUVE) is
-    lower in a resample because the same text stands in it twice, and the shift takes that out.
+    A percentile interval, shifted so that the mean of the resamples is the value. For a mean that
+    changes nothing; metrics that count distinct things (distinct-n, MAUVE) are lower in a resample
+    because texts are repeated in it, and the shift corrects that.
 
-    Resamples for which there is no such figure (not a number) are left out.
+    Resamples for which the metric is NaN are ignored.
 
     Args:
         samples: from `resamples`.
-        bounds: what the figure can be at all; the interval is cut there.
+        bounds: possible values of the metric; the interval is clipped to them.
     """
     value = statistic(np.arange(samples.shape[1]))
     found = np.array([statistic(sample) for sample in samples])
@@ -82,15 +77,15 @@ def estimate(
         return Figure(np.nan, np.nan, np.nan)
     tail = (1 - _LEVEL) / 2
     low, high = np.quantile(found, [tail, 1 - tail]) + (value - found.mean())
-    # A few prompts may leave the value outside, sums of floats miss a bound by a rounding.
+    # With few prompts the value may be outside; rounding may exceed a bound.
     ends = [value, min(low, value), max(high, value)]
     return Figure(*np.clip(ends, *bounds).tolist())
 
 
 class Distinct:
-    """Distinct n-grams of words over all of them, in all chosen texts together (Li et al. 2016).
+    """Distinct n-grams of words divided by all, in all chosen texts together (Li et al. 2016).
 
-    A text that is chosen twice counts once, or resamples would seem to repeat themselves.
+    A text that is chosen twice counts once, or resamples would seem repetitive.
 
     Args:
         texts: [num_prompts].
@@ -105,7 +100,7 @@ class Distinct:
         self._num_known = len(known)
 
     def __call__(self, chosen: Chosen) -> float:
-        """0 to 1; 0 when no text has n words."""
+        """0 to 1; 0 if no text has n words."""
         is_chosen = np.zeros(self._num_texts, dtype=bool)
         is_chosen[chosen] = True
         grams = self._grams[is_chosen[self._text_of_gram]]
@@ -117,8 +112,8 @@ class Distinct:
 
 
 def repetition(texts: Sequence[str], n: int = 4) -> npt.NDArray[np.float64]:
-    """seq-rep-n of each text, [num_prompts]: the share of its n-grams that stood in it before
-    (Welleck et al. 2020, section 4), over words. 0 for a text without n words."""
+    """seq-rep-n of each text, [num_prompts]: the share of its n-grams of words that occurred in it
+    before (Welleck et al. 2020, section 4). 0 for a text of fewer than n words."""
     shares = []
     for text in texts:
         grams = ngrams(text.split(), n)
@@ -130,7 +125,7 @@ def self_bleu(texts: Sequence[str]) -> npt.NDArray[np.float64]:
     """Self-BLEU of each text, [num_prompts], 0 to 100: its sentence BLEU with all the others as
     references (Zhu et al. 2018). High means that the texts are alike.
 
-    Needs two texts; the time grows with the square of their number.
+    Needs two texts; takes time quadratic in their number.
     """
     from sacrebleu.metrics import BLEU
 
@@ -180,7 +175,7 @@ class Bleu:
 
 
 class _UnicodeWords:
-    """rouge-score's own tokenizer knows no letter but a to z."""
+    """The tokenizer of rouge-score itself drops all letters but a to z."""
 
     def tokenize(self, text: str) -> list[str]:
         return re.findall(r"[^\W_]+", text.lower())

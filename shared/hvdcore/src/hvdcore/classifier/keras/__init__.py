@@ -1,6 +1,7 @@
 """The training of Keras classifiers on all ranks: loop, exact scores, checkpoints, results.
 
-A package implements `Task` (its data, model and batches) and calls `train`.
+A package implements `Task` (its data, model and batches) and calls `train`, which has the training
+loop of all classifiers here. A Keras script that calls `model.fit` uses `hvdcore.keras` instead.
 """
 
 from hvdcore.classifier.keras.data import prepare_distributed

@@ -23,7 +23,7 @@ class Agent:
     """Runs a command to its end, over as many jobs as that takes.
 
     Args:
-        command: program and arguments; a trainer that starts with `start_run` goes on from its
+        command: program and arguments; a trainer that starts with `start_run` resumes from its
             newest whole checkpoint, others read HVDCORE_RESTART.
         look: whether hosts are fit.
         start_ranks: on hosts that are.
@@ -129,7 +129,7 @@ class Agent:
                 continue
             self._require_hope(problems)
             if not waits:
-                self._say(f"waiting {self.plan.timeout:g} s at most for hosts: too few for a start")
+                self._say(f"waiting at most {self.plan.timeout:g} s for hosts: too few to start")
             waits = True
             if time.monotonic() > deadline:
                 self._say("giving up: not enough hosts (--elastic-timeout)")
@@ -150,19 +150,19 @@ class Agent:
     def _require_hope(self, problems: list[str]) -> None:
         """At the start, hosts that are wrong are the user's error; later they may come back."""
         if self._starts == 0 and (problems or not self.plan.asks_again):
-            few = f"--min-np: too few slots that are fit for {self.membership.minimum} ranks"
+            few = f"--min-np: too few usable slots for {self.membership.minimum} ranks"
             raise UserError(*problems, few)
 
     def _list_again(self) -> None:
         try:
             self.membership.list_hosts(self.plan.ask())
         except UserError as error:
-            self._say(f"{error}; going on with the hosts there were")
+            self._say(f"{error}; continuing with the previous hosts")
 
     def _tell_start(self, team: Team) -> None:
         if self._starts:
             where = f"with {team.np} ranks on {team.hosts}"
-            self._say(f"{self._why}: going on from the newest checkpoint {where}")
+            self._say(f"{self._why}: resuming from the newest checkpoint {where}")
 
     def _say(self, text: str) -> None:
         write_fd(2, f"launcher: {text}\n".encode())

@@ -59,7 +59,7 @@ class HostScript:
         try:
             return parse_hosts(",".join(lines), _default_slots()) if lines else Hosts({})
         except UserError:
-            raise self._error(f"printed {lines[0]!r}, not a host a line (name:slots)") from None
+            raise self._error(f"printed {lines[0]!r}, not one host per line (name:slots)") from None
 
     def _start(self) -> subprocess.Popen[str]:
         try:

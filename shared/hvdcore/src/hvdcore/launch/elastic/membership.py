@@ -24,7 +24,7 @@ __all__ = [
 
 FIRST_COOL_DOWN_SECONDS = 10.0
 MAX_COOL_DOWN_SECONDS = 600.0
-# A machine that its owner takes back is told some 30 s to 2 minutes before.
+# A machine that is reclaimed gets a notice some 30 s to 2 minutes before.
 LEAVING_SECONDS = 120.0
 
 
@@ -53,7 +53,7 @@ class Membership:
 
     Attributes:
         minimum: fewer ranks than this never start.
-        wanted: hosts that failed come back before their time for up to so many ranks.
+        wanted: hosts that failed come back early if there are fewer ranks than this.
         maximum: more ranks than this never start.
         fits: whether a number of ranks can run the command.
     """
@@ -156,7 +156,7 @@ class MembershipWatch:
                 self._last_error = ""
             except UserError as error:  # what was true before is the best guess now
                 if str(error) != self._last_error:
-                    self._say(f"{error}; going on with the hosts there were")
+                    self._say(f"{error}; continuing with the previous hosts")
                 self._last_error = str(error)
                 continue
             self.reason = self._change(hosts)

@@ -11,10 +11,9 @@ import subprocess
 import sys
 
 from hvdcore.errors import UserError
-from hvdcore.launch.hosts.argv import encode_command
 from hvdcore.launch.hosts.facts import MARK, HostFacts, facts_here
 from hvdcore.launch.hosts.hosts import is_ours
-from hvdcore.launch.hosts.remote_shell import remote_shell
+from hvdcore.launch.hosts.remote_shell import encode_command, remote_shell
 
 __all__ = ["ask_host", "is_here"]
 
@@ -41,7 +40,7 @@ def ask_host(name: str, package: str, peers: list[str]) -> HostFacts:
         address = socket.gethostbyname(name)
     except OSError:
         raise UserError(
-            f"--hosts: no host is called {name!r}; check it, or give an address"
+            f"--hosts: unknown host {name!r}; check the name, or give an address"
         ) from None
     if is_ours(address):
         return facts_here(package, os.getcwd(), peers)
@@ -98,7 +97,7 @@ def _answer(name: str, code: int, out: str, err: str) -> HostFacts:
 
 def _refusal(name: str, err: str, last: str) -> str:
     if _REFUSED.search(err):
-        return f"refuses our key; let `ssh {name} true` work without a password"
+        return f"refuses our key; make `ssh {name} true` work without a password"
     if _STRANGER.search(err):
         return f"has a host key that is not known here; run `ssh {name} true` once and look at it"
     return f"cannot be reached with ssh ({last})"

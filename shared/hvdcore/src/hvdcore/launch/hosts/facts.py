@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hvdcore.launch.hosts.argv import decode_command
 from hvdcore.launch.hosts.network import Route, route_to
+from hvdcore.launch.hosts.remote_shell import decode_command
 from hvdcore.runtime.environment import cores_available
 from hvdcore.runtime.software import git_state, package_folder, package_versions
 

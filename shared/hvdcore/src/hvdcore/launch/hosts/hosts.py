@@ -118,7 +118,7 @@ def parse_hostfile(path: Path) -> Hosts:
         ) from None
     except UnicodeDecodeError:
         raise UserError(
-            f"--hostfile: {path} is not UTF-8 text; write name slots=N a line"
+            f"--hostfile: {path} is not UTF-8 text; write one 'name slots=N' per line"
         ) from None
     problems = Problems()
     slots: dict[str, int] = {}
@@ -133,7 +133,7 @@ def parse_hostfile(path: Path) -> Hosts:
             continue
         slots[match["name"]] = slots.get(match["name"], 0) + int(given or 1)
     if not slots and not problems:
-        problems.add("--hostfile", f"{path} names no host; write name slots=N a line")
+        problems.add("--hostfile", f"{path} names no host; write one 'name slots=N' per line")
     problems.raise_if_any()
     return Hosts(slots)
 

@@ -50,7 +50,7 @@ def route_to(host: str) -> Route:
 
 
 def interface_settings(env: Mapping[str, str]) -> dict[str, str]:
-    """What a rank on this host is told of its interface; nothing for a job on one host.
+    """The settings that give a rank on this host its interface; empty for a job on one host.
 
     Horovod's launcher gives every rank the name of the launcher's own interface, and the same
     network may have another name on another host.

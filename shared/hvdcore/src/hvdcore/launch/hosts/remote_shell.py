@@ -1,20 +1,35 @@
-"""How a command reaches another host: by ssh, or by srun inside a Slurm allocation.
+"""How a command reaches another host: by ssh, or by srun inside a Slurm allocation; as one word.
 
 Compute nodes often refuse ssh, and what ssh starts there escapes Slurm's limits. Open MPI starts
 its daemons by srun by itself; horovodrun knows ssh alone, so it finds a replacement on its PATH.
+
+horovodrun and mpirun pass the command through shells, local and remote. So it travels as one word
+of letters, digits, '-' and '_', which no shell changes.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from hvdcore.errors import UserError
 from hvdcore.runtime.world import slurm_slots
 
-__all__ = ["remote_shell", "srun_environment", "uses_srun"]
+__all__ = [
+    "decode_command",
+    "encode_command",
+    "remote_shell",
+    "srun_environment",
+    "uses_srun",
+]
+
+# Linux takes no single argument above 128 KiB, and horovodrun makes one of everything.
+_MAX_CHARACTERS = 96 * 1024
 
 # BatchMode: ssh fails where it would ask somebody for a password or about a key.
 _SSH = ("ssh", "-n", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
@@ -67,3 +82,22 @@ def srun_environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
         # Beside a step that has not quite ended, such as the one before a restart.
         "SLURM_OVERLAP": "1",
     }
+
+
+def encode_command(command: list[str]) -> str:
+    """One shell-proof word for a list of arguments, bytes that are no UTF-8 included.
+
+    Raises:
+        UserError: the command is too long for a command line.
+    """
+    word = base64.urlsafe_b64encode(json.dumps(command).encode("ascii")).decode("ascii")
+    if len(word) > _MAX_CHARACTERS:
+        raise UserError("command: too long for a command line; put the values in a --config file")
+    return word.rstrip("=")
+
+
+def decode_command(word: str) -> list[str]:
+    """The arguments that `encode_command` was given."""
+    raw = base64.urlsafe_b64decode(word + "=" * (-len(word) % 4))
+    command: list[str] = json.loads(raw)
+    return command

@@ -91,7 +91,7 @@ def _core_problem() -> str | None:
 
 
 def launch_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """`env` with this Python's programs first on PATH, and Open MPI told that root is meant."""
+    """`env` with this Python's programs first on PATH, and Open MPI allowed to run as root."""
     folder = str(Path(sys.executable).parent)
     path = env.get("PATH", os.defpath)
     changed = {**env, "PATH": path if path.split(":")[0] == folder else f"{folder}:{path}"}

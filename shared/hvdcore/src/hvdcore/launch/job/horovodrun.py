@@ -11,8 +11,8 @@ import sys
 from collections.abc import Mapping
 
 from hvdcore.errors import UserError
-from hvdcore.launch.hosts.argv import encode_command
 from hvdcore.launch.hosts.hosts import Hosts
+from hvdcore.launch.hosts.remote_shell import encode_command
 from hvdcore.launch.job.controllers import find_program, launch_environment
 from hvdcore.runtime.environment import JOB_VARIABLES
 
@@ -52,7 +52,7 @@ def horovodrun_command(
     """The command line that starts `command` on `np` ranks.
 
     Args:
-        interfaces: what they talk through; None lets horovodrun ask every host.
+        interfaces: what they communicate through; with None horovodrun asks every host.
 
     Raises:
         UserError: horovodrun is not installed, or the command is too long.
@@ -74,7 +74,7 @@ class Horovodrun:
 
     def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
         self.hosts = command[command.index("-H") + 1] if "-H" in command else "localhost"
-        # A session of its own: Ctrl-C is for us, and we pass it on in good order.
+        # A session of its own: Ctrl-C is for us, and we pass it on.
         self._process = subprocess.Popen(
             command,
             env=env,

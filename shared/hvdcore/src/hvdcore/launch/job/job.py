@@ -91,7 +91,7 @@ class JobEnd:
     Attributes:
         code: the exit code.
         asked: a signal to the launcher ended it.
-        drained: it was asked to save and stop so that another one can go on.
+        drained: it was asked to save and stop so that another one can continue.
         blamed: ranks to blame for a failure.
         signalled: ranks that their own host asked to stop.
     """
@@ -213,7 +213,7 @@ class RunningJob:
         return Verdict(EXIT_FAILED, (*self.starter.last_words(), text), late)
 
     def _end_ranks(self) -> None:
-        """Let those go that have ended, and end the others; all have told how when they leave."""
+        """Release the ranks that have ended and end the others; all have reported how by then."""
         job = self.monitor.job
         released = job.all_ended
         self.monitor.order({"type": "release" if released else "abort"})

@@ -62,7 +62,7 @@ class Job:
 
     @property
     def all_ended(self) -> bool:
-        """Every rank has told how it ended."""
+        """Every rank has reported how it ended."""
         return self.all_here and all(view.end for view in self.ranks.values())
 
     @property
@@ -77,13 +77,13 @@ class Job:
             view.end, view.end_at = end, now
 
     def lost(self, rank: int, now: float) -> None:
-        """The line to a rank's supervisor broke before it told how the rank ended."""
+        """The line to a rank's supervisor broke before it reported how the rank ended."""
         log = self.ranks[rank].log
         reason = "is gone: its supervisor was killed, or its host does not answer"
         self.end(RankEnd(rank, EXIT_FAILED, "killed", reason, log), now)
 
     def verdict(self, now: float) -> Verdict | None:
-        """The verdict, or None while the job is to go on."""
+        """The verdict, or None while the job runs."""
         ended = [v for v in self.ranks.values() if v.end]
         ended.sort(key=lambda view: view.end_at)
         failures = [v.end for v in ended if v.end and v.end.is_failure]
@@ -133,7 +133,7 @@ class Job:
         names = ", ".join(str(v.rank) for v in waiting)
         logs = ", ".join(v.log for v in waiting)
         text = f"ranks {names} wait for each other for more than {2 * self.timeout:g} s"
-        return Verdict(EXIT_FAILED, (f"{text}: do all make the same calls? (logs: {logs})",))
+        return Verdict(EXIT_FAILED, (f"{text}: do all ranks make the same calls? (logs: {logs})",))
 
     def _good_verdict(self, ended: list[RankView]) -> Verdict | None:
         if not self.all_ended:
@@ -241,7 +241,7 @@ class Monitor:
             channel.send(message)
 
     def verdict(self) -> Verdict | None:
-        """The verdict over the job so far, None while it is to go on."""
+        """The verdict over the job so far, None while it runs."""
         return self.job.verdict(time.monotonic())
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from hvdcore.errors import UserError
 __all__ = ["connected", "own_signals", "why_unreachable"]
 
 _TCP_SECONDS = 10.0
-# Ray asks an address for ever; a cluster that is there answers within seconds.
+# Ray retries an address indefinitely; a cluster that exists answers within seconds.
 _ANSWER_SECONDS = 60
 
 
@@ -56,12 +56,12 @@ def connected(address: str) -> Iterator[None]:
 def _no_cluster(address: str, why: str) -> UserError:
     return UserError(
         f"--ray: no Ray cluster at {address} ({why}); give HOST:PORT of its head as `ray start` "
-        "told it, on a node of the cluster; with RAY_AUTH_MODE=token where it wants one"
+        "printed it, on a node of the cluster; with RAY_AUTH_MODE=token if it needs a token"
     )
 
 
 def why_unreachable(address: str) -> str:
-    """Why nobody can be at `HOST:PORT`, '' when somebody listens. Ray itself would ask for ever."""
+    """Why nobody can be at `HOST:PORT`, '' when somebody listens. Ray itself would keep trying."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
         return "not a HOST:PORT"
@@ -88,7 +88,7 @@ def _alarm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; our launchers hear it, and end their jobs in good order."""
+    """Ray takes SIGTERM for itself; our launchers handle it and stop their jobs with it."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield

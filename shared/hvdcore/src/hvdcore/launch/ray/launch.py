@@ -37,7 +37,7 @@ def launch_on_ray(
     """As `launch_on_hosts`, on the nodes of the cluster at `start.ray`."""
     settings.check()
     if settings.controller == "mpi":
-        raise UserError("--controller: ranks on Ray talk through Gloo; leave the option out")
+        raise UserError("--controller: ranks on Ray communicate through Gloo; leave the option out")
     assert start.ray is not None
     with _without_rays_words(), connected(start.ray):
         import ray

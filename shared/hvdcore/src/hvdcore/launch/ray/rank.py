@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 
-from hvdcore.launch.hosts.argv import decode_command, encode_command
+from hvdcore.launch.hosts.remote_shell import decode_command, encode_command
 from hvdcore.launch.supervisor.processes import end_with_parent
 
 __all__ = ["RankActor"]

@@ -101,7 +101,7 @@ class RayRanks:
         self._actors: list[Any] = []
         self._devices: list[Any] = []
         self._runs: list[Any] = []
-        self._words = [f"Ray has not come to keep what {np} ranks on {hosts} need"]
+        self._words = [f"Ray has not reserved what {np} ranks on {hosts} need"]
         self._is_lost = False
 
     @property

@@ -69,7 +69,7 @@ class Request:
                 problems.add(option, f"got {number}; give a whole number of 1 or more")
         for option, name in (("--partition", self.partition), ("--account", self.account)):
             if name is not None and not _NAME.fullmatch(name):
-                problems.add(option, f"got {name!r}; give a name that Slurm knows")
+                problems.add(option, f"got {name!r}; give a name known to Slurm")
         if self.gpus_per_node is not None and not _GPUS.fullmatch(self.gpus_per_node):
             problems.add("--gpus-per-node", f"got {self.gpus_per_node!r}; write 4 or a100:4")
         if self.container is not None and not self.container.strip():

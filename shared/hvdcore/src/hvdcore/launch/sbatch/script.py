@@ -66,7 +66,7 @@ class TrainerCommand:
         return TrainerCommand(tuple(kept))
 
     def check(self, problems: Problems, *, array: bool, elsewhere: bool) -> None:
-        """Note what would make the job start wrong, or not go on when it is queued again.
+        """Note what would make the job start wrongly, or not resume when it is requeued.
 
         Args:
             array: the script gives each job a seed.
@@ -79,12 +79,14 @@ class TrainerCommand:
                 "command", f"{self.program} is no trainer installed here; install it, or check it"
             )
         if not self.value("--output-dir"):
-            problems.add("--output-dir", "give one: a job that is queued again goes on from there")
+            problems.add("--output-dir", "give one: a requeued job resumes from there")
         for option, why in _SET_BY_THE_JOB.items():
             if self.value(option) is not None:
                 problems.add(option, f"{why}; leave it out")
         if self.value("--resume") not in (None, "auto"):
-            problems.add("--resume", "the script says auto, for a job that goes on; leave it out")
+            problems.add(
+                "--resume", "the script passes auto, so that a requeued job resumes; leave it out"
+            )
         if array and self.value("--seed") is not None:
             problems.add("--seed", "--array gives each job its own; leave it out")
 
@@ -119,7 +121,7 @@ while :; do
     code=$?
     [ "$asked" ] || break
 done
-# 143: saved and stopped. Queued again, the same command goes on from its newest checkpoint.
+# 143: saved and stopped. Requeued, the same command resumes from its newest checkpoint.
 if [ "$code" = 143 ] && [ "$queue_again" ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -121,7 +121,7 @@ def _signal_name(number: int) -> str:
 
 # A supervisor that did not run for so long was itself stopped: what it did not see proves nothing.
 _ASLEEP_SECONDS = 5.0
-# A framework that loads gives no sign of life, and from a shared or cold disk it takes its time.
+# A framework gives no heartbeat while it loads, which takes long from a shared or cold disk.
 _START_SECONDS = 120.0
 
 
@@ -137,9 +137,9 @@ class Watch:
     """Looks at a rank again and again. Times are seconds of a monotonic clock.
 
     Args:
-        timeout: the bound for a rank that gives no sign of life, in seconds; in phase 'start' it
+        timeout: the longest time without a heartbeat, in seconds; in phase 'start' it
             is at least 120.
-        alone: True when nobody compares the ranks, so that one that waits for others for ever
+        alone: True when nobody compares the ranks, so that one that waits for others indefinitely
             must give up by itself, after twice the bound.
     """
 
@@ -173,7 +173,7 @@ class Watch:
         where = f"in phase '{beat.phase}'" + (f" of step {beat.step}" if beat.step >= 0 else "")
         bound = max(self.timeout, _START_SECONDS) if beat.phase == "start" else self.timeout
         if beat.phase != "communicate" and idle > bound:
-            return Finding("hung", f"hung: no sign of life for {bound:g} s {where}")
+            return Finding("hung", f"hung: no heartbeat for {bound:g} s {where}")
         if self.alone and beat.phase == "communicate" and idle > 2 * self.timeout:
             reason = f"waited more than {2 * self.timeout:g} s for the other ranks {where}"
             return Finding("starved", reason)

@@ -13,8 +13,8 @@ import traceback
 from collections.abc import Callable
 
 from hvdcore.errors import EXIT_USER_ERROR, UserError
-from hvdcore.launch.hosts.argv import decode_command
-from hvdcore.launch.supervisor.launcher_line import call_launcher
+from hvdcore.launch.hosts.remote_shell import decode_command
+from hvdcore.launch.supervisor.channel import connect_to_launcher
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, RankEnd
 from hvdcore.launch.supervisor.supervisor import Supervisor
 from hvdcore.runtime.environment import EXPECTED_SIZE, PREPARED, SUPERVISED, prepare_environment
@@ -108,7 +108,7 @@ def supervise(command: list[str], world: World) -> int:
     """
     line = None
     try:
-        line = call_launcher(world)
+        line = connect_to_launcher(world)
         check_size(world, _expected_size())
         return Supervisor(world, line).run(command)
     except UserError as error:

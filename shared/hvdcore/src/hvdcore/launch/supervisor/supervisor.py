@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hvdcore.errors import EXIT_USER_ERROR
 from hvdcore.launch.hosts.network import interface_settings
-from hvdcore.launch.supervisor.launcher_line import LauncherLine
+from hvdcore.launch.supervisor.channel import LauncherConnection
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, Finding, RankEnd, Watch, read_outcome
 from hvdcore.launch.supervisor.output import RankLog, RankOutput
 from hvdcore.launch.supervisor.processes import RankProcess, find_orphans, process_state
@@ -64,7 +64,7 @@ class PeerSupervisors:
         self._stopped_since: dict[int, float] = {}
 
     def end_stopped(self, now: float) -> list[int]:
-        """SIGKILL such supervisors, whereupon the launcher ends the job. Returns their ranks."""
+        """SIGKILL such supervisors, so that the launcher ends the job. Returns their ranks."""
         if self._mark is None or now - self._looked_at < min(_LOOK_SECONDS, self.timeout / 4):
             return []
         self._looked_at = now
@@ -89,7 +89,7 @@ class PeerSupervisors:
 
 
 _TICK_SECONDS = 0.25
-# A rank that was told to stop but waits for one that has gone never reaches a step boundary.
+# A rank that was asked to stop but waits for one that has exited never reaches a step boundary.
 _STUCK_AFTER_STOP_SECONDS = 30.0
 # Without a launcher of ours: ranks fail together, and the one to blame is to speak first.
 _VICTIM_WAITS_SECONDS = 5.0
@@ -100,7 +100,7 @@ _RELEASE_WAITS_SECONDS = 30.0
 class Supervisor:
     """Runs one command as the work of the rank that `world` describes."""
 
-    def __init__(self, world: World, line: LauncherLine) -> None:
+    def __init__(self, world: World, line: LauncherConnection) -> None:
         self.world = world
         self.line = line
         folder = os.environ.get(LOG_DIR)

@@ -22,7 +22,7 @@ _logger = get_logger(__name__)
 
 
 def resolve_resume(run_dir: RunDir | Path, resume: str | Path) -> Checkpoint | None:
-    """The checkpoint that `--resume` means, verified; None starts anew.
+    """The checkpoint that `--resume` means, verified; None starts from scratch.
 
     Args:
         run_dir: this run's directory.
@@ -40,10 +40,10 @@ def resolve_resume(run_dir: RunDir | Path, resume: str | Path) -> Checkpoint | N
         found = latest_valid(run.checkpoints)
         if found is None:
             _logger.info(
-                "resume auto: no checkpoint in %s; the training starts anew", run.checkpoints
+                "resume auto: no checkpoint in %s; training starts from scratch", run.checkpoints
             )
         else:
-            _logger.info("resume auto: going on from step %d (%s)", found.step, found.path)
+            _logger.info("resume auto: resuming from step %d (%s)", found.step, found.path)
         return found
     return _at_path(Path(resume))
 
@@ -64,7 +64,7 @@ def require_same(meta_field: str, expected: Any, got: Any) -> None:
         raise UserError(
             *(
                 f"{name}: the checkpoint was written with {there!r}, this run asks for {here!r};"
-                f" give {there!r}, or start anew in another --output-dir"
+                f" give {there!r}, or start from scratch in another --output-dir"
                 for name, here, there in differing
             )
         )
@@ -106,7 +106,7 @@ def _at_path(path: Path) -> Checkpoint:
             return found
         raise UserError(
             f"resume: {path}: every checkpoint in it is half-written or damaged; give"
-            " another run, or start anew (--resume never)"
+            " another run, or start from scratch (--resume never)"
         )
     if not path.is_dir() or not any(path.iterdir()):
         raise UserError(f"resume: {path}: holds no checkpoint; give a run that has saved one")

@@ -65,7 +65,7 @@ def clean_up(directory: Path) -> list[str]:
         return []
     left = sorted(p for p in directory.iterdir() if p.name.startswith((_STAGING, _TRASH)))
     for path in left:
-        _logger.warning("%s: left half-done by a killed run; deleting it", path)
+        _logger.warning("%s: incomplete, left by a killed run; deleting it", path)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return [path.name for path in left]
 
@@ -80,7 +80,7 @@ def discard_after(directory: Path, step: int) -> list[str]:
     later = [path for path in newest_first(directory) if _order(path)[0] > step]
     for path in later:
         _logger.warning(
-            "%s: later than step %d, to which the run went back; deleting it", path, step
+            "%s: later than step %d, which the run resumes from; deleting it", path, step
         )
         delete(path)
     return [path.name for path in later]
@@ -307,7 +307,7 @@ def latest_valid(directory: Path) -> Checkpoint | None:
         reason = broken_reason(path)
         if reason is None:
             return _opened(path)
-        _logger.warning("passing over %s: half-written or damaged (%s)", path, reason)
+        _logger.warning("skipping %s: half-written or damaged (%s)", path, reason)
     return None
 
 

@@ -76,7 +76,7 @@ def loop_over_transformers(folder: Path, book: Path, cache: Path, stride: int) -
         model = AutoModelForCausalLM.from_pretrained(folder).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
     corpus = prepare(
-        DataConfig(data=str(book), tokenizer=str(folder), context_length=32, cache_dir=cache)
+        DataConfig(data=str(book), tokenizer=str(folder), context_length=32), cache_dir=cache
     )
     ids = torch.from_numpy(corpus.val.tokens.astype(np.int64))
     text = tokenizer.decode(ids)
@@ -158,10 +158,10 @@ def test_generated_text_is_the_same_on_any_ranks(hub: Hub, tmp_path: Path) -> No
 FETCH = """
 import json, sys
 from hvdcore.errors import UserError
-from textgen.pretrained.load import find_place
+from textgen.pretrained.load import resolve_model
 for name in json.loads(sys.argv[1]):
     try:
-        print(json.dumps({"folder": str(find_place(name).folder)}))
+        print(json.dumps({"folder": str(resolve_model(name).folder)}))
     except UserError as error:
         print(json.dumps({"error": error.problems}))
 """

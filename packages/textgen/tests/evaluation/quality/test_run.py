@@ -46,7 +46,7 @@ def run(folder: Path, *arguments: str) -> Run:
 
 
 def judge(run_dir: Path, *flags: str) -> dict[str, Any]:
-    """The judgement that the run keeps, after it was asked for."""
+    """The quality_report that the run keeps, after it was asked for."""
     done = run(run_dir.parent, "evaluate", str(run_dir), "--generation", *FLAGS, *flags).check()
     kept: dict[str, Any] = json.loads((run_dir / "generation.json").read_text(encoding="utf-8"))
     told = json.loads(done.stdout)
@@ -164,10 +164,10 @@ def test_a_model_that_is_no_run_is_judged_by_another(
     )  # fmt: skip
     told = result.stdout + capfd.readouterr().out
     assert result.exit_code == 0, told
-    judgement = json.loads(told[told.index("{\n") :])["generation"]
-    assert judgement["split"] == "val"
-    assert judgement["scorer"] == str(trained.path)
-    assert list(judgement["figures"]) == ["human", "greedy"]
+    quality_report = json.loads(told[told.index("{\n") :])["generation"]
+    assert quality_report["split"] == "val"
+    assert quality_report["scorer"] == str(trained.path)
+    assert list(quality_report["figures"]) == ["human", "greedy"]
     assert sorted(path.name for path in gpt2.iterdir()) == before
 
 

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.data import encode
-from textgen.data.corpus import IGNORE, SlidingWindows, TokenBlocks
+from textgen.data.corpus import SlidingWindows, TokenBlocks
 from textgen.data.encode import WordCount, count_words
+from textgen.model.config import IGNORE_INDEX
 
-_ = IGNORE  # short, for tables of targets
+_ = IGNORE_INDEX  # short, for tables of targets
 
 
 def part(num_tokens: int, context_length: int) -> TokenBlocks:
@@ -45,7 +46,7 @@ def test_every_token_but_the_first_is_scored_once(
         assert num_tokens <= 1
         return
     inputs, targets = windows.batch(range(len(windows)))
-    scored = targets != IGNORE
+    scored = targets != IGNORE_INDEX
     assert sorted(targets[scored].tolist()) == list(range(1, num_tokens))
     assert (inputs[scored] + 1 == targets[scored]).all()
     assert scored.any(axis=1).all()  # no window is computed for nothing
@@ -62,7 +63,7 @@ def test_a_stride_outside_of_the_window(stride: int) -> None:
 @given(st.text(alphabet="ab \n\t\u00a0\u2003é", max_size=60), st.integers(1, 7))
 def test_words_are_those_of_split(text: str, at_once: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encode, "_CHARACTERS_AT_ONCE", at_once)
+        patch.setattr(encode, "_SPLIT_CHARACTERS", at_once)
         assert count_words(text) == len(text.split())
 
 

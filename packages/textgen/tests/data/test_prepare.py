@@ -20,19 +20,22 @@ import pytest
 
 from hvdcore.errors import UserError
 from textgen.data.config import DataConfig
+from textgen.data.corpus import Corpus, open_corpus
 from textgen.data.distributed import summary
-from textgen.data.prepare import Corpus, open_corpus, prepare
-from textgen.prepare_command import remarks
+from textgen.data.documents import Progress
+from textgen.data.prepare import prepare
+from textgen.prepare_command import _remarks
 
 
-def config(data: Path | str, cache: Path, **changes: object) -> DataConfig:
-    settings: dict[str, object] = {
-        "tokenizer": "byte",
-        "context_length": 4,
-        "val_fraction": 0.2,
-        "test_fraction": 0.0,
-    }
-    return DataConfig(data=str(data), cache_dir=cache, **(settings | changes))  # type: ignore[arg-type]
+def prepared(
+    data: Path | str, cache: Path, progress: Progress | None = None, **changes: object
+) -> Corpus:
+    settings = {
+        "data": str(data), "tokenizer": "byte", "context_length": 4, "val_fraction": 0.2,
+        "test_fraction": 0.0, **changes,
+    }  # fmt: skip
+    # A copy is not validated: some texts are shorter than the smallest context length.
+    return prepare(DataConfig().model_copy(update=settings), progress, cache_dir=cache)
 
 
 def write_books(folder: Path, texts: dict[str, str]) -> Path:
@@ -52,27 +55,38 @@ def corpus_hash(corpus: Corpus) -> str:
     return digest.hexdigest()
 
 
+def test_the_cache_is_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.txt").write_text("0123456789" * 20)
+    config = DataConfig(data=str(tmp_path / "one.txt"), tokenizer="byte", context_length=2)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("TEXTGEN_CACHE", str(tmp_path / "own"))
+    assert prepare(config).path.parent == tmp_path / "own" / "corpora"
+    monkeypatch.delenv("TEXTGEN_CACHE")
+    assert prepare(config).path.parent == tmp_path / "xdg" / "textgen" / "corpora"
+
+
 def test_one_document_is_cut_by_position(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("0123456789")
-    corpus = prepare(config(path, tmp_path / "c", context_length=1))
-    # End-of-text (0) stands before the document's beginning, not before a stretch from its middle.
+    corpus = prepared(path, tmp_path / "c", context_length=1)
+    # End-of-text (0) stands before the document's beginning, not before a span from its middle.
     assert corpus.train.tokens.tolist() == [0, *b"01234567"]
     assert corpus.val.tokens.tolist() == [*b"89"]
     assert corpus.num_tokens == {"train": 9, "test": 0, "val": 2}
     # Bytes that are predicted: all 8 of train, but only the second of val's.
     assert corpus.num_bytes == {"train": 8, "test": 0, "val": 1}
-    assert corpus.val.num_targets == 1
-    assert corpus.part("test") is None
+    assert corpus.split("test") is None
     assert corpus.meta["split"]["method"] == "position"
 
 
 def test_documents_go_whole_with_end_of_text_before_each(tmp_path: Path) -> None:
     books = write_books(tmp_path / "books", BOOKS)
-    corpus = prepare(config(books, tmp_path / "c"))
+    corpus = prepared(books, tmp_path / "c")
     found = []
     for name in ("train", "val"):
-        part = corpus.part(name)
+        part = corpus.split(name)
         assert part is not None
         tokens = part.tokens.tolist()
         offsets = corpus.document_offsets(name).tolist()
@@ -85,50 +99,48 @@ def test_documents_go_whole_with_end_of_text_before_each(tmp_path: Path) -> None
 
 
 def test_names_and_order_do_not_count_and_duplicates_are_kept_once(tmp_path: Path) -> None:
-    first = prepare(config(write_books(tmp_path / "a", BOOKS), tmp_path / "c"))
+    first = prepared(write_books(tmp_path / "a", BOOKS), tmp_path / "c")
     renamed = {f"x{9 - i}.txt": text for i, text in enumerate(BOOKS.values())}
     renamed["copy.txt"] = BOOKS["3.txt"].replace("\n", "\r\n")
-    second = prepare(config(write_books(tmp_path / "b", renamed), tmp_path / "other"))
+    second = prepared(write_books(tmp_path / "b", renamed), tmp_path / "other")
     assert corpus_hash(first) == corpus_hash(second)
     assert first.meta["duplicates"] == 0
     assert second.meta["duplicates"] == 1
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in BOOKS.values()))
-    assert prepare(config(rows, tmp_path / "c")).path == first.path
+    assert prepared(rows, tmp_path / "c").path == first.path
 
 
 def test_the_cache_is_used_and_follows_the_content(tmp_path: Path) -> None:
     books = write_books(tmp_path / "books", BOOKS)
     stages: list[str] = []
-    first = prepare(config(books, tmp_path / "c"), lambda stage, *_: stages.append(stage))
+    first = prepared(books, tmp_path / "c", lambda stage, *_: stages.append(stage))
     assert {"read", "tokenize"} <= set(stages)
     stages.clear()
-    again = prepare(config(books, tmp_path / "c"), lambda stage, *_: stages.append(stage))
+    again = prepared(books, tmp_path / "c", lambda stage, *_: stages.append(stage))
     assert (again.path, stages) == (first.path, [])
-    assert prepare(config(books, tmp_path / "c", context_length=5)).path == first.path
-    assert prepare(config(books, tmp_path / "c", val_fraction=0.3)).path != first.path
-    assert (
-        prepare(config(books, tmp_path / "c", tokenizer="bpe", vocab_size=260)).path != first.path
-    )
+    assert prepared(books, tmp_path / "c", context_length=5).path == first.path
+    assert prepared(books, tmp_path / "c", val_fraction=0.3).path != first.path
+    assert prepared(books, tmp_path / "c", tokenizer="bpe", vocab_size=260).path != first.path
     (books / "new.txt").write_text("One more book. " * 9)
-    assert prepare(config(books, tmp_path / "c")).path != first.path
+    assert prepared(books, tmp_path / "c").path != first.path
 
 
 def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
     books = write_books(tmp_path / "books", BOOKS)
-    first = prepare(config(books, tmp_path / "c"))
+    first = prepared(books, tmp_path / "c")
     before = corpus_hash(first)
     (first.path / "train.bin").write_bytes(b"half")
     with pytest.raises(UserError, match="not a complete prepared corpus"):
         open_corpus(first.path, 4)
-    assert corpus_hash(prepare(config(books, tmp_path / "c"))) == before
+    assert corpus_hash(prepared(books, tmp_path / "c")) == before
 
 
 def test_bpe_never_sees_the_held_out_part(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("abab " * 400 + "zqzq " * 100)
-    corpus = prepare(config(path, tmp_path / "c", tokenizer="bpe", vocab_size=300))
-    vocab = json.loads((corpus.tokenizer_path / "tokenizer.json").read_text())["model"]["vocab"]
+    corpus = prepared(path, tmp_path / "c", tokenizer="bpe", vocab_size=300)
+    vocab = json.loads((corpus.path / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
     assert "\u0120abab" in vocab
     assert not any("zq" in token for token in vocab)
     assert corpus.tokenizer.decode(corpus.val.tokens).strip() == ("zqzq " * 100).strip()
@@ -137,7 +149,7 @@ def test_bpe_never_sees_the_held_out_part(tmp_path: Path) -> None:
 def test_bytes_of_subword_targets_are_exact(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("k\u00f6nig " * 500)
-    corpus = prepare(config(path, tmp_path / "c", tokenizer="bpe", vocab_size=280))
+    corpus = prepared(path, tmp_path / "c", tokenizer="bpe", vocab_size=280)
     assert corpus.num_bytes["train"] == corpus.meta["parts"]["train"]["bytes"]
     targets = corpus.tokenizer.decode(corpus.val.tokens[1:])
     assert corpus.num_bytes["val"] == len(targets.encode())
@@ -145,14 +157,14 @@ def test_bytes_of_subword_targets_are_exact(tmp_path: Path) -> None:
 
 def test_a_pretrained_tokenizer_by_path(tmp_path: Path) -> None:
     books = write_books(tmp_path / "books", BOOKS)
-    made = prepare(config(books, tmp_path / "c", tokenizer="bpe", vocab_size=280))
-    again = prepare(config(books, tmp_path / "d", tokenizer=str(made.tokenizer_path)))
+    made = prepared(books, tmp_path / "c", tokenizer="bpe", vocab_size=280)
+    again = prepared(books, tmp_path / "d", tokenizer=str(made.path / "tokenizer"))
     assert corpus_hash(again) == corpus_hash(made)
     assert again.tokenizer.sha256 == made.tokenizer.sha256
 
 
 def test_ids_fill_sixteen_bits_and_are_mapped(tmp_path: Path) -> None:
-    corpus = prepare(config(write_books(tmp_path / "books", BOOKS), tmp_path / "c"))
+    corpus = prepared(write_books(tmp_path / "books", BOOKS), tmp_path / "c")
     assert isinstance(corpus.train.tokens, np.memmap)
     assert corpus.train.tokens.dtype == np.uint16
     assert not corpus.train.tokens.flags.writeable
@@ -161,18 +173,18 @@ def test_ids_fill_sixteen_bits_and_are_mapped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("raw", "named"),
     [
-        (b"", "no text in it .empty."),
-        (b"ab\0cd", "no text in it .not text .holds NUL"),
-        (b"\xff\xfea\x00", "no text in it .not text"),
-        (b"caf\xe9", "no text in it .not text .not valid UTF-8"),
-        (b"abc", "the train part holds 3 tokens, fewer than one block of context_length 4"),
+        (b"", "it has no text .empty."),
+        (b"ab\0cd", "it has no text .not text .holds NUL"),
+        (b"\xff\xfea\x00", "it has no text .not text"),
+        (b"caf\xe9", "it has no text .not text .not valid UTF-8"),
+        (b"abc", "the train split has 3 tokens, fewer than one block of context_length 4"),
     ],
 )
 def test_one_bad_file_is_an_error_that_names_it(tmp_path: Path, raw: bytes, named: str) -> None:
     path = tmp_path / "one.txt"
     path.write_bytes(raw)
     with pytest.raises(UserError, match=named) as caught:
-        prepare(config(path, tmp_path / "c"))
+        prepared(path, tmp_path / "c")
     assert "data" in str(caught.value)
 
 
@@ -180,21 +192,21 @@ def test_every_short_part_is_named_at_once(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("0123456789")
     with pytest.raises(UserError) as caught:
-        prepare(config(path, tmp_path / "c", context_length=99))
-    assert [problem.split(" holds")[0] for problem in caught.value.problems] == [
-        "data: the train part",
-        "data: the val part",
+        prepared(path, tmp_path / "c", context_length=99)
+    assert [problem.split(" has")[0] for problem in caught.value.problems] == [
+        "data: the train split",
+        "data: the val split",
     ]
 
 
 def test_a_folder_counts_what_it_skipped(tmp_path: Path) -> None:
     books = write_books(tmp_path / "books", BOOKS)
     (books / "bad.txt").write_bytes(b"\0")
-    corpus = prepare(config(books, tmp_path / "c"))
+    corpus = prepared(books, tmp_path / "c")
     assert corpus.meta["skipped"] == {"not text (holds NUL bytes)": 1}
     assert "bad.txt" in corpus.meta["skipped_examples"]["not text (holds NUL bytes)"][0]
-    assert summary(corpus).endswith("(1 left out as no text)")
-    assert remarks(corpus) == [f"left out: 1 not text (holds NUL bytes): {books / 'bad.txt'}"]
+    assert summary(corpus).endswith("(1 skipped as not text)")
+    assert _remarks(corpus) == [f"skipped: 1 not text (holds NUL bytes): {books / 'bad.txt'}"]
 
 
 @contextmanager
@@ -221,7 +233,7 @@ def test_a_full_or_read_only_cache(tmp_path: Path, options: str, named: str) -> 
     path.write_text("many words " * 20_000)
     with small_disk(tmp_path / "disk", options) as disk:
         with pytest.raises(UserError, match=f"disk: cannot write: .*{named}.*TEXTGEN_CACHE"):
-            prepare(config(path, disk))
+            prepared(path, disk)
         # What was begun is gone: the disk is as empty as before.
         assert not [entry for entry in disk.rglob("*") if entry.stat().st_size > 4096]
 
@@ -231,8 +243,9 @@ import sys
 from pathlib import Path
 from textgen.data.prepare import prepare
 from textgen.data.config import DataConfig
-corpus = prepare(DataConfig(data=sys.argv[1], tokenizer="bpe", vocab_size=300, context_length=8,
-                            cache_dir=Path(sys.argv[2])))
+from textgen.data.corpus import Corpus, open_corpus
+corpus = prepare(DataConfig(data=sys.argv[1], tokenizer="bpe", vocab_size=300, context_length=8),
+                 cache_dir=Path(sys.argv[2]))
 print(corpus.path, corpus.meta["seconds"])
 """
 
@@ -281,7 +294,7 @@ def test_killed_at_any_moment_it_is_whole_or_absent(tmp_path: Path, library: Pat
 
 def data_folder() -> Path:
     given = os.environ.get("HVD_DATA")
-    folder = Path(given) if given else Path(__file__).parents[4] / "shared" / "data"
+    folder = Path(given) if given else Path(__file__).parents[5] / "shared" / "data"
     if not (folder / "books").is_dir():
         pytest.skip(f"no measuring data at {folder}; name its folder in HVD_DATA")
     return folder
@@ -290,16 +303,16 @@ def data_folder() -> Path:
 @pytest.mark.data
 def test_tiny_shakespeare_has_nanogpts_parts(tmp_path: Path) -> None:
     path = data_folder() / "tinyshakespeare" / "input.txt"
-    corpus = prepare(config(path, tmp_path, val_fraction=0.1, context_length=64))
+    corpus = prepared(path, tmp_path, val_fraction=0.1, context_length=64)
     text = path.read_bytes()
     assert bytes(corpus.train.tokens.astype(np.uint8)) == b"\0" + text[:1_003_854]
     assert bytes(corpus.val.tokens.astype(np.uint8)) == text[1_003_854:]
-    assert corpus.val.num_targets == corpus.num_bytes["val"] == 111_539
+    assert len(corpus.val.tokens) - 1 == corpus.num_bytes["val"] == 111_539
 
 
 @pytest.mark.data
 def test_novels(tmp_path: Path) -> None:
-    corpus = prepare(config(data_folder() / "books", tmp_path, val_fraction=0.1, test_fraction=0.1))
+    corpus = prepared(data_folder() / "books", tmp_path, val_fraction=0.1, test_fraction=0.1)
     counts = {name: part["documents"] for name, part in corpus.meta["parts"].items()}
     assert sum(counts.values()) == 13
     assert min(counts.values()) >= 1
@@ -308,7 +321,7 @@ def test_novels(tmp_path: Path) -> None:
     assert 0.05 < corpus.meta["parts"]["test"]["bytes"] / total < 0.15
     assert corpus.meta["skipped"] == {}
     for name in ("train", "val", "test"):
-        part = corpus.part(name)
+        part = corpus.split(name)
         assert part is not None
         assert part.tokens[0] == 0
         assert 0xEF not in part.tokens[:3].tolist()  # no byte order mark

@@ -17,11 +17,11 @@ from hvdcore.errors import UserError
 from textgen.data.documents import Skipped
 from textgen.data.files import find_files
 from textgen.data.sources import find_source
-from textgen.data.spool import SpooledUnit, write_unit
+from textgen.data.staging import StagedUnit, write_unit
 
 
 def read(path: Path, column: str = "text") -> tuple[list[str], dict[str, int]]:
-    """The texts as they are spooled, and what was left out."""
+    """The texts as they are staged, and what was left out."""
     source = find_files(path)
     skipped = Skipped()
     found = []
@@ -29,8 +29,8 @@ def read(path: Path, column: str = "text") -> tuple[list[str], dict[str, int]]:
         for number, piece in enumerate(source.units(column)):
             place = Path(folder, f"{number:06}")
             write_unit(source.documents(piece, column, skipped), place, skipped, lambda _: None)
-            raw = SpooledUnit(place).text_path.read_bytes()
-            rows = SpooledUnit(place).table()
+            raw = StagedUnit(place).text_path.read_bytes()
+            rows = StagedUnit(place).table()
             found += [raw[row["start"] :][: row["size"]].decode() for row in rows]
     return found, dict(skipped.counts)
 
@@ -125,7 +125,7 @@ def test_a_parquet_file_that_is_none(tmp_path: Path) -> None:
 def test_a_gzip_file_that_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "book.txt.gz"
     path.write_bytes(gzip.compress(b"text" * 1000)[:-20])
-    with pytest.raises(UserError, match="cut off"):
+    with pytest.raises(UserError, match="truncated or damaged"):
         read(path)
     path.write_bytes(b"plain")
     with pytest.raises(UserError, match="not a gzip file"):

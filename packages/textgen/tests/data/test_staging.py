@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from textgen.data.documents import blocks_of, normalised
-from textgen.data.spool import TextCheck
+from textgen.data.staging import TextCheck
 
 DRAW = random.Random(5)
 BINARY = DRAW.randbytes(40_000)

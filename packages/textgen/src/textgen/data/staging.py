@@ -1,12 +1,10 @@
-"""Owns the temporary files that each unit of the source is read into, a single time.
+"""Staging files: each unit of the source is read once, checked to be text, and kept on disk.
 
-What is split is then what is tokenized, whatever changes in the source meanwhile, and later steps
-read documents in any order without holding them in memory.
+What is split is then exactly what is tokenized, whatever changes in the source meanwhile, and later
+stages read documents in any order without holding them in memory.
 
-Owns the question whether bytes are text, and text that a language model learns from.
-
-The measures are coarse on purpose: prose, verse and dialogue of every script pass, and so does
-most of what else people keep in text files. What fails is counted, named and left out.
+The checks for text are coarse on purpose: prose, verse and dialogue in any script pass, and so does
+most of what else people keep in text files. Documents that fail are counted, named and skipped.
 """
 
 from __future__ import annotations
@@ -24,31 +22,39 @@ import numpy.typing as npt
 
 from textgen.data.dedup import BANDS, SKETCH_SIZE, Sketcher, band_hashes
 from textgen.data.documents import Document, Skipped, blocks_of, normalised
-from textgen.data.work_queue import Tell
+from textgen.data.work_queue import Advance
 
 __all__ = [
     "DOCUMENT",
-    "SpooledUnit",
+    "StagedUnit",
     "TextCheck",
     "write_unit",
 ]
 
-_JUDGED_FROM = 1000  # bytes beside blanks; what is shorter is too little to tell
-_MOST_CONTROL = 0.01  # of all bytes
-_LEAST_LETTERS = 0.1  # of the bytes beside blanks
+DOCUMENT = np.dtype(
+    [("digest", ">u8", 4), ("start", "<i8"), ("size", "<i8"), ("bits", "<f8"), ("words", "?")]
+)
+"""SHA-256 of the normalised text; offset and length of the text in the unit's file; entropy of the
+choices that generated it, NaN where unknown; whether it has a sketch."""
+
+_ROWS_AT_ONCE = 1 << 12  # of band hashes
+
+_MIN_CHECKED_BYTES = 1000  # without blanks; a shorter text is too little to tell from
+_MAX_CONTROL = 0.01  # of all bytes
+_MIN_LETTERS = 0.1  # of the bytes without blanks
 _LONG_RUN = 60  # bytes of letters and digits without a blank between
-_MOST_IN_LONG_RUNS = 0.5  # of the bytes beside blanks
+_MAX_IN_LONG_RUNS = 0.5  # of the bytes without blanks
 
 _BLANKS = list(b"\t\n\v\f\r ")
 _CONTROL = [code for code in [*range(1, 32), 127] if code not in _BLANKS]
-# Every byte of a character beyond ASCII counts as a letter: no script may fail here.
+# Every byte of a non-ASCII character counts as a letter: no script may fail here.
 _LETTERS = [*range(65, 91), *range(97, 123), *range(128, 256)]
 _ENDS_A_RUN = np.ones(256, dtype=bool)
 _ENDS_A_RUN[[*range(48, 58), *range(65, 91), *range(97, 123), *b"+/=_-"]] = False
 
 
 class TextCheck:
-    """Fed a document block by block; says at the end why it is none, if it is none."""
+    """Decides block by block whether a document is text, and if not, why."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
@@ -57,7 +63,7 @@ class TextCheck:
         self._in_long_runs = 0
 
     def feed(self, block: bytes, codes: npt.NDArray[np.uint8]) -> None:
-        """Take the next block; `codes` are its bytes."""
+        """Add the next block; `codes` are its bytes."""
         self._decode(block)
         self._counts += np.bincount(codes, minlength=256)
         ends = np.flatnonzero(_ENDS_A_RUN[codes])
@@ -66,27 +72,27 @@ class TextCheck:
 
     @property
     def failed(self) -> bool:
-        """Whether it is known already that this is no text: the rest need not be read."""
+        """Whether this is known not to be text already, so that the rest need not be read."""
         return not self._is_utf8 or bool(self._counts[0])
 
     def reason(self) -> str | None:
-        """Why the document is none, or None when it is one."""
+        """Why the document is not text, or None when it is."""
         if self._counts[0]:
             return "not text (holds NUL bytes)"
         self._decode(b"", final=True)
         if not self._is_utf8:
             return "not text (not valid UTF-8)"
         size = int(self._counts.sum())
-        ink = size - int(self._counts[_BLANKS].sum())
-        if not ink:
+        visible = size - int(self._counts[_BLANKS].sum())
+        if not visible:
             return "empty"
-        if ink < _JUDGED_FROM:
+        if visible < _MIN_CHECKED_BYTES:
             return None
-        if self._counts[_CONTROL].sum() > _MOST_CONTROL * size:
+        if self._counts[_CONTROL].sum() > _MAX_CONTROL * size:
             return "not text (control characters)"
-        if self._counts[_LETTERS].sum() < _LEAST_LETTERS * ink:
+        if self._counts[_LETTERS].sum() < _MIN_LETTERS * visible:
             return "not text (hardly a letter)"
-        if self._in_long_runs > _MOST_IN_LONG_RUNS * ink:
+        if self._in_long_runs > _MAX_IN_LONG_RUNS * visible:
             return "not text (long runs without blanks)"
         return None
 
@@ -98,52 +104,47 @@ class TextCheck:
             self._is_utf8 = False
 
 
-DOCUMENT = np.dtype(
-    [("digest", ">u8", 4), ("start", "<i8"), ("size", "<i8"), ("bits", "<f8"), ("words", "?")]
-)
-"""SHA-256 of the normalised text; where the text lies in the unit's file; information in the
-choices that generated it, NaN where unknown; whether it has a sketch."""
+class StagedUnit:
+    """The files of one unit: texts, table, sketches and their bands, origins.
 
-_ROWS_AT_ONCE = 1 << 12
+    Args:
+        prefix: what the names of the files start with.
+    """
 
-
-class SpooledUnit:
-    """One unit's files: texts, table, sketches and their bands, origins."""
-
-    def __init__(self, place: Path) -> None:
-        self.text_path = place.with_suffix(".text")
-        self._table = place.with_suffix(".npy")
-        self._sketches = place.with_suffix(".sketches")
-        self._bands = place.with_suffix(".bands.npy")
-        self._origins = place.with_suffix(".origins.json")
+    def __init__(self, prefix: Path) -> None:
+        self.text_path = prefix.with_suffix(".text")
+        self._table = prefix.with_suffix(".npy")
+        self._sketches = prefix.with_suffix(".sketches")
+        self._bands = prefix.with_suffix(".bands.npy")
+        self._origins = prefix.with_suffix(".origins.json")
 
     def table(self) -> npt.NDArray[Any]:
-        """A row for each document, of type DOCUMENT, in the order of the source."""
+        """One row of type DOCUMENT for each document, in the order of the source."""
         rows: npt.NDArray[Any] = np.load(self._table, allow_pickle=False)
         return rows
 
     def sketches(self) -> npt.NDArray[np.uint32]:
-        """[documents, SKETCH_SIZE], memory mapped; the unit holds a document."""
+        """[documents, SKETCH_SIZE], memory mapped; the unit must not be empty."""
         mapped = np.memmap(self._sketches, dtype=np.uint32, mode="r")
         return mapped.reshape(-1, SKETCH_SIZE)
 
     def band(self, number: int) -> npt.NDArray[np.uint64]:
-        """One band's hashes, [documents]; 0 for a document without a sketch."""
+        """The hashes of one band, [documents]; 0 for a document without a sketch."""
         bands: npt.NDArray[np.uint64] = np.load(self._bands, mmap_mode="r", allow_pickle=False)
         return np.array(bands[number])
 
     def origins(self) -> list[str]:
-        """Where each document came from."""
+        """The origin of each document."""
         names: list[str] = json.loads(self._origins.read_text(encoding="utf-8"))
         return names
 
-    def write(self, documents: Iterable[Document], skipped: Skipped, tell: Tell) -> int:
-        """Write all documents that are text; the bytes of them. Others are counted in `skipped`."""
+    def write(self, documents: Iterable[Document], skipped: Skipped, advance: Advance) -> int:
+        """Write the documents that are text, count the others in `skipped`; return the bytes."""
         rows: list[tuple[Any, ...]] = []
         origins: list[str] = []
         with self.text_path.open("wb") as texts, self._sketches.open("wb") as sketches:
             for document in documents:
-                row = _write_document(document, texts, sketches, tell)
+                row = _write_document(document, texts, sketches, advance)
                 if isinstance(row, str):
                     skipped.add(row, document.origin)
                 else:
@@ -169,15 +170,15 @@ class SpooledUnit:
 
 
 def write_unit(
-    documents: Iterable[Document], place: Path, skipped: Skipped, tell: Tell
+    documents: Iterable[Document], prefix: Path, skipped: Skipped, advance: Advance
 ) -> dict[str, Any]:
-    """Read a unit into files beside `place`.
+    """Read a unit into staging files.
 
     Returns:
         Bytes and number of documents, and what was skipped.
     """
-    unit = SpooledUnit(place)
-    size = unit.write(documents, skipped, tell)
+    unit = StagedUnit(prefix)
+    size = unit.write(documents, skipped, advance)
     return {
         "bytes": size,
         "documents": len(unit.table()),
@@ -187,9 +188,9 @@ def write_unit(
 
 
 def _write_document(
-    document: Document, texts: IO[bytes], sketches: IO[bytes], tell: Tell
+    document: Document, texts: IO[bytes], sketches: IO[bytes], advance: Advance
 ) -> tuple[Any, ...] | str:
-    """A row of the table, or the reason why the document is none; then nothing is written."""
+    """A row of the table, or the reason why the document is not text; then nothing is written."""
     start, size = texts.tell(), 0
     check, sketcher, digest = TextCheck(), Sketcher(), hashlib.sha256()
     for block in blocks_of(normalised(document.raw)):
@@ -201,7 +202,7 @@ def _write_document(
         digest.update(block)
         texts.write(block)
         size += len(block)
-        tell(len(block))
+        advance(len(block))
     reason = check.reason()
     if reason is not None:
         texts.seek(start)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+import hvdcore.torch
+from hvdcore.torch import ShardedOptimizer
 from textgen.config import TrainConfig
 from textgen.model.transformer import ModelConfig, Transformer
 from textgen.training.optimizer import (
@@ -15,11 +17,10 @@ from textgen.training.optimizer import (
     OptimizerConfig,
     build_optimizer,
     muon_updates,
+    optimizer_config,
     orthogonalize,
-    set_learning_rate_fraction,
     update_cost,
 )
-from textgen.training.state import optimizer_config
 
 CONFIG = ModelConfig(61, 16, 2, 4, 2, 32, 40)
 
@@ -153,16 +154,20 @@ def take_steps(model: Transformer, optimizer: MuonAdamW, batch: Tensor, steps: i
         optimizer.step()
 
 
-def test_the_schedule_multiplies_every_groups_own_rate() -> None:
+def test_the_schedule_scales_the_rate_of_every_group() -> None:
+    hvdcore.torch.init()
     model, batch = model_and_batch()
     config = OptimizerConfig(learning_rate=0.04, embedding_learning_rate=0.02)
-    optimizer = build_optimizer(model.named_parameters(), config)
-    set_learning_rate_fraction(optimizer, 0.5)
-    set_learning_rate_fraction(optimizer, 0.25)
+    optimizer = ShardedOptimizer(
+        model, lambda named: build_optimizer(named, config), clip_norm=1.0, cost=update_cost(config)
+    )
+    optimizer.scale_learning_rate(0.5)
+    optimizer.scale_learning_rate(0.25)
     assert [group["lr"] for group in optimizer.param_groups[:2]] == [0.01, 0.005]
     before = copy.deepcopy(model.state_dict())
-    set_learning_rate_fraction(optimizer, 0.0)
-    backward(model, batch)
+    optimizer.scale_learning_rate(0.0)
+    optimizer.zero_grad()
+    model.loss(batch[:, :-1], batch[:, 1:], "mean").backward()
     optimizer.step()
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 

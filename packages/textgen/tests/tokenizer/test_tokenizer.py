@@ -152,14 +152,14 @@ def test_a_tokenizer_from_elsewhere(tmp_path: Path) -> None:
     backend = tokenizers.Tokenizer(models.WordLevel({"a": 0, "b": 1, "stop": 2}, unk_token="a"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(UserError, match="does not say which token ends a text"):
+    with pytest.raises(UserError, match="does not name its end-of-text token"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "stop"}}))
     loaded = load_tokenizer(tmp_path / "tokenizer.json")
     assert loaded.eot_id == 2
     assert loaded.encode("a b a").tolist() == [0, 1, 0]
     # Not known to cut words as GPT-2 does: texts of megabytes are cut, and at the end of a line.
-    assert loaded.piece_bytes == 1 << 22
+    assert loaded.chunk_bytes == 1 << 22
     assert loaded.find_cut("\na b\na\n") == 1
     assert loaded.find_cut("a b a\n") is None
 

@@ -20,8 +20,7 @@ from textgen.model.causal_lm import CausalLM, quiet_transformers
 from textgen.pretrained.hf_folder import load_causal_lm, save_causal_lm
 from textgen.testing import command, environment, save_gpt2, write_book
 from textgen.tokenizer.load import load_tokenizer
-from textgen.training.optimizer import build_optimizer
-from textgen.training.state import optimizer_config
+from textgen.training.optimizer import build_optimizer, optimizer_config
 
 FLAGS = (
     "--context-length", "16", "--global-batch-size", "12", "--max-steps", "12", "--eval-every", "6",

@@ -54,7 +54,7 @@ def test_every_document_goes_to_one_part_and_no_wanted_part_is_empty(
     split = split_documents(digests(len(sizes)), sizes, val_fraction=val, test_fraction=test)
     wanted = {"train", *(["val"] if val else []), *(["test"] if test else [])}
     for name in ("train", "val", "test"):
-        assert bool(len(split.part(name))) == (name in wanted)
+        assert bool(len(split.of(name))) == (name in wanted)
     if split.method != "position":
         together = sorted([*split.train, *split.val, *split.test])
         assert together == list(range(len(sizes)))

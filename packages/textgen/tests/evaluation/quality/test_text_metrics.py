@@ -1,4 +1,4 @@
-"""Every figure of a judgement against a value worked out by hand, or another way to it."""
+"""Every figure of a quality_report against a value worked out by hand, or another way to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from textgen.evaluation.quality.page import FIGURES, judgement_table
+from textgen.evaluation.quality.page import FIGURES, quality_table
 from textgen.evaluation.quality.scorer import Scored
 from textgen.evaluation.quality.scores import HUMAN, figures_of, settings
 from textgen.evaluation.quality.text_metrics import (
@@ -138,16 +138,16 @@ def test_what_cannot_be_divided_is_no_figure() -> None:
     assert math.isnan(found["scorer_perplexity"].value)
     assert math.isnan(found["scorer_bits_per_byte"].low)
     row = found["scorer_perplexity"].to_json()
-    table = judgement_table({HUMAN: {"scorer_perplexity": {**row, "value": None}}})
+    table = quality_table({HUMAN: {"scorer_perplexity": {**row, "value": None}}})
     assert table.rows == [["perplexity, scorer", "-"]]
 
 
 def test_the_table_tells_value_and_interval() -> None:
     figure = {"value": 0.5, "low": 0.25, "high": 0.75}
-    table = judgement_table({HUMAN: {"bleu": figure}, "greedy": {}})
+    table = quality_table({HUMAN: {"bleu": figure}, "greedy": {}})
     assert table.header == ["", HUMAN, "greedy"]
     assert table.rows == [["BLEU", "0.50 [0.25, 0.75]", "-"]]
-    sure = judgement_table({HUMAN: {"bleu": dict.fromkeys(figure, 100.0)}})
+    sure = quality_table({HUMAN: {"bleu": dict.fromkeys(figure, 100.0)}})
     assert sure.rows == [["BLEU", "100.00"]]
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from textgen.data.config import DataConfig
+from textgen.data.corpus import Corpus
 from textgen.data.dedup import BANDS, SKETCH_SIZE, Sketcher, band_hashes, find_groups
 from textgen.data.documents import blocks_of
-from textgen.data.prepare import Corpus, prepare
-from textgen.prepare_command import remarks
+from textgen.data.prepare import prepare
+from textgen.prepare_command import _remarks
 
 WORDS = [f"w{number}" for number in range(5000)]
 
@@ -92,7 +93,7 @@ def parts_of(corpus: Corpus) -> dict[str, str]:
     """The part of each document, by its first word."""
     found = {}
     for name in ("train", "test", "val"):
-        part = corpus.part(name)
+        part = corpus.split(name)
         assert part is not None
         texts = bytes(part.tokens.astype(np.uint8)).decode().split("\0")[1:]
         found |= {text.split(" ")[-1]: name for text in texts}
@@ -115,8 +116,9 @@ def prepared(path: Path, threshold: float) -> Corpus:
     return prepare(
         DataConfig(
             data=str(path), tokenizer="byte", context_length=8, val_fraction=0.2,
-            near_duplicate_threshold=threshold, cache_dir=path.parent / "cache",
-        )
+            near_duplicate_threshold=threshold,
+        ),
+        cache_dir=path.parent / "cache",
     )  # fmt: skip
 
 
@@ -132,8 +134,8 @@ def test_editions_of_a_book_stand_in_one_part(editions: Path) -> None:
     # Lines 1, 31 and 61 are editions of one book.
     lines = [[int(name.split()[-1]) for name in pair] for pair in near["examples"]]
     assert all(first != second and (first - second) % 30 == 0 for first, second in lines)
-    (line,) = remarks(corpus)
-    assert line.startswith("near-duplicates: 90 documents in 30 groups, each kept in one part: ")
+    (line,) = _remarks(corpus)
+    assert line.startswith("near-duplicates: 90 documents in 30 groups, each kept in one split: ")
     assert f"{editions} line {lines[0][0]} and {editions} line {lines[0][1]}; " in line
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hvdcore.errors import Problems, UserError
-from textgen.evaluation.quality.config import JudgeConfig, parse_decodings
+from textgen.evaluation.quality.config import QualityConfig, parse_decodings
 from textgen.evaluation.quality.prompts import Prompt, cut_prompts, first_words, ngrams
 
 
@@ -49,14 +49,14 @@ def test_stretches_lie_within_a_document_and_apart() -> None:
     raw = joined.encode()
     ends = [0]
     for one in found:
-        stretch = one.text + one.human
-        assert raw[one.place :].startswith(stretch.encode())  # the text as it stands
+        span = one.text + one.human
+        assert raw[one.offset :].startswith(span.encode())  # the text as it stands
         assert len(one.text.split()) == 3
         assert len(one.human.split()) == 4
         assert one.human[0] in " \n"  # the prompt ends with its word
-        assert "\0" not in stretch
-        assert one.place >= ends[-1]
-        ends.append(one.place + len(stretch.encode()))
+        assert "\0" not in span
+        assert one.offset >= ends[-1]
+        ends.append(one.offset + len(span.encode()))
 
 
 def test_the_seed_decides() -> None:
@@ -66,7 +66,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_too_little_text_is_told() -> None:
-    with pytest.raises(UserError, match=r"num_prompts: the test part \(1 documents, 31 bytes\)"):
+    with pytest.raises(UserError, match=r"num_prompts: the test split \(1 documents, 31 bytes\)"):
         cut(1, "only seven words stand in here", words=(4, 4))
     with pytest.raises(UserError, match="not for 100; lower --num-prompts"):
         cut(100, book("w", 200))
@@ -101,11 +101,11 @@ def test_decodings_are_spelled_as_their_options() -> None:
 )  # fmt: skip
 def test_other_decodings_are_refused(name: str) -> None:
     with pytest.raises(UserError, match=f"decoding: got {name!r}; give greedy, temperature=T"):
-        JudgeConfig.of(8, 4, 4, [name], 0)
+        QualityConfig.of(8, 4, 4, [name], 0)
 
 
 def test_all_problems_come_at_once() -> None:
     with pytest.raises(UserError) as raised:
-        JudgeConfig.of(0, 0, -1, ["best"], 0)
+        QualityConfig.of(0, 0, -1, ["best"], 0)
     fields = [problem.split(":")[0] for problem in raised.value.problems]
     assert fields == ["num_prompts", "prompt_words", "continuation_words", "decoding"]

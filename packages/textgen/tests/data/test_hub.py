@@ -53,9 +53,9 @@ from textgen.data.prepare import prepare
 from textgen.data.config import DataConfig
 from textgen.tokenizer.load import load_tokenizer
 for number, changes in enumerate(json.loads(sys.argv[2])):
-    settings = {"tokenizer": "byte", "context_length": 8, "cache_dir": Path(sys.argv[1])} | changes
+    settings = {"tokenizer": "byte", "context_length": 8} | changes
     try:
-        print(json.dumps(prepare(DataConfig(**settings)).meta))
+        print(json.dumps(prepare(DataConfig(**settings), cache_dir=Path(sys.argv[1])).meta))
     except UserError as error:
         print(json.dumps({"error": str(error)}))
 """

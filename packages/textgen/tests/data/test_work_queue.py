@@ -30,8 +30,8 @@ from textgen.data import documents
 from textgen.data.prepare import prepare
 from textgen.data.config import DataConfig
 documents.UNIT_BYTES, chunks.TASK_BYTES = {UNIT_BYTES}, {TASK_BYTES}
-print(prepare(DataConfig(data=sys.argv[1], vocab_size=300, context_length=8,
-                         cache_dir=Path(sys.argv[2])), lambda *_: time.sleep(0.01)).path)
+print(prepare(DataConfig(data=sys.argv[1], vocab_size=300, context_length=8),
+              lambda *_: time.sleep(0.01), cache_dir=Path(sys.argv[2])).path)
 """
 
 
@@ -49,8 +49,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def config(data: Path, cache: Path) -> DataConfig:
-    return DataConfig(data=str(data), vocab_size=300, context_length=8, cache_dir=cache)
+def config(data: Path) -> DataConfig:
+    return DataConfig(data=str(data), vocab_size=300, context_length=8)
 
 
 def content(corpus: Path) -> dict[str, bytes]:
@@ -64,7 +64,7 @@ def content(corpus: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def expected(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """From one process that reads one unit and makes one task of a part."""
-    return content(prepare(config(library, tmp_path_factory.mktemp("one"))).path)
+    return content(prepare(config(library), cache_dir=tmp_path_factory.mktemp("one")).path)
 
 
 def start(data: Path, cache: Path) -> subprocess.Popen[str]:
@@ -113,7 +113,9 @@ def test_after_a_kill_the_next_run_goes_on(
 
     monkeypatch.setattr(read, "write_unit", counted)
     stages: list[tuple[str, int]] = []
-    corpus = prepare(config(library, tmp_path), lambda name, done, _: stages.append((name, done)))
+    corpus = prepare(
+        config(library), lambda name, done, _: stages.append((name, done)), cache_dir=tmp_path
+    )
     assert len(made) == total - read_before
     assert content(corpus.path) == expected
     assert not list((tmp_path / "work").glob("*/"))

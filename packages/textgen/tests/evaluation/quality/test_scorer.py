@@ -10,7 +10,7 @@ import torch
 from textgen.evaluation.quality.scorer import score_text, windows
 from textgen.model.config import preset
 from textgen.model.transformer import Transformer
-from textgen.pretrained.load import ModelPlace, OpenedModel, open_model
+from textgen.pretrained.load import LoadedModel, ResolvedModel, open_model
 from textgen.testing import save_gpt2
 from textgen.tokenizer.tokenizer import ByteTokenizer
 
@@ -18,13 +18,13 @@ CONTEXT = 12
 
 
 @pytest.fixture(scope="module")
-def scorer() -> OpenedModel:
+def scorer() -> LoadedModel:
     torch.manual_seed(0)
     shape = {"num_layers": 2, "num_heads": 2, "embed_dim": 16, "mlp_dim": 16}
     model = Transformer(preset("char").config(256, context_length=CONTEXT, **shape))
     for parameter in model.parameters():  # the residual projections start at zero
         torch.nn.init.normal_(parameter, std=0.3)
-    return OpenedModel(model, ByteTokenizer(), ModelPlace("tiny", Path("tiny")))
+    return LoadedModel(model, ByteTokenizer(), ResolvedModel("tiny", Path("tiny")))
 
 
 def nll_of(model: Transformer, ids: list[int], places: range, starts: list[int]) -> float:
@@ -37,7 +37,7 @@ def nll_of(model: Transformer, ids: list[int], places: range, starts: list[int])
     return total
 
 
-def test_a_text_that_fits(scorer: OpenedModel) -> None:
+def test_a_text_that_fits(scorer: LoadedModel) -> None:
     ids = [0, *b"abcd", *b" efgh"]
     found = score_text(scorer, "abcd", " efgh")
     expected = nll_of(scorer.model, ids, range(5, 10), [0] * 5)
@@ -48,7 +48,7 @@ def test_a_text_that_fits(scorer: OpenedModel) -> None:
     assert found.feature == pytest.approx(states[0, -1].tolist(), rel=1e-5)
 
 
-def test_a_text_that_is_longer_than_the_context(scorer: OpenedModel) -> None:
+def test_a_text_that_is_longer_than_the_context(scorer: LoadedModel) -> None:
     prompt, text = "abcdefgh", " ijklmnopqrst"  # 9 tokens of head, 13 of text
     ids = [0, *prompt.encode(), *text.encode()]
     assert list(windows(22, 9, CONTEXT)) == [(3, 9, 16), (9, 16, 22)]
@@ -69,7 +69,7 @@ def test_windows_predict_each_token_once() -> None:
                 assert begin - start >= min(begin, 4)  # half a context, where there is so much
 
 
-def test_no_text_has_no_likelihood(scorer: OpenedModel) -> None:
+def test_no_text_has_no_likelihood(scorer: LoadedModel) -> None:
     found = score_text(scorer, "abcd", "")
     assert (found.nll, found.num_tokens, found.num_bytes) == (0.0, 0, 0)
     assert len(found.feature) == 16

@@ -57,8 +57,11 @@ def test_a_run_has_its_scores_text_and_curves(tmp_path: Path) -> None:
     assert "run model 1m parameters 918,912 ranks 2 global batch - steps -" in text
     assert "run 20.00 3.00 4.56 1.00" in text  # compute, update, communicate, data
     assert "peak memory of a rank, MB 457" in text
-    assert "FLOP a token, forward and backward 6,291,456 peak FLOP/s, all ranks 1.23e+11" in text
-    assert "that peak is measured model FLOP utilisation 32.7% seed - weights abababababab" in text
+    assert "FLOP per token, forward and backward 6,291,456 peak FLOP/s, all ranks 1.23e+11" in text
+    assert (
+        "source of the peak measured model FLOP utilisation 32.7% seed - weights abababababab"
+        in text
+    )
     assert "A &lt;cat&gt; sat." in text
     drawn = {path.name for path in (run / "figures").iterdir()}
     assert drawn == {f"{figure.file}.png" for figure in FIGURES}
@@ -71,7 +74,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     text = shown(report_runs([first, second], tmp_path / "both"))
     assert "a/run val 1.5000" in text
     assert "b/run val 2.5000" in text
-    assert "What a/run writes One." in text
+    assert "Sample of a/run One." in text
     assert not list((first / "figures").iterdir())  # a page elsewhere leaves the runs alone
 
 

@@ -63,7 +63,7 @@ from pathlib import Path
 from textgen.data.prepare import prepare
 from textgen.data.config import DataConfig
 began = time.perf_counter()
-corpus = prepare(DataConfig(data=sys.argv[1], cache_dir=Path(sys.argv[2])))
+corpus = prepare(DataConfig(data=sys.argv[1]), cache_dir=Path(sys.argv[2]))
 tokens, targets = corpus.train.batch([0, len(corpus.train) - 1])
 seconds = time.perf_counter() - began
 assert tokens.shape == (2, 128)

@@ -22,9 +22,9 @@ from textgen.data.chunks import cut_at, segments_of
 from textgen.data.documents import Document, Skipped
 from textgen.data.encode import bpe_texts
 from textgen.data.files import find_files
-from textgen.data.read import DocumentIndex, SpooledText
-from textgen.data.splits import Split
-from textgen.data.spool import SpooledUnit, write_unit
+from textgen.data.read import DocumentIndex, StagedText
+from textgen.data.splits import SplitIndices
+from textgen.data.staging import StagedUnit, write_unit
 from textgen.tokenizer.tokenizer import ByteTokenizer, train_bpe
 
 CORPUS = ["the cat sat on the mat, and the dog sat on the cat's mat.\n\n  It rained. " * 30]
@@ -41,7 +41,7 @@ def test_stretches_of_pieces_encode_to_the_whole(text: str, places: list[int], s
         found = [
             piece
             for a, b in pairwise(borders)
-            for piece in chunks.pieces(lambda a, b: raw[a:b], a, b, size, tokenizer.find_cut)
+            for piece in chunks.split_text(lambda a, b: raw[a:b], a, b, size, tokenizer.find_cut)
         ]
         assert "".join(found) == text
         ids = [token for piece in found for token in tokenizer.encode(piece).tolist()]
@@ -56,7 +56,7 @@ def test_a_run_without_a_blank_is_cut_in_the_end(monkeypatch: pytest.MonkeyPatch
         assert stop - start <= 100 + 64  # what is in memory at once
         return raw[start:stop]
 
-    found = list(chunks.pieces(read, 0, len(raw), 100, BPE.find_cut))
+    found = list(chunks.split_text(read, 0, len(raw), 100, BPE.find_cut))
     assert "".join(found) == "日" * 1000
     assert {len(piece) for piece in found[:-2]} == {34}  # the first character from byte 100 on
 
@@ -72,7 +72,7 @@ def test_pieces_of_lines_know_their_numbers(
     lines = ["x" * (number % 13) for number in range(30)]
     path = tmp_path / "lines.jsonl"
     path.write_text("\n".join(lines) + ending)
-    found = list(rows.line_pieces(path))
+    found = list(rows.line_shards(path))
     read = [line for piece in found for line in rows.lines(piece)]
     expected = list(enumerate((text + "\n" for text in lines), start=1))
     if not ending:
@@ -107,10 +107,10 @@ def test_bpe_is_learned_from_the_first_documents_by_hash(
     books = [f"{letter} " * 500 for letter in "abcd"]
     documents = [Document((book.encode(),), "book") for book in books]
     write_unit(documents, tmp_path / "unit", Skipped(), lambda _: None)
-    index = DocumentIndex([SpooledUnit(tmp_path / "unit")])
-    texts = SpooledText([SpooledUnit(tmp_path / "unit")], index.table)
+    index = DocumentIndex([StagedUnit(tmp_path / "unit")])
+    texts = StagedText([StagedUnit(tmp_path / "unit")], index.table)
     everything = np.arange(4)
-    split = Split("hash", everything, everything[:0], everything[:0])
+    split = SplitIndices("hash", everything, everything[:0], everything[:0])
     train = segments_of("train", split, texts, index.table["size"], (0.0, 0.0))
     by_hash = sorted(books, key=lambda book: hashlib.sha256(book.encode()).digest())
     assert list(bpe_texts(train, texts, limit)) == by_hash[:expected]
@@ -172,5 +172,5 @@ def test_damage_in_the_middle_of_a_gzip_file_is_named(tmp_path: Path, suffix: st
     raw = bytearray(gzip.compress(text.encode()))
     raw[5000:5100] = bytes(100)
     path.write_bytes(raw)
-    with pytest.raises(UserError, match=rf"books{suffix}: .*(cut off or damaged|not a gzip)"):
+    with pytest.raises(UserError, match=rf"books{suffix}: .*(truncated or damaged|not a gzip)"):
         list(texts(path))

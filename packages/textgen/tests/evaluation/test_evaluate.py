@@ -9,11 +9,10 @@ import pytest
 import torch
 
 import hvdcore.torch
-from textgen.data.corpus import TokenBlocks
+from textgen.data.corpus import BlockSubset, TokenBlocks
 from textgen.evaluation.evaluate import Score, evaluate
 from textgen.model.config import preset
 from textgen.model.transformer import Transformer
-from textgen.training.finish import Sampled
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +68,7 @@ def test_score_by_hand() -> None:
 
 def test_a_sample_of_a_part_is_even() -> None:
     part = blocks(81)  # ten blocks
-    sample = Sampled.of(part, 4)
+    sample = BlockSubset.of(part, 4)
     assert sample.chosen.tolist() == [0, 2, 5, 7]
     assert (sample.batch(range(1, 3))[0] == part.batch([2, 5])[0]).all()
-    assert len(Sampled.of(part, 99)) == 10
+    assert len(BlockSubset.of(part, 99)) == 10
