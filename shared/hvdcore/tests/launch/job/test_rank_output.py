@@ -57,6 +57,30 @@ def test_a_bar_that_never_pauses_is_seen_and_not_kept(tmp_path: Path, start: Sta
     assert rank.logged() == b"loss 1.5\n"
 
 
+def test_output_without_newlines_is_cut_and_needs_bounded_memory(
+    tmp_path: Path, start: Start
+) -> None:
+    """80 MB in one line: all of it reaches the log, and no more than a line's bound is held."""
+    rank, chunk = start(1, tmp_path), b"x" * (64 << 10)
+    for _ in range(1280):
+        rank.output.feed(chunk)
+        assert len(rank.output._partial) <= (1 << 20) + len(chunk)
+    rank.output.finish()
+    lines = rank.logged().split(b"\n")
+    assert {len(line) for line in lines[:-1]} == {1 << 20}
+    assert sum(map(len, lines)) == 80 << 20
+
+
+def test_lines_cut_anywhere_are_the_same_lines(tmp_path: Path, start: Start) -> None:
+    text = b"one\ntwo\n\nthree"
+    for size in range(1, len(text) + 1):
+        rank = start(0, tmp_path / str(size))
+        for begin in range(0, len(text), size):
+            rank.output.feed(text[begin : begin + size])
+        rank.output.finish()
+        assert rank.logged() == text + b"\n"
+
+
 def test_other_ranks_are_heard_when_they_warn(tmp_path: Path, start: Start) -> None:
     rank = start(3, tmp_path)
     rank.output.feed(b"loss 1.5\nwarning: slow disk\nerror: --data: missing\n")

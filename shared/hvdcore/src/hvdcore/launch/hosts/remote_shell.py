@@ -36,7 +36,7 @@ _SSH = ("ssh", "-n", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
 # One process on all cores of the node, beside whatever else of the job runs there.
 _SRUN = (
     "srun", "--quiet", "--nodes=1", "--ntasks=1", "--ntasks-per-node=1", "--overlap",
-    "--cpu-bind=none", "--mpi=none", "--input=none",
+    "--cpu-bind=none", "--mpi=none",
 )  # fmt: skip
 # horovodrun writes options, each with a value, before the host and after it.
 _STAND_IN = """#!/bin/sh

@@ -89,10 +89,11 @@ class RayRanks:
         np = hosts.num_slots
         self._slots = get_host_assignments([HostInfo(*item) for item in hosts.slots.items()], np)
         self._rendezvous = RendezvousServer()
-        port = self._rendezvous.start()
+        port = self._rendezvous.start(address=address)
         self._rendezvous.init(self._slots)
         self._env = {
             **env,
+            **self._rendezvous.environment,  # the secret that the server asks for
             "HOROVOD_CONTROLLER": "gloo",
             "HOROVOD_CPU_OPERATIONS": "gloo",
             "HOROVOD_GLOO_RENDEZVOUS_ADDR": address,

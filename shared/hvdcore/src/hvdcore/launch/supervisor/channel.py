@@ -102,7 +102,7 @@ def _notice_a_lost_host(sock: socket.socket) -> None:
 def _parse(line: bytes) -> Message | None:
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # what strangers send may be nested without end
         return None
     return message if isinstance(message, dict) else None
 
@@ -137,7 +137,8 @@ class Listener:
 
     def admits(self, hello: Message) -> bool:
         """Whether a caller's first message proves that it belongs to this job."""
-        return hmac.compare_digest(str(hello.get("token", "")), self._token)
+        token = str(hello.get("token", "")).encode("utf-8", "replace")
+        return hmac.compare_digest(token, self._token.encode("ascii"))
 
     def close(self) -> None:
         """Stop listening."""

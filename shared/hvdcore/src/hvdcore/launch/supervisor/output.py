@@ -17,6 +17,8 @@ __all__ = ["RankLog", "RankOutput", "why_it_failed"]
 _LOG_ONLY = LOG_ONLY.encode()
 # Horovod's own C++ log. After a failure it speaks of the consequence, not of the cause.
 _HOROVOD_SAYS = re.compile(rb"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [A-Z] ")
+_MAX_LINE_BYTES = 1 << 20
+"""A line that grows longer is cut, so that output without any newline needs bounded memory."""
 _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")  # colours and cursor moves of a terminal
 _NAMED = re.compile(r"^([A-Za-z_][\w.]*)(?::\s*(.*))?$")
 
@@ -77,16 +79,26 @@ class RankOutput:
         self.show = show
         self.errors: list[str] = []
         self.tail: deque[str] = deque(maxlen=400)
-        self._partial = b""
+        self._partial = bytearray()
         self._shown = 0
 
     def feed(self, raw: bytes) -> None:
         """Take in what the rank wrote."""
-        *lines, self._partial = (self._partial + raw).split(b"\n")
-        for line in lines:
-            self._line(line)
+        searched = len(self._partial)
+        self._partial += raw
+        while (end := self._partial.find(b"\n", searched)) >= 0:
+            self._line(self._take(end))
+            del self._partial[:1]
+            searched = 0
+        while len(self._partial) > _MAX_LINE_BYTES:
+            self._line(self._take(_MAX_LINE_BYTES))
         if b"\r" in self._partial:  # redrawn faster than it could ever come to a pause
             self.pause()
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._partial[:count])
+        del self._partial[:count]  # a bytearray gives its front away without moving the rest
+        return taken
 
     def _line(self, line: bytes) -> None:
         shown, self._shown = self._shown, 0
@@ -108,9 +120,9 @@ class RankOutput:
         """Nothing more came for a moment: show rank 0's unfinished line (a progress bar)."""
         if self.rank == 0 and self._partial and not self._partial.startswith(_LOG_ONLY):
             if len(self._partial) > self._shown:
-                self.show(self._partial[self._shown :])
+                self.show(bytes(self._partial[self._shown :]))
             # What was overwritten need not be kept: a bar may be redrawn for days.
-            self._partial = self._partial[max(self._partial.rfind(b"\r"), 0) :]
+            del self._partial[: max(self._partial.rfind(b"\r"), 0)]
             self._shown = len(self._partial)
 
     def finish(self) -> None:
