@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -60,7 +61,11 @@ def init(*, timeline: bool = False) -> World:
         RuntimeError: the build does not fit the installed PyTorch.
         UserError: fewer or more ranks came up than the launcher was asked for.
     """
-    return start_horovod(engine(), {"HOROVOD_TIMELINE": "DYNAMIC"} if timeline else None)
+    settings = {"HOROVOD_TIMELINE": "DYNAMIC"} if timeline else {}
+    # One collective made of several would begin when the last of them is ready, and the order of
+    # its sums would depend on which were.
+    settings["HOROVOD_FUSION_THRESHOLD"] = os.environ.get("HOROVOD_FUSION_THRESHOLD", "0")
+    return start_horovod(engine(), settings)
 
 
 def shutdown() -> None:
