@@ -61,6 +61,9 @@ class OptimizerFields(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the matrix products; ``auto`` is bfloat16 on a GPU that has it."""
 
+    gradient_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What gradients and updates travel between ranks in. Weights and sums are float32."""
+
 
 class RunFields(BaseModel):
     """How long, how often, where to."""

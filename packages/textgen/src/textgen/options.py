@@ -94,6 +94,13 @@ Dtype = Annotated[
     str | None,
     typer.Option(metavar="auto|float32|bfloat16", help="Precision of the matrix products."),
 ]
+GradientDtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="float32|bfloat16|float16",
+        help="What gradients and updates travel between ranks in; half the bytes in the last two.",
+    ),
+]
 EvalBatchSize = Annotated[
     int | None, typer.Option(**WHOLE, help="Sequences a rank evaluates at once.")
 ]
@@ -148,6 +155,7 @@ TRAINING = {
     "per_rank_batch_size": PerRankBatchSize,
     "eval_batch_size": EvalBatchSize,
     "dtype": Dtype,
+    "gradient_dtype": GradientDtype,
     "log_every": LogEvery,
     "sample_tokens": SampleTokens,
     "profile": (Profile, False),

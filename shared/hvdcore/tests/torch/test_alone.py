@@ -63,16 +63,18 @@ def test_bytes_that_a_step_sends() -> None:
         "reduce_scatter_bytes": 4 * (16 + 32),
         "allgather_bytes": 4 * (16 + 32),
         "largest_tensor_bytes": 4 * 20,
-        "buckets": 1,
+        "bucket_bytes": 4 << 20,
+        "part_bytes": 4 << 15,
     }
     halved = hvt.ShardedOptimizer(
-        model, sgd, elementwise=lambda name, p: True, wire_dtype=torch.bfloat16, bucket_elements=1
+        model, sgd, elementwise=lambda name, p: True, wire_dtype=torch.bfloat16
     )
     assert halved.communication == {
         "reduce_scatter_bytes": 2 * (16 + 32),
         "allgather_bytes": 2 * (16 + 32),
         "largest_tensor_bytes": 0,
-        "buckets": 1,
+        "bucket_bytes": 2 << 20,
+        "part_bytes": 2 << 15,
     }
 
 
@@ -121,6 +123,17 @@ def test_backward_passes_add_up() -> None:
     for _ in range(3):
         model.weight.sum().backward()
     assert optimizer.step().gradient_norm == pytest.approx(3 * math.sqrt(2))
+
+
+def test_a_backward_pass_too_many_is_refused() -> None:
+    model = ones_model()
+    optimizer = hvt.ShardedOptimizer(model, sgd)
+    optimizer.step()  # the first one sends nothing early
+    optimizer.zero_grad(backward_passes=2)
+    model.weight.sum().backward()
+    model.weight.sum().backward()
+    with pytest.raises(RuntimeError, match=r"weight: its gradient was sent, .*passes=2\) is too"):
+        model.weight.sum().backward()
 
 
 def test_frozen_and_tied_parameters() -> None:

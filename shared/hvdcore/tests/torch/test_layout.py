@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hvdcore.torch.buckets import Item, Layout, assign_owners, default_bucket_elements, plan_layout
 from hvdcore.torch.hardware import elementwise_cost, newton_schulz_cost
-from hvdcore.torch.buckets import Item, Layout, assign_owners, plan_layout
 
 
 def test_dearest_first_to_the_least_loaded() -> None:
@@ -68,17 +68,23 @@ def test_every_row_has_one_owner() -> None:
 
 
 def test_buckets_go_in_the_order_of_the_backward_pass() -> None:
-    """Some 33,000 elements a rank's part at least; two kinds do not mix."""
-    items = [Item(str(n), (1 << 15,), 1, elementwise=n % 2 == 0) for n in range(8)]
-    layout = plan_layout(items, size=2, order=[1, 0, 3, 2, 5, 4, 7, 6], bucket_elements=1)
+    """Two tensors fill one; what is cut and what is not do not mix."""
+    items = [Item(str(n), (64,), 1, elementwise=n % 2 == 0) for n in range(8)]
+    layout = plan_layout(items, size=2, order=[1, 0, 3, 2, 5, 4, 7, 6], bucket_elements=128)
     numbers = [slot.bucket for slot in layout.slots]
     assert numbers == [1, 0, 1, 0, 3, 2, 3, 2]
+
+
+def test_more_ranks_have_larger_buckets_and_one_host_has_one() -> None:
+    assert default_bucket_elements(10**9, 2, 1) == default_bucket_elements(10**9, 32, 8) == 1 << 20
+    assert default_bucket_elements(10**9, 512, 8) == 512 * 32768
+    assert default_bucket_elements(1000, 8, 8) > 1000
 
 
 def test_whole_tensors_wait_until_no_part_is_twice_the_fair_share() -> None:
     """With four ranks three equal tensors leave the largest at 4/3 of the fair share; one alone
     would be at 4."""
-    items = [Item(str(n), (1 << 18,), 1) for n in range(4)]
+    items = [Item(str(n), (64,), 1) for n in range(4)]
     layout = plan_layout(items, size=4, bucket_elements=1)
     assert [slot.bucket for slot in layout.slots] == [1, 1, 0, 0]
 

@@ -35,6 +35,7 @@ RANDOM = "random.safetensors"
 def write_checkpoint(training: Training, run: RunDir, *, is_best: bool = False) -> None:
     """Save the run as it stands after ``training.step`` updates. Every rank must call."""
     beat("checkpoint", training.step)
+    training.optimizer.synchronize()
     state = training.optimizer.gather_state()
 
     def write(folder: Path) -> None:

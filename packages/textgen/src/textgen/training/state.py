@@ -21,6 +21,7 @@ from textgen.training.optimizer import (
     LORA_LEARNING_RATE,
     OptimizerConfig,
     build_optimizer,
+    is_elementwise,
     update_cost,
 )
 
@@ -109,6 +110,8 @@ def build_training(
             lambda named: build_optimizer(named, settings, tables),
             clip_norm=config.clip_norm,
             cost=update_cost(settings, tables),
+            elementwise=is_elementwise(settings, tables),
+            wire_dtype=getattr(torch, config.gradient_dtype),
         ),
         device=device,
         total_steps=total_steps(config, num_train_blocks(corpus)),

@@ -155,6 +155,7 @@ def batches(training: Training) -> Iterator[TrainStep]:
 
 def validate(training: Training, record: Record) -> bool:
     """Score the val part, and write a sample; whether the loss is the best so far."""
+    training.optimizer.synchronize()
     score = score_part(training, "val")
     if score is None:
         return False
@@ -185,10 +186,11 @@ def update(
     wanted = config.per_rank_batch_size or max(1, len(tokens))
     micro = rows_at_once(training.model, config.context_length, wanted)
     optimizer.scale_learning_rate(training.learning_rate_fraction())
-    optimizer.zero_grad()
+    starts = range(0, len(tokens), micro)
+    optimizer.zero_grad(backward_passes=len(starts))
     loss_sum = 0.0
     beat("compute", training.step)
-    for start in range(0, len(tokens), micro):
+    for start in starts:
         with precision(training):
             loss = training.model.loss(
                 tokens[start : start + micro],
@@ -197,7 +199,7 @@ def update(
             )
         (loss / num_tokens).backward()
         loss_sum += loss.item()
-    return optimizer.step(sums=(loss_sum,), stop=stop)
+    return optimizer.step(sums=(loss_sum,), stop=stop, wait=False)
 
 
 def fetch(training: Training, epoch: int, indices: Indices) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,6 +23,15 @@ PART_ELEMENTS = 1 << 15
 """Of a rank's part at least, so that many ranks do not send each other messages of no size."""
 
 
+def default_bucket_elements(numel: int, size: int, local_size: int) -> int:
+    """Elements of a bucket of a model of `numel` trainable ones, on `size` ranks.
+
+    Where all ranks share a host one bucket is quickest: its memory carries a step's gradients in
+    milliseconds, and whoever carries them takes a core from the backward pass.
+    """
+    return 2 * numel if local_size == size else max(BUCKET_ELEMENTS, size * PART_ELEMENTS)
+
+
 @dataclass(frozen=True)
 class Item:
     """A parameter to be placed."""
@@ -129,11 +138,10 @@ def plan_layout(
         bucket_elements: a bucket is closed when it has so many.
     """
     order = range(len(items) - 1, -1, -1) if order is None else order
-    wanted = max(bucket_elements, size * PART_ELEMENTS)
     places: list[tuple[int, int]] = [(0, 0)] * len(items)
     buckets: list[Bucket] = []
     loads = [0.0] * size
-    for group in _groups(items, order, size, wanted):
+    for group in _groups(items, order, size, bucket_elements):
         start = buckets[-1].ends[-1] if buckets else 0
         if items[group[0]].elementwise:
             offsets, ends = _end_to_end(items, group, size, start)

@@ -15,7 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hvdcore.torch.buckets import BUCKET_ELEMENTS, FlatBuffers, Item, Layout, Piece, plan_layout
+from hvdcore.torch.buckets import (
+    BUCKET_ELEMENTS,
+    PART_ELEMENTS,
+    FlatBuffers,
+    Item,
+    Layout,
+    Piece,
+    default_bucket_elements,
+    plan_layout,
+)
 from hvdcore.torch.collectives import broadcast_object, current_world, sum_in_place
 from hvdcore.torch.exchange import WIRE_DTYPES, Exchange
 from hvdcore.torch.optimizer_state import SavedState, gather_state, load_state
@@ -102,9 +111,9 @@ class ShardedOptimizer:
             )
             for name, p in self._named
         ]
-        one_host = self._world.local_size == self._world.size
-        total = sum(p.numel() for _, p in self._named)
-        self._bucket_elements = bucket_elements or (2 * total if one_host else BUCKET_ELEMENTS)
+        self._bucket_elements = bucket_elements or default_bucket_elements(
+            sum(item.numel for item in self._items), self._world.size, self._world.local_size
+        )
         self.update_seconds = 0.0
         self._order: list[int] | None = []
         """In which gradients came in the first step; None from then on."""
@@ -161,7 +170,8 @@ class ShardedOptimizer:
             "allgather_bytes": item * self.layout.numel,
             "largest_tensor_bytes": item
             * max((i.numel for i in self._items if not i.elementwise), default=0),
-            "buckets": len(self.layout.buckets),
+            "bucket_bytes": item * BUCKET_ELEMENTS,
+            "part_bytes": item * PART_ELEMENTS,
         }
 
     def scale_learning_rate(self, fraction: float) -> None:
