@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 from jobs import JOB, Job, Jobs
+from network_work import new_model
 
 from hvdcore.runtime.environment import prepare_environment
 from hvdcore.runtime.world import World
@@ -31,7 +32,10 @@ LINKS = {
     "200 Mbit/s": ("200mbit", "64kb"),
 }
 """Rate and burst for `tc tbf`. A delay would need `netem`, which not every kernel has."""
+BYTES_PER_SECOND = {"10 Gbit/s": 1.25e9, "1 Gbit/s": 125e6, "200 Mbit/s": 25e6}
 CASES = (
+    (2, "paced", list(LINKS)),
+    (4, "paced", ["1 Gbit/s"]),
     (2, "large", list(LINKS)),
     (2, "small", ["unshaped", "1 Gbit/s"]),
     (4, "large", ["1 Gbit/s"]),
@@ -51,8 +55,11 @@ class HostsJob(Job):
     hosts: Sequence[TestHost] = field(default=())
 
     def _each(self, do: Callable[[psutil.Process], None]) -> None:
-        for host in self.hosts:
-            for process in psutil.Process(host.pid).children(recursive=True):
+        # What was started from here, and what ssh servers have started.
+        if self.process is None:
+            return
+        for parent in (self.process.pid, *(host.pid for host in self.hosts)):
+            for process in psutil.Process(parent).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     mine = process.environ().get(JOB) == self.name
                     if mine and process.cmdline()[1:2] == [str(RANK)]:
@@ -69,8 +76,22 @@ def measure(rounds: int) -> dict[str, Any]:
             for link in links:
                 shape(network, link)
                 key = f"{size} hosts, {name}"
-                found.setdefault(key, {})[link] = _measure(jobs, names, rounds, f"{key}, {link}")
+                figures = _measure(jobs, names, rounds, f"{key}, {link}")
+                figures["limit_ms_a_step"] = _limits(figures["ms_a_step"], size, name, link)
+                found.setdefault(key, {})[link] = figures
     return found
+
+
+def _limits(milliseconds: Mapping[str, float], size: int, name: str, link: str) -> dict[str, float]:
+    """What no step can be quicker than: the computing of ranks that exchange nothing, or the bytes
+    that a link has to carry each way."""
+    numel = sum(parameter.numel() for parameter in new_model(name).parameters())
+    sent = 2 * (size - 1) / size * 4 * numel
+    wire = 1e3 * sent / BYTES_PER_SECOND[link] if link in BYTES_PER_SECOND else 0.0
+    return {
+        job: max(milliseconds["apart"], wire / 2 if "16_bit" in job else wire)
+        for job in milliseconds
+    }
 
 
 def shape(network: TestNetwork, link: str) -> None:
@@ -105,7 +126,7 @@ def _jobs(network: TestNetwork, name: str) -> list[Job]:
     made = [
         _launched(network, plain, f"ours_{controller}{suffix}", controller, name, "ours", dtype)
         for controller in ("gloo", "mpi")
-        for suffix, dtype in (("", "float32"), ("_bfloat16", "bfloat16"))
+        for suffix, dtype in (("", "float32"), ("_16_bit", "bfloat16"))
     ]
     made.append(_launched(network, plain, "horovod_gloo", "gloo", name, "horovod", "float32"))
     prepared = dict(plain)
@@ -114,7 +135,7 @@ def _jobs(network: TestNetwork, name: str) -> list[Job]:
     for number, (title, kind, dtype, env) in enumerate((
         ("ddp", "ddp", "float32", {}),
         ("ddp_our_environment", "ddp", "float32", malloc),
-        ("ddp_bfloat16", "ddp", "bfloat16", {}),
+        ("ddp_16_bit", "ddp", "float16", {}),
         ("fsdp", "fsdp", "float32", {}),
         ("apart", "apart", "float32", malloc),
     )):  # fmt: skip
@@ -167,7 +188,10 @@ def _measure(jobs: Jobs, names: Sequence[str], rounds: int, title: str) -> dict[
     return {
         "ms_a_step": {name: 1e3 * statistics.median(times) for name, times in seconds.items()},
         "waited_ms_a_step": {name: 1e3 * statistics.median(t) for name, t in waited.items()},
-        "against_ddp": {name: _ratio(seconds[name], seconds["ddp"]) for name in names},
+        "against_ddp": {
+            name: _ratio(seconds[name], seconds["ddp_16_bit" if "16_bit" in name else "ddp"])
+            for name in names
+        },
         "against_apart": {name: _ratio(seconds[name], seconds["apart"]) for name in names},
     }
 

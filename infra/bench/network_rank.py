@@ -83,6 +83,11 @@ def our_optimizer(model: nn.Module) -> torch.optim.Optimizer:
     return build_optimizer(named, SETTINGS)
 
 
+def torch_adamw(model: nn.Module) -> torch.optim.Optimizer:
+    betas = (SETTINGS.beta1, SETTINGS.beta2)
+    return torch.optim.AdamW(model.parameters(), SETTINGS.learning_rate, betas, foreach=True)
+
+
 def ddp(name: str, dtype: torch.dtype) -> Made:
     import torch.distributed as dist
     from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
@@ -91,8 +96,8 @@ def ddp(name: str, dtype: torch.dtype) -> Made:
     model = LossOf(new_model(name))
     optimizer = our_optimizer(model)
     wrapped = nn.parallel.DistributedDataParallel(model)
-    if dtype == torch.bfloat16:
-        wrapped.register_comm_hook(None, default_hooks.bf16_compress_hook)
+    if dtype == torch.float16:  # over Gloo DDP refuses bfloat16
+        wrapped.register_comm_hook(None, default_hooks.fp16_compress_hook)
     return plain_step(wrapped, optimizer), no_wait
 
 
@@ -108,9 +113,7 @@ def fsdp(name: str, dtype: torch.dtype) -> Made:
     for layer in model.model.model.layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
-    rates = {"lr": SETTINGS.learning_rate, "betas": (SETTINGS.beta1, SETTINGS.beta2)}
-    optimizer = torch.optim.AdamW(model.parameters(), foreach=True, **rates)
-    return plain_step(model, optimizer), no_wait
+    return plain_step(model, torch_adamw(model)), no_wait
 
 
 def horovod(name: str, dtype: torch.dtype) -> Made:
@@ -121,7 +124,7 @@ def horovod(name: str, dtype: torch.dtype) -> Made:
     model = LossOf(new_model(name))
     named = list(model.named_parameters())
     hvd.broadcast_parameters(model.state_dict(), root_rank=0)
-    optimizer = hvd.DistributedOptimizer(our_optimizer(model), named_parameters=named)
+    optimizer = hvd.DistributedOptimizer(torch_adamw(model), named_parameters=named)
 
     def step(tokens: Tensor, targets: Tensor) -> None:
         optimizer.zero_grad()

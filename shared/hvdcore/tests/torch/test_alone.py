@@ -64,7 +64,7 @@ def test_bytes_that_a_step_sends() -> None:
         "allgather_bytes": 4 * (16 + 32),
         "largest_tensor_bytes": 4 * 20,
         "bucket_bytes": 4 << 20,
-        "part_bytes": 4 << 15,
+        "part_bytes": 4 << 16,
     }
     halved = hvt.ShardedOptimizer(
         model, sgd, elementwise=lambda name, p: True, wire_dtype=torch.bfloat16
@@ -74,7 +74,7 @@ def test_bytes_that_a_step_sends() -> None:
         "allgather_bytes": 2 * (16 + 32),
         "largest_tensor_bytes": 0,
         "bucket_bytes": 2 << 20,
-        "part_bytes": 2 << 15,
+        "part_bytes": 2 << 16,
     }
 
 

@@ -48,10 +48,11 @@ def test_resumed_equals_never_stopped(results: Results) -> None:
     assert all(result["resumed_hash"] == result["hash"] for result in results)
 
 
-def test_work_is_shared_out(results: Results) -> None:
+def test_work_is_shared_out(results: Results, mode: tuple[str, ...]) -> None:
     owned = [result["owned"] for result in results]
     assert sum(owned) >= len(NAMES)  # more where ranks share rows
-    assert min(owned) >= 1
+    # Buckets of 32 elements, which is what makes them several here, are too small for four.
+    assert min(owned) >= 1 or "overlap" in mode
 
 
 def test_state_is_whole_and_the_same_for_any_size(
@@ -93,3 +94,19 @@ def test_half_the_bytes_cost_some_precision_and_no_agreement(
     for result in results:
         assert result["resumed_hash"] == result["hash"]
         assert 1e-5 < result["difference"] < 0.05 * result["moved"]
+
+
+@pytest.mark.parametrize(("controller", "size"), [("mpi", 2), ("gloo", 2)])
+def test_parameters_that_a_parent_reads_are_there_in_time(
+    start: Any, controller: str, size: int
+) -> None:
+    for result in start("held", controller, size):
+        assert result["hashes"] == [result["common"]] * 2
+
+
+@pytest.mark.parametrize(("controller", "size"), [("mpi", 2), ("gloo", 2)])
+def test_what_is_read_before_its_update_has_come_is_told(
+    start: Any, controller: str, size: int
+) -> None:
+    for result in start("held", controller, size):
+        assert result["told"].startswith("linear.weight: read before its last update had come")

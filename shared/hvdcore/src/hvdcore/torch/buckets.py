@@ -19,7 +19,7 @@ ALIGNMENT = 16
 """Elements: tensors start at 64 bytes in float32, as vector loads and cache lines like it."""
 BUCKET_ELEMENTS = 1 << 20
 """Of a bucket at least, 4 MB in float32: some ten of GPT-2's smallest layers' matrices."""
-PART_ELEMENTS = 1 << 15
+PART_ELEMENTS = 1 << 16
 """Of a rank's part at least, so that many ranks do not send each other messages of no size."""
 
 

@@ -117,8 +117,13 @@ class ShardedOptimizer:
         self.update_seconds = 0.0
         self._order: list[int] | None = []
         """In which gradients came in the first step; None from then on."""
+        self._forwards: dict[str, list[int]] = {}
+        """Modules that the first step called, and the parameters that each waits for."""
+        self._unheld: list[int] = []
+        """Parameters that were read without a forward pass of any module around them."""
         self._loaded: tuple[Mapping[str, Tensor], Mapping[str, Any]] | None = None
         self._fraction: float | None = None
+        self._holders = _holders(model, [parameter for _, parameter in self._named])
         self._build(self._plan(None))
         self._begin(None)
         self._hook(model)
@@ -140,18 +145,15 @@ class ShardedOptimizer:
         def gradient_hook(index: int) -> Callable[[Tensor], None]:
             return lambda _: self._gradient_added(index)
 
-        def wait_for(indices: Sequence[int]) -> Callable[..., None]:
-            return lambda *_: self._receive_parameters(indices)
+        def forward_hook(name: str) -> Callable[..., None]:
+            return lambda *_: self._forward_begins(name)
 
-        index_of = {id(parameter): index for index, (_, parameter) in enumerate(self._named)}
         for index, (_, parameter) in enumerate(self._named):
             parameter.register_post_accumulate_grad_hook(gradient_hook(index))
         if self._world.size == 1:
             return
-        for module in model.modules():
-            own = [index_of[id(p)] for p in module.parameters(recurse=False) if id(p) in index_of]
-            if own:
-                module.register_forward_pre_hook(wait_for(own))
+        for name, module in model.named_modules():
+            module.register_forward_pre_hook(forward_hook(name))
         model.register_state_dict_pre_hook(lambda *_: self.synchronize())
         model.register_load_state_dict_pre_hook(lambda *_: self.synchronize())
 
@@ -255,6 +257,8 @@ class ShardedOptimizer:
         self._begin(None)
         if wait:
             self.synchronize()
+        else:
+            self._receive_parameters(self._unheld)
         return StepOutcome(sqrt(square), tuple(totals), wishes > 0)
 
     def _settle_order(self) -> None:
@@ -263,6 +267,7 @@ class ShardedOptimizer:
         loaded, self._loaded = self._loaded, None
         if self._world.size == 1:
             return
+        self._settle_forwards()
         unused = set(range(len(self._named))) - set(found)
         layout = self._plan(broadcast_object([*found, *sorted(unused, reverse=True)]))
         if layout == self.layout:
@@ -277,6 +282,19 @@ class ShardedOptimizer:
             self.scale_learning_rate(self._fraction)
         if loaded is not None:
             self._load(*loaded)
+
+    def _settle_forwards(self) -> None:
+        """What a module holds and does not read itself is its parent's to wait for."""
+        called = set(self._forwards)
+        for index, holders in enumerate(self._holders):
+            for name in holders:
+                reader = name
+                while reader not in called and reader:
+                    reader = reader.rpartition(".")[0]
+                if reader in called:
+                    self._forwards[reader].append(index)
+                else:
+                    self._unheld.append(index)
 
     def _own_parts(self, flat: Tensor) -> list[Tensor]:
         """What this rank owns of a flat buffer, by bucket."""
@@ -327,10 +345,16 @@ class ShardedOptimizer:
             for bucket in reversed(range(len(self.layout.buckets))):
                 self._exchange.receive_parameters(bucket)
 
+    def _forward_begins(self, name: str) -> None:
+        if self._order is not None:
+            if torch.is_grad_enabled():  # else this is no training
+                self._forwards.setdefault(name, [])
+        elif self._exchange.has_parameters_under_way:
+            self._receive_parameters(self._forwards.get(name, ()))
+
     def _receive_parameters(self, indices: Sequence[int]) -> None:
-        if self._exchange.has_parameters_under_way:
-            for index in indices:
-                self._exchange.receive_parameters(self.layout.slots[index].bucket)
+        for index in indices:
+            self._exchange.receive_parameters(self.layout.slots[index].bucket)
 
     def gather_state(self) -> SavedState:
         """The whole optimizer's state on rank 0, whatever the number of ranks; elsewhere empty."""
@@ -350,6 +374,16 @@ class ShardedOptimizer:
     def _load(self, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
         shapes = {slot.name: slot.shape for slot in self.layout.slots}
         load_state(self.optimizer, self._pieces, shapes, tensors, description)
+
+
+def _holders(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[list[str]]:
+    """The names of the modules that hold each parameter: several where it is tied."""
+    found: dict[int, list[str]] = {id(parameter): [] for parameter in parameters}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) in found:
+                found[id(parameter)].append(name)
+    return list(found.values())
 
 
 def _check_parameters(named: Sequence[tuple[str, nn.Parameter]]) -> None:
