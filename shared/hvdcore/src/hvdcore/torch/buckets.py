@@ -19,6 +19,8 @@ ALIGNMENT = 16
 """Elements: tensors start at 64 bytes in float32, as vector loads and cache lines like it."""
 BUCKET_ELEMENTS = 1 << 20
 """Of a bucket at least, 4 MB in float32: some ten of GPT-2's smallest layers' matrices."""
+MAX_BUCKET_ELEMENTS = 1 << 28
+"""MPI counts bytes in 32 bits."""
 PART_ELEMENTS = 1 << 16
 """Of a rank's part at least, so that many ranks do not send each other messages of no size."""
 
@@ -29,7 +31,9 @@ def default_bucket_elements(numel: int, size: int, local_size: int) -> int:
     Where all ranks share a host one bucket is quickest: its memory carries a step's gradients in
     milliseconds, and whoever carries them takes a core from the backward pass.
     """
-    return 2 * numel if local_size == size else max(BUCKET_ELEMENTS, size * PART_ELEMENTS)
+    if local_size == size:
+        return min(2 * numel, MAX_BUCKET_ELEMENTS)
+    return max(BUCKET_ELEMENTS, size * PART_ELEMENTS)
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,11 @@ class Exchange:
     Args:
         dtype: what gradients travel in, and the updates of parameters; the buffers' own type
             moves the parameters themselves.
+        name: the same on all ranks, and of no other exchange.
     """
 
-    def __init__(self, flat: FlatBuffers, world: World, dtype: torch.dtype) -> None:
-        self._flat, self._world = flat, world
+    def __init__(self, flat: FlatBuffers, world: World, dtype: torch.dtype, name: str) -> None:
+        self._flat, self._world, self._name = flat, world, name
         self._dtype = dtype
         self._buckets = flat.layout.buckets
         self._gradients: dict[int, int] = {}
@@ -55,7 +56,7 @@ class Exchange:
         self._gradients[bucket] = engine().alltoall_async(
             wire,
             torch.tensor([width * split for split in splits], dtype=torch.int32),
-            name=f"hvdcore.gradients.{bucket}",
+            name=f"{self._name}.gradients.{bucket}",
         )
 
     def receive_gradients(self, bucket: int) -> Tensor:
@@ -83,7 +84,7 @@ class Exchange:
         wire, _ = self._to_wire(own if update is None else update)
         self._kept[bucket] = wire
         self._parameters[bucket] = engine().allgather_async(
-            wire, name=f"hvdcore.parameters.{bucket}"
+            wire, name=f"{self._name}.parameters.{bucket}"
         )
 
     def receive_parameters(self, bucket: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from math import sqrt
 from time import perf_counter
 from typing import Any
@@ -32,6 +33,8 @@ from hvdcore.torch.optimizer_state import SavedState, gather_state, load_state
 MAX_SUMS = 8
 MakeOptimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
 Cost = Callable[[str, nn.Parameter], float]
+_NUMBERS = count()
+"""Every rank makes its optimizers in the same order."""
 Rule = Callable[[str, nn.Parameter], bool]
 
 
@@ -95,6 +98,7 @@ class ShardedOptimizer:
         bucket_elements: int | None = None,
     ) -> None:
         self._world = current_world()
+        self._name = f"hvdcore.sharded.{next(_NUMBERS)}"
         self._named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         _check_parameters(self._named)
         if wire_dtype not in WIRE_DTYPES:
@@ -135,7 +139,7 @@ class ShardedOptimizer:
         """Buffers, optimizer and exchange of a layout."""
         self.layout = layout
         self._flat = FlatBuffers(self._named, layout)
-        self._exchange = Exchange(self._flat, self._world, self._wire_dtype)
+        self._exchange = Exchange(self._flat, self._world, self._wire_dtype, self._name)
         self._pieces: list[Piece] = self._flat.pieces(self._world.rank)
         owned = [(piece.name, piece.parameter) for piece in self._pieces]
         self.optimizer = self._make_optimizer(owned) if owned else None
@@ -250,7 +254,7 @@ class ShardedOptimizer:
         for bucket in sorted(self._unsent):
             self._send_gradients(bucket)
         extras = torch.tensor([self._receive_squares(), stop, *sums], dtype=torch.float64)
-        sum_in_place(extras, f"hvdcore.extras.{len(sums)}")
+        sum_in_place(extras, f"{self._name}.extras.{len(sums)}")
         square, wishes, *totals = extras.tolist()
         self._clip(sqrt(square))
         self._update_and_share()
