@@ -224,7 +224,7 @@ def gather_bytes(data: Tensor, name: str, piece_bytes: int = PIECE_BYTES) -> lis
         piece = data[start : ends[world.rank]]
         # Horovod has no gather: an all-to-all in which all send to rank 0 moves the same bytes.
         handle = engine().alltoall_async(piece, splits.int(), name=f"hvdcore.gather.{name}")
-        joined = _first(wait(handle))
+        joined = first_output(wait(handle))
         if world.rank == 0:
             _place(joined, received, start, ends)
     return received if world.rank == 0 else []
@@ -242,7 +242,8 @@ def gather_objects(value: Any) -> list[Any]:
     return [json.loads(part.numpy().tobytes()) for part in gather_bytes(data, "objects")]
 
 
-def _first(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+def first_output(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """What a collective returns beside the sizes of what it received."""
     return output if isinstance(output, Tensor) else output[0]
 
 

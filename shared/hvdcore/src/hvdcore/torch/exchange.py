@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hvdcore.runtime.world import World
 from hvdcore.torch.buckets import FlatBuffers
-from hvdcore.torch.collectives import engine, wait
+from hvdcore.torch.collectives import engine, first_output, wait
 
 WIRE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -63,8 +63,7 @@ class Exchange:
         """Wait for the owners' sums; returns this rank's part, in place in the buffer."""
         part = self._buckets[bucket].part(self._world.rank)
         own = self._flat.gradients[part]
-        output = wait(self._gradients.pop(bucket))
-        received = self._from_wire(output if isinstance(output, Tensor) else output[0])
+        received = self._from_wire(first_output(wait(self._gradients.pop(bucket))))
         del self._kept[bucket]
         if len(own):
             shares = list(received.view(-1, len(own)))
@@ -82,24 +81,38 @@ class Exchange:
         """
         own = self._flat.parameters[self._buckets[bucket].part(self._world.rank)]
         wire, _ = self._to_wire(own if update is None else update)
+        name = f"{self._name}.parameters.{bucket}"
         self._kept[bucket] = wire
-        self._parameters[bucket] = engine().allgather_async(
-            wire, name=f"{self._name}.parameters.{bucket}"
-        )
+        if self._world.size == 2:
+            # Open MPI's allgather of two ranks sends one way after the other.
+            splits = torch.zeros(2, dtype=torch.int32)
+            splits[1 - self._world.rank] = len(wire)
+            self._parameters[bucket] = engine().alltoall_async(wire, splits, name=name)
+        else:
+            self._parameters[bucket] = engine().allgather_async(wire, name=name)
 
     def receive_parameters(self, bucket: int) -> None:
         """Wait for a bucket's parameters, if they are under way, and put them in their place."""
         handle = self._parameters.pop(bucket, None)
         if handle is None:
             return
-        received = self._from_wire(wait(handle))
-        del self._kept[bucket]
-        target = self._flat.parameters[self._buckets[bucket].all]
+        received = self._from_wire(first_output(wait(handle)))
+        own = self._from_wire(self._kept.pop(bucket))
+        place, rank = self._buckets[bucket], self._world.rank
+        if self._world.size > 2:
+            self._take(place.all, received)
+        else:
+            self._take(place.part(1 - rank), received)
+            if self.is_narrow:
+                self._take(place.part(rank), own)
+        self._flat.mark_changed(bucket)
+
+    def _take(self, place: slice, received: Tensor) -> None:
+        target = self._flat.parameters[place]
         if self.is_narrow:
             target.add_(received)
         else:
             target.copy_(received)
-        self._flat.mark_changed(bucket)
 
     @property
     def has_parameters_under_way(self) -> bool:
