@@ -56,8 +56,14 @@ def new_optimizer(model: nn.Module) -> hvt.ShardedOptimizer:
     )
 
 
+in_time = hvt.ShardedOptimizer._gradient_added
+
+
 def send_early(optimizer: hvt.ShardedOptimizer, index: int) -> None:
     """In place of the hook: a bucket leaves when each of its gradients has been added to once."""
+    if optimizer._passes is None:  # the first step
+        in_time(optimizer, index)
+        return
     optimizer._added[index] += 1
     optimizer._flat.take_gradient(index)
     bucket = optimizer.layout.slots[index].bucket
