@@ -29,7 +29,12 @@ def ours(folder: Path) -> None:
     """A step as `textgen train --init-from` makes it."""
     import hvdcore.torch as hvt
     from textgen.pretrained.hf_folder import load_causal_lm
-    from textgen.training.optimizer import OptimizerConfig, build_optimizer, update_cost
+    from textgen.training.optimizer import (
+        OptimizerConfig,
+        build_optimizer,
+        is_elementwise,
+        update_cost,
+    )
 
     world = hvt.init()
     model = load_causal_lm(folder)
@@ -43,6 +48,7 @@ def ours(folder: Path) -> None:
         lambda named: build_optimizer(named, settings, tables),
         clip_norm=CLIP_NORM,
         cost=update_cost(settings, tables),
+        elementwise=is_elementwise(settings, tables),
     )
     data, share = sequences(model.config.vocab_size), SEQUENCES // world.size
 
@@ -50,10 +56,10 @@ def ours(folder: Path) -> None:
         start = (number * SEQUENCES + world.rank * share) % NUM_SEQUENCES
         rows = data[start : start + share]
         optimizer.scale_learning_rate(1.0)
-        optimizer.zero_grad()
+        optimizer.zero_grad(backward_passes=1)
         loss = model.loss(rows[:, :-1].contiguous(), rows[:, 1:].contiguous())
         (loss / (SEQUENCES * LENGTH)).backward()
-        optimizer.step(sums=(loss.item(),))
+        optimizer.step(sums=(loss.item(),), wait=False)
 
     def burst(steps: int) -> dict[str, Any]:
         started = time.perf_counter()

@@ -15,6 +15,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,11 +83,17 @@ class Job:
 
 
 class Jobs:
-    """All jobs of a measurement, started together: `with Jobs([...]) as jobs: jobs["a"].run()`."""
+    """All jobs of a measurement, started together: `with Jobs([...]) as jobs: jobs["a"].run()`.
+
+    Their processes reach this one through a socket in the file system, from whatever network.
+    """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = {job.name: job for job in jobs}
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._folder = tempfile.TemporaryDirectory()
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(Path(self._folder.name, "jobs")))
+        self._server.listen(64)
 
     def __getitem__(self, name: str) -> Job:
         return self._jobs[name]
@@ -112,10 +119,10 @@ class Jobs:
         for job in self._jobs.values():
             job.stop()
         self._server.close()
+        self._folder.cleanup()
 
     def _start(self, job: Job) -> None:
-        host, port = self._server.getsockname()
-        env = {**job.env, ADDRESS: f"{host}:{port}", JOB: job.name}
+        env = {**job.env, ADDRESS: self._server.getsockname(), JOB: job.name}
         # What ranks print goes to stderr: our stdout holds the results.
         job.process = subprocess.Popen(job.command, env=env, stdout=sys.stderr)
 
@@ -128,11 +135,9 @@ def serve(burst: Callable[..., dict[str, Any]]) -> None:
 
 def commands() -> Iterator[tuple[dict[str, Any], Callable[[dict[str, Any]], None]]]:
     """The same for a process whose loop is another's: each command, and what to answer it with."""
-    host, _, port = os.environ[ADDRESS].rpartition(":")
-    with (
-        socket.create_connection((host, int(port))) as connection,
-        connection.makefile("rw", encoding="utf-8") as lines,
-    ):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.environ[ADDRESS])
+        lines = connection.makefile("rw", encoding="utf-8")
         print(os.environ[JOB], file=lines, flush=True)
 
         def answer(found: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ import corpus
 import finetune
 import generation
 import keras_jobs
+import network
 import training
 from table import table
 
@@ -42,6 +43,7 @@ PARTS: dict[str, tuple[Callable[[int], Any], int, int]] = {
     "news": (partial(keras_jobs.measure, "news"), 9, 3),
     "finetune": (finetune.measure, 9, 3),
     "corpus": (corpus.measure, 2, 1),
+    "network": (network.measure, 5, 2),
 }
 """What measures a part in so many rounds, and its rounds: the usual number and the quick one."""
 

@@ -29,6 +29,11 @@ FINETUNE_AT_LEAST = {
     "speed_against_trainer_our_environment": ("trainer_our_environment", None),
 }
 FINETUNE_MEMORY_AT_MOST = 1.0
+NETWORK_AGAINST_DDP_AT_MOST = {"unshaped": 0.9, "1 Gbit/s": 0.8, "200 Mbit/s": 0.7}
+"""Of a step's time, in the same type on the wire, for the large model on two hosts."""
+NETWORK_AGAINST_LIMIT_AT_MOST = 1.1
+NETWORK_OURS = ("ours_gloo", "ours_mpi")
+NETWORK_PEERS = ("ddp_our_environment", "fsdp", "horovod_gloo")
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def table(results: dict[str, Any]) -> tuple[list[str], bool]:
         *(row for work in ("images", "news") for row in _keras(work, results.get(work, {}))),
         *_finetune(results.get("finetune", {})),
         *_corpus(results.get("corpus", {})),
+        *_network(results.get("network", {})),
     ]
     return [str(row) for row in rows], all(row.met for row in rows)
 
@@ -126,3 +132,31 @@ def _corpus(found: dict[str, Any]) -> Iterator[Row]:
         remark = f"ours {found[f'ours{kind}']:.1f} MB/s, tokenizers {found[f'bare{kind}']:.1f} MB/s"
         title = f"corpus, {found['megabytes']} MB: speed{kind.replace('_', ' by ')}"
         yield Row(title, found[f"ratio{kind}"], remark, at_least=at_least)
+
+
+def _network(found: dict[str, Any]) -> Iterator[Row]:
+    for hosts, by_link in found.items():
+        if hosts == "skipped":
+            continue
+        for link, figures in by_link.items():
+            yield from _link(hosts, link, figures)
+
+
+def _link(hosts: str, link: str, figures: dict[str, Any]) -> Iterator[Row]:
+    milliseconds, against_ddp = figures["ms_a_step"], figures["against_ddp"]
+    counts = hosts == "2 hosts, large"
+    for job in NETWORK_OURS:
+        for suffix in ("", "_16_bit"):
+            ours, ddp = milliseconds[job + suffix], milliseconds["ddp" + suffix]
+            ratio = against_ddp[job + suffix]
+            remark = f"{ours:.0f} ms a step, DDP {ddp:.0f}"
+            title = f"{hosts}, {link}: {job}{suffix} against DDP"
+            at_most = NETWORK_AGAINST_DDP_AT_MOST.get(link) if counts else None
+            yield Row(title, ratio, remark, at_most=at_most)
+            limit = figures["limit_ms_a_step"][job + suffix]
+            title = f"{hosts}, {link}: {job}{suffix} against the limit"
+            at_most = NETWORK_AGAINST_LIMIT_AT_MOST if counts else None
+            yield Row(title, ours / limit, f"the limit is {limit:.0f} ms", at_most=at_most)
+    for peer in NETWORK_PEERS:
+        title = f"{hosts}, {link}: {peer} against DDP"
+        yield Row(title, against_ddp[peer], f"{milliseconds[peer]:.0f} ms a step")

@@ -30,7 +30,7 @@ def new_model() -> Transformer:
 def our_step() -> tuple[Step, Callable[[], float], Callable[[], None]]:
     """A step as `textgen train` makes it, the seconds spent in collectives, and the end."""
     import hvdcore.torch as hvt
-    from textgen.training.optimizer import update_cost
+    from textgen.training.optimizer import is_elementwise, update_cost
 
     world = hvt.init()
     model = new_model()
@@ -40,14 +40,15 @@ def our_step() -> tuple[Step, Callable[[], float], Callable[[], None]]:
         lambda named: build_optimizer(named, SETTINGS),
         clip_norm=CLIP_NORM,
         cost=update_cost(SETTINGS),
+        elementwise=is_elementwise(SETTINGS),
     )
 
     def step(tokens: Tensor, targets: Tensor) -> None:
         optimizer.scale_learning_rate(0.5)
-        optimizer.zero_grad()
+        optimizer.zero_grad(backward_passes=1)
         loss = model.loss(tokens, targets)
         (loss / (targets.numel() * world.size)).backward()
-        optimizer.step(sums=(loss.item(),))
+        optimizer.step(sums=(loss.item(),), wait=False)
 
     return step, hvt.communication_seconds, hvt.shutdown
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from hvdcore.capacity.model import (
     Gradient,
     Network,
+    Shards,
     Timing,
     Workload,
     fit_network,
@@ -48,11 +49,10 @@ def test_a_network_is_found_from_its_timings() -> None:
 
 
 def test_a_ring_that_gathers_by_hand() -> None:
-    """Four ranks: three messages of a part; none is smaller than the largest tensor. Two ranks:
-    two messages, one after the other."""
+    """Four ranks: three messages of a part; none is smaller than the largest tensor."""
     assert SLOW.allgather_seconds(1_000_000, 4) == pytest.approx(3 * 0.251)
     assert SLOW.allgather_seconds(1_000_000, 4, largest=500_000) == pytest.approx(3 * 0.501)
-    assert SLOW.allgather_seconds(1_000_000, 2) == pytest.approx(2 * 0.501)
+    assert SLOW.allgather_seconds(1_000_000, 2) == pytest.approx(0.501)
     assert SLOW.allgather_seconds(1_000_000, 1) == 0.0
 
 
@@ -64,6 +64,28 @@ def test_what_is_ready_early_is_hidden() -> None:
     assert early.step_seconds(2, network) == pytest.approx(3.5)
     assert late.step_seconds(2, network) == pytest.approx(5.0)
     assert late.step_seconds(1, network) == pytest.approx(3.5)
+
+
+def test_buckets_travel_beside_both_passes() -> None:
+    """Two buckets of 1 MB: each takes two ranks half a second in either direction.
+
+    3 s of computing: both are here before half of the forward pass's second is over twice, at 0.5
+    and 1.0, so it ends at 1.5; half of the backward pass later, at 2.5, a bucket leaves, and the
+    last at 3.5, which ends at 4.0. With 0.3 s of computing the wire sets the pace: 1.05 until the
+    forward pass's end, 1.15 until the first gradients, and a second for both.
+    """
+    network = Network(0.0, 1e6)
+    shards = Shards(2e6, 1e6)
+    assert Workload(1, 3.0, 0.2, shards=shards).step_seconds(2, network) == pytest.approx(4.1)
+    assert Workload(1, 0.3, 0.2, shards=shards).step_seconds(2, network) == pytest.approx(2.25)
+    assert Workload(1, 3.0, 0.2, shards=shards).step_seconds(1, network) == pytest.approx(3.2)
+
+
+def test_more_ranks_have_fewer_and_larger_buckets() -> None:
+    """Four ranks' parts of 500 kB make buckets of 2 MB; so does a tensor of 1 MB with one owner,
+    and 16 ranks have to send all in one."""
+    assert [Shards(8e6, 1e6, 5e5).num_buckets(size) for size in (1, 2, 4)] == [8, 8, 4]
+    assert [Shards(8e6, 1e6, 0.0, 1e6).num_buckets(size) for size in (2, 4, 16)] == [8, 4, 1]
 
 
 def test_throughput_efficiency_and_cost() -> None:
@@ -178,7 +200,7 @@ def test_ranks_that_share_the_update_gather_the_parameters(run: Path) -> None:
     code, out, _ = plan(str(run), "--np", "1,2,4", *network, "--json")
     assert code == 0
     seconds = [found["step_seconds"] for found in json.loads(out)]
-    assert seconds == pytest.approx([0.09, 0.08 + 1.0 + 1.0, 0.075 + 1.5 + 0.9])
+    assert seconds == pytest.approx([0.09, 0.08 + 1.0 + 0.5, 0.075 + 1.5 + 0.9])
     code, out, _ = plan(str(run), "--np", "2", *network)
     assert "1.0 MB of gradients and 1.0 MB of parameters" in out
 

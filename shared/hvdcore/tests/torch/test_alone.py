@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import hvdcore.torch as hvt
 from hvdcore.errors import UserError
 from hvdcore.torch import profile, sharded
-from hvdcore.torch.sharded import MAX_SUMS, NUM_EXTRAS, read_extras, write_extras
+from hvdcore.torch.sharded import MAX_SUMS
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,12 +57,24 @@ def test_clipping_scales_to_the_norm() -> None:
 
 
 def test_bytes_that_a_step_sends() -> None:
-    """Two tensors of 2 and 20 numbers, each on a line of 16, and the extras with the gradients."""
+    """Two tensors of 2 and 20 numbers, each on a line of 16."""
     model = nn.Sequential(ones_model(), nn.Linear(1, 20, bias=False))
     assert hvt.ShardedOptimizer(model, sgd).communication == {
-        "allreduce_bytes": 4 * (16 + 32 + NUM_EXTRAS),
+        "reduce_scatter_bytes": 4 * (16 + 32),
         "allgather_bytes": 4 * (16 + 32),
         "largest_tensor_bytes": 4 * 20,
+        "bucket_bytes": 4 << 20,
+        "part_bytes": 4 << 16,
+    }
+    halved = hvt.ShardedOptimizer(
+        model, sgd, elementwise=lambda name, p: True, wire_dtype=torch.bfloat16
+    )
+    assert halved.communication == {
+        "reduce_scatter_bytes": 2 * (16 + 32),
+        "allgather_bytes": 2 * (16 + 32),
+        "largest_tensor_bytes": 0,
+        "bucket_bytes": 2 << 20,
+        "part_bytes": 2 << 16,
     }
 
 
@@ -113,6 +125,17 @@ def test_backward_passes_add_up() -> None:
     assert optimizer.step().gradient_norm == pytest.approx(3 * math.sqrt(2))
 
 
+def test_a_backward_pass_too_many_is_refused() -> None:
+    model = ones_model()
+    optimizer = hvt.ShardedOptimizer(model, sgd)
+    optimizer.step()  # the first one sends nothing early
+    optimizer.zero_grad(backward_passes=2)
+    model.weight.sum().backward()
+    model.weight.sum().backward()
+    with pytest.raises(RuntimeError, match=r"weight: its gradient was sent, .*passes=2\) is too"):
+        model.weight.sum().backward()
+
+
 def test_frozen_and_tied_parameters() -> None:
     model = nn.ModuleList([ones_model(), ones_model(), ones_model()])
     model[1].weight = model[0].weight
@@ -125,14 +148,13 @@ def test_frozen_and_tied_parameters() -> None:
     assert model[2].weight.tolist() == [[1.0, 1.0]]
 
 
-def test_extras_keep_more_than_float32() -> None:
-    extras = torch.zeros(NUM_EXTRAS)
-    write_extras(extras, [123456.789012, 7], stop=True)
-    sums, stop = read_extras(extras + extras, 2)
-    assert sums == (pytest.approx(2 * 123456.789012, rel=1e-13), 14)
-    assert stop
+def test_sums_keep_more_than_float32() -> None:
+    optimizer = hvt.ShardedOptimizer(ones_model(), sgd)
+    outcome = optimizer.step(sums=[123456.789012, 7], stop=True)
+    assert outcome.sums == (123456.789012, 7)
+    assert outcome.stop
     with pytest.raises(ValueError, match="at most 8 sums"):
-        write_extras(extras, [0.0] * (MAX_SUMS + 1), stop=False)
+        optimizer.step(sums=[0.0] * (MAX_SUMS + 1))
 
 
 def test_state_of_another_model_is_refused() -> None:

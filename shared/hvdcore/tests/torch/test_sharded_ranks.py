@@ -10,11 +10,17 @@ import pytest
 pytestmark = pytest.mark.ranks
 Results = list[dict[str, Any]]
 NAMES = [f"{layer}.{kind}" for layer in (0, 2, 4) for kind in ("bias", "weight")]
+MODES = {"one piece": (), "overlap": ("overlap",)}
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return MODES[request.param]
 
 
 @pytest.fixture
-def results(start: Any, world: tuple[str, int]) -> Results:
-    found: Results = start("sharded", *world)
+def results(start: Any, world: tuple[str, int], mode: tuple[str, ...]) -> Results:
+    found: Results = start("sharded", *world, *mode)
     return found
 
 
@@ -42,14 +48,17 @@ def test_resumed_equals_never_stopped(results: Results) -> None:
     assert all(result["resumed_hash"] == result["hash"] for result in results)
 
 
-def test_work_is_shared_out(results: Results) -> None:
+def test_work_is_shared_out(results: Results, mode: tuple[str, ...]) -> None:
     owned = [result["owned"] for result in results]
-    assert sum(owned) == len(NAMES)
-    assert min(owned) >= 1
+    assert sum(owned) >= len(NAMES)  # more where ranks share rows
+    # Buckets of 32 elements, which is what makes them several here, are too small for four.
+    assert min(owned) >= 1 or "overlap" in mode
 
 
-def test_state_is_whole_and_the_same_for_any_size(start: Any, results: Results) -> None:
-    (alone,) = start("sharded", "none", 1)
+def test_state_is_whole_and_the_same_for_any_size(
+    start: Any, results: Results, mode: tuple[str, ...]
+) -> None:
+    (alone,) = start("sharded", "none", 1, *mode)
     assert results[0]["state"] == alone["state"]
     assert alone["state"] == [
         f"{name}/{key}" for name in NAMES for key in ("exp_avg", "exp_avg_sq", "step")
@@ -58,3 +67,46 @@ def test_state_is_whole_and_the_same_for_any_size(start: Any, results: Results) 
     for name, total in alone["state_sum"].items():
         assert results[0]["state_sum"][name] == pytest.approx(total, rel=1e-4)
     assert all(result["state"] == [] for result in results[1:])
+
+
+@pytest.mark.parametrize(("controller", "size"), [("mpi", 2), ("gloo", 3)])
+def test_buckets_follow_the_backward_pass(start: Any, controller: str, size: int) -> None:
+    """Of the model's three layers the first to be used is the last to be registered."""
+    for result in start("sharded", controller, size, "overlap"):
+        bucket = dict(zip(result["names"], result["buckets"], strict=True))
+        assert bucket["0.weight"] <= bucket["2.weight"] < bucket["4.weight"]
+
+
+@pytest.mark.parametrize(("controller", "size"), [("mpi", 2), ("gloo", 3)])
+def test_a_bucket_sent_before_its_gradient_is_whole_is_noticed(
+    start: Any, controller: str, size: int
+) -> None:
+    for result in start("sharded", controller, size, "early"):
+        assert result["difference"] > 1e-3
+
+
+@pytest.mark.parametrize(("controller", "size"), [("mpi", 2), ("gloo", 3)])
+def test_half_the_bytes_cost_some_precision_and_no_agreement(
+    start: Any, controller: str, size: int
+) -> None:
+    results = start("sharded", controller, size, "bfloat16")
+    assert len({result["hash"] for result in results}) == 1
+    for result in results:
+        assert result["resumed_hash"] == result["hash"]
+        assert 1e-5 < result["difference"] < 0.05 * result["moved"]
+
+
+@pytest.mark.parametrize(("controller", "size"), [("mpi", 2), ("gloo", 2)])
+def test_parameters_that_a_parent_reads_are_there_in_time(
+    start: Any, controller: str, size: int
+) -> None:
+    for result in start("held", controller, size):
+        assert result["hashes"] == [result["common"]] * 2
+
+
+@pytest.mark.parametrize(("controller", "size"), [("mpi", 2), ("gloo", 2)])
+def test_what_is_read_before_its_update_has_come_is_told(
+    start: Any, controller: str, size: int
+) -> None:
+    for result in start("held", controller, size):
+        assert result["told"].startswith("linear.weight: read before its last update had come")

@@ -46,6 +46,7 @@ def write_checkpoint(
         is_best: whether its val loss is the lowest so far.
     """
     beat("checkpoint", state.step)
+    state.optimizer.synchronize()
     optimizer = state.optimizer.gather_state()
 
     def write(target: Path) -> None:

@@ -109,6 +109,15 @@ def update_cost(
     return cost
 
 
+def is_elementwise(
+    config: OptimizerConfig, tables: Collection[str] = OWN_TABLES
+) -> Callable[[str, Tensor], bool]:
+    """(name, parameter) -> whether ranks may share its rows: Muon needs whole matrices."""
+    return lambda name, parameter: (
+        not (config.name == "muon" and is_matrix(name, parameter, tables))
+    )
+
+
 def is_matrix(name: str, parameter: Tensor, tables: Collection[str] = OWN_TABLES) -> bool:
     """Whether Muon applies to it: a matrix of the layers, not an embedding or output projection."""
     return parameter.ndim == 2 and name not in tables

@@ -19,6 +19,7 @@ from textgen.training.init_model import build_model
 from textgen.training.optimizer import (
     OptimizerConfig,
     build_optimizer,
+    is_elementwise,
     optimizer_config,
     update_cost,
 )
@@ -115,7 +116,7 @@ def build_state(
         train_blocks=blocks,
         model=model,
         model_name=init_from.name if init_from is not None and is_fine_tuning else config.model,
-        optimizer=_sharded_optimizer(model, settings, config.clip_norm),
+        optimizer=_sharded_optimizer(model, settings, config),
         optimizer_config=settings,
         device=device,
         dtype=product_dtype(config.dtype, device),
@@ -132,14 +133,16 @@ def build_state(
 
 
 def _sharded_optimizer(
-    model: LanguageModel, settings: OptimizerConfig, clip_norm: float
+    model: LanguageModel, settings: OptimizerConfig, config: TrainConfig
 ) -> ShardedOptimizer:
     tables = model.table_names
     return ShardedOptimizer(
         model,
         lambda named: build_optimizer(named, settings, tables),
-        clip_norm=clip_norm,
+        clip_norm=config.clip_norm,
         cost=update_cost(settings, tables),
+        elementwise=is_elementwise(settings, tables),
+        wire_dtype=getattr(torch, config.gradient_dtype),
     )
 
 

@@ -192,12 +192,13 @@ def train_step(
     num_tokens = num_samples * config.context_length
     wanted = config.per_rank_batch_size or max(1, len(tokens))
     micro = rows_at_once(state.model, config.context_length, wanted)
+    starts = range(0, len(tokens), micro)
     optimizer.scale_learning_rate(state.learning_rate_fraction())
-    optimizer.zero_grad()
+    optimizer.zero_grad(backward_passes=len(starts))
     # Added up on the device, so that no micro-batch waits for the one before.
     loss_sum = torch.zeros((), dtype=torch.float64, device=state.device)
     beat("compute", state.step)
-    for start in range(0, len(tokens), micro):
+    for start in starts:
         with state.autocast():
             loss = state.model.loss(
                 tokens[start : start + micro],
@@ -206,11 +207,12 @@ def train_step(
             )
         (loss / num_tokens).backward()
         loss_sum += loss.detach()
-    return optimizer.step(sums=(loss_sum.item(),), stop=stop)
+    return optimizer.step(sums=(loss_sum.item(),), stop=stop, wait=False)
 
 
 def validate(state: TrainState, metrics: MetricsLogger) -> bool:
     """Score the val split and log it with a sample; whether the loss is the best so far."""
+    state.optimizer.synchronize()
     score = evaluate_split(state, "val")
     if score is None:
         return False

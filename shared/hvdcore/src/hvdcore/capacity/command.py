@@ -81,7 +81,10 @@ def plan_run(
         print(json.dumps([asdict(prediction) for prediction in found], indent=2))
         return
     sent = sum(gradient.num_bytes for gradient in workload.gradients)
-    gathered = f" and {workload.gathered / 1e6:.1f} MB of parameters" if workload.gathered else ""
+    shared = workload.gathered
+    if workload.shards is not None:
+        sent = shared = workload.shards.num_bytes
+    gathered = f" and {shared / 1e6:.1f} MB of parameters" if shared else ""
     print(
         f"a rank: {workload.samples:,.0f} {workload.unit} a step, "
         f"{1e3 * (workload.compute_seconds + workload.update_seconds):.1f} ms of compute time, "

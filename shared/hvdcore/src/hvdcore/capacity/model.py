@@ -20,6 +20,7 @@ __all__ = [
     "Gradient",
     "Network",
     "Prediction",
+    "Shards",
     "Timing",
     "Workload",
     "fit_network",
@@ -64,15 +65,15 @@ class Network:
     def allgather_seconds(self, num_bytes: float, size: int, largest: float = 0.0) -> float:
         """A ring of `size` ranks gathers parts of `num_bytes` in all: each part makes N - 1 hops,
         and is whole at one rank before it goes on to the next, so the largest part sets the pace.
-        Two ranks have one connection, and over Gloo as over MPI their parts were seen to go one
-        after the other.
+
+        Bringing all ranks' gradients to their owners takes as long: each owner receives its part
+        from N - 1 others.
 
         Args:
             largest: bytes that are never cut; no part is smaller.
         """
-        hops = 2 if size == 2 else size - 1
         part = max(num_bytes / size, largest)
-        return hops * (self.latency_seconds + part / self.bytes_per_second)
+        return (size - 1) * (self.latency_seconds + part / self.bytes_per_second)
 
 
 def fit_network(timings: Sequence[Timing], size: int) -> Network:
@@ -105,6 +106,49 @@ class Gradient:
     ready_seconds: float
 
 
+FORWARD_SHARE = 1 / 3
+"""Of a step's computing: a matrix product of the forward pass has two in the backward pass."""
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Buckets that travel beside the computing: gradients to their owners while the backward pass
+    goes on, parameters back to all ranks while the next forward pass does.
+
+    Attributes:
+        num_bytes: of all gradients, and of all parameters.
+        bucket_bytes: of a bucket at least.
+        part_bytes: of a rank's part of a bucket at least.
+        largest: bytes of the largest tensor that has one owner; 0 where ranks share each.
+    """
+
+    num_bytes: float
+    bucket_bytes: float
+    part_bytes: float = 0.0
+    largest: float = 0.0
+
+    def num_buckets(self, size: int) -> int:
+        """For `size` ranks. With many the buckets are larger, so that their parts are not tiny,
+        and so that whole tensors leave no part above twice the fair share."""
+        least = max(self.bucket_bytes, size * self.part_bytes, size * self.largest / 2)
+        return max(1, round(self.num_bytes / least))
+
+    def step_seconds(self, compute: float, update: float, size: int, network: Network) -> float:
+        """From one update's end to the next one's."""
+        number = self.num_buckets(size)
+        bucket = self.num_bytes / number
+        travel = network.allgather_seconds(bucket, size, min(self.largest, bucket))
+        wire = done = 0.0
+        for _ in range(number):
+            wire += travel
+            done = max(done, wire) + FORWARD_SHARE * compute / number
+        for _ in range(number):
+            done += (1 - FORWARD_SHARE) * compute / number
+            wire = max(wire, done) + travel
+        norm = network.allreduce_seconds(0, size)
+        return max(done, wire) + norm + update / size
+
+
 @dataclass(frozen=True)
 class Workload:
     """A step of one rank.
@@ -117,6 +161,7 @@ class Workload:
         gathered: bytes of parameters, where each rank updates a part and all gather the parts;
             0 where each rank updates all.
         largest: of them, bytes of the largest tensor: no part is smaller for more ranks.
+        shards: in place of `gradients` and `gathered`, where both travel beside the computing.
         unit: what samples are, such as "tokens".
     """
 
@@ -126,6 +171,7 @@ class Workload:
     gradients: Sequence[Gradient] = field(default=())
     gathered: float = 0.0
     largest: float = 0.0
+    shards: Shards | None = None
     unit: str = "samples"
 
     def step_seconds(self, size: int, network: Network) -> float:
@@ -134,6 +180,9 @@ class Workload:
         Sums are made one after another, and beside the computing; what is ready before the end of
         the computing may be hidden by it.
         """
+        if self.shards is not None:
+            computed = self.compute_seconds, self.update_seconds
+            return self.shards.step_seconds(*computed, size, network)
         done = 0.0
         for gradient in self.gradients:
             begin = max(done, gradient.ready_seconds)
@@ -146,9 +195,10 @@ class Workload:
 
 
 def workload_of_run(run: RunDir) -> Workload:
-    """What the ranks of a run did: medians of its train points, its gradients sent in one piece.
+    """What the ranks of a run did: medians of its train points.
 
-    Our trainers compute all gradients and then sum them in one collective, so none is hidden.
+    A run whose ranks own parts of the parameters is planned with buckets as several hosts have
+    them. Others compute all gradients and then sum them in one collective, so none is hidden.
 
     Raises:
         UserError: no such run, or one without a report, without train points, or of a program
@@ -166,6 +216,10 @@ def workload_of_run(run: RunDir) -> Workload:
     compute = _median(points, "data_seconds") + _median(points, "compute_seconds")
     update = _median(points, "update_seconds")
     size, gathered = int(report["size"]), float(sent.get("allgather_bytes", 0))
+    if "reduce_scatter_bytes" in sent:
+        names = ("reduce_scatter_bytes", "bucket_bytes", "part_bytes", "largest_tensor_bytes")
+        shards = Shards(*(float(sent[name]) for name in names))
+        return Workload(units / size, compute, update * size, shards=shards, unit=unit)
     return Workload(
         samples=units / size,
         compute_seconds=compute,

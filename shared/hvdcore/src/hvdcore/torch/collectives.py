@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -55,7 +56,11 @@ def init(*, timeline: bool = False) -> World:
         UserError: Horovod is missing or does not fit this PyTorch, or fewer or more ranks came up
             than the launcher was asked for.
     """
-    return start_horovod(engine(), {"HOROVOD_TIMELINE": "DYNAMIC"} if timeline else None)
+    settings = {"HOROVOD_TIMELINE": "DYNAMIC"} if timeline else {}
+    # One collective made of several would begin when the last of them is ready, and the order of
+    # its sums would depend on which were.
+    settings["HOROVOD_FUSION_THRESHOLD"] = os.environ.get("HOROVOD_FUSION_THRESHOLD", "0")
+    return start_horovod(engine(), settings)
 
 
 def shutdown() -> None:
@@ -198,7 +203,7 @@ def gather_bytes(data: Tensor, name: str, piece_bytes: int = PIECE_BYTES) -> lis
         piece = data[start : ends[world.rank]]
         # Horovod has no gather: an all-to-all in which all send to rank 0 moves the same bytes.
         handle = engine().alltoall_async(piece, splits.int(), name=f"hvdcore.gather.{name}")
-        joined = _first(wait(handle))
+        joined = first_output(wait(handle))
         if world.rank == 0:
             _place(joined, received, start, ends)
     return received if world.rank == 0 else []
@@ -216,7 +221,8 @@ def gather_objects(value: Any) -> list[Any]:
     return [json.loads(part.numpy().tobytes()) for part in gather_bytes(data, "objects")]
 
 
-def _first(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+def first_output(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """What a collective returns beside the sizes of what it received."""
     return output if isinstance(output, Tensor) else output[0]
 
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hvdcore.errors import UserError
+from hvdcore.torch.buckets import Piece
 from hvdcore.torch.collectives import gather_bytes
-
-Owned = Sequence[tuple[str, nn.Parameter]]
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,12 @@ class SavedState:
     description: dict[str, Any] = field(default_factory=dict)
 
 
-def gather_state(optimizer: torch.optim.Optimizer | None, owned: Owned) -> SavedState:
+def gather_state(optimizer: torch.optim.Optimizer | None, owned: Sequence[Piece]) -> SavedState:
     """Bring all owners' state to rank 0. Every rank must call."""
-    tensors, description = _own_state(optimizer, owned)
+    tensors, cuts, description = _own_state(optimizer, owned)
     index = [
-        (name, str(t.dtype).removeprefix("torch."), list(t.shape)) for name, t in tensors.items()
+        (name, str(t.dtype).removeprefix("torch."), list(t.shape), cuts.get(name))
+        for name, t in tensors.items()
     ]
     header = json.dumps({"index": index, "parameters": description}).encode()
     headers = gather_bytes(torch.frombuffer(bytearray(header), dtype=torch.uint8), "headers")
@@ -41,45 +41,57 @@ def gather_state(optimizer: torch.optim.Optimizer | None, owned: Owned) -> Saved
     saved = SavedState(description={"parameters": {}})
     for packed, data in zip(headers, payloads, strict=True):
         found = json.loads(packed.numpy().tobytes())
-        saved.tensors.update(_unpack(found["index"], data))
+        _unpack(found["index"], data, saved.tensors)
         saved.description["parameters"].update(found["parameters"])
     return saved if headers else SavedState()
 
 
 def load_state(
     optimizer: torch.optim.Optimizer | None,
-    owned: Owned,
+    owned: Sequence[Piece],
     shapes: Mapping[str, tuple[int, ...]],
     tensors: Mapping[str, Tensor],
     description: Mapping[str, Any],
 ) -> None:
     """Give each owned parameter its state. `shapes` are those of the model's parameters, all."""
     _check_model(shapes, description["parameters"])
-    for name, parameter in owned:
+    for piece in owned:
         assert optimizer is not None
-        entry = description["parameters"][name]
+        entry = description["parameters"][piece.name]
         state: dict[str, Any] = dict(entry["values"])
         for key in entry["tensors"]:
-            state[key] = tensors[f"{name}/{key}"].to(_device_of(key, parameter), copy=True)
-        optimizer.state[parameter] = state
+            tensor = tensors[f"{piece.name}/{key}"]
+            if not piece.is_whole and tensor.shape == piece.shape:
+                tensor = tensor[piece.rows.start : piece.rows.stop]
+            state[key] = tensor.to(_device_of(key, piece.parameter), copy=True)
+        optimizer.state[piece.parameter] = state
+
+
+_Cut = tuple[int, int]
+"""The first of some rows, and how many rows the whole has."""
 
 
 def _own_state(
-    optimizer: torch.optim.Optimizer | None, owned: Owned
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    optimizer: torch.optim.Optimizer | None, owned: Sequence[Piece]
+) -> tuple[dict[str, Tensor], dict[str, _Cut], dict[str, Any]]:
+    """Tensors, which of them are some rows of a whole, and the rest."""
     tensors: dict[str, Tensor] = {}
+    cuts: dict[str, _Cut] = {}
     description: dict[str, Any] = {}
-    for name, parameter in owned:
+    for piece in owned:
         assert optimizer is not None
-        state = optimizer.state.get(parameter, {})
+        state = optimizer.state.get(piece.parameter, {})
         kept = sorted(key for key, value in state.items() if isinstance(value, Tensor))
-        tensors.update({f"{name}/{key}": state[key] for key in kept})
-        description[name] = {
-            "shape": list(parameter.shape),
+        for key in kept:
+            tensors[f"{piece.name}/{key}"] = state[key]
+            if not piece.is_whole and state[key].shape == piece.parameter.shape:
+                cuts[f"{piece.name}/{key}"] = (piece.rows.start, piece.shape[0])
+        description[piece.name] = {
+            "shape": list(piece.shape),
             "tensors": kept,
             "values": {key: value for key, value in state.items() if key not in kept},
         }
-    return tensors, description
+    return tensors, cuts, description
 
 
 def _check_model(shapes: Mapping[str, tuple[int, ...]], saved: Mapping[str, Any]) -> None:
@@ -98,7 +110,7 @@ def _check_model(shapes: Mapping[str, tuple[int, ...]], saved: Mapping[str, Any]
         )
 
 
-def _device_of(key: str, parameter: nn.Parameter) -> torch.device:
+def _device_of(key: str, parameter: Tensor) -> torch.device:
     # PyTorch's optimizers keep the step count on the CPU.
     return torch.device("cpu") if key == "step" else parameter.device
 
@@ -107,13 +119,21 @@ def _as_bytes(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
-def _unpack(index: Sequence[tuple[str, str, list[int]]], data: Tensor) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
+def _unpack(
+    index: Sequence[tuple[str, str, list[int], _Cut | None]],
+    data: Tensor,
+    into: dict[str, Tensor],
+) -> None:
     offset = 0
-    for name, type_name, shape in index:
+    for name, type_name, shape, cut in index:
         dtype: torch.dtype = getattr(torch, type_name)
         end = offset + torch.Size(shape).numel() * dtype.itemsize
         # A copy: a view of bytes at any offset need not be aligned.
-        tensors[name] = data[offset:end].clone().view(dtype).reshape(shape)
+        tensor = data[offset:end].clone().view(dtype).reshape(shape)
+        if cut is None:
+            into[name] = tensor
+        else:
+            first, rows = cut
+            whole = into.setdefault(name, torch.empty(rows, *shape[1:], dtype=dtype))
+            whole[first : first + shape[0]] = tensor
         offset = end
-    return tensors

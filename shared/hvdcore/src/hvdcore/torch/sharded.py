@@ -1,159 +1,41 @@
 """`ShardedOptimizer`: gradients are summed over ranks, and the update is shared among them.
 
-Parameters and gradients become views of two flat buffers. Where each parameter lies and which rank
-updates it follows from names, shapes and costs alone, the same on every rank. A few numbers travel
-in the gradients' collective: sums to report and a stop flag. They share the gradients' float32, so
-each sum travels as a rounded value and the rounding error.
+Gradients are sent in buckets during the backward pass, and updated parameters during the next
+forward pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from itertools import count
+from math import sqrt
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hvdcore.torch.collectives import current_world, gather_rows, sum_in_place
+from hvdcore.torch.buckets import (
+    BUCKET_ELEMENTS,
+    PART_ELEMENTS,
+    FlatBuffers,
+    Item,
+    Layout,
+    Piece,
+    default_bucket_elements,
+    plan_layout,
+)
+from hvdcore.torch.collectives import broadcast_object, current_world, sum_in_place
+from hvdcore.torch.exchange import WIRE_DTYPES, Exchange
 from hvdcore.torch.optimizer_state import SavedState, gather_state, load_state
 
-ALIGNMENT = 16
-"""Elements: tensors start at 64 bytes in float32, as vector loads and cache lines like it."""
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A parameter's place: elements offset .. offset + numel of the flat buffer."""
-
-    name: str
-    shape: tuple[int, ...]
-    offset: int
-    owner: int
-
-    @property
-    def numel(self) -> int:
-        return prod(self.shape)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """All slots, in the order of the model, and the part of the buffer that each rank owns."""
-
-    slots: tuple[Slot, ...]
-    ends: tuple[int, ...]
-    """Rank r owns elements ends[r - 1] .. ends[r] (from 0 for rank 0)."""
-
-    @property
-    def numel(self) -> int:
-        return self.ends[-1]
-
-    def part(self, rank: int) -> slice:
-        """The elements that `rank` owns."""
-        return slice(self.ends[rank - 1] if rank else 0, self.ends[rank])
-
-
-def assign_owners(costs: Sequence[float], size: int) -> list[int]:
-    """The owner of each item: the dearest first, each to the rank with the least so far.
-
-    (Graham 1969, LPT: the busiest rank has at most 4/3 of the best possible.)
-    """
-    loads = [0.0] * size
-    owners = [0] * len(costs)
-    for index in sorted(range(len(costs)), key=lambda item: (-costs[item], item)):
-        owner = min(range(size), key=lambda rank: (loads[rank], rank))
-        owners[index] = owner
-        loads[owner] += costs[index]
-    return owners
-
-
-def plan_layout(
-    shapes: Sequence[tuple[str, tuple[int, ...]]], costs: Sequence[float], size: int
-) -> Layout:
-    """Lay tensors out owner by owner, each owner's in the order given, aligned."""
-    owners = assign_owners(costs, size)
-    slots: list[Slot | None] = [None] * len(shapes)
-    ends: list[int] = []
-    offset = 0
-    for rank in range(size):
-        for index, (name, shape) in enumerate(shapes):
-            if owners[index] == rank:
-                slots[index] = Slot(name, shape, offset, rank)
-                offset += -(-prod(shape) // ALIGNMENT) * ALIGNMENT
-        ends.append(offset)
-    return Layout(tuple(slot for slot in slots if slot is not None), tuple(ends))
-
-
-class FlatBuffers:
-    """One contiguous tensor for all parameters, and one for all gradients and a few extras.
-
-    A collective then moves one tensor, straight from where autograd wrote it.
-
-    Attributes:
-        parameters: [layout.numel]; each parameter is a view of it.
-        gradients: [layout.numel + num_extras]; each `.grad` is a view of it, the extras its tail.
-        extras: [num_extras], the tail of `gradients`.
-    """
-
-    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], layout: Layout, num_extras: int):
-        first = named[0][1]
-        self.layout = layout
-        self.parameters = first.detach().new_zeros(layout.numel)
-        self.gradients = first.detach().new_zeros(layout.numel + num_extras)
-        self.extras = self.gradients[layout.numel :]
-        self._pairs: list[tuple[nn.Parameter, Tensor]] = []
-        for (_, parameter), slot in zip(named, layout.slots, strict=True):
-            view = _view(self.parameters, slot)
-            view.copy_(parameter.detach())
-            parameter.data = view
-            self._pairs.append((parameter, _view(self.gradients, slot)))
-        self.zero_gradients()
-
-    def zero_gradients(self) -> None:
-        """Zero every gradient, and tie `.grad` to the buffer again where someone untied it."""
-        self.gradients.zero_()
-        for parameter, view in self._pairs:
-            parameter.grad = view
-
-    def collect_gradients(self) -> None:
-        """Copy in gradients that no longer are views: `zero_grad(set_to_none=True)` unties them."""
-        for parameter, view in self._pairs:
-            if parameter.grad is not view:
-                view.zero_() if parameter.grad is None else view.copy_(parameter.grad)
-                parameter.grad = view
-
-
-def _view(flat: Tensor, slot: Slot) -> Tensor:
-    return flat[slot.offset : slot.offset + slot.numel].view(slot.shape)
-
-
 MAX_SUMS = 8
-NUM_EXTRAS = 1 + 2 * MAX_SUMS
-
-
-def write_extras(extras: Tensor, sums: Sequence[float], stop: bool) -> None:
-    """Put this rank's numbers into extras [NUM_EXTRAS]."""
-    if len(sums) > MAX_SUMS:
-        raise ValueError(f"at most {MAX_SUMS} sums can be carried, not {len(sums)}")
-    values = torch.zeros(MAX_SUMS, dtype=torch.float64)
-    values[: len(sums)] = torch.tensor(list(sums), dtype=torch.float64)
-    rounded = values.to(extras.dtype)
-    extras[0] = float(stop)
-    extras[1 : 1 + MAX_SUMS] = rounded
-    extras[1 + MAX_SUMS :] = values - rounded.double()
-
-
-def read_extras(extras: Tensor, num_sums: int) -> tuple[tuple[float, ...], bool]:
-    """The numbers summed over ranks, and whether some rank asked to stop."""
-    values = extras.double().tolist()
-    rounded, lost = values[1 : 1 + MAX_SUMS], values[1 + MAX_SUMS :]
-    return tuple(a + b for a, b in zip(rounded, lost, strict=True))[:num_sums], values[0] > 0
-
-
 MakeOptimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
 Cost = Callable[[str, nn.Parameter], float]
+_NUMBERS = count()
+"""Every rank makes its optimizers in the same order."""
+Rule = Callable[[str, nn.Parameter], bool]
 
 
 @dataclass(frozen=True)
@@ -169,14 +51,18 @@ class StepOutcome:
 
 
 class ShardedOptimizer:
-    """An optimizer whose ranks each update some whole tensors and then share the results.
+    """An optimizer whose ranks each update a part of the parameters and then share the results.
 
-    A step is two collectives: one sums the gradients (and a few numbers of the caller's), one
-    gathers the updated parameters. Each tensor's optimizer state lives on one rank, its owner
-    (Rajbhandari et al. 2020, ZeRO stage 1), and whole tensors suit optimizers that need the whole
-    matrix. All ranks end a step with the same bits, because a tensor is updated in one place.
+    The optimizer's state of each part lives on one rank, its owner (Rajbhandari et al. 2020, ZeRO
+    stage 1). All ranks end a step with the same bits, because a part is updated in one place.
 
     Gradients are SUMMED over ranks: divide the loss by the global number of tokens or samples.
+    They travel in buckets, in the order in which the first step's backward pass made them. Told by
+    `zero_grad(backward_passes=...)` which pass is the last, a bucket leaves while that pass goes on
+    (Li et al. 2020, PyTorch Distributed). Beside them a step sums a few numbers: the norm's square,
+    the caller's `sums`, the wish to stop. After it the parameters' buckets go to all ranks; with
+    `step(wait=False)` each module waits for its own when its next forward pass begins.
+
     Parameters and their `.grad` become views of flat buffers. A parameter that a step did not use
     has a gradient of zero, not None. Every rank must construct it and call its methods.
 
@@ -184,9 +70,17 @@ class ShardedOptimizer:
         model: all its trainable parameters, of one type and device. Equal on all ranks:
             `broadcast_parameters` first.
         make_optimizer: builds the optimizer of the given (name, parameter) pairs. Not called on a
-            rank that owns none.
+            rank that owns none; called again in the first step if the order of the backward pass
+            is not that of the model.
         clip_norm: scale gradients down to this global norm, if above it.
         cost: of updating one parameter, in any unit; shares the work out. Its size by default.
+        elementwise: whether an update works on each element alone, so that ranks may share a
+            parameter's rows: `make_optimizer` then gets a parameter of some of them. By default
+            each parameter is whole, which suits optimizers that need the whole matrix.
+        wire_dtype: what gradients travel in, and the updates of parameters: float32, or bfloat16
+            or float16 for half the bytes. Sums and weights stay float32, and equal on all ranks.
+        bucket_elements: of a bucket, about. By default one bucket where all ranks share a host,
+            and 4 MB where they do not.
 
     Attributes:
         update_seconds: spent so far in the updates of what this rank owns, collectives left out.
@@ -199,25 +93,73 @@ class ShardedOptimizer:
         *,
         clip_norm: float | None = None,
         cost: Cost | None = None,
+        elementwise: Rule | None = None,
+        wire_dtype: torch.dtype = torch.float32,
+        bucket_elements: int | None = None,
     ) -> None:
         self._world = current_world()
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        _check_parameters(named)
+        self._name = f"hvdcore.sharded.{next(_NUMBERS)}"
+        self._named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        _check_parameters(self._named)
+        if wire_dtype not in WIRE_DTYPES:
+            raise ValueError(f"wire_dtype: got {wire_dtype}; give float32, bfloat16 or float16")
         self.clip_norm = clip_norm
-        self.layout = plan_layout(
-            [(name, tuple(p.shape)) for name, p in named],
-            [cost(name, p) if cost else float(p.numel()) for name, p in named],
-            self._world.size,
-        )
-        self._flat = FlatBuffers(named, self.layout, NUM_EXTRAS)
-        self._own_part = self.layout.part(self._world.rank)
-        self._owned = [
-            pair
-            for pair, slot in zip(named, self.layout.slots, strict=True)
-            if slot.owner == self._world.rank
+        self._make_optimizer = make_optimizer
+        self._wire_dtype = wire_dtype
+        self._items = [
+            Item(
+                name,
+                tuple(p.shape),
+                cost(name, p) if cost else float(p.numel()),
+                elementwise is not None and elementwise(name, p),
+            )
+            for name, p in self._named
         ]
-        self.optimizer = make_optimizer(list(self._owned)) if self._owned else None
+        self._bucket_elements = bucket_elements or default_bucket_elements(
+            sum(item.numel for item in self._items), self._world.size, self._world.local_size
+        )
         self.update_seconds = 0.0
+        self._order: list[int] | None = []
+        """In which gradients came in the first step; None from then on."""
+        self._forwards: dict[str, list[int]] = {}
+        """Modules that the first step called, and the parameters that each waits for."""
+        self._unheld: list[int] = []
+        """Parameters that were read without a forward pass of any module around them."""
+        self._loaded: tuple[Mapping[str, Tensor], Mapping[str, Any]] | None = None
+        self._fraction: float | None = None
+        self._holders = _holders(model, [parameter for _, parameter in self._named])
+        self._build(self._plan(None))
+        self._begin(None)
+        self._hook(model)
+
+    def _plan(self, order: Sequence[int] | None) -> Layout:
+        return plan_layout(self._items, self._world.size, order, self._bucket_elements)
+
+    def _build(self, layout: Layout) -> None:
+        """Buffers, optimizer and exchange of a layout."""
+        self.layout = layout
+        self._flat = FlatBuffers(self._named, layout)
+        self._exchange = Exchange(self._flat, self._world, self._wire_dtype, self._name)
+        self._pieces: list[Piece] = self._flat.pieces(self._world.rank)
+        owned = [(piece.name, piece.parameter) for piece in self._pieces]
+        self.optimizer = self._make_optimizer(owned) if owned else None
+
+    def _hook(self, model: nn.Module) -> None:
+        # Plain functions: a copy of the model must not copy this optimizer.
+        def gradient_hook(index: int) -> Callable[[Tensor], None]:
+            return lambda _: self._gradient_added(index)
+
+        def forward_hook(name: str) -> Callable[..., None]:
+            return lambda *_: self._forward_begins(name)
+
+        for index, (_, parameter) in enumerate(self._named):
+            parameter.register_post_accumulate_grad_hook(gradient_hook(index))
+        if self._world.size == 1:
+            return
+        for name, module in model.named_modules():
+            module.register_forward_pre_hook(forward_hook(name))
+        model.register_state_dict_pre_hook(lambda *_: self.synchronize())
+        model.register_load_state_dict_pre_hook(lambda *_: self.synchronize())
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -225,47 +167,172 @@ class ShardedOptimizer:
         return self.optimizer.param_groups if self.optimizer else []
 
     @property
-    def communication(self) -> dict[str, int]:
+    def communication(self) -> dict[str, Any]:
         """Bytes of a step's collectives, whatever the number of ranks, for report.json."""
-        item = self._flat.parameters.element_size()
+        wide = self._flat.parameters.element_size()
+        item = min(wide, self._wire_dtype.itemsize)
         return {
-            "allreduce_bytes": item * self._flat.gradients.numel(),
-            "allgather_bytes": item * self._flat.parameters.numel(),
-            "largest_tensor_bytes": item * max(slot.numel for slot in self.layout.slots),
+            "reduce_scatter_bytes": item * self.layout.numel,
+            "allgather_bytes": item * self.layout.numel,
+            "largest_tensor_bytes": item
+            * max((i.numel for i in self._items if not i.elementwise), default=0),
+            "bucket_bytes": item * BUCKET_ELEMENTS,
+            "part_bytes": item * PART_ELEMENTS,
         }
 
     def scale_learning_rate(self, fraction: float) -> None:
         """Give every group its first learning rate (`initial_lr`) times `fraction`."""
+        self._fraction = fraction
         for group in self.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * fraction
 
-    def zero_grad(self) -> None:
-        """Zero all gradients, before the first backward pass of a step."""
-        self._flat.zero_gradients()
+    def zero_grad(self, backward_passes: int | None = None) -> None:
+        """Forget all gradients, before the first backward pass of a step.
+
+        Args:
+            backward_passes: of this step, on this rank. In the last one gradients leave as soon as
+                they are whole. By default all of them wait for `step`.
+        """
+        self._flat.drop_gradients()
+        # The first step finds out the order, and must not send in another one.
+        self._begin(backward_passes if self._order is None else None)
+
+    def _begin(self, backward_passes: int | None) -> None:
+        self._passes = backward_passes
+        self._added = [0] * len(self._named)
+        self._unsent = set(range(len(self.layout.buckets)))
+        self._missing = [0] * len(self.layout.buckets)
+        """Gradients of each bucket that are not whole yet."""
+        for slot in self.layout.slots:
+            self._missing[slot.bucket] += 1
+
+    def _gradient_added(self, index: int) -> None:
+        name, bucket = self._named[index][0], self.layout.slots[index].bucket
+        if self._exchange.is_under_way(bucket):
+            raise RuntimeError(
+                f"{name}: read before its last update had come: something other than the forward "
+                "pass of its own module reads it; call step(wait=True)"
+            )
+        if self._order is not None and index not in self._order:
+            self._order.append(index)
+        self._flat.take_gradient(index)
+        self._added[index] += 1
+        if self._passes is None or self._added[index] < self._passes:
+            return
+        if self._added[index] > self._passes:
+            raise RuntimeError(
+                f"{name}: its gradient was sent, and then a backward pass added to it; "
+                f"zero_grad(backward_passes={self._passes}) is too few"
+            )
+        self._missing[bucket] -= 1
+        if self._missing[bucket] == 0:
+            self._send_gradients(bucket)
+
+    def _send_gradients(self, bucket: int) -> None:
+        self._unsent.discard(bucket)
+        if self._world.size > 1:
+            self._exchange.send_gradients(bucket)
 
     @torch.no_grad()
-    def step(self, sums: Sequence[float] = (), stop: bool = False) -> StepOutcome:
+    def step(
+        self, sums: Sequence[float] = (), stop: bool = False, wait: bool = True
+    ) -> StepOutcome:
         """Sum gradients over ranks, clip, update, and share the updated parameters.
 
         Args:
             sums: up to 8 numbers to add up over ranks (a loss sum, a token count), at no cost.
             stop: this rank wants to stop; all ranks learn it in the same step.
+            wait: until all parameters are here. Else each module's forward pass waits for its own;
+                before anything else reads them, call `synchronize`.
         """
-        self._flat.collect_gradients()
-        write_extras(self._flat.extras, sums, stop)
-        sum_in_place(self._flat.gradients, "hvdcore.gradients")
-        totals, any_stop = read_extras(self._flat.extras, len(sums))
-        norm = self._clip()
-        self._update()
-        self._share_parameters()
-        return StepOutcome(norm, totals, any_stop)
+        if len(sums) > MAX_SUMS:
+            raise ValueError(f"at most {MAX_SUMS} sums can be carried, not {len(sums)}")
+        self.synchronize()
+        if self._order is not None:
+            self._settle_order()
+        self._flat.take_gradients()
+        for bucket in sorted(self._unsent):
+            self._send_gradients(bucket)
+        extras = torch.tensor([self._receive_squares(), stop, *sums], dtype=torch.float64)
+        sum_in_place(extras, f"{self._name}.extras.{len(sums)}")
+        square, wishes, *totals = extras.tolist()
+        self._clip(sqrt(square))
+        self._update_and_share()
+        self._begin(None)
+        if wait:
+            self.synchronize()
+        else:
+            self._receive_parameters(self._unheld)
+        return StepOutcome(sqrt(square), tuple(totals), wishes > 0)
 
-    def _clip(self) -> float:
-        gradients = self._flat.gradients[: self.layout.numel]
-        norm = float(torch.linalg.vector_norm(gradients))
+    def _settle_order(self) -> None:
+        """Lay everything out in the order in which rank 0's first backward pass made gradients."""
+        found, self._order = self._order or [], None
+        loaded, self._loaded = self._loaded, None
+        if self._world.size == 1:
+            return
+        self._settle_forwards()
+        unused = set(range(len(self._named))) - set(found)
+        layout = self._plan(broadcast_object([*found, *sorted(unused, reverse=True)]))
+        if layout == self.layout:
+            return
+        self._flat.take_gradients()
+        before = self.param_groups
+        self._build(layout)
+        self._begin(None)
+        for old, new in zip(before, self.param_groups, strict=False):
+            new.update({key: value for key, value in old.items() if key != "params"})
+        if self._fraction is not None:
+            self.scale_learning_rate(self._fraction)
+        if loaded is not None:
+            self._load(*loaded)
+
+    def _settle_forwards(self) -> None:
+        """What a module holds and does not read itself is its parent's to wait for."""
+        called = set(self._forwards)
+        for index, holders in enumerate(self._holders):
+            for name in holders:
+                reader = name
+                while reader not in called and reader:
+                    reader = reader.rpartition(".")[0]
+                if reader in called:
+                    self._forwards[reader].append(index)
+                else:
+                    self._unheld.append(index)
+
+    def _own_parts(self, flat: Tensor) -> list[Tensor]:
+        """What this rank owns of a flat buffer, by bucket."""
+        return [flat[bucket.part(self._world.rank)] for bucket in self.layout.buckets]
+
+    def _receive_squares(self) -> float:
+        """Wait for the sums of what this rank owns; the sum of their squares."""
+        norms = []
+        for bucket, own in enumerate(self._own_parts(self._flat.gradients)):
+            if self._world.size > 1:
+                self._exchange.receive_gradients(bucket)
+            norms.append(torch.linalg.vector_norm(own))
+        return float(torch.stack(norms).double().square().sum())
+
+    def _clip(self, norm: float) -> None:
         if self.clip_norm is not None and norm > self.clip_norm:
-            gradients[self._own_part].mul_(self.clip_norm / norm)
-        return norm
+            for own in self._own_parts(self._flat.gradients):
+                own.mul_(self.clip_norm / norm)
+
+    def _update_and_share(self) -> None:
+        own = self._own_parts(self._flat.parameters)
+        if self._world.size == 1:
+            self._update()
+        elif self._exchange.is_narrow:
+            before = [part.clone() for part in own]
+            self._update()
+            for bucket in reversed(range(len(own))):  # about as the next forward pass reads them
+                update = own[bucket] - before[bucket]
+                own[bucket].copy_(before[bucket])
+                self._exchange.send_parameters(bucket, update)
+        else:
+            self._update()
+            for bucket in reversed(range(len(own))):
+                self._exchange.send_parameters(bucket)
 
     def _update(self) -> None:
         if self.optimizer is None:
@@ -276,25 +343,51 @@ class ShardedOptimizer:
             torch.cuda.synchronize(self._flat.parameters.device)
         self.update_seconds += perf_counter() - started
 
-    def _share_parameters(self) -> None:
-        if self._world.size > 1:
-            own = self._flat.parameters[self._own_part]
-            self._flat.parameters.copy_(gather_rows(own, "hvdcore.parameters"))
+    def synchronize(self) -> None:
+        """Wait until all parameters are those of the last step."""
+        if self._exchange.has_parameters_under_way:
+            for bucket in reversed(range(len(self.layout.buckets))):
+                self._exchange.receive_parameters(bucket)
+
+    def _forward_begins(self, name: str) -> None:
+        if self._order is not None:
+            if torch.is_grad_enabled():  # else this is no training
+                self._forwards.setdefault(name, [])
+        elif self._exchange.has_parameters_under_way:
+            self._receive_parameters(self._forwards.get(name, ()))
+
+    def _receive_parameters(self, indices: Sequence[int]) -> None:
+        for index in indices:
+            self._exchange.receive_parameters(self.layout.slots[index].bucket)
 
     def gather_state(self) -> SavedState:
         """The whole optimizer's state on rank 0, whatever the number of ranks; elsewhere empty."""
-        return gather_state(self.optimizer, self._owned)
+        return gather_state(self.optimizer, self._pieces)
 
     def load_state(self, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
         """Take up a state from `gather_state`, of any number of ranks.
 
-        Every rank must be given all of it; each keeps what it owns.
+        Every rank must be given all of it; each keeps what it owns, from the first step on.
 
         Raises:
             UserError: the state belongs to a model of other parameters.
         """
+        self._load(tensors, description)
+        self._loaded = (tensors, description) if self._order is not None else None
+
+    def _load(self, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
         shapes = {slot.name: slot.shape for slot in self.layout.slots}
-        load_state(self.optimizer, self._owned, shapes, tensors, description)
+        load_state(self.optimizer, self._pieces, shapes, tensors, description)
+
+
+def _holders(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[list[str]]:
+    """The names of the modules that hold each parameter: several where it is tied."""
+    found: dict[int, list[str]] = {id(parameter): [] for parameter in parameters}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) in found:
+                found[id(parameter)].append(name)
+    return list(found.values())
 
 
 def _check_parameters(named: Sequence[tuple[str, nn.Parameter]]) -> None:

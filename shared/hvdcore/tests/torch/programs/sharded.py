@@ -1,9 +1,15 @@
-"""The same training by `ShardedOptimizer` on this many ranks, by plain AdamW, and by no wrapper."""
+"""The same training by `ShardedOptimizer` on this many ranks, by plain AdamW, and by no wrapper.
+
+`sharded.py`: each step in one piece. `sharded.py overlap`: in small buckets, behind two backward
+passes and the next forward pass. `bfloat16`: that, and half the bytes. `early`: buckets leave after
+the first of the two, which is wrong.
+"""
 
 from __future__ import annotations
 
 import copy
 import json
+import sys
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +21,56 @@ GLOBAL_BATCH = 12
 STEPS = 20
 HALF = 10
 CLIP_NORM = 0.5
+MODE = sys.argv[1] if len(sys.argv) > 1 else "one piece"
+PASSES = 1 if MODE == "one piece" else 2
+
+
+class Turned(nn.Sequential):
+    """Its last module reads the input, so gradients are not ready in the order of the model."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        for module in reversed(self):
+            inputs = module(inputs)
+        return inputs
 
 
 def new_model() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(7, 9), nn.Tanh(), nn.Linear(9, 5), nn.Tanh(), nn.Linear(5, 3))
+    if MODE == "one piece":
+        return nn.Sequential(
+            nn.Linear(7, 9), nn.Tanh(), nn.Linear(9, 5), nn.Tanh(), nn.Linear(5, 3)
+        )
+    return Turned(nn.Linear(5, 3), nn.Tanh(), nn.Linear(9, 5), nn.Tanh(), nn.Linear(7, 9))
+
+
+def new_optimizer(model: nn.Module) -> hvt.ShardedOptimizer:
+    if MODE == "one piece":
+        return hvt.ShardedOptimizer(model, make_adamw, clip_norm=CLIP_NORM)
+    return hvt.ShardedOptimizer(
+        model,
+        make_adamw,
+        clip_norm=CLIP_NORM,
+        elementwise=lambda name, _: name.startswith(("2.", "4.")),
+        wire_dtype=torch.bfloat16 if MODE == "bfloat16" else torch.float32,
+        bucket_elements=32,
+    )
+
+
+in_time = hvt.ShardedOptimizer._gradient_added
+
+
+def send_early(optimizer: hvt.ShardedOptimizer, index: int) -> None:
+    """In place of the hook: a bucket leaves when each of its gradients has been added to once."""
+    if optimizer._passes is None:  # the first step
+        in_time(optimizer, index)
+        return
+    optimizer._added[index] += 1
+    optimizer._flat.take_gradient(index)
+    bucket = optimizer.layout.slots[index].bucket
+    if optimizer._added[index] == 1:
+        optimizer._missing[bucket] -= 1
+        if optimizer._missing[bucket] == 0:
+            optimizer._send_gradients(bucket)
 
 
 def batch(step: int) -> tuple[Tensor, Tensor]:
@@ -38,15 +89,20 @@ def train(
     """Norm and global loss sum of each step."""
     seen = []
     for step in steps:
-        optimizer.zero_grad()
+        optimizer.zero_grad(backward_passes=None if PASSES == 1 else PASSES)
         inputs, targets = (part[rank::size] for part in batch(step))
-        loss = (model(inputs) - targets).square().sum()
-        (loss / GLOBAL_BATCH).backward()
+        sums = [0.0, float(len(inputs))]
+        for number in range(PASSES):
+            rows = slice(number, None, PASSES)
+            loss = (model(inputs[rows]) - targets[rows]).square().sum()
+            (loss / GLOBAL_BATCH).backward()
+            sums[0] += loss.item()
         optimizer.scale_learning_rate(1 - step / (2 * STEPS))
-        outcome = optimizer.step(sums=[loss.item(), len(inputs)], stop=rank == 1 and step == 3)
+        outcome = optimizer.step(sums, stop=rank == 1 and step == 3, wait=PASSES == 1)
         assert outcome.stop == (size > 1 and step == 3)
         assert outcome.sums[1] == GLOBAL_BATCH
         seen.append([outcome.gradient_norm, outcome.sums[0]])
+    optimizer.synchronize()
     return seen
 
 
@@ -73,16 +129,18 @@ def worst_difference(one: nn.Module, other: nn.Module) -> float:
 
 def main() -> None:
     world = hvt.init()
+    if MODE == "early":
+        hvt.ShardedOptimizer._gradient_added = send_early
     initial = new_model()
     model = copy.deepcopy(initial)
-    optimizer = hvt.ShardedOptimizer(model, make_adamw, clip_norm=CLIP_NORM)
+    optimizer = new_optimizer(model)
     seen = train(model, optimizer, range(HALF), world.rank, world.size)
     halfway = copy.deepcopy(model.state_dict())
     state = optimizer.gather_state()
     seen += train(model, optimizer, range(HALF, STEPS), world.rank, world.size)
 
     resumed = new_model()
-    resumed_optimizer = hvt.ShardedOptimizer(resumed, make_adamw, clip_norm=CLIP_NORM)
+    resumed_optimizer = new_optimizer(resumed)
     resumed.load_state_dict(halfway)
     description = hvt.broadcast_object(state.description)
     tensors = {
@@ -111,6 +169,8 @@ def main() -> None:
             "expected": expected,
             "difference": worst_difference(model, plain),
             "moved": worst_difference(model, initial),
+            "names": [name for name, _ in model.named_parameters()],
+            "buckets": [slot.bucket for slot in optimizer.layout.slots],
             "owned": len(optimizer.param_groups[0]["params"]) if optimizer.param_groups else 0,
             "state": sorted(state.tensors),
             "state_sum": {n: float(t.double().abs().sum()) for n, t in state.tensors.items()},
