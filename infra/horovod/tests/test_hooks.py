@@ -22,14 +22,14 @@ StartHook = Callable[..., "subprocess.Popen[str]"]
 
 def finished(process: subprocess.Popen[str]) -> str:
     """What the hook returned."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     return out.strip().splitlines()[-1]  # after the lines that say how far it is
 
 
 def refusal(process: subprocess.Popen[str]) -> str:
     """The one line that the hook said instead of returning."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 1, out
     assert all(line.startswith("horovod: ") for line in out.splitlines())
     assert err.startswith("error: ")

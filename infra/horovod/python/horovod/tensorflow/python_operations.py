@@ -247,20 +247,21 @@ def _in_graph(
         return np.int32(0)
 
     splits, tensors = tensors[0], tensors[1:]
+    # All by data: to the graph optimizer an order among operations without state means nothing.
+    # That the queue is asked before it is filled does no harm.
     started = tf.numpy_function(start, [splits, *tensors], tf.int32, stateful=False)
-    with tf.control_dependencies([started]):
-        error, *outputs = results.dequeue()
-    # Not tf.debugging.Assert, which runs in the order of the program.
-    checked = tf.numpy_function(_check, [error], tf.int32, stateful=False)
-    with tf.control_dependencies([checked]):
-        return [tf.identity(o) for o in outputs]
+    error, *outputs = tf.nest.flatten(results.dequeue())
+    checked = tf.numpy_function(
+        _checked, [error, started, *outputs], [tf.int32, *dtypes], stateful=False
+    )
+    return list(checked[1:]) or [checked[0]]
 
 
-def _check(error: bytes) -> np.ndarray:
-    """Makes the step fail with the words of the failure."""
+def _checked(error: bytes, started: np.ndarray, *outputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The outputs; after a failure the step fails with its words."""
     if error:
         raise tf.errors.UnknownError(None, None, error.decode())
-    return np.int32(0)
+    return started, *outputs
 
 
 def _with_splits(call: _Call, splits: np.ndarray) -> _Call:

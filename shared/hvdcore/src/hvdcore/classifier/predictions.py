@@ -98,7 +98,7 @@ def find_model(run_dir: Path, output_format: str, problems: Problems) -> Path:
     if output_format not in FORMATS:
         problems.add("format", f"got {output_format!r}; give {' or '.join(FORMATS)}")
     with problems.catching():
-        return RunDir.open(run_dir).model
+        RunDir.open(run_dir)
     return RunDir(run_dir).model
 
 

@@ -7,6 +7,7 @@ random state, so a checkpoint does not depend on the number of ranks that wrote 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,5 +72,5 @@ def restore_averaged(state: TrainState, checkpoint: Checkpoint) -> None:
     read_variables(state.averaged.weights, checkpoint.file(AVERAGED))
 
 
-def _evals_since_best(meta: dict[str, Any]) -> int:
+def _evals_since_best(meta: Mapping[str, Any]) -> int:
     return int(meta.get("evals_since_best", meta.get(EARLIER_EVALS_SINCE_BEST, 0)))
