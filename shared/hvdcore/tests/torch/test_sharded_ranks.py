@@ -109,4 +109,4 @@ def test_what_is_read_before_its_update_has_come_is_told(
     start: Any, controller: str, size: int
 ) -> None:
     for result in start("held", controller, size):
-        assert result["told"].startswith("linear.weight: read before its last update had come")
+        assert result["told"].startswith("linear.weight: read before its last update had arrived")

@@ -107,18 +107,18 @@ class Gradient:
 
 
 FORWARD_SHARE = 1 / 3
-"""Of a step's computing: a matrix product of the forward pass has two in the backward pass."""
+"""Of a step's compute time: a matrix product of the forward pass has two in the backward pass."""
 
 
 @dataclass(frozen=True)
 class Shards:
-    """Buckets that travel beside the computing: gradients to their owners while the backward pass
-    goes on, parameters back to all ranks while the next forward pass does.
+    """Buckets that are sent while ranks compute: gradients to their owners during the backward
+    pass, parameters to all ranks during the next forward pass.
 
     Attributes:
         num_bytes: of all gradients, and of all parameters.
-        bucket_bytes: of a bucket at least.
-        part_bytes: of a rank's part of a bucket at least.
+        bucket_bytes: the least size of a bucket.
+        part_bytes: the least size of a rank's part of a bucket.
         largest: bytes of the largest tensor that has one owner; 0 where ranks share each.
     """
 
@@ -128,13 +128,13 @@ class Shards:
     largest: float = 0.0
 
     def num_buckets(self, size: int) -> int:
-        """For `size` ranks. With many the buckets are larger, so that their parts are not tiny,
-        and so that whole tensors leave no part above twice the fair share."""
+        """For `size` ranks. With many ranks buckets are larger, so that parts are not tiny and no
+        part of whole tensors exceeds twice the mean."""
         least = max(self.bucket_bytes, size * self.part_bytes, size * self.largest / 2)
         return max(1, round(self.num_bytes / least))
 
     def step_seconds(self, compute: float, update: float, size: int, network: Network) -> float:
-        """From one update's end to the next one's."""
+        """From the end of one update to the end of the next."""
         number = self.num_buckets(size)
         bucket = self.num_bytes / number
         travel = network.allgather_seconds(bucket, size, min(self.largest, bucket))
@@ -161,7 +161,7 @@ class Workload:
         gathered: bytes of parameters, where each rank updates a part and all gather the parts;
             0 where each rank updates all.
         largest: of them, bytes of the largest tensor: no part is smaller for more ranks.
-        shards: in place of `gradients` and `gathered`, where both travel beside the computing.
+        shards: in place of `gradients` and `gathered`, where both are sent while ranks compute.
         unit: what samples are, such as "tokens".
     """
 
@@ -197,8 +197,8 @@ class Workload:
 def workload_of_run(run: RunDir) -> Workload:
     """What the ranks of a run did: medians of its train points.
 
-    A run whose ranks own parts of the parameters is planned with buckets as several hosts have
-    them. Others compute all gradients and then sum them in one collective, so none is hidden.
+    Where each rank owns a part of the parameters, buckets are those of ranks on several hosts.
+    Other runs compute all gradients and then sum them in one collective, so none is hidden.
 
     Raises:
         UserError: no such run, or one without a report, without train points, or of a program

@@ -100,10 +100,10 @@ class TestHost:
         """Let the cable carry `rate` (such as `100mbit`) in each direction.
 
         Args:
-            burst: goes through at once. It is to be far less than the messages of interest, and no
-                less than `rate` brings between two ticks of the kernel's clock: 1 Gbit/s with a
-                burst of 16 kB carried 0.6 one way, and 0.35 in each of both.
-            queue: the longest that a packet waits; what would wait longer is dropped.
+            burst: bytes that pass at once. Far less than the messages of interest, and no less than
+                `rate` carries between two ticks of the kernel's clock: 1 Gbit/s with a burst of
+                16 kB carried 0.6 Gbit/s in one direction, and 0.35 in each of both.
+            queue: the longest that a packet waits; one that would wait longer is dropped.
         """
         self._both_ends("tbf", "rate", rate, "burst", burst, "latency", queue)
 

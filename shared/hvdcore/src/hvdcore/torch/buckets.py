@@ -1,9 +1,9 @@
-"""Where each parameter lies in the flat buffers, in which bucket it travels, and who updates it.
+"""Where each parameter lies in the flat buffers, in which bucket it is sent, and who updates it.
 
-A bucket is a run of both flat buffers that travels in one collective, and each rank owns one part
-of it. Its tensors either are of whole owners, or lie end to end and are cut between ranks at a row.
+A bucket is a range of both flat buffers that is sent in one collective; each rank owns one part of
+it. Its tensors either have one owner each, or lie end to end and are split between ranks by rows.
 
-The plan is pure arithmetic: the same on every rank, from the names, shapes, costs and order alone.
+The layout follows from names, shapes, costs and order alone, so it is the same on every rank.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from torch import Tensor, nn
 ALIGNMENT = 16
 """Elements: tensors start at 64 bytes in float32, as vector loads and cache lines like it."""
 BUCKET_ELEMENTS = 1 << 20
-"""Of a bucket at least, 4 MB in float32: some ten of GPT-2's smallest layers' matrices."""
+"""Least size of a bucket, 4 MB in float32: about one of GPT-2's larger matrices."""
 MAX_BUCKET_ELEMENTS = 1 << 28
 """MPI counts bytes in 32 bits."""
 PART_ELEMENTS = 1 << 16
-"""Of a rank's part at least, so that many ranks do not send each other messages of no size."""
+"""Least size of a rank's part, so that many ranks do not send each other tiny messages."""
 
 
 def default_bucket_elements(numel: int, size: int, local_size: int) -> int:
-    """Elements of a bucket of a model of `numel` trainable ones, on `size` ranks.
+    """Elements of a bucket of a model of `numel` trainable parameters, on `size` ranks.
 
-    Where all ranks share a host one bucket is quickest: its memory carries a step's gradients in
-    milliseconds, and whoever carries them takes a core from the backward pass.
+    Where all ranks share a host one bucket is fastest: copying a step's gradients in memory takes
+    milliseconds, and copying them during the backward pass takes a core from it.
     """
     if local_size == size:
         return min(2 * numel, MAX_BUCKET_ELEMENTS)
@@ -73,7 +73,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Bucket:
-    """A run of the flat buffers: rank r owns elements ends[r - 1] .. ends[r] (from `start`)."""
+    """A range of the flat buffers: rank r owns elements ends[r - 1] .. ends[r] (from `start`)."""
 
     start: int
     ends: tuple[int, ...]
@@ -94,7 +94,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Layout:
-    """All slots, in the order of the model, and the buckets, in the order in which they go."""
+    """All slots in the order of the model, and the buckets in the order in which they are sent."""
 
     slots: tuple[Slot, ...]
     buckets: tuple[Bucket, ...]
@@ -161,7 +161,7 @@ def plan_layout(
 def _groups(
     items: Sequence[Item], order: Sequence[int], size: int, wanted: int
 ) -> Iterator[list[int]]:
-    """Indices of each bucket, as each is full; items of whole owners and others do not mix."""
+    """Indices of each bucket as it fills; elementwise items have buckets of their own."""
     filling: dict[bool, list[int]] = {True: [], False: []}
     for index in order:
         group = filling[items[index].elementwise]
@@ -173,7 +173,7 @@ def _groups(
 
 
 def _is_full(items: Sequence[Item], group: Sequence[int], size: int, wanted: int) -> bool:
-    """Whole tensors also need to be so many that no rank's part is twice the fair share: a
+    """Tensors of one owner also need to be enough for no rank's part to exceed twice the mean: a
     collective takes as long as its largest part."""
     total = sum(_padded(items[index].numel) for index in group)
     if total < wanted or items[group[0]].elementwise:
@@ -253,7 +253,7 @@ class FlatBuffers:
 
     Attributes:
         parameters: [layout.numel]; each parameter is a view of it.
-        gradients: [layout.numel]; takes each gradient as soon as it is there.
+        gradients: [layout.numel]; each gradient is copied in when it is computed.
     """
 
     def __init__(self, named: Sequence[tuple[str, nn.Parameter]], layout: Layout):
@@ -284,25 +284,25 @@ class FlatBuffers:
         return found
 
     def drop_gradients(self) -> None:
-        """Before a step's first backward pass: what it makes is new, and nothing need be zeroed."""
+        """Before a step's first backward pass, which then has nothing to add to."""
         for parameter, _ in self._pairs:
             parameter.grad = None
 
     def take_gradient(self, index: int) -> None:
-        """Bring a parameter's gradient into the buffer and make it a view of it."""
+        """Copy a parameter's gradient into the buffer and make it a view of the buffer."""
         parameter, view = self._pairs[index]
         if parameter.grad is not view:
             view.zero_() if parameter.grad is None else view.copy_(parameter.grad)
             parameter.grad = view
 
     def take_gradients(self) -> None:
-        """All of them; zero where no backward pass came by."""
+        """All of them; zero where the backward pass computed none."""
         for index in range(len(self._pairs)):
             self.take_gradient(index)
 
     def mark_changed(self, bucket: int) -> None:
-        """Tell autograd that a bucket's parameters are others now: what has saved them for a
-        backward pass must not go on with the new ones."""
+        """Tell autograd that a bucket's parameters have changed, so that a backward pass that saved
+        the old ones raises an error."""
         for (parameter, _), slot in zip(self._pairs, self.layout.slots, strict=True):
             if slot.bucket == bucket:
                 torch.autograd.graph.increment_version(parameter)

@@ -57,8 +57,8 @@ def init(*, timeline: bool = False) -> World:
             than the launcher was asked for.
     """
     settings = {"HOROVOD_TIMELINE": "DYNAMIC"} if timeline else {}
-    # One collective made of several would begin when the last of them is ready, and the order of
-    # its sums would depend on which were.
+    # A fused collective would begin when the last of its tensors is ready, and the order of its
+    # sums would depend on which tensors were fused.
     settings["HOROVOD_FUSION_THRESHOLD"] = os.environ.get("HOROVOD_FUSION_THRESHOLD", "0")
     return start_horovod(engine(), settings)
 
@@ -222,7 +222,7 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def first_output(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-    """What a collective returns beside the sizes of what it received."""
+    """A collective's output, without the sizes of what it received."""
     return output if isinstance(output, Tensor) else output[0]
 
 

@@ -1,8 +1,8 @@
-"""Buckets on their way between ranks: gradients to whoever updates them, parameters back to all.
+"""Sending buckets between ranks: gradients to the rank that updates them, parameters to all.
 
-Gradients go straight to their owner, which adds them up in float32 and in the order of the ranks,
-whatever type they travel in. So the sum of an element depends neither on its place nor on which
-bucket was ready first, and a link carries (N - 1) / N of the bytes each way, as in a ring.
+Gradients are sent straight to their owner, which adds them up in float32 and in the order of ranks,
+whatever dtype they are sent in. So the sum of an element depends neither on its place nor on which
+bucket was ready first, and a link carries (N - 1) / N of the bytes in each direction, as in a ring.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ WIRE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Exchange:
-    """The collectives of one model's buffers. Every rank must start them all; the order is free.
+    """The collectives of one model's buffers. Every rank must start them all, in any order.
 
     Args:
-        dtype: what gradients travel in, and the updates of parameters; the buffers' own type
-            moves the parameters themselves.
+        dtype: of gradients and of parameter updates as they are sent; where it is the dtype of the
+            buffers, parameters are sent themselves.
         name: the same on all ranks, and of no other exchange.
     """
 
@@ -42,11 +42,11 @@ class Exchange:
         return self._dtype != self._flat.parameters.dtype
 
     def send_gradients(self, bucket: int) -> None:
-        """Start bringing this bucket's gradients, which are whole, to their owners."""
+        """Start sending this bucket's gradients, which are complete, to their owners."""
         rank, size = self._world.rank, self._world.size
         splits = self._buckets[bucket].splits
         run = self._buckets[bucket].all
-        # One's own share need not go anywhere; from the middle it cannot be left out.
+        # A rank's own part need not be sent; from the middle it cannot be left out.
         if rank == 0:
             run, splits[0] = slice(run.start + splits[0], run.stop), 0
         elif rank == size - 1:
@@ -73,11 +73,11 @@ class Exchange:
         return own
 
     def send_parameters(self, bucket: int, update: Tensor | None = None) -> None:
-        """Start giving all ranks this rank's part of a bucket's parameters.
+        """Start sending this rank's part of a bucket's parameters to all ranks.
 
         Args:
-            update: what the part is to change by, when the type on the wire is narrower: then that
-                travels, and every rank adds the same.
+            update: of the part, where the dtype for sending is narrower: then that is sent, and
+                every rank adds the same rounded value.
         """
         own = self._flat.parameters[self._buckets[bucket].part(self._world.rank)]
         wire, _ = self._to_wire(own if update is None else update)
@@ -92,7 +92,7 @@ class Exchange:
             self._parameters[bucket] = engine().allgather_async(wire, name=name)
 
     def receive_parameters(self, bucket: int) -> None:
-        """Wait for a bucket's parameters, if they are under way, and put them in their place."""
+        """Wait for a bucket's parameters, if they are being sent, and copy them in."""
         handle = self._parameters.pop(bucket, None)
         if handle is None:
             return
@@ -119,11 +119,11 @@ class Exchange:
         return bool(self._parameters)
 
     def is_under_way(self, bucket: int) -> bool:
-        """Whether a bucket's parameters still are what they were."""
+        """Whether a bucket's parameters have not been updated here yet."""
         return bucket in self._parameters
 
     def _to_wire(self, tensor: Tensor) -> tuple[Tensor, int]:
-        """As it travels, and its elements of the wire for each of `tensor`."""
+        """The tensor as it is sent, and how many of its elements each of `tensor` takes."""
         if not self.is_narrow:
             return tensor, 1
         return tensor.to(self._dtype).view(torch.uint8), self._dtype.itemsize
@@ -135,7 +135,7 @@ class Exchange:
 def _sum_into(own: Tensor, shares: Sequence[Tensor]) -> None:
     """own = shares[0] + shares[1] + ..., each sum in the type of `own`, which may be one of them.
 
-    The first sum has a place of its own, as `own` may come later.
+    The first sum has memory of its own, as `own` may come later in `shares`.
     """
     total = shares[0].to(own.dtype)
     for number, share in enumerate(shares[1:], start=2):

@@ -68,13 +68,13 @@ def load_state(
 
 
 _Cut = tuple[int, int]
-"""The first of some rows, and how many rows the whole has."""
+"""The first of some rows, and the number of rows of the whole tensor."""
 
 
 def _own_state(
     optimizer: torch.optim.Optimizer | None, owned: Sequence[Piece]
 ) -> tuple[dict[str, Tensor], dict[str, _Cut], dict[str, Any]]:
-    """Tensors, which of them are some rows of a whole, and the rest."""
+    """Tensors, which of them are some rows of a whole tensor, and everything else."""
     tensors: dict[str, Tensor] = {}
     cuts: dict[str, _Cut] = {}
     description: dict[str, Any] = {}

@@ -33,9 +33,9 @@ from hvdcore.torch.optimizer_state import SavedState, gather_state, load_state
 MAX_SUMS = 8
 MakeOptimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
 Cost = Callable[[str, nn.Parameter], float]
-_NUMBERS = count()
-"""Every rank makes its optimizers in the same order."""
 Rule = Callable[[str, nn.Parameter], bool]
+_NUMBERS = count()
+"""Names collectives apart: every rank constructs its optimizers in the same order."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,12 @@ class ShardedOptimizer:
     stage 1). All ranks end a step with the same bits, because a part is updated in one place.
 
     Gradients are SUMMED over ranks: divide the loss by the global number of tokens or samples.
-    They travel in buckets, in the order in which the first step's backward pass made them. Told by
-    `zero_grad(backward_passes=...)` which pass is the last, a bucket leaves while that pass goes on
-    (Li et al. 2020, PyTorch Distributed). Beside them a step sums a few numbers: the norm's square,
-    the caller's `sums`, the wish to stop. After it the parameters' buckets go to all ranks; with
-    `step(wait=False)` each module waits for its own when its next forward pass begins.
+    They are sent in buckets, in the order in which the first step's backward pass computed them.
+    With `zero_grad(backward_passes=...)` each bucket is sent during the last of these passes, as
+    soon as it is complete (Li et al. 2020, PyTorch Distributed). A step also sums a few numbers:
+    the square of the norm, the caller's `sums`, the stop flag. Then the buckets of updated
+    parameters are sent to all ranks; with `step(wait=False)` each module waits for its own ones at
+    the beginning of its next forward pass.
 
     Parameters and their `.grad` become views of flat buffers. A parameter that a step did not use
     has a gradient of zero, not None. Every rank must construct it and call its methods.
@@ -70,20 +71,20 @@ class ShardedOptimizer:
         model: all its trainable parameters, of one type and device. Equal on all ranks:
             `broadcast_parameters` first.
         make_optimizer: builds the optimizer of the given (name, parameter) pairs. Not called on a
-            rank that owns none; called again in the first step if the order of the backward pass
-            is not that of the model.
+            rank that owns none; called again in the first step if the backward pass does not
+            follow the order of the model.
         clip_norm: scale gradients down to this global norm, if above it.
         cost: of updating one parameter, in any unit; shares the work out. Its size by default.
-        elementwise: whether an update works on each element alone, so that ranks may share a
-            parameter's rows: `make_optimizer` then gets a parameter of some of them. By default
-            each parameter is whole, which suits optimizers that need the whole matrix.
-        wire_dtype: what gradients travel in, and the updates of parameters: float32, or bfloat16
+        elementwise: whether a parameter is updated element by element, so that ranks may share
+            its rows: `make_optimizer` is then given a parameter of some of them. By default each
+            parameter has one owner, as optimizers of whole matrices need.
+        wire_dtype: dtype in which gradients and parameter updates are sent: float32, or bfloat16
             or float16 for half the bytes. Sums and weights stay float32, and equal on all ranks.
-        bucket_elements: of a bucket, about. By default one bucket where all ranks share a host,
-            and 4 MB where they do not.
+        bucket_elements: approximate size of a bucket. By default one bucket where all ranks share
+            a host, and 4 MB otherwise.
 
     Attributes:
-        update_seconds: spent so far in the updates of what this rank owns, collectives left out.
+        update_seconds: spent so far in the updates of what this rank owns, without collectives.
     """
 
     def __init__(
@@ -120,11 +121,11 @@ class ShardedOptimizer:
         )
         self.update_seconds = 0.0
         self._order: list[int] | None = []
-        """In which gradients came in the first step; None from then on."""
+        """Of gradients in the first step's backward pass; None afterwards."""
         self._forwards: dict[str, list[int]] = {}
-        """Modules that the first step called, and the parameters that each waits for."""
+        """Modules called in the first step, and the parameters that each waits for."""
         self._unheld: list[int] = []
-        """Parameters that were read without a forward pass of any module around them."""
+        """Parameters that no called module contains."""
         self._loaded: tuple[Mapping[str, Tensor], Mapping[str, Any]] | None = None
         self._fraction: float | None = None
         self._holders = _holders(model, [parameter for _, parameter in self._named])
@@ -187,14 +188,14 @@ class ShardedOptimizer:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * fraction
 
     def zero_grad(self, backward_passes: int | None = None) -> None:
-        """Forget all gradients, before the first backward pass of a step.
+        """Drop all gradients, before the first backward pass of a step.
 
         Args:
-            backward_passes: of this step, on this rank. In the last one gradients leave as soon as
-                they are whole. By default all of them wait for `step`.
+            backward_passes: of this step, on this rank. Gradients are sent during the last one,
+                as soon as they are complete. By default they are sent in `step`.
         """
         self._flat.drop_gradients()
-        # The first step finds out the order, and must not send in another one.
+        # The first step records the order, so its gradients must not be sent before that.
         self._begin(backward_passes if self._order is None else None)
 
     def _begin(self, backward_passes: int | None) -> None:
@@ -202,7 +203,7 @@ class ShardedOptimizer:
         self._added = [0] * len(self._named)
         self._unsent = set(range(len(self.layout.buckets)))
         self._missing = [0] * len(self.layout.buckets)
-        """Gradients of each bucket that are not whole yet."""
+        """Gradients of each bucket that are not complete yet."""
         for slot in self.layout.slots:
             self._missing[slot.bucket] += 1
 
@@ -210,8 +211,8 @@ class ShardedOptimizer:
         name, bucket = self._named[index][0], self.layout.slots[index].bucket
         if self._exchange.is_under_way(bucket):
             raise RuntimeError(
-                f"{name}: read before its last update had come: something other than the forward "
-                "pass of its own module reads it; call step(wait=True)"
+                f"{name}: read before its last update had arrived, by something other than the "
+                "forward pass of its own module; call step(wait=True)"
             )
         if self._order is not None and index not in self._order:
             self._order.append(index)
@@ -241,9 +242,9 @@ class ShardedOptimizer:
 
         Args:
             sums: up to 8 numbers to add up over ranks (a loss sum, a token count), at no cost.
-            stop: this rank wants to stop; all ranks learn it in the same step.
-            wait: until all parameters are here. Else each module's forward pass waits for its own;
-                before anything else reads them, call `synchronize`.
+            stop: this rank asks to stop; all ranks learn it in the same step.
+            wait: for all updated parameters. If False, each module's forward pass waits for its
+                own; before anything else reads parameters, call `synchronize`.
         """
         if len(sums) > MAX_SUMS:
             raise ValueError(f"at most {MAX_SUMS} sums can be carried, not {len(sums)}")
@@ -266,7 +267,7 @@ class ShardedOptimizer:
         return StepOutcome(sqrt(square), tuple(totals), wishes > 0)
 
     def _settle_order(self) -> None:
-        """Lay everything out in the order in which rank 0's first backward pass made gradients."""
+        """Lay everything out again, in the order of gradients in rank 0's first backward pass."""
         found, self._order = self._order or [], None
         loaded, self._loaded = self._loaded, None
         if self._world.size == 1:
@@ -288,7 +289,7 @@ class ShardedOptimizer:
             self._load(*loaded)
 
     def _settle_forwards(self) -> None:
-        """What a module holds and does not read itself is its parent's to wait for."""
+        """Parameters of a module without a forward pass are waited for by its parent."""
         called = set(self._forwards)
         for index, holders in enumerate(self._holders):
             for name in holders:
@@ -325,7 +326,7 @@ class ShardedOptimizer:
         elif self._exchange.is_narrow:
             before = [part.clone() for part in own]
             self._update()
-            for bucket in reversed(range(len(own))):  # about as the next forward pass reads them
+            for bucket in reversed(range(len(own))):  # roughly as the next forward pass reads them
                 update = own[bucket] - before[bucket]
                 own[bucket].copy_(before[bucket])
                 self._exchange.send_parameters(bucket, update)
@@ -339,7 +340,7 @@ class ShardedOptimizer:
             return
         started = perf_counter()
         self.optimizer.step()
-        if self._flat.parameters.is_cuda:  # the ranks wait for it next, whoever has the clock
+        if self._flat.parameters.is_cuda:  # else the next collective would be charged with it
             torch.cuda.synchronize(self._flat.parameters.device)
         self.update_seconds += perf_counter() - started
 
@@ -365,7 +366,7 @@ class ShardedOptimizer:
         return gather_state(self.optimizer, self._pieces)
 
     def load_state(self, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-        """Take up a state from `gather_state`, of any number of ranks.
+        """Load a state from `gather_state`, of any number of ranks.
 
         Every rank must be given all of it; each keeps what it owns, from the first step on.
 
