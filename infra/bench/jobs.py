@@ -85,7 +85,7 @@ class Job:
 class Jobs:
     """All jobs of a measurement, started together: `with Jobs([...]) as jobs: jobs["a"].run()`.
 
-    Their processes reach this one through a socket in the file system, from whatever network.
+    Their processes connect through a Unix socket, which works from every network namespace.
     """
 
     def __init__(self, jobs: Sequence[Job]) -> None:

@@ -1,7 +1,7 @@
-"""Training over a network: hosts of one rank of one thread, whose links are shaped.
+"""Training over a network: hosts with one rank of one thread each, whose links are shaped.
 
-A host is a set of namespaces of the kernel with a cable to a bridge; `tc` shapes both ends of each
-cable between two bursts, so one set of processes meets every link. Jobs take turns.
+A host is a set of kernel namespaces with a cable to a bridge; `tc` shapes both ends of each cable
+between bursts, so the same processes are measured over every link. Jobs take turns.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ PORT = 29500
 
 @dataclass
 class HostsJob(Job):
-    """A job whose ranks live on hosts; between its turns those are stopped, and not what watches
-    them."""
+    """A job whose ranks run on hosts; between its turns the ranks are stopped, but not the
+    launcher that watches them."""
 
     hosts: Sequence[TestHost] = field(default=())
 
@@ -67,7 +67,7 @@ class HostsJob(Job):
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    """By `<hosts> hosts, <model>` and link: milliseconds a step of each job; or why not."""
+    """By `<hosts> hosts, <model>` and link: milliseconds a step of each job; or why it cannot."""
     if reason := missing_for_hosts():
         return {"skipped": reason}
     found: dict[str, Any] = {}
@@ -83,8 +83,8 @@ def measure(rounds: int) -> dict[str, Any]:
 
 
 def _limits(milliseconds: Mapping[str, float], size: int, name: str, link: str) -> dict[str, float]:
-    """What no step can be quicker than: the computing of ranks that exchange nothing, or the bytes
-    that a link has to carry each way."""
+    """A lower bound of a step's milliseconds: the compute time of ranks that exchange nothing, or
+    the time of the bytes that a link carries in each direction."""
     numel = sum(parameter.numel() for parameter in new_model(name).parameters())
     sent = 2 * (size - 1) / size * 4 * numel
     wire = 1e3 * sent / BYTES_PER_SECOND[link] if link in BYTES_PER_SECOND else 0.0
@@ -95,7 +95,7 @@ def _limits(milliseconds: Mapping[str, float], size: int, name: str, link: str) 
 
 
 def shape(network: TestNetwork, link: str) -> None:
-    """Give every cable the speed of a link."""
+    """Set the speed of every cable."""
     rate, burst = LINKS[link]
     for host in network.hosts.values():
         host.unlimit()

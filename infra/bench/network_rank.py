@@ -16,7 +16,7 @@ from textgen.training.optimizer import build_optimizer, update_cost
 
 Step = Callable[[Tensor, Tensor], None]
 Made = tuple[Step, Callable[[], float]]
-"""A step, and the seconds that this rank has waited for others."""
+"""A step, and the seconds that this rank has waited for others so far."""
 
 
 def no_wait() -> float:

@@ -18,12 +18,12 @@ VOCAB_SIZE = {"large": 4096, "paced": 4096, "small": 128}
 CLIP_NORM = 1.0
 SETTINGS = OptimizerConfig.of("adamw")
 PACED_SECONDS = 1.2
-"""Of a paced model's two passes."""
+"""Of a paced model's forward and backward pass together."""
 
 
 def new_model(name: str) -> nn.Module:
-    """'large': 12.2 million parameters, whose sums matter on a wire. 'small': 0.8 million. 'paced':
-    the large one's parameters, and a clock in place of the computing."""
+    """'large': 12.2 million parameters. 'small': 0.8 million. 'paced': the parameters of the large
+    one, with sleeps in place of compute."""
     torch.manual_seed(0)
     layers, heads, dim, mlp = (4, 4, 128, 352) if name == "small" else (6, 6, 384, 1024)
     config = ModelConfig(
@@ -35,9 +35,9 @@ def new_model(name: str) -> nn.Module:
 
 
 class Paced(nn.Module):
-    """Takes the time of a transformer's passes without its computing, as if an accelerator did it.
+    """Takes the time of a transformer's passes without computing, as if an accelerator did it.
 
-    So more hosts than the machine has cores keep their pace, and the wire is what is measured.
+    More hosts than the machine has cores then keep their pace, and only the network is measured.
     """
 
     def __init__(self, model: Transformer) -> None:
@@ -68,7 +68,7 @@ class PacedLayer(nn.Module):
 
 
 class Pace(torch.autograd.Function):
-    """Waits in both passes, twice as long in the second; gradients are of no meaning."""
+    """Sleeps in both passes, twice as long in the backward pass; its gradients mean nothing."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, seconds: float, *weights: Tensor) -> Tensor:

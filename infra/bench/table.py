@@ -30,7 +30,7 @@ FINETUNE_AT_LEAST = {
 }
 FINETUNE_MEMORY_AT_MOST = 1.0
 NETWORK_AGAINST_DDP_AT_MOST = {"unshaped": 0.9, "1 Gbit/s": 0.8, "200 Mbit/s": 0.7}
-"""Of a step's time, in the same type on the wire, for the large model on two hosts."""
+"""Ratios of step times, with the same dtype sent, for the large model on two hosts."""
 NETWORK_AGAINST_LIMIT_AT_MOST = 1.1
 NETWORK_OURS = ("ours_gloo", "ours_mpi")
 NETWORK_PEERS = ("ddp_our_environment", "fsdp", "horovod_gloo")
