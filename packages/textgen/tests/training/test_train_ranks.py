@@ -96,6 +96,17 @@ def test_accumulation_is_the_same_run(folder: Path, book: Path, one_rank: Run) -
     assert run.losses("val") == pytest.approx(one_rank.losses("val"), abs=1e-5)
 
 
+def test_gradients_in_bfloat16_are_half_the_bytes(folder: Path, book: Path, two_ranks: Run) -> None:
+    """The run itself compares the ranks' weights at its end; the rounding shows, and is small."""
+    flags = (*FLAGS, "--np", "2", "--gradient-dtype", "bfloat16")
+    run = train(folder / "bfloat16", book, *flags).check()
+    halved, full = run.report["communication"], two_ranks.report["communication"]
+    assert all(2 * halved[name] == full[name] for name in full)
+    assert run.losses("val")[12] != pytest.approx(two_ranks.losses("val")[12], abs=1e-6)
+    assert run.losses("val")[12] == pytest.approx(two_ranks.losses("val")[12], abs=1e-2)
+    assert two_ranks.losses("val")[0] - two_ranks.losses("val")[12] > 0.1
+
+
 def test_the_training_temperature_is_for_training_alone(
     folder: Path, book: Path, one_rank: Run
 ) -> None:
