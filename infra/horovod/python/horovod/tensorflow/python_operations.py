@@ -224,7 +224,11 @@ def _put(number: int, values: Sequence[np.ndarray], error: str) -> None:
 
 
 def _in_graph(
-    describe: Callable[[str], _Call], tensors: list[Any], dtypes: list[tf.DType], name: str
+    describe: Callable[[str], _Call],
+    tensors: list[Any],
+    dtypes: list[tf.DType],
+    name: str,
+    stateful: bool,
 ) -> list[Any]:
     """The outputs of an operation that runs whenever the graph does."""
     number = next(_numbers)
@@ -252,11 +256,11 @@ def _in_graph(
     # That the queue is asked before it is filled does no harm.
     # A variable is among the inputs, for on constants alone it would be computed once and for all.
     started = tf.numpy_function(
-        start, [_not_constant().read_value(), splits, *tensors], tf.int32, stateful=False
+        start, [_not_constant().read_value(), splits, *tensors], tf.int32, stateful=stateful
     )
     error, *outputs = tf.nest.flatten(results.dequeue())
     checked = tf.numpy_function(
-        _checked, [error, started, *outputs], [tf.int32, *dtypes], stateful=False
+        _checked, [error, started, *outputs], [tf.int32, *dtypes], stateful=stateful
     )
     return list(checked[1:]) or [checked[0]]
 
@@ -302,7 +306,11 @@ def _run(
     full_name = "/".join(part for part in (scope, name or f"Horovod{kind}") if part)
     unique = full_name if ignore_name_scope else ops.get_default_graph().unique_name(full_name)
     return _in_graph(
-        lambda known: _Call(kind, known, **options), [splits, *tensors], list(dtypes), unique
+        lambda known: _Call(kind, known, **options),
+        [splits, *tensors],
+        list(dtypes),
+        unique,
+        stateful=kind in ("join", "barrier"),  # as the compiled ones: they run even for no output
     )
 
 
