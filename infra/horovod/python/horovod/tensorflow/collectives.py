@@ -80,6 +80,7 @@ def allreduce(
         _check_sparse(op, prescale_factor, postscale_factor)
         return _gather_slices([tensor], op, device_sparse, process_set, ignore_name_scope)[0]
     _check_adasum(op, process_set)
+    _check_known(process_set)
     with tf.device(device_dense):
         small, context = compression.compress(native_variable(tensor))
         reduced = _allreduce(
@@ -130,6 +131,7 @@ def grouped_allreduce(
         _put(results, sparse, gathered)
     if dense:
         _check_adasum(op, process_set)
+        _check_known(process_set)
         with tf.device(device_dense):
             small, contexts = _compressed(compression, [tensors[i] for i in dense])
             reduced = _grouped_allreduce(
@@ -276,6 +278,12 @@ def _check_adasum(op: int, process_set: ProcessSet) -> None:
         raise NotImplementedError("Adasum does not support non-global process sets yet.")
     if not check_num_rank_power_of_2(size()):
         raise NotImplementedError("Running Adasum with non-power of 2 ranks is not supported yet.")
+
+
+def _check_known(process_set: ProcessSet) -> None:
+    """Raise ValueError for a set that is not registered (in elastic training it may yet be)."""
+    if not runs_elastic():
+        process_set.size()
 
 
 def _compressed(compression: Any, tensors: Sequence[Any]) -> tuple[list[Any], list[Any]]:
