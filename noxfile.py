@@ -72,6 +72,12 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
 ACROSS = ("tests", "infra/wheels/tests", "infra/kubernetes/tests")
 """What crosses packages."""
 
+FRAMEWORK_FREE = (
+    *(f"infra/horovod/tests/test_{part}.py" for part in ("core", "library", "mpi", "numpy")),
+    *(f"shared/hvdcore/tests/{part}" for part in ("launch/job", "files", "metrics", "runtime")),
+)
+"""What the session `core` runs."""
+
 MANIFEST_TOOLS = ["pyyaml", "jsonschema>=4.18", "kubernetes-validate>=1.37"]  # Kubernetes' schemas
 TEST_TOOLS = ["pytest>=8.3", "pytest-timeout>=2.3"]
 LINT_TOOLS = ["ruff>=0.17,<0.18"]
@@ -102,6 +108,13 @@ def tests(session: nox.Session, package: str) -> None:
     else:
         install(session, package)
         pytest(session, f"{PACKAGES[package][0]}/tests")
+
+
+@nox.session(python=["3.10", "3.12", "3.13"])
+def core(session: nox.Session) -> None:
+    """Horovod's tests and hvdcore's that need no framework, on the other releases of Python."""
+    session.install("./shared/hvdcore", "scikit-learn", "hypothesis", *TEST_BUILDS, *TEST_TOOLS)
+    pytest(session, *FRAMEWORK_FREE)
 
 
 @nox.session
