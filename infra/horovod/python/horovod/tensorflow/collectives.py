@@ -42,6 +42,7 @@ def number_of_processes(process_set: ProcessSet) -> Any:
     return process_set.size()
 
 
+@tf.autograph.experimental.do_not_convert
 def allreduce(
     tensor: Any,
     average: bool | None = None,
@@ -95,6 +96,7 @@ def allreduce(
         return compression.decompress(reduced, context)
 
 
+@tf.autograph.experimental.do_not_convert
 def grouped_allreduce(
     tensors: Sequence[Any],
     average: bool | None = None,
@@ -147,6 +149,7 @@ def grouped_allreduce(
     return results
 
 
+@tf.autograph.experimental.do_not_convert
 def reducescatter(
     tensor: Any,
     device_dense: str = "",
@@ -183,6 +186,7 @@ def reducescatter(
         return compression.decompress(reduced, context)
 
 
+@tf.autograph.experimental.do_not_convert
 def grouped_reducescatter(
     tensors: Sequence[Any],
     device_dense: str = "",
@@ -228,6 +232,7 @@ def _grouped_allreduce_cond(
     )
 
 
+@tf.autograph.experimental.do_not_convert
 def _where_needed(reduce: Any, leave: Any, process_set: ProcessSet) -> Any:
     if not runs_elastic():
         return reduce() if process_set.included() and process_set.size() > 1 else leave()
