@@ -10,7 +10,7 @@ Example:
 
 from __future__ import annotations
 
-from hvdcore.keras.startup import without_chatter
+from hvdcore.keras.loading import without_chatter
 
 with without_chatter():
     import tensorflow as _  # noqa: F401
