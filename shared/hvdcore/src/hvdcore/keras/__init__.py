@@ -13,7 +13,9 @@ from __future__ import annotations
 from hvdcore.keras.loading import without_chatter
 
 with without_chatter():
-    import tensorflow as _  # noqa: F401
+    import tensorflow as _tf
+
+    _tf.config.list_physical_devices("GPU")  # a CUDA library without a driver complains once
 
 from hvdcore.keras.callbacks import (
     BroadcastModel,
