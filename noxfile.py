@@ -32,11 +32,17 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["lint", "types", "tests"]
 
+# The packages take any release from 2.4 and 2.16 on; the tests pin what the figures were made with.
 TORCH = "torch>=2.13,<2.14"
 TENSORFLOW = "tensorflow>=2.21,<2.22"
+JAX = "jax>=0.6"
+TEST_BUILDS = ("pip>=26.3", "setuptools<81", "wheel")
 
 PACKAGES: dict[str, tuple[str, list[str]]] = {
-    "horovod": ("infra/horovod", [TORCH, "pip>=26.3", "setuptools<81", "wheel"]),
+    "horovod": (
+        "infra/horovod",
+        [TORCH, TENSORFLOW, JAX, *TEST_BUILDS, "mpi4py>=4", "numpy"],
+    ),
     "hvdcore": (
         "shared/hvdcore",
         [
@@ -48,20 +54,29 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
             "huggingface_hub",
         ],
     ),
-    "textgen": ("packages/textgen", ["./packages/textgen[tune,lora,mauve,onnx]", "hypothesis"]),
+    "textgen": (
+        "packages/textgen",
+        ["./packages/textgen[tune,lora,mauve,onnx]", TORCH, "hypothesis"],
+    ),
     "image_cls": (
         "packages/image_cls",
-        ["./packages/image_cls[tune]", "scikit-learn", "nbclient", "ipykernel"],
+        ["./packages/image_cls[tune]", TENSORFLOW, "scikit-learn", "nbclient", "ipykernel"],
     ),
     "news_cls": (
         "packages/news_cls",
-        ["./packages/news_cls[tune]", "hypothesis", "huggingface_hub"],
+        ["./packages/news_cls[tune]", TENSORFLOW, "hypothesis", "huggingface_hub"],
     ),
 }
 """What is tested and published: its folder, and what its tests need beside it."""
 
 ACROSS = ("tests", "infra/wheels/tests", "infra/kubernetes/tests")
 """What crosses packages."""
+
+FRAMEWORK_FREE = (
+    *(f"infra/horovod/tests/test_{part}.py" for part in ("core", "library", "mpi", "numpy")),
+    *(f"shared/hvdcore/tests/{part}" for part in ("launch/job", "files", "metrics", "runtime")),
+)
+"""What the session `core` runs."""
 
 MANIFEST_TOOLS = ["pyyaml", "jsonschema>=4.18", "kubernetes-validate>=1.37"]  # Kubernetes' schemas
 TEST_TOOLS = ["pytest>=8.3", "pytest-timeout>=2.3"]
@@ -93,6 +108,13 @@ def tests(session: nox.Session, package: str) -> None:
     else:
         install(session, package)
         pytest(session, f"{PACKAGES[package][0]}/tests")
+
+
+@nox.session(python=["3.10", "3.12", "3.13"])
+def core(session: nox.Session) -> None:
+    """Horovod's tests and hvdcore's that need no framework, on the other releases of Python."""
+    session.install("./shared/hvdcore", "scikit-learn", "hypothesis", *TEST_BUILDS, *TEST_TOOLS)
+    pytest(session, *FRAMEWORK_FREE)
 
 
 @nox.session
@@ -140,7 +162,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def quickstart(session: nox.Session) -> None:
     """Set everything up, then train and generate on two ranks from the built-in sample."""
-    session.install("./packages/textgen")
+    session.install("./packages/textgen", TORCH)
     run = time.strftime("runs/quickstart/%Y%m%d-%H%M%S")
     session.run("textgen", "train", "--np", "2", "--output-dir", run, *session.posargs)
     prompts = ("--prompt", "One morning", "--prompt", "The key")

@@ -33,7 +33,7 @@ while :; do
     code=$?
     [ "$asked" ] || break
 done
-# 143: saved and stopped. Queued again, the same command goes on from its newest checkpoint.
+# 143: saved and stopped. Requeued, the same command resumes from its newest checkpoint.
 if [ "$code" = 143 ] && [ "$queue_again" ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi

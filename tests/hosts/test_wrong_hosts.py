@@ -47,7 +47,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, network: TestNetwork)
     assert code == 2, said
     lines = said.splitlines()
     starts = [
-        "error: --hosts: refusing refuses our key; let `ssh refusing true` work",
+        "error: --hosts: refusing refuses our key; make `ssh refusing true` work",
         "error: --hosts: strange has a host key that is not known here",
         "error: --hosts: older differs: other sources of the package (commit ",
         f"error: --hosts: bare has no {sys.executable}; install the same environment",

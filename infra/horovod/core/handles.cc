@@ -23,7 +23,23 @@ std::mutex table_mutex;
 std::unordered_map<horovod_handle, std::shared_ptr<Operation>> table;
 horovod_handle last_handle = 0;
 
+// What this thread finished while a WakeTogether lives; it keeps them until they are woken.
+thread_local int wakers = 0;
+thread_local std::vector<std::shared_ptr<Operation>> finished;
+
 } // namespace
+
+WakeTogether::WakeTogether() { ++wakers; }
+
+WakeTogether::~WakeTogether() {
+  if (--wakers > 0) {
+    return;
+  }
+  for (auto& operation : finished) {
+    operation->Wake();
+  }
+  finished.clear();
+}
 
 void* Allocate(int64_t size, bool zeros) {
   void* data = nullptr;
@@ -77,8 +93,12 @@ void Operation::Finish(const common::Status& status, int count) {
       return;
     }
     callbacks.swap(callbacks_);
-    // Under the lock: the waiter may free this object as soon as it sees that nothing is left.
-    done_.notify_all();
+  }
+  // Who calls this holds the operation, though the waiter forgets it as soon as nothing is left.
+  if (wakers > 0) {
+    finished.push_back(shared_from_this());
+  } else {
+    Wake();
   }
   for (auto& callback : callbacks) {
     callback.function(handle_, status_, message_.c_str(), callback.argument);

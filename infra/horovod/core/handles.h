@@ -53,7 +53,7 @@ struct Callback {
 };
 
 // One call of the C interface: n tensors, done when the last of them is.
-class Operation {
+class Operation : public std::enable_shared_from_this<Operation> {
 public:
   Operation(horovod_handle handle, int n) : handle_(handle), left_(n), outputs_(n), splits_(n) {}
 
@@ -64,6 +64,7 @@ public:
   // Says that `count` tensors are done. The first status that is not OK is the operation's.
   void Finish(const common::Status& status, int count = 1);
 
+  void Wake() { done_.notify_all(); }
   bool Done();
   int Wait(double seconds);
   void Then(Callback callback);

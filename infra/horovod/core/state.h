@@ -20,6 +20,16 @@ std::string NextName(const std::string& kind, int process_set);
 void ResetNames(int process_set);
 void ResetAllNames();
 
+// While one lives, what this thread finishes wakes nobody; its end wakes all who wait. Waking at each
+// of many tensors lets the waiter and the thread that finishes them take turns on the processor.
+class WakeTogether {
+public:
+  WakeTogether();
+  ~WakeTogether();
+  WakeTogether(const WakeTogether&) = delete;
+  WakeTogether& operator=(const WakeTogether&) = delete;
+};
+
 } // namespace core
 } // namespace horovod
 

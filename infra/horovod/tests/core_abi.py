@@ -141,6 +141,13 @@ class Core:
             raise Failed(-handle, self.last_error())
         return handle
 
+    def barrier(self) -> None:
+        """Returns when every rank is here."""
+        handle = self.checked(self.lib.horovod_barrier(0))
+        status = self.lib.horovod_finish(ctypes.c_int64(handle), ctypes.c_double(60))
+        if status != OK:
+            raise Failed(status, self.last_error())
+
     def wait(self, handle: int, seconds: float = 60.0) -> int:
         """horovod_wait."""
         return self.lib.horovod_wait(ctypes.c_int64(handle), ctypes.c_double(seconds))

@@ -226,6 +226,7 @@ def different_names_wait_and_do_not_block(core: Core, rank: int) -> None:
     first = core.start("allreduce", [tensor], names[0], SUM, *ones, 0)
     assert core.wait(first, 0.2) == IN_PROGRESS
     assert core.lib.horovod_poll(ctypes.c_int64(first)) == 0
+    core.barrier()  # a slow rank must not find the other's second one
     second = core.start("allreduce", [tensor], names[1], SUM, *ones, 0)
     assert core.finish(second, [tensor]) == [([1], [2.0])]
     assert core.finish(first, [tensor]) == [([1], [2.0])]
@@ -240,10 +241,10 @@ def a_name_in_use(core: Core, rank: int) -> None:
         error = failure(lambda: core.start("allreduce", [tensor] * 2, "used", SUM, *ones, 0))
         assert error.status == INVALID_ARGUMENT
         assert "same name" in str(error)
-        core.checked(core.lib.horovod_barrier(0))
+        core.barrier()
         core.finish(first, [tensor])
     else:
-        core.checked(core.lib.horovod_barrier(0))
+        core.barrier()
         core.allreduce([tensor], "used_2of2")
 
 
@@ -270,7 +271,7 @@ def callbacks(core: Core, rank: int) -> None:
     handle = core.start("allreduce", [tensor], "then", SUM, *ones, 0)
     assert core.lib.horovod_then(ctypes.c_int64(handle), callback, None) == OK
     assert core.wait(handle) == OK
-    core.lib.horovod_finish(ctypes.c_int64(core.lib.horovod_barrier(0)), ctypes.c_double(60))
+    core.barrier()
     assert calls == [(handle, OK, b"")]
     assert core.lib.horovod_then(ctypes.c_int64(handle), callback, None) == OK
     assert len(calls) == 2
@@ -308,7 +309,7 @@ def handles_that_are_none(core: Core, rank: int) -> None:
     tensor = Tensor([1.0])
     handle = core.start("allreduce", [tensor], "released early", SUM, *ones, 0)
     assert core.lib.horovod_release(ctypes.c_int64(handle)) == OK
-    core.lib.horovod_finish(ctypes.c_int64(core.lib.horovod_barrier(0)), ctypes.c_double(60))
+    core.barrier()
     handle = core.start("allreduce", [Tensor([0.0] * (1 + rank))], "finish", SUM, *ones, 0)
     status = core.lib.horovod_finish(ctypes.c_int64(handle), ctypes.c_double(60))
     assert status == PRECONDITION_ERROR

@@ -129,7 +129,7 @@ def test_ranks_that_disagree_fail_with_both_shapes(ranks: Ranks) -> None:
 
 
 def test_a_scalar_cannot_be_gathered(ranks: Ranks) -> None:
-    assert both(ranks, "an_operation_on_a_scalar") != ""
+    assert all(rank["an_operation_on_a_scalar"] != "" for rank in ranks)
 
 
 def test_process_set(ranks: Ranks) -> None:

@@ -54,7 +54,7 @@ def wrong(*arguments: str) -> list[str]:
         (["--epochs", "many"], "epochs: got 'many'"),
         (["--learning-rate", "-1"], "learning_rate"),
         (["--val-fraction", "0.9", "--test-fraction", "0.2"], "leave nothing to train on"),
-        (["--global-batch-size", "7", "--np", "2"], "global_batch_size: 7 cannot be cut"),
+        (["--global-batch-size", "7", "--np", "2"], "global_batch_size: 7 cannot be divided"),
         (["--warmup-steps", "500", "--max-steps", "10"], "warmup_steps"),
         (["--num-train-images", "5000"], "num_train_images: 5000 of only 60"),
         (
@@ -116,7 +116,7 @@ def test_compare_checks_all_before_the_first_run(scenes: Path, tmp_path: Path) -
     problems = wrong(*base, "--models", "cnn,resnet", "--np", "0,2")
     assert [problem.split(":")[0] for problem in problems] == ["models", "np"]
     (problem,) = wrong(*base, "--models", "logreg", "--np", "1,3", "--global-batch-size", "8")
-    assert "global_batch_size: 8 cannot be cut" in problem
+    assert "global_batch_size: 8 cannot be divided" in problem
     assert list(tmp_path.iterdir()) == []
 
 

@@ -101,5 +101,5 @@ def test_what_all_trials_share_is_checked_before_the_first(tmp_path: Path, scene
     result = CliRunner().invoke(app, [*flags, "--np", "2", "--global-batch-size", "7"])
     assert result.exit_code == 2
     *_, last = result.output.splitlines()
-    assert last.startswith("error: global_batch_size: 7 cannot be cut")
+    assert last.startswith("error: global_batch_size: 7 cannot be divided")
     assert not (tmp_path / "study").exists()

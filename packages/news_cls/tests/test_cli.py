@@ -51,7 +51,7 @@ def test_every_field_of_the_configuration_has_a_flag() -> None:
         (["--epochs", "many"], "epochs: got 'many'"),
         (["--feature-dropout", "1"], "feature_dropout"),
         (["--val-fraction", "0.9", "--test-fraction", "0.2"], "leave nothing to train on"),
-        (["--global-batch-size", "7", "--np", "2"], "global_batch_size: 7 cannot be cut"),
+        (["--global-batch-size", "7", "--np", "2"], "global_batch_size: 7 cannot be divided"),
         (["--num-train-texts", "9999", "--np", "2"], "num_train_texts: 9999 of only 3600 texts"),
         (["--ngram-buckets", "1"], "ngram_buckets: got 1"),
     ],

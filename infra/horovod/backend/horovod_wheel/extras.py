@@ -27,4 +27,4 @@ class ExtraLibrary:
         return project / self.folder / "exports.map"
 
 
-EXTRAS = (ExtraLibrary("tensorflow_op", "horovod/tensorflow/libhorovod_tensorflow.so"),)
+EXTRAS = (ExtraLibrary("tensorflow_op", "horovod/lib/libhorovod_tensorflow.so"),)

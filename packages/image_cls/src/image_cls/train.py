@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import hvdcore.keras  # noqa: F401  # isort: skip  (first: it loads TensorFlow silently)
 import keras
 import numpy as np
 import numpy.typing as npt

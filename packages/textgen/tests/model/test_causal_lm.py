@@ -204,21 +204,21 @@ def with_code(folder: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "pickle": (pickled, r"its weights are a pickle \(pytorch_model\.bin\)"),
-    "code": (with_code, r"brings code of its own \(auto_map\), which is never run"),
-    "unknown": (lambda f: change(f, model_type="t5"), "'t5', no causal language model"),
+    "code": (with_code, r"needs code of its own \(auto_map\), which is never run"),
+    "unknown": (lambda f: change(f, model_type="t5"), "'t5' is not a causal language model"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"no model\.safetensors"),
     "cut": (truncated, "transformers cannot load it"),
     "empty": (lambda f: (f / "model.safetensors").write_bytes(b""), "cannot load it"),
     "missing": (without_a_weight, r"h\.0\.mlp\.c_fc\.weight is missing"),
     "shape": (lambda f: change(f, n_inner=99), "cannot load it|c_fc"),
     "config": (lambda f: (f / "config.json").write_text("{"), "not valid JSON"),
-    "outside": (sharded("../model.safetensors"), "is no safetensors file beside it"),
-    "pickled shard": (sharded("a.bin"), "is no safetensors file beside it"),
+    "outside": (sharded("../model.safetensors"), "is not a safetensors file in the same folder"),
+    "pickled shard": (sharded("a.bin"), "is not a safetensors file in the same folder"),
     "lost shard": (sharded("a.safetensors"), r"a\.safetensors: missing"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer: cannot load"),
     "larger tokenizer": (
         lambda f: train_bpe([" ".join(f"word{i}" for i in range(500)) * 2], 300).save(f),
-        r"its tokenizer has \d+ tokens and the model only 288",
+        r"it has \d+ tokens and the model only 288",
     ),
 }
 

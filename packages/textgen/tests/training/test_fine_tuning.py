@@ -209,7 +209,7 @@ def test_gpt2_style_trains_from_scratch_and_starts_again_from_its_run(
     [
         (("--tokenizer", "byte"), "tokenizer: byte is not the one that"),
         (("--context-length", "64"), "context_length: got 64; "),
-        ((*LORA, "--lora-targets", "nothing"), "lora_targets: 'nothing' names no linear map"),
+        ((*LORA, "--lora-targets", "nothing"), "lora_targets: 'nothing' names no linear layer"),
         (("--lora-alpha", "4"), "lora_alpha and lora_targets need lora_rank"),
         (("--lora-rank", "0"), "lora_rank"),
     ],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 pytest.importorskip("tensorflow")
 
-from hvdcore.keras.startup import without_chatter
+from hvdcore.keras.loading import without_chatter
 
 
 def test_what_is_written_below_python_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:
@@ -28,3 +30,9 @@ def test_an_error_shows_it_after_all(capfd: pytest.CaptureFixture[str]) -> None:
         fail()
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "missing symbol\nafter\n"
+
+
+def test_hvdcore_keras_loads_silently() -> None:
+    code = "import hvdcore.keras"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -122,6 +122,7 @@ class _Distributed:
     _horovod_settings: Settings
     _horovod_reduction: Callable[..., list[Any]] | None
 
+    @tf.autograph.experimental.do_not_convert
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
         """Reduce the gradients, then update; see `keras.optimizers.Optimizer.apply`."""
         connection_of(self).apply(self, super().apply, grads, trainable_variables)

@@ -42,6 +42,7 @@ def number_of_processes(process_set: ProcessSet) -> Any:
     return process_set.size()
 
 
+@tf.autograph.experimental.do_not_convert
 def allreduce(
     tensor: Any,
     average: bool | None = None,
@@ -80,6 +81,7 @@ def allreduce(
         _check_sparse(op, prescale_factor, postscale_factor)
         return _gather_slices([tensor], op, device_sparse, process_set, ignore_name_scope)[0]
     _check_adasum(op, process_set)
+    _check_known(process_set)
     with tf.device(device_dense):
         small, context = compression.compress(native_variable(tensor))
         reduced = _allreduce(
@@ -94,6 +96,7 @@ def allreduce(
         return compression.decompress(reduced, context)
 
 
+@tf.autograph.experimental.do_not_convert
 def grouped_allreduce(
     tensors: Sequence[Any],
     average: bool | None = None,
@@ -130,6 +133,7 @@ def grouped_allreduce(
         _put(results, sparse, gathered)
     if dense:
         _check_adasum(op, process_set)
+        _check_known(process_set)
         with tf.device(device_dense):
             small, contexts = _compressed(compression, [tensors[i] for i in dense])
             reduced = _grouped_allreduce(
@@ -145,6 +149,7 @@ def grouped_allreduce(
     return results
 
 
+@tf.autograph.experimental.do_not_convert
 def reducescatter(
     tensor: Any,
     device_dense: str = "",
@@ -181,6 +186,7 @@ def reducescatter(
         return compression.decompress(reduced, context)
 
 
+@tf.autograph.experimental.do_not_convert
 def grouped_reducescatter(
     tensors: Sequence[Any],
     device_dense: str = "",
@@ -226,6 +232,7 @@ def _grouped_allreduce_cond(
     )
 
 
+@tf.autograph.experimental.do_not_convert
 def _where_needed(reduce: Any, leave: Any, process_set: ProcessSet) -> Any:
     if not runs_elastic():
         return reduce() if process_set.included() and process_set.size() > 1 else leave()
@@ -276,6 +283,12 @@ def _check_adasum(op: int, process_set: ProcessSet) -> None:
         raise NotImplementedError("Adasum does not support non-global process sets yet.")
     if not check_num_rank_power_of_2(size()):
         raise NotImplementedError("Running Adasum with non-power of 2 ranks is not supported yet.")
+
+
+def _check_known(process_set: ProcessSet) -> None:
+    """Raise ValueError for a set that is not registered (in elastic training it may yet be)."""
+    if not runs_elastic():
+        process_set.size()
 
 
 def _compressed(compression: Any, tensors: Sequence[Any]) -> tuple[list[Any], list[Any]]:

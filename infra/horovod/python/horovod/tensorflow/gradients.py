@@ -76,6 +76,7 @@ def _make_cached_allreduce_grads_fn(
     # Eagerly one operation after the other would wait; in a graph they run together.
     together = _make_subgraph(in_scope)
 
+    @tf.autograph.experimental.do_not_convert
     def allreduce_grads(
         grads: Sequence[Any], variables: Any = None, use_generic_names: bool | str = False
     ) -> list[Any]:

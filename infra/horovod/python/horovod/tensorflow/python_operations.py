@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import itertools
 import queue
 import threading
@@ -223,7 +224,11 @@ def _put(number: int, values: Sequence[np.ndarray], error: str) -> None:
 
 
 def _in_graph(
-    describe: Callable[[str], _Call], tensors: list[Any], dtypes: list[tf.DType], name: str
+    describe: Callable[[str], _Call],
+    tensors: list[Any],
+    dtypes: list[tf.DType],
+    name: str,
+    stateful: bool,
 ) -> list[Any]:
     """The outputs of an operation that runs whenever the graph does."""
     number = next(_numbers)
@@ -236,7 +241,7 @@ def _in_graph(
         results = tf.queue.FIFOQueue(1024, [tf.string, *dtypes])
     _queues[number] = results, dtypes
 
-    def start(splits: np.ndarray, *arrays: np.ndarray) -> np.ndarray:
+    def start(_now: np.ndarray, splits: np.ndarray, *arrays: np.ndarray) -> np.ndarray:
         try:
             call = describe(name)
             if call.kind == "alltoall":
@@ -249,12 +254,21 @@ def _in_graph(
     splits, tensors = tensors[0], tensors[1:]
     # All by data: to the graph optimizer an order among operations without state means nothing.
     # That the queue is asked before it is filled does no harm.
-    started = tf.numpy_function(start, [splits, *tensors], tf.int32, stateful=False)
+    # A variable is among the inputs, for on constants alone it would be computed once and for all.
+    started = tf.numpy_function(
+        start, [_not_constant().read_value(), splits, *tensors], tf.int32, stateful=stateful
+    )
     error, *outputs = tf.nest.flatten(results.dequeue())
     checked = tf.numpy_function(
-        _checked, [error, started, *outputs], [tf.int32, *dtypes], stateful=False
+        _checked, [error, started, *outputs], [tf.int32, *dtypes], stateful=stateful
     )
     return list(checked[1:]) or [checked[0]]
+
+
+@functools.cache
+def _not_constant() -> tf.Variable:
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.Variable(0, trainable=False, name="horovod_not_constant")
 
 
 def _checked(error: bytes, started: np.ndarray, *outputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -292,7 +306,11 @@ def _run(
     full_name = "/".join(part for part in (scope, name or f"Horovod{kind}") if part)
     unique = full_name if ignore_name_scope else ops.get_default_graph().unique_name(full_name)
     return _in_graph(
-        lambda known: _Call(kind, known, **options), [splits, *tensors], list(dtypes), unique
+        lambda known: _Call(kind, known, **options),
+        [splits, *tensors],
+        list(dtypes),
+        unique,
+        stateful=kind in ("join", "barrier"),  # as the compiled ones: they run even for no output
     )
 
 

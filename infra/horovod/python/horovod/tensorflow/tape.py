@@ -32,6 +32,7 @@ class _DistributedTape:
         """Leave a variable's gradient to this process: it is not reduced."""
         self._local_sources.add(key_of(source))
 
+    @tf.autograph.experimental.do_not_convert
     def gradient(
         self,
         target: Any,

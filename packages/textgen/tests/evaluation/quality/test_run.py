@@ -45,7 +45,7 @@ def run(folder: Path, *arguments: str) -> Run:
     return run_command(folder, command(*arguments), environment(folder / "cache"), 300.0)
 
 
-def judge(run_dir: Path, *flags: str) -> dict[str, Any]:
+def evaluate_quality(run_dir: Path, *flags: str) -> dict[str, Any]:
     """The quality_report that the run keeps, after it was asked for."""
     done = run(run_dir.parent, "evaluate", str(run_dir), "--generation", *FLAGS, *flags).check()
     kept: dict[str, Any] = json.loads((run_dir / "generation.json").read_text(encoding="utf-8"))
@@ -56,51 +56,52 @@ def judge(run_dir: Path, *flags: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def judged(trained: Run) -> dict[str, Any]:
-    return judge(trained.path)
+def quality(trained: Run) -> dict[str, Any]:
+    return evaluate_quality(trained.path)
 
 
-def test_the_human_text_is_judged_beside_the_others(judged: dict[str, Any]) -> None:
+def test_the_human_text_is_evaluated_beside_the_others(quality: dict[str, Any]) -> None:
     decodings = ["greedy", "temperature=0.8", "top-k=50", "top-p=0.95"]
-    assert list(judged["figures"]) == ["human", *decodings]
-    human = judged["figures"]["human"]
+    assert list(quality["figures"]) == ["human", *decodings]
+    human = quality["figures"]["human"]
     assert human["num_words"] == {"value": 8.0, "low": 8.0, "high": 8.0}
     assert human["bleu"]["value"] == pytest.approx(100)
     assert human["rougeL"]["value"] == 1
     assert human["mauve"]["value"] == pytest.approx(1)
     assert human["scorer_bits_per_byte"]["value"] > 0
-    assert len(judged["prompts"]) == 10
-    for one in judged["prompts"]:
+    assert len(quality["prompts"]) == 10
+    for one in quality["prompts"]:
         assert len(one["prompt"].split()) == 5
         assert list(one["texts"]) == ["human", *decodings]
         assert all(len(text.split()) <= 8 for text in one["texts"].values())
-    assert judged["scorer"] == "the model itself"
-    assert judged["split"] == "test"
+    assert quality["scorer"] == "the model itself"
+    assert quality["split"] == "test"
 
 
-def test_the_prompts_are_the_books_own(judged: dict[str, Any], books: Path) -> None:
+def test_the_prompts_are_the_books_own(quality: dict[str, Any], books: Path) -> None:
     texts = [path.read_text(encoding="utf-8") for path in books.iterdir()]
-    for one in judged["prompts"]:
+    for one in quality["prompts"]:
         assert any(one["prompt"] + one["texts"]["human"] in text for text in texts)
 
 
 @pytest.mark.ranks
-def test_two_ranks_judge_the_same(judged: dict[str, Any], trained: Run) -> None:
-    assert judge(trained.path, "--np", "2") == judged
+def test_two_ranks_evaluate_the_same(quality: dict[str, Any], trained: Run) -> None:
+    assert evaluate_quality(trained.path, "--np", "2") == quality
 
 
-def test_the_page_of_the_run_shows_it(judged: dict[str, Any], trained: Run) -> None:
+def test_the_page_of_the_run_shows_it(quality: dict[str, Any], trained: Run) -> None:
     page = (trained.path / "report.html").read_text(encoding="utf-8")
     shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
-    assert "Judgement of the text human greedy temperature=0.8 top-k=50 top-p=0.95" in shown
+    assert "Quality of generated text" in shown
+    assert " human greedy temperature=0.8 top-k=50 top-p=0.95 " in shown
     assert "MAUVE 1.000 " in shown
-    assert " ".join(judged["prompts"][0]["prompt"].split()) in shown
-    assert judged["settings"]["bleu"] in shown
+    assert " ".join(quality["prompts"][0]["prompt"].split()) in shown
+    assert quality["settings"]["bleu"] in shown
 
 
 @pytest.mark.ranks
 def test_compare_puts_runs_and_pretrained_models_side_by_side(
-    folder: Path, judged: dict[str, Any], trained: Run, subwords: Run
+    folder: Path, quality: dict[str, Any], trained: Run, subwords: Run
 ) -> None:
     out, gpt2 = folder / "compared", save_gpt2(folder / "gpt2", "ta ka lo mi ru ne so vi. " * 30)
     done = run(
@@ -119,8 +120,8 @@ def test_compare_puts_runs_and_pretrained_models_side_by_side(
     assert found["models"]["gpt2"]["training_seconds"] is None
     assert [model["context_length"] for model in found["models"].values()] == [16, 12, 32]
     assert len({model["num_bytes"] for model in found["models"].values()}) == 1  # the same text
-    # The same prompts, the same human text and the byte model's same words as when judged alone.
-    for one, alone in zip(found["prompts"], judged["prompts"], strict=True):
+    # The same prompts, the same human text and the byte model's same words as when evaluated alone.
+    for one, alone in zip(found["prompts"], quality["prompts"], strict=True):
         assert (one["place"], one["prompt"]) == (alone["place"], alone["prompt"])
         assert one["texts"]["human"] == alone["texts"]["human"]
         assert one["texts"]["byte, greedy"] == alone["texts"]["greedy"]
@@ -131,7 +132,7 @@ def test_compare_puts_runs_and_pretrained_models_side_by_side(
     assert rows[2][1] == f"{found['models']['byte']['bits_per_byte']:.3f}"
     assert (out / "figures" / "comparison.png").read_bytes().startswith(b"\x89PNG")
     page = (out / "report.html").read_text(encoding="utf-8")
-    for text in ("byte against bpe", "Continuations, top-p=0.95", "The same by greedy"):
+    for text in ("byte against bpe", "Continuations, top-p=0.95", "The same with greedy"):
         assert text in page
 
 
@@ -152,7 +153,7 @@ def our_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("our_cache")
-def test_a_model_that_is_no_run_is_judged_by_another(
+def test_a_model_that_is_no_run_is_scored_by_another(
     books: Path, trained: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     gpt2 = save_gpt2(tmp_path / "gpt2", "ta ka lo mi ru ne so vi. " * 30)
@@ -181,7 +182,7 @@ def test_wrong_input_is_one_line(
     )
     assert "decoding: got 'beam'; give greedy" in refused(capfd, *one, "--decoding", "beam")
     assert "scorer: " in refused(capfd, *one, "--scorer", str(tmp_path))
-    assert "num_prompts: the test part" in refused(capfd, *one, "--num-prompts", "5000")
+    assert "num_prompts: the test split" in refused(capfd, *one, "--num-prompts", "5000")
     assert "held-out text" in refused(capfd, *one, "--split", "train")
     assert "give two models or more" in refused(capfd, "compare", str(trained.path))
     gone = str(tmp_path / "gone")

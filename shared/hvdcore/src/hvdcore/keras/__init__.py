@@ -10,10 +10,12 @@ Example:
 
 from __future__ import annotations
 
-from hvdcore.keras.startup import without_chatter
+from hvdcore.keras.loading import without_chatter
 
 with without_chatter():
-    import tensorflow as _  # noqa: F401
+    import tensorflow as _tf
+
+    _tf.config.list_physical_devices("GPU")  # a CUDA library without a driver complains once
 
 from hvdcore.keras.callbacks import (
     BroadcastModel,

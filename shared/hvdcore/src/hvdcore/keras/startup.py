@@ -1,23 +1,17 @@
-"""Starting a Keras rank: controller, size check, device; and a TensorFlow that loads silently.
-
-TensorFlow's libraries write a dozen lines about instruction sets and missing GPUs straight to
-descriptor 2. No setting stops them: they come before the one that reads TF_CPP_MIN_LOG_LEVEL.
-"""
+"""Starting a Keras rank: controller, size check and device."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from hvdcore.errors import UserError
 from hvdcore.keras.collectives import check_backend, engine
+from hvdcore.keras.loading import without_chatter
 from hvdcore.runtime.environment import cores_available, threads_per_rank
 from hvdcore.runtime.startup import start_horovod
 from hvdcore.runtime.world import World
@@ -25,30 +19,7 @@ from hvdcore.runtime.world import World
 __all__ = [
     "init",
     "pin_device",
-    "without_chatter",
 ]
-
-
-@contextmanager
-def without_chatter() -> Iterator[None]:
-    """Keep what the block writes to descriptor 2 back; an error in the block shows it after all.
-
-    Call it in the main thread, before others write.
-    """
-    sys.stderr.flush()
-    before = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(before, 2)
-            kept.seek(0)
-            os.write(2, kept.read())
-            raise
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
 
 
 def init() -> World:

@@ -313,7 +313,7 @@ class SlurmRun:
         assert not (self.path / "report.json").exists()
         self.cluster.start_soon(number)
         run = self.finish(number, restarts=1)
-        assert len(re.findall(r"going on from step (\d+) ", run.stderr)) == 1, run.stderr
+        assert len(re.findall(r"resuming from step (\d+) ", run.stderr)) == 1, run.stderr
         return run
 
 

@@ -96,10 +96,10 @@ class StepProfile:
     def _end(self) -> None:
         if self._profiler is None or self._folder is None:
             return
+        if self._world.size > 1:
+            engine().stop_timeline()  # first: writing a trace takes long enough for the next step
         self._profiler.stop()
         self._profiler = None
-        if self._world.size > 1:
-            engine().stop_timeline()
         if self._world.is_root:
             logger.info("%s", self._told(self._folder))
 

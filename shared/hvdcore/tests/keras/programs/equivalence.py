@@ -1,6 +1,6 @@
 """One rank of the proof that N ranks train what one rank trains, at one global batch.
 
-Usage: equivalence.py HOW...; HOW is ours, upstream or plain (controls).
+Usage: equivalence.py HOW...; HOW is ours, horovod (its own optimizer) or plain (the control).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def train(world: World, how: str) -> dict[str, Any]:
     optimizer = keras.optimizers.Adam(0.02, global_clipnorm=1.0)
     if how == "ours":
         optimizer = hvk.DistributedOptimizer(optimizer)
-    elif how == "upstream":
+    elif how == "horovod":
         import horovod.tensorflow.keras
 
         optimizer = horovod.tensorflow.keras.DistributedOptimizer(optimizer)

@@ -4,6 +4,7 @@ A package implements `Task` (its data, model and batches) and calls `train`, whi
 loop of all classifiers here. A Keras script that calls `model.fit` uses `hvdcore.keras` instead.
 """
 
+import hvdcore.keras  # noqa: F401  (first: it loads TensorFlow silently)
 from hvdcore.classifier.keras.data import prepare_distributed
 from hvdcore.classifier.keras.evaluate import Predictor, evaluate_run
 from hvdcore.classifier.keras.pretraining import PretrainingCheckpoints
