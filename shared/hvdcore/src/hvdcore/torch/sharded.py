@@ -7,7 +7,7 @@ forward pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from math import sqrt
 from time import perf_counter
@@ -76,8 +76,9 @@ class ShardedOptimizer:
         clip_norm: scale gradients down to this global norm, if above it.
         cost: of updating one parameter, in any unit; shares the work out. Its size by default.
         elementwise: whether a parameter is updated element by element, so that ranks may share
-            its rows: `make_optimizer` is then given a parameter of some of them. By default each
-            parameter has one owner, as optimizers of whole matrices need.
+            its rows: `make_optimizer` is then given a parameter of some of them. By default, and
+            where all ranks share a host, each parameter has one owner, as optimizers of whole
+            matrices need.
         wire_dtype: dtype in which gradients and parameter updates are sent: float32, or bfloat16
             or float16 for half the bytes. Sums and weights stay float32, and equal on all ranks.
         bucket_elements: approximate size of a bucket. By default one bucket where all ranks share
@@ -116,6 +117,9 @@ class ShardedOptimizer:
             )
             for name, p in self._named
         ]
+        self._has_one_bucket = (
+            bucket_elements is None and self._world.local_size == self._world.size
+        )
         self._bucket_elements = bucket_elements or default_bucket_elements(
             sum(item.numel for item in self._items), self._world.size, self._world.local_size
         )
@@ -134,7 +138,10 @@ class ShardedOptimizer:
         self._hook(model)
 
     def _plan(self, order: Sequence[int] | None) -> Layout:
-        return plan_layout(self._items, self._world.size, order, self._bucket_elements)
+        items = self._items
+        if self._has_one_bucket:  # tensors with one owner each all fit into it
+            items = [replace(item, elementwise=False) for item in items]
+        return plan_layout(items, self._world.size, order, self._bucket_elements)
 
     def _build(self, layout: Layout) -> None:
         """Buffers, optimizer and exchange of a layout."""
