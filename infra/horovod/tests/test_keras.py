@@ -190,6 +190,20 @@ def test_elastic_state(ranks: Ranks) -> None:
         assert saved == pytest.approx([7.0, 0.1, 5, 6])
 
 
+def test_a_rank_that_comes_late_gets_rate_and_momentum(ranks: Ranks) -> None:
+    first, second = (rank["elastic_state_of_a_legacy_optimizer"] for rank in ranks)
+    assert first["before"] != second["before"]
+    assert first["after"] == second["after"] == first["before"]
+    assert abs(first["after"][1]) > 1e-3
+
+
+def test_the_broadcast_callback_sends_the_learning_rate(ranks: Ranks) -> None:
+    found = [rank["broadcast_callback_and_learning_rate"] for rank in ranks]
+    assert [before for before, _, _ in found] == pytest.approx([0.1, 0.2])
+    assert [after for _, after, _ in found] == pytest.approx([0.1, 0.1])
+    assert [apart for _, _, apart in found] == [0.0, 0.0]
+
+
 def test_elastic_callbacks(ranks: Ranks) -> None:
     assert all(rank["elastic_callbacks"] == [4, 0, 6] for rank in ranks)
 

@@ -574,6 +574,37 @@ def case_elastic_state() -> list[list[float]]:
     return found
 
 
+def case_elastic_state_of_a_legacy_optimizer() -> dict[str, list[float]]:
+    """Rank 0 has made a step, rank 1 has just come: its rate and its momentum must follow."""
+    kinds = getattr(keras.optimizers, "legacy", None) if LEGACY else keras.optimizers
+    optimizer = kinds.SGD(0.1 * (hvd.rank() + 1), momentum=0.5)
+    model = dense_model()
+    if hvd.rank() == 0:
+        ones = [tf.ones(w.shape) for w in model.get_weights()]
+        optimizer.apply_gradients(zip(ones, model.trainable_variables, strict=True))
+    state = hvd.elastic.KerasState(model, optimizer)
+    before = optimizer_numbers(optimizer)
+    state.sync()
+    return {"before": before, "after": optimizer_numbers(optimizer)}
+
+
+def optimizer_numbers(optimizer: Any) -> list[float]:
+    """The learning rate, and the first number of the first momentum."""
+    found = optimizer.variables
+    state = [np.asarray(v) for v in (found() if callable(found) else found)]
+    momentum = next(v for v in state if v.shape == (3, 2))
+    return [float(np.asarray(optimizer.learning_rate)), float(momentum[0, 0])]
+
+
+def case_broadcast_callback_and_learning_rate() -> list[float]:
+    """Rank 1 starts with twice the rate; the second epoch is made with rank 0's."""
+    optimizer = hvd.DistributedOptimizer(keras.optimizers.SGD(0.1 * (hvd.rank() + 1)))
+    before = float(np.asarray(optimizer.learning_rate))
+    model, x, y = dense_model(), shard(ROWS, 3), shard(TARGETS, 3)
+    fit(model, optimizer, x, y, 3, callbacks=[hvd.callbacks.BroadcastGlobalVariablesCallback(0)])
+    return [before, float(np.asarray(model.optimizer.learning_rate)), between_ranks(model)]
+
+
 class Commits:
     """What the elastic callbacks ask of a state."""
 

@@ -86,16 +86,30 @@ def launch(
 
 @app.command()
 def doctor(
-    as_json: Json = False, hosts: shared.Hosts = None, hostfile: shared.Hostfile = None
+    as_json: Json = False,
+    hosts: shared.Hosts = None,
+    hostfile: shared.Hostfile = None,
+    script: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A script for Horovod 0.28 to read for old calls."),
+    ] = None,
 ) -> None:
     """Show what is installed, run a real two-rank allreduce, and say how to fix what is missing.
 
     With --hosts: check each host over ssh, and say which of them a job can use.
+    With --script: name each line of a script for Horovod 0.28 that is written otherwise today. It
+    is read, not run.
 
-    Exit code: 0 if a two-rank job can run here, or all hosts are usable; else 1.
+    Exit code: 0 if a two-rank job can run here, or all hosts are usable, else 1; with --script 0.
+    2: wrong input.
     """
     from hvdcore.doctor.doctor import run_doctor, run_hosts_doctor
+    from hvdcore.doctor.script import run_script_doctor
 
+    if script is not None:
+        if hosts or hostfile:
+            raise UserError("--script: give it without --hosts and --hostfile")
+        raise typer.Exit(run_script_doctor(script, as_json=as_json))
     if hosts or hostfile:
         raise typer.Exit(run_hosts_doctor(hosts, hostfile, as_json=as_json))
     raise typer.Exit(run_doctor(as_json=as_json))

@@ -13,7 +13,7 @@ import horovod.tensorflow as hvd
 import numpy as np
 import tensorflow as tf
 from horovod.tensorflow.gradients import key_of
-from horovod.tensorflow.util import native_variable
+from horovod.tensorflow.util import native_variable, optimizer_variables
 
 __all__ = [
     "BroadcastGlobalVariablesCallbackImpl",
@@ -36,12 +36,6 @@ class ForBothKeras:
 
     def _implements_predict_batch_hooks(self) -> bool:
         return False
-
-
-def optimizer_variables(optimizer: Any) -> list[Any]:
-    """An optimizer's state, of whichever Keras."""
-    found = getattr(optimizer, "variables", [])
-    return list(found() if callable(found) else found)
 
 
 class BroadcastGlobalVariablesCallbackImpl(ForBothKeras):

@@ -14,7 +14,7 @@ from horovod.common.elastic import ObjectState, run_fn
 from horovod.common.exceptions import HorovodInternalError
 from horovod.tensorflow.functions import broadcast_object, broadcast_object_fn, broadcast_variables
 from horovod.tensorflow.mpi_ops import init, rank, shutdown
-from horovod.tensorflow.util import _executing_eagerly, native_variable
+from horovod.tensorflow.util import _executing_eagerly, native_variable, optimizer_variables
 
 import tensorflow as tf
 from tensorflow.python.framework import ops
@@ -49,13 +49,6 @@ def run(func: Callable[..., Any]) -> Callable[..., Any]:
 def _reset() -> None:
     shutdown()
     init()
-
-
-def _optimizer_variables(optimizer: Any) -> list[Any]:
-    if optimizer is None:
-        return []
-    found = optimizer.variables
-    return list(found() if callable(found) else found)
 
 
 class TensorFlowKerasState(ObjectState):
@@ -106,6 +99,10 @@ class TensorFlowKerasState(ObjectState):
 
     def _build_optimizer(self) -> None:
         """Ranks must hold equally many variables, those that have just come too."""
+        make_slots = getattr(self.optimizer, "_create_all_weights", None)  # Keras 2's legacy ones
+        if make_slots is not None and _executing_eagerly():
+            make_slots(self.model.trainable_variables)
+            return
         build = getattr(self.optimizer, "build", None)
         if build is None or not _executing_eagerly() or getattr(self.optimizer, "built", False):
             return
@@ -117,7 +114,7 @@ class TensorFlowKerasState(ObjectState):
                 self.optimizer.built = True
 
     def _variables(self) -> list[Any]:
-        return [*self.model.weights, *_optimizer_variables(self.optimizer)]
+        return [*self.model.weights, *optimizer_variables(self.optimizer)]
 
     def _broadcast_eagerly(self) -> None:
         broadcast_variables(self._variables(), root_rank=0)

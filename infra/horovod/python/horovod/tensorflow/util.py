@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-__all__ = ["is_keras_variable", "native_variable", "runs_elastic"]
+__all__ = ["is_keras_variable", "native_variable", "optimizer_variables", "runs_elastic"]
 
 
 def _executing_eagerly() -> bool:
@@ -56,6 +56,29 @@ def is_keras_variable(value: Any) -> bool:
 def native_variable(value: Any) -> Any:
     """TensorFlow's variable behind a Keras 3 variable; anything else as it is."""
     return value.value if is_keras_variable(value) else value
+
+
+def optimizer_variables(optimizer: Any) -> list[Any]:
+    """An optimizer's state and hyperparameters, as far as they are variables, of whichever Keras.
+
+    Keras 2 leaves the learning rate out of its `variables`, so that a rank that had another one
+    (restored, or lowered on a plateau) would keep it and make other steps than the rest.
+    """
+    if optimizer is None:
+        return []
+    found = getattr(optimizer, "variables", [])
+    variables = list(found() if callable(found) else found)
+    inner = getattr(optimizer, "inner_optimizer", None)  # below a LossScaleOptimizer
+    known = {native_variable(v).ref() for v in variables}
+    extra = [v for v in _keras2_hyperparameters(inner or optimizer) if v.ref() not in known]
+    return variables + extra
+
+
+def _keras2_hyperparameters(optimizer: Any) -> list[Any]:
+    attributes = getattr(optimizer, "__dict__", {})
+    legacy = attributes.get("_hyper") or {}
+    values = [attributes.get("_learning_rate"), *(legacy[name] for name in sorted(legacy))]
+    return [value for value in values if isinstance(value, tf.Variable)]
 
 
 def vars_to_refs(variables: Any) -> Any:

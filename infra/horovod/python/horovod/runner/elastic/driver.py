@@ -16,6 +16,7 @@
 import logging
 import os
 import queue
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -210,6 +211,7 @@ class ElasticDriver:
             f"enough resources to run at least {min_num_proc} Horovod processes.{extra_message}",
         )
 
+        told = False
         self._wait_hosts_cond.acquire()
         try:
             while True:
@@ -220,6 +222,15 @@ class ElasticDriver:
                 logging.debug(f"current available hosts: {avail_hosts}.")
                 if avail_slots >= min_num_proc and avail_hosts >= min_hosts:
                     return current_hosts
+                if avail_slots >= min_num_proc and not told:
+                    told = True
+                    print(
+                        "horovodrun: waiting for a second host, to find the network interfaces "
+                        "that hosts have in common; --network-interfaces NAME starts without "
+                        "(lo on one machine)",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                 if self._discovery_error is not None:
                     raise RuntimeError(
                         f"hosts could not be discovered: {self._discovery_error}"
