@@ -17,6 +17,7 @@ __all__ = [
     "HEARTBEAT",
     "JOB",
     "JOB_VARIABLES",
+    "LAUNCH",
     "LOG_DIR",
     "MONITOR",
     "NETWORKS",
@@ -40,6 +41,8 @@ LOG_DIR = "HVDCORE_LOG_DIR"
 """Directory of the ranks' logs, in place of the run's own."""
 RESTART = "HVDCORE_RESTART"
 """How often the launcher has restarted this job; absent at the first start."""
+LAUNCH = "HVDCORE_LAUNCH"
+"""Marks every start of a job by one launcher, restarts included."""
 EXPECTED_SIZE = "HVDCORE_EXPECTED_SIZE"
 """Number of ranks that the launcher starts."""
 NETWORKS = "HVDCORE_NETWORKS"
@@ -65,8 +68,8 @@ STUDY = "HVDCORE_STUDY"
 
 JOB_VARIABLES = frozenset(
     {
-        LOG_DIR, RESTART, EXPECTED_SIZE, NETWORKS, MONITOR, JOB, RANK_MARKER, SUPERVISED, HEARTBEAT,
-        PREPARED,
+        LOG_DIR, RESTART, LAUNCH, EXPECTED_SIZE, NETWORKS, MONITOR, JOB, RANK_MARKER, SUPERVISED,
+        HEARTBEAT, PREPARED,
     }
 )  # fmt: skip
 """What belongs to one job and must not reach another one that is started inside of it."""

@@ -28,6 +28,7 @@ from hvdcore.launch.supervisor.processes import kill_orphans
 from hvdcore.runtime.environment import (
     EXPECTED_SIZE,
     JOB,
+    LAUNCH,
     LOG_DIR,
     MONITOR,
     NETWORKS,
@@ -52,6 +53,7 @@ __all__ = [
 _TICK_SECONDS = 0.2
 _ABORT_SECONDS = 5.0
 _RANKS_OUTLIVE_LAUNCHER_SECONDS = 10.0
+_LAUNCH = secrets.token_hex(8)
 _SSH_FAILED = "could not connect to some hosts via ssh"
 
 
@@ -336,6 +338,7 @@ def _rank_environment(
     env = clean_environment(os.environ)
     env.update({EXPECTED_SIZE: str(np), STALL_TIMEOUT: f"{stall:g}"})
     env[JOB] = secrets.token_hex(8)
+    env[LAUNCH] = _LAUNCH
     if restart:
         env[RESTART] = str(restart)
     if fleet.networks:
