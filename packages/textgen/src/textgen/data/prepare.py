@@ -21,6 +21,7 @@ from typing import Any
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import move_folder_into_place, writing
 from hvdcore.files.cache import default_cache_dir
+from hvdcore.files.checksums import CHECKSUMS, checksums
 from hvdcore.files.json_files import write_json_atomically
 from textgen.data.chunks import Segments, segment_texts, segments_of
 from textgen.data.config import DataConfig
@@ -149,6 +150,7 @@ class CorpusBuilder:
             )
             meta = {**self._meta(documents, tokenizer), "parts": counts}
             meta["seconds"] = time.perf_counter() - began
+            meta[CHECKSUMS] = checksums(made, META, lambda: self.progress("join", 0, 0))
             write_json_atomically(made / META, meta)
             move_folder_into_place(made, path, is_complete)
             return {}
