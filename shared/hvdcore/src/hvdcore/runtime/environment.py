@@ -25,11 +25,13 @@ __all__ = [
     "PREPARED_DATA",
     "RANK_MARKER",
     "RESTART",
+    "STALL_CHECK",
     "STALL_TIMEOUT",
     "STUDY",
     "SUPERVISED",
     "TERMINAL",
     "cores_available",
+    "horovod_stall_check",
     "prepare_environment",
     "stall_timeout",
     "threads_per_rank",
@@ -37,6 +39,8 @@ __all__ = [
 
 STALL_TIMEOUT = "HVDCORE_STALL_TIMEOUT"
 """Seconds without progress after which a rank counts as hung. Users may set it."""
+STALL_CHECK = "HVDCORE_STALL_CHECK"
+"""Set where the launcher has set Horovod's own stall check for programs without heartbeats."""
 LOG_DIR = "HVDCORE_LOG_DIR"
 """Directory of the ranks' logs, in place of the run's own."""
 RESTART = "HVDCORE_RESTART"
@@ -69,7 +73,7 @@ STUDY = "HVDCORE_STUDY"
 JOB_VARIABLES = frozenset(
     {
         LOG_DIR, RESTART, LAUNCH, EXPECTED_SIZE, NETWORKS, MONITOR, JOB, RANK_MARKER, SUPERVISED,
-        HEARTBEAT, PREPARED,
+        HEARTBEAT, PREPARED, STALL_CHECK,
     }
 )  # fmt: skip
 """What belongs to one job and must not reach another one that is started inside of it."""
@@ -125,6 +129,17 @@ def stall_timeout(env: MutableMapping[str, str]) -> float:
     except ValueError:
         return DEFAULT_STALL_TIMEOUT_SECONDS
     return seconds if seconds > 0 else DEFAULT_STALL_TIMEOUT_SECONDS
+
+
+def horovod_stall_check(seconds: float) -> dict[str, str]:
+    """Horovod's own stall check: it warns after half the time, and then ends the ranks.
+
+    It knows only operations that some ranks wait in, and takes whole seconds.
+    """
+    return {
+        "HOROVOD_STALL_CHECK_TIME_SECONDS": str(max(1, math.ceil(seconds / 2))),
+        "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": str(max(2, math.ceil(seconds))),
+    }
 
 
 def prepare_environment(world: World, env: MutableMapping[str, str]) -> bool:

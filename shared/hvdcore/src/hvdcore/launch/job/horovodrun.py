@@ -24,7 +24,7 @@ _KEPT_LINES = 20
 # Variables of a job that we may run inside of; ours is another one.
 _OTHER_JOBS = re.compile(
     r"^(HOROVOD_(RANK|SIZE|LOCAL_RANK|LOCAL_SIZE|CROSS_RANK|CROSS_SIZE|HOSTNAME|CONTROLLER"
-    r"|CPU_OPERATIONS|GLOO_.*)|PMIX_.*|OMPI_COMM_.*|OMPI_MCA_(orte|ess|pmix).*)$"
+    r"|CPU_OPERATIONS|GLOO_.*)|PMIX_.*|PMI2?_.*|OMPI_COMM_.*|OMPI_MCA_(orte|ess|pmix).*)$"
 )
 # horovodrun writes the names of variables into a shell command.
 _SHELL_SAFE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
