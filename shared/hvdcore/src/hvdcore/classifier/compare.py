@@ -18,6 +18,7 @@ from hvdcore.files.json_files import write_json_atomically
 from hvdcore.launch.launch import launch
 from hvdcore.run.report import Section, Table, print_table, write_page
 from hvdcore.run.run_dir import RunDir, default_run_dir
+from hvdcore.runtime.environment import python_module
 
 __all__ = [
     "Trial",
@@ -209,8 +210,8 @@ def _train(package: str, config: ClassifierConfig, path: Path, size: int) -> int
     path.mkdir(parents=True, exist_ok=True)
     file = path.with_suffix(".json")
     file.write_text(dump_json(config), encoding="utf-8")
-    command = ["-m", package, "train", "--config", str(file), "--output-dir", str(path)]
-    return launch([sys.executable, *command], size)
+    options = ["--config", str(file), "--output-dir", str(path)]
+    return launch([*python_module(package), "train", *options], size)
 
 
 def _parsed(models: str, sizes: str, known: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -22,7 +22,7 @@ from hvdcore.launch.job.job import DEFAULT_START_TIMEOUT_SECONDS, JobSettings, r
 from hvdcore.launch.options import StartOptions
 from hvdcore.launch.supervisor.supervise import check_launcher, run_as_rank
 from hvdcore.run.run_dir import default_run_dir
-from hvdcore.runtime.environment import EXPECTED_SIZE, SUPERVISED
+from hvdcore.runtime.environment import EXPECTED_SIZE, SUPERVISED, python_module
 from hvdcore.runtime.signals import SignalInbox
 from hvdcore.runtime.world import check_size, world_from_environment
 
@@ -202,7 +202,7 @@ def run_on_ranks(
     config = check() if check is not None else None
     if not start.needs_launcher:
         return run_as_rank(main)
-    command = [sys.executable, "-m", program, *sys.argv[1:]]
+    command = [*python_module(program), *sys.argv[1:]]
     if output_dir is None and start.may_start_again:
         command += ["--output-dir", str(default_run_dir(program))]
     return launch_on_hosts(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -33,6 +34,7 @@ __all__ = [
     "cores_available",
     "horovod_stall_check",
     "prepare_environment",
+    "python_module",
     "stall_timeout",
     "threads_per_rank",
 ]
@@ -111,6 +113,18 @@ def _cgroup_cpu_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | No
         return None if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError):
         return None
+
+
+def python_module(name: str) -> list[str]:
+    """The command that runs a module in this Python, before its arguments.
+
+    From Python 3.11 on the working folder is not searched for other modules than this one: a
+    `random.py` in it would be taken for the standard library's.
+    """
+    top = name.partition(".")[0]
+    is_here = Path(top).is_dir() or Path(f"{top}.py").is_file()
+    safe = [] if is_here or sys.version_info < (3, 11) else ["-P"]
+    return [sys.executable, *safe, "-m", name]
 
 
 def threads_per_rank(local_size: int, cores: int) -> int:

@@ -13,11 +13,11 @@ import base64
 import json
 import shlex
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hvdcore.errors import UserError
+from hvdcore.runtime.environment import python_module
 from hvdcore.runtime.world import slurm_slots
 
 __all__ = [
@@ -80,7 +80,7 @@ def srun_environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
     return {
         "PATH": f"{folder}:{env['PATH']}",
         "OMPI_MCA_orte_launch_agent": shlex.join(
-            [sys.executable, "-m", "hvdcore.launch.job.open_mpi_daemon"]
+            python_module("hvdcore.launch.job.open_mpi_daemon")
         ),
         # Beside a step that has not quite ended, such as the one before a restart.
         "SLURM_OVERLAP": "1",
