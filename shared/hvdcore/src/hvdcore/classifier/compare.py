@@ -14,6 +14,7 @@ from typing import Any
 from hvdcore.classifier.config import ClassifierConfig, SampleNames
 from hvdcore.config import dump_json, load_config
 from hvdcore.errors import Problems
+from hvdcore.files.atomic import write_figure_atomically
 from hvdcore.files.json_files import write_json_atomically
 from hvdcore.launch.launch import launch
 from hvdcore.run.report import Section, Table, print_table, write_page
@@ -149,8 +150,7 @@ def draw_comparison(path: Path, trials: Sequence[Trial]) -> Path:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    write_figure_atomically(figure, path)
     return path
 
 

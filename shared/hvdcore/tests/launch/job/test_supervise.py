@@ -262,3 +262,22 @@ def test_the_supervisor_is_light(job: Rank) -> None:
         "sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_killed_rank_leaves_no_semaphore_behind(job: Rank) -> None:
+    """The process that deletes them outlives the others for a moment, and is not killed."""
+    before = set(os.listdir("/dev/shm"))
+    body = """
+import multiprocessing
+
+def main():
+    lock = multiprocessing.get_context("spawn").Lock()
+    made = [name for name in os.listdir("/dev/shm") if name.startswith("sem.mp-")]
+    print(len(made), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    code, out, _ = job.run(body, rank=0)
+    assert (code, int(out) >= 1) == (1, True), "control: there was one"
+    assert job.left() == []
+    left = {name for name in set(os.listdir("/dev/shm")) - before if name.startswith("sem.mp-")}
+    assert left == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import secrets
@@ -55,6 +56,7 @@ __all__ = [
 _TICK_SECONDS = 0.2
 _ABORT_SECONDS = 5.0
 _RANKS_OUTLIVE_LAUNCHER_SECONDS = 10.0
+_SHARED_MEMORY = Path("/dev/shm")
 _LAUNCH = secrets.token_hex(8)
 _SSH_FAILED = "could not connect to some hosts via ssh"
 
@@ -311,12 +313,17 @@ def run_job(
         _check_stalls(env, stall)
     # Short, and not under a deep TMPDIR: sockets in it have at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="hvdcore-", dir=_short_temporary_folder()))
+    shared_memory = _SHARED_MEMORY / folder.name
     try:
         address = fleet.address or fleet.hosts.our_address()
         listener = Listener(folder, address)
         if address is None:
             # What mpirun would leave in /tmp after a hard end goes with our folder.
             env.setdefault("OMPI_MCA_orte_tmpdir_base", str(folder))
+            # The ranks' common memory is a file that those which are killed leave behind.
+            with contextlib.suppress(OSError):
+                shared_memory.mkdir(mode=0o700)
+                env.setdefault("OMPI_MCA_btl_vader_backing_directory", str(shared_memory))
             # One task of Slurm's may have the cores for many ranks.
             env.setdefault("OMPI_MCA_ras", "^slurm")
         elif uses_srun(fleet.hosts.slots, os.environ):
@@ -331,6 +338,7 @@ def run_job(
             kill_orphans(JOB, env[JOB])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(shared_memory, ignore_errors=True)
 
 
 def _check_stalls(env: dict[str, str], stall: float) -> None:

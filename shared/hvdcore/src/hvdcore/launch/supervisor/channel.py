@@ -244,7 +244,9 @@ class LauncherConnection:
         kill_orphans(JOB, os.environ[JOB])
         kind, _, path = os.environ.get(MONITOR, "").partition(":")
         if kind == "unix":
-            shutil.rmtree(Path(path).parent, ignore_errors=True)
+            folder = Path(path).parent
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(Path("/dev/shm") / folder.name, ignore_errors=True)
 
     def listen(self) -> None:
         """Take in the launcher's orders. A launcher that has gone means: abort."""
