@@ -12,8 +12,8 @@ import numpy.typing as npt
 from hvdcore.classifier.model_folder import load_classes, load_preprocessing
 from hvdcore.classifier.predictions import FORMATS, Prediction, find_model, write_predictions
 from hvdcore.errors import Problems, UserError
+from hvdcore.files.walk import walk_files, warn_of_left_out
 from image_cls.data.decode import Skip, decode, resize
-from image_cls.data.listing import list_images
 
 __all__ = ["predict_command", "predict_files"]
 
@@ -47,10 +47,11 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
     problems = Problems()
     for path in inputs:
         if path.is_dir():
-            found = list_images(path)
-            if not found:
+            walk = walk_files(path)
+            warn_of_left_out(path, [walk])
+            if not walk.files:
                 problems.add("input", f"{path}: no files in it; give images")
-            yield from found
+            yield from walk.files
         elif path.exists():
             yield path
         else:

@@ -6,9 +6,13 @@ processor, and break lines at half the terminal's width.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -120,8 +124,13 @@ class ErrorLineGroup(TyperGroup):
         """Run the command line and exit with its code."""
         if not settings.get("standalone_mode", True):
             return super().main(*args, **settings)
-        with user_errors_exit():
-            code = self._run(*args, **{**settings, "standalone_mode": False})
+        write_any_text()
+        try:
+            with user_errors_exit():
+                code = self._run(*args, **{**settings, "standalone_mode": False})
+            sys.stdout.flush()
+        except BrokenPipeError:
+            leave_closed_pipe()
         sys.exit(code if isinstance(code, int) else 0)
 
     def _run(self, *args: Any, **settings: Any) -> Any:
@@ -136,6 +145,24 @@ class ErrorLineGroup(TyperGroup):
             else:
                 show_problems(usage_problem(error))
             return EXIT_USER_ERROR
+
+
+def write_any_text() -> None:
+    """What the terminal's encoding does not have is written as an escape, and ends nothing.
+
+    Names of files may be no text at all, and a locale may know Latin-1 or ASCII alone.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def leave_closed_pipe() -> NoReturn:
+    """End as a program whose reader has gone (`... | head -1`): silently, as SIGPIPE would."""
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def usage_problem(error: Any) -> str:

@@ -66,6 +66,16 @@ def test_batch_script_is_no_rank() -> None:
     assert world_from_environment(slurm(SLURM_STEP_ID=str(0xFFFFFFFA))) == ALONE
 
 
+@pytest.mark.parametrize("more", [{}, {"PMI_RANK": "0", "PMI_SIZE": "1"}, {"SLURM_PTY_PORT": "1"}])
+def test_a_step_of_one_task_is_no_launcher(more: dict[str, str]) -> None:
+    """As inside `srun --pty bash`."""
+    one = slurm(SLURM_STEP_NUM_TASKS="1", SLURM_PROCID="0", SLURM_LOCALID="0", SLURM_NODEID="0")
+    env = {**one, "SLURM_STEP_TASKS_PER_NODE": "1", "PMIX_RANK": "0", **more}
+    assert world_from_environment(env) == ALONE
+    ranks = {**env, **gloo()}
+    assert world_from_environment(ranks).size == 4, "control: ranks that were started there"
+
+
 def test_srun_without_pmi_cannot_work() -> None:
     env = slurm()
     del env["PMIX_RANK"]

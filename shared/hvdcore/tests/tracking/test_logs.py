@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,14 +27,17 @@ def speak(folder: Path, rank: int, size: int) -> tuple[str, str, str]:
     """Console output, console errors and the log of a rank."""
     world = {"RANK": rank, "SIZE": size, "LOCAL_RANK": rank, "LOCAL_SIZE": size}
     env = {**os.environ, **{f"HOROVOD_{k}": str(v) for k, v in world.items() if size > 1}}
-    done = subprocess.run(
-        [sys.executable, "-c", SPEAK, str(folder)],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=folder,
-    )
+    with socket.create_server(("127.0.0.1", 0)) as launcher:
+        place = dict(zip(("ADDR", "PORT"), launcher.getsockname(), strict=True))
+        env.update({f"HOROVOD_GLOO_RENDEZVOUS_{k}": str(v) for k, v in place.items()})
+        done = subprocess.run(
+            [sys.executable, "-c", SPEAK, str(folder)],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=folder,
+        )
     log = (folder / "logs" / f"rank-{rank}.log").read_text(encoding="utf-8")
     return done.stdout, done.stderr, log
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvdcore.errors import Problems, UserError
+from hvdcore.files.walk import Walk, leads_back, list_folder, walk_files, warn_of_left_out
 
-__all__ = ["ImageFile", "display_name", "list_classes", "list_images"]
+__all__ = ["ImageFile", "display_name", "list_classes"]
 
 SPLIT_NAMES = {
     "train": ("seg_train", "train", "training"),
@@ -46,30 +47,20 @@ def list_classes(root: Path) -> tuple[list[str], list[ImageFile]]:
             "folder; give the folder above seg_train and seg_test"
         )
     folders = splits or {"": root}
-    classes = [folder.name for folder in _class_folders(folders.get("train", root))]
-    _check_classes(root, classes, folders)
+    tops = {split: _class_folders(top, root) for split, top in folders.items()}
+    classes = [folder.name for folder in tops.get("train", tops.get("", []))]
+    _check_classes(root, classes, tops)
+    walks = {
+        (split, folder): walk_files(folder, root) for split, top in tops.items() for folder in top
+    }
+    links = Walk(not_followed=[link for top in folders.values() for link in _links(top, root)])
+    warn_of_left_out(root, [links, *walks.values()])
     files = [
         ImageFile(path, classes.index(folder.name), split or None)
-        for split, top in folders.items()
-        for folder in _class_folders(top)
-        for path in list_images(folder)
+        for (split, folder), walk in walks.items()
+        for path in walk.files
     ]
     return classes, files
-
-
-def list_images(folder: Path) -> list[Path]:
-    """All files below a folder, sorted by name, without hidden ones.
-
-    Raises:
-        UserError: a folder cannot be read.
-    """
-    found: list[Path] = []
-    for entry in _entries(folder):
-        if entry.is_dir():
-            found += list_images(entry)
-        else:
-            found.append(entry)
-    return found
 
 
 def display_name(path: Path, root: Path) -> str:
@@ -78,28 +69,17 @@ def display_name(path: Path, root: Path) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(p for p in folder.iterdir() if not _is_hidden(p.name))
-    except PermissionError:
-        raise UserError(
-            f"data: {folder}: no permission to read this folder; change its mode (chmod u+rx)"
-        ) from None
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX")) or name in ("Thumbs.db", "desktop.ini")
-
-
 def _unfold(folder: Path) -> Path:
-    entries = _entries(folder)
-    if len(entries) == 1 and entries[0].is_dir() and entries[0].name == folder.name:
-        return _unfold(entries[0])
-    return folder
+    while True:
+        entries = list_folder(folder)
+        inner = entries[0] if len(entries) == 1 and entries[0].is_dir() else None
+        if inner is None or inner.name != folder.name or leads_back(inner, folder):
+            return folder
+        folder = inner
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    here = {entry.name.lower(): entry for entry in _entries(root) if entry.is_dir()}
+    here = {entry.name.lower(): entry for entry in list_folder(root) if entry.is_dir()}
     found = {}
     for split, names in SPLIT_NAMES.items():
         folder = next((here[name] for name in names if name in here), None)
@@ -108,22 +88,28 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return found
 
 
-def _class_folders(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.is_dir()]
+def _class_folders(folder: Path, root: Path) -> list[Path]:
+    folders = (entry for entry in list_folder(folder) if entry.is_dir())
+    return [entry for entry in folders if not leads_back(entry, root)]
 
 
-def _check_classes(root: Path, classes: list[str], folders: dict[str, Path]) -> None:
+def _links(folder: Path, root: Path) -> list[Path]:
+    """What would be class folders, if these links did not lead back into the data."""
+    return [entry for entry in list_folder(folder) if entry.is_dir() and leads_back(entry, root)]
+
+
+def _check_classes(root: Path, classes: list[str], tops: dict[str, list[Path]]) -> None:
     problems = Problems()
     if not classes:
         problems.add("data", f"{root}: no class folders in it; put each class into a folder")
     elif len(classes) == 1:
         problems.add("data", f"{root}: only one class, {classes[0]}; give two or more")
-    for split, folder in folders.items():
-        unknown = [f.name for f in _class_folders(folder) if f.name not in classes]
+    for split, folders in tops.items():
+        unknown = [f.name for f in folders if f.name not in classes]
         if unknown:
             problems.add(
                 "data",
-                f"{folder}: {split} has {', '.join(unknown)}, which train does not have; "
-                "use the same folder names",
+                f"{folders[0].parent}: {split} has {', '.join(unknown)}, which train does not "
+                "have; use the same folder names",
             )
     problems.raise_if_any()

@@ -17,19 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.classifier.prepared import (
-    META,
     ProgressCallback,
     Tally,
     find_or_build,
     is_complete,
     prepare_summary,
     request_digest,
+    write_meta,
 )
 from hvdcore.classifier.splits import SPLITS, Row, SplitResult, split_rows
 from hvdcore.errors import Problems
 from hvdcore.files.atomic import move_folder_into_place
 from hvdcore.files.cache import default_cache_dir
-from hvdcore.files.json_files import write_json_atomically
 from hvdcore.runtime.environment import cores_available
 from image_cls.config import DataFields
 from image_cls.data.dataset import LABELS, PIXELS, SCHEMA, ImageData, open_data
@@ -224,7 +223,7 @@ def write(
         "left_out": result.left_out,
         "names": [source.display_name(row.number) for row in rows],
     }
-    write_json_atomically(made / META, meta)
+    write_meta(made, meta)
 
 
 def new_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.memmap:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from hvdcore.errors import UserError
+from hvdcore.files.cache import expand_user
 from image_cls.data.decode import DecodedImage, decode
 from image_cls.data.listing import ImageFile, display_name, list_classes
 from image_cls.data.sample import CLASSES, draw_scene
@@ -138,7 +139,7 @@ def find_source(data: str) -> Source:
     Raises:
         UserError: it is not `sample`, a folder, or the name of a Kaggle data set.
     """
-    path = Path(data).expanduser()
+    path = expand_user(data)
     if data == "sample":
         return SampleSource()
     if path.is_dir():

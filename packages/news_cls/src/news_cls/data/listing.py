@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvdcore.errors import UserError
+from hvdcore.files.walk import walk_files, warn_of_left_out
 
 __all__ = ["DataFile", "display_name", "list_tables"]
 
@@ -71,21 +72,14 @@ def display_name(path: Path, root: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    try:
-        entries = sorted(p for p in folder.iterdir() if not p.name.startswith((".", "__MACOSX")))
-    except PermissionError:
-        raise UserError(
-            f"data: {folder}: no permission to read this folder; change its mode (chmod u+rx)"
-        ) from None
-    found: list[Path] = []
-    for entry in entries:
-        if entry.is_dir():
-            found += _files(entry)
-        elif _suffix(entry) in (*_SUFFIXES, *_ONLY_WITH_SPLIT) and not _NO_DATA.fullmatch(
-            entry.name
-        ):
-            found.append(entry)
-    return found
+    walk = walk_files(folder)
+    warn_of_left_out(folder, [walk])
+    suffixes = (*_SUFFIXES, *_ONLY_WITH_SPLIT)
+    return [
+        path
+        for path in walk.files
+        if _suffix(path) in suffixes and not _NO_DATA.fullmatch(path.name)
+    ]
 
 
 def _suffix(path: Path) -> str:

@@ -17,18 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.classifier.prepared import (
-    META,
     ProgressCallback,
     find_or_build,
     is_complete,
     prepare_summary,
     request_digest,
+    write_meta,
 )
 from hvdcore.classifier.splits import SPLITS, Row, SplitResult, split_rows
 from hvdcore.errors import Problems
 from hvdcore.files.atomic import move_folder_into_place
 from hvdcore.files.cache import default_cache_dir
-from hvdcore.files.json_files import write_json_atomically
 from news_cls.config import DataFields
 from news_cls.data import dataset as files
 from news_cls.data.clean import Cleaning
@@ -203,7 +202,7 @@ def write(made: Path, content: Content) -> None:
     _save(made / files.ORIGINS, np.array([staged.origins[n] for n in order], dtype=np.int64))
     (made / files.VOCABULARY).write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
     meta = _meta(content, len(words))
-    write_json_atomically(made / META, {**meta, "unknown": _unknown(content, made)})
+    write_meta(made, {**meta, "unknown": _unknown(content, made)})
 
 
 def _vocabulary(content: Content, tokens: Ragged) -> tuple[list[str], npt.NDArray[np.int32]]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from hvdcore.errors import UserError
+from hvdcore.files.cache import expand_user
 from hvdcore.files.hub import HubSet, fetch_files, find_hub_set
 from news_cls.data.layouts import Columns
 from news_cls.data.listing import SPLIT_NAMES
@@ -59,7 +60,7 @@ def find_source(data: str, columns: Columns, cache: Path) -> Source:
     Raises:
         UserError: it is not `sample`, a path, or the name of a data set on the hub.
     """
-    path = Path(data).expanduser()
+    path = expand_user(data)
     if data == "sample":
         if columns.are_named:
             raise UserError("data: the sample has no columns; leave --text-column out")

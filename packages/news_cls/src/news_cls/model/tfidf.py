@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from hvdcore.errors import UserError
-from hvdcore.files.atomic import writing
+from hvdcore.files.atomic import give_usual_mode, writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
 from news_cls.data.tokens import tokenize
 
@@ -112,6 +112,7 @@ def save_tfidf(folder: Path, model: TfidfModel, classes: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {"idf": model.idf, "weights": model.weights, "biases": model.biases}
         save_file(arrays, folder / WEIGHTS)
+        give_usual_mode(folder / WEIGHTS)
     write_json_atomically(folder / TERMS, list(model.terms))
     write_json_atomically(
         folder / PREPROCESSING,

@@ -18,6 +18,7 @@ from hvdcore.classifier.score import Score
 from hvdcore.classifier.splits import SPLITS, subsample
 from hvdcore.keras import barrier, broadcast_object
 from hvdcore.metrics.classification import confusion_matrix
+from hvdcore.run.lock import run_dirs_held
 from hvdcore.run.run_dir import RunDir
 from hvdcore.run.start import start_run
 from hvdcore.runtime.heartbeat import beat
@@ -33,6 +34,7 @@ __all__ = ["score_split", "train_tfidf"]
 logger = get_logger(__name__)
 
 
+@run_dirs_held()
 def train_tfidf(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
     """Fit as configured. Every rank must call.
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.errors import UserError
+from hvdcore.files.checksums import damaged_file
 from textgen.data.splits import SPLITS
 from textgen.model.config import IGNORE_INDEX
 from textgen.tokenizer.load import load_tokenizer
@@ -308,9 +309,13 @@ def is_complete(path: Path) -> bool:
         if meta["schema"] != SCHEMA:
             return False
         width = np.dtype(meta["dtype"]).itemsize
-        return (path / "tokenizer" / "tokenizer.json").is_file() and all(
-            (path / f"{name}.bin").stat().st_size == meta["parts"][name]["tokens"] * width
-            for name in SPLITS
+        return (
+            (path / "tokenizer" / "tokenizer.json").is_file()
+            and all(
+                (path / f"{name}.bin").stat().st_size == meta["parts"][name]["tokens"] * width
+                for name in SPLITS
+            )
+            and damaged_file(path, meta) is None
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False

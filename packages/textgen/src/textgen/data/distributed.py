@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hvdcore.errors import UserError
+from hvdcore.files.checksums import require_undamaged
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.tracking.progress import Progress
 from textgen.data import documents
@@ -30,12 +31,15 @@ def prepare_distributed(
         tokenizer: see `textgen.data.prepare.prepare`.
 
     Raises:
-        UserError: the data or the tokenizer cannot be read, or hosts have different data.
+        UserError: data or tokenizer cannot be read, the prepared corpus is damaged, or hosts
+            have different data.
     """
     from hvdcore.torch import broadcast_object  # textgen prepare needs no PyTorch
 
     with shown_progress(world.is_root) as progress:
         corpus = prepare(config, progress, tokenizer=tokenizer)
+    if world.local_rank == 0:
+        require_undamaged(corpus.path, corpus.meta, lambda: beat("prepare"))
     name = broadcast_object(corpus.path.name)
     if corpus.path.name != name:
         raise UserError(

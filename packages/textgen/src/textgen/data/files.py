@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvdcore.errors import UserError
+from hvdcore.files.walk import walk_files, warn_of_left_out
 from textgen.data import rows
 from textgen.data.documents import Document, Skipped, SourceShard, Unit, group_shards
 
@@ -123,23 +123,18 @@ def find_files(root: Path) -> FileSource:
         return FileSource(root, (root,))
     found: list[Path] = []
     others: Counter[str] = Counter()
-    for folder, names, files in os.walk(root, onerror=_unreadable):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        for file in sorted(files):
-            path = Path(folder, file)
-            if file.startswith(".") or not path.is_file():
-                continue
-            if _kind(path):
-                found.append(path)
-            else:
-                others[path.suffix or file] += 1
+    walk = walk_files(root)
+    warn_of_left_out(root, [walk])
+    for path in walk.files:
+        if not path.is_file():
+            continue
+        if _kind(path):
+            found.append(path)
+        else:
+            others[path.suffix or path.name] += 1
     if not found:
         raise UserError(f"data: {root} holds no {_wanted()} file{_what_else(others)}")
     return FileSource(root, tuple(sorted(found)))
-
-
-def _unreadable(error: OSError) -> None:
-    raise UserError(f"data: {error.filename}: folder cannot be read ({error.strerror})") from error
 
 
 def _wanted() -> str:

@@ -20,7 +20,8 @@ from typing import Any
 
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import move_folder_into_place, writing
-from hvdcore.files.cache import default_cache_dir
+from hvdcore.files.cache import default_cache_dir, expand_user
+from hvdcore.files.checksums import CHECKSUMS, checksums
 from hvdcore.files.json_files import write_json_atomically
 from textgen.data.chunks import Segments, segment_texts, segments_of
 from textgen.data.config import DataConfig
@@ -65,7 +66,7 @@ def prepare(
     Raises:
         UserError: anything wrong with the data, the tokenizer, or the disk of the cache.
     """
-    cache = (cache_dir or default_cache_dir("textgen")).expanduser()
+    cache = expand_user(cache_dir or default_cache_dir("textgen"))
     source = find_source(config.data, cache)
     if tokenizer is None and config.tokenizer_name != "bpe":
         tokenizer = load_tokenizer(config.tokenizer_name)
@@ -149,6 +150,7 @@ class CorpusBuilder:
             )
             meta = {**self._meta(documents, tokenizer), "parts": counts}
             meta["seconds"] = time.perf_counter() - began
+            meta[CHECKSUMS] = checksums(made, META, lambda: self.progress("join", 0, 0))
             write_json_atomically(made / META, meta)
             move_folder_into_place(made, path, is_complete)
             return {}

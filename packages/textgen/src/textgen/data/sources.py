@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hvdcore.errors import UserError
+from hvdcore.files.cache import expand_user
 from textgen.data.documents import Document, Skipped, Unit
 from textgen.data.files import find_files
 
@@ -47,7 +48,7 @@ def find_source(data: str, cache: Path) -> Source:
         from textgen.data.sample import SampleSource
 
         return SampleSource()
-    path = Path(data).expanduser()
+    path = expand_user(data)
     if path.exists():
         return find_files(path)
     near = _near(path)

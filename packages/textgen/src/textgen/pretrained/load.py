@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hvdcore.errors import UserError
-from hvdcore.files.cache import default_cache_dir
+from hvdcore.files.cache import default_cache_dir, expand_user
 from hvdcore.files.json_files import read_json_object
 from hvdcore.run.run_dir import RunDir
 from textgen.model.causal_lm import CausalLM
@@ -190,13 +190,13 @@ def _find(name: str | Path) -> ResolvedModel | HubModel:
 
 
 def _is_path(name: str | Path) -> bool:
-    text, path = str(name), Path(name).expanduser()
+    text, path = str(name), expand_user(name)
     looks_like_one = path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1
     return looks_like_one or path.exists()
 
 
 def _on_disk(path: Path) -> ResolvedModel:
-    path = path.expanduser()
+    path = expand_user(path)
     if path.is_dir():
         model = ResolvedModel(str(path), path)
         # A run has a config.json too, but no architecture in it.

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hvdcore.errors import UserError
-from hvdcore.files.atomic import fsync_path, writing
+from hvdcore.files.atomic import fsync_path, give_usual_mode, writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
 from textgen.model.transformer import Transformer
 from textgen.pretrained.hf_format import from_hf, generation_config, hf_config, model_config, to_hf
@@ -132,6 +132,9 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
         try:
             new.mkdir(parents=True)
             write(new)
+            for path in new.iterdir():
+                if path.is_file():
+                    give_usual_mode(path)
             for path in (*new.iterdir(), new):
                 fsync_path(path)
             if folder.exists():

@@ -9,6 +9,7 @@ from pathlib import Path
 import tokenizers
 
 from hvdcore.errors import UserError
+from hvdcore.files.cache import expand_user
 from textgen.tokenizer.tokenizer import END_OF_TEXT, ByteTokenizer, SubwordTokenizer, Tokenizer
 
 __all__ = ["load_pretrained", "load_tokenizer"]
@@ -23,7 +24,7 @@ def load_pretrained(name: str | Path) -> Tokenizer:
     Raises:
         UserError: no such tokenizer, or one that cannot be used.
     """
-    path = Path(name).expanduser()
+    path = expand_user(name)
     if path.is_dir() and not (path / "tokenizer.json").is_file():
         return _from_transformers(str(path))
     if path.exists():

@@ -10,6 +10,7 @@ import torch
 
 import hvdcore.torch
 from hvdcore.errors import Problems, UserError
+from hvdcore.run.lock import hold_run_dir, run_dirs_held
 from hvdcore.run.run_dir import default_run_dir
 from hvdcore.run.start import check_output_dir, start_run
 from hvdcore.runtime.heartbeat import beat
@@ -33,6 +34,7 @@ __all__ = ["train"]
 logger = get_logger(__name__)
 
 
+@run_dirs_held()
 def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bool = False) -> int:
     """Train as configured; every rank calls this, under any launcher or none.
 
@@ -49,6 +51,7 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bo
     output_dir = output_dir or default_run_dir("textgen")
     if world.is_root:
         preflight(output_dir, config, resume)  # before a log file is created there
+        hold_run_dir(output_dir)
     # The default depends on the clock, which differs between ranks.
     output_dir = Path(broadcast_object(str(output_dir)))
     setup_logging(world, output_dir)

@@ -15,6 +15,7 @@ import numpy as np
 from hvdcore.capacity.model import Network, Timing, fit_network
 from hvdcore.errors import UserError
 from hvdcore.files.json_files import read_json_object, write_json_atomically
+from hvdcore.runtime.environment import python_module
 
 __all__ = ["SIZES_BYTES", "measure_on_rank", "rank_command", "read_network"]
 
@@ -25,7 +26,7 @@ REPEATS = 7
 
 def rank_command(output: Path) -> list[str]:
     """What every rank runs; rank 0 writes `output`."""
-    return [sys.executable, "-m", "hvdcore.capacity.measure", str(output.resolve())]
+    return [*python_module("hvdcore.capacity.measure"), str(output.resolve())]
 
 
 def measure_on_rank(output: Path) -> None:

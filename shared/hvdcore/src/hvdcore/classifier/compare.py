@@ -14,10 +14,12 @@ from typing import Any
 from hvdcore.classifier.config import ClassifierConfig, SampleNames
 from hvdcore.config import dump_json, load_config
 from hvdcore.errors import Problems
+from hvdcore.files.atomic import write_figure_atomically
 from hvdcore.files.json_files import write_json_atomically
 from hvdcore.launch.launch import launch
 from hvdcore.run.report import Section, Table, print_table, write_page
 from hvdcore.run.run_dir import RunDir, default_run_dir
+from hvdcore.runtime.environment import python_module
 
 __all__ = [
     "Trial",
@@ -148,8 +150,7 @@ def draw_comparison(path: Path, trials: Sequence[Trial]) -> Path:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    write_figure_atomically(figure, path)
     return path
 
 
@@ -209,8 +210,8 @@ def _train(package: str, config: ClassifierConfig, path: Path, size: int) -> int
     path.mkdir(parents=True, exist_ok=True)
     file = path.with_suffix(".json")
     file.write_text(dump_json(config), encoding="utf-8")
-    command = ["-m", package, "train", "--config", str(file), "--output-dir", str(path)]
-    return launch([sys.executable, *command], size)
+    options = ["--config", str(file), "--output-dir", str(path)]
+    return launch([*python_module(package), "train", *options], size)
 
 
 def _parsed(models: str, sizes: str, known: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.classifier.config import SampleNames
+from hvdcore.files.atomic import write_figure_atomically
 from hvdcore.metrics.classification import NUM_BINS, confusion_matrix, reliability
 
 if TYPE_CHECKING:
@@ -116,11 +117,10 @@ def blank_figure(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write the PNG at `path` and return it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         # Class names may be in any script; a glyph that the font lacks is no reason to fail.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, metadata={"Software": None})  # the same bytes for the same figure
+        write_figure_atomically(figure, path)
     return path
 
 

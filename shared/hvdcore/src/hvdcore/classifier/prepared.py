@@ -19,6 +19,7 @@ from hvdcore.classifier.splits import SPLITS, Split, stratified_subset
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import writing
 from hvdcore.files.cache import CacheLock
+from hvdcore.files.checksums import CHECKSUMS, checksums, damaged_file, require_sizes
 from hvdcore.files.json_files import read_json_object, write_json_atomically
 from hvdcore.runtime.environment import PREPARED_DATA
 
@@ -35,6 +36,7 @@ __all__ = [
     "read_meta",
     "request_digest",
     "split_slices",
+    "write_meta",
 ]
 
 META = "meta.json"
@@ -199,19 +201,30 @@ def _request(config: ClassifierConfig) -> str:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether the folder holds complete prepared data: meta.json is written last."""
-    return (path / META).is_file()
+    """Whether the folder holds complete prepared data: meta.json is written last, and says how long
+    the other files are."""
+    try:
+        return damaged_file(path, read_json_object(path / META)) is None
+    except UserError:
+        return False
+
+
+def write_meta(path: Path, meta: Mapping[str, Any]) -> None:
+    """Write meta.json, with size and digest of every file that is in the folder. Call it last."""
+    write_json_atomically(path / META, {**meta, CHECKSUMS: checksums(path, META)})
 
 
 def read_meta(path: Path, schema: int) -> dict[str, Any]:
     """The content of meta.json.
 
     Raises:
-        UserError: there is none, or another version of the package wrote it.
+        UserError: there is none, another version of the package wrote it, or a file is missing or
+            shorter or longer than it was written.
     """
     meta = read_json_object(path / META)
     if meta.get("schema") != schema:
         raise UserError(f"{path}: prepared by another version; delete it and prepare again")
+    require_sizes(path, meta)
     return meta
 
 

@@ -18,6 +18,7 @@ from hvdcore.launch.hosts.check import Fleet, inspect_fleet
 from hvdcore.launch.hosts.hosts import named_hosts
 from hvdcore.launch.job.controllers import horovod_library
 from hvdcore.launch.job.horovodrun import clean_environment
+from hvdcore.runtime.environment import python_module
 
 __all__ = [
     "examine",
@@ -57,7 +58,7 @@ def _run_two_ranks(script: str, folder: Path, controller: str) -> tuple[int | No
     """The exit code, None when it took too long, and what the launcher printed."""
     program = folder / "allreduce.py"
     program.write_text(script, encoding="utf-8")
-    launch = [sys.executable, "-m", "hvdcore", "launch", "--np", "2", "--controller", controller]
+    launch = [*python_module("hvdcore"), "launch", "--np", "2", "--controller", controller]
     process = subprocess.Popen(
         [*launch, "--log-dir", str(folder / "logs"), sys.executable, str(program), str(folder)],
         env=clean_environment(os.environ), text=True, errors="replace", start_new_session=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import secrets
@@ -10,13 +11,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from hvdcore.errors import UserError
 
 __all__ = [
     "fsync_path",
+    "give_usual_mode",
     "move_folder_into_place",
     "write_bytes_atomically",
+    "write_figure_atomically",
     "writing",
 ]
 
@@ -94,6 +98,35 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
         fsync_path(path.parent)
 
 
+def write_figure_atomically(figure: Any, path: Path) -> None:
+    """Write one of matplotlib's figures as a PNG; the same figure always gives the same bytes.
+
+    Raises:
+        UserError: when the disk is full or cannot be written.
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomically(path, content.getvalue())
+
+
+def give_usual_mode(path: Path) -> None:
+    """Give a file the mode that any new one has here (0644, or what the umask says).
+
+    safetensors and others write a temporary file, which its owner alone may read, and rename it.
+    """
+    os.chmod(path, 0o666 & ~_umask())
+
+
+def _umask() -> int:
+    # os.umask can only be asked by setting it, for a moment in which other threads write files.
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    return 0o022
+
+
 def move_folder_into_place(made: Path, path: Path, is_whole: Callable[[Path], bool]) -> None:
     """Rename a finished folder to where its content's name leads, unless it is there already.
 
@@ -104,6 +137,7 @@ def move_folder_into_place(made: Path, path: Path, is_whole: Callable[[Path], bo
     path.parent.mkdir(exist_ok=True)
     for file in made.rglob("*"):
         if file.is_file():
+            give_usual_mode(file)
             fsync_path(file)
     if path.exists():  # the same content, made before, or a damaged one
         if is_whole(path):

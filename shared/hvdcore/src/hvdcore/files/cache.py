@@ -5,12 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-__all__ = ["CacheLock", "default_cache_dir"]
+from hvdcore.errors import UserError
+from hvdcore.files.atomic import writing
+
+__all__ = ["CacheLock", "default_cache_dir", "expand_user"]
 
 _POLL_SECONDS = 0.1
 
@@ -64,7 +69,35 @@ def _locked(file: IO[bytes]) -> bool:
 
 def default_cache_dir(package: str) -> Path:
     """`$<PACKAGE>_CACHE` (such as `TEXTGEN_CACHE`), else `$XDG_CACHE_HOME/<package>`, else
-    `~/.cache/<package>`."""
+    `~/.cache/<package>`; without a home, as containers with any user id have none, in the folder
+    for temporary files.
+
+    Raises:
+        UserError: that folder belongs to somebody else.
+    """
     if own := os.environ.get(f"{package.upper()}_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / package
+        return expand_user(own)
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return expand_user(base) / package
+    try:
+        return Path("~/.cache").expanduser() / package
+    except RuntimeError:
+        return _private_folder() / package
+
+
+def expand_user(path: str | Path) -> Path:
+    """The path with the user's home for `~`; as it is where nobody knows that home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def _private_folder() -> Path:
+    path = Path(tempfile.gettempdir()) / f"hvdcore-cache-{os.getuid()}"
+    with writing(path, "set XDG_CACHE_HOME to a folder"):
+        path.mkdir(mode=0o700, exist_ok=True)
+    status = path.lstat()
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
+        raise UserError(f"{path}: not a folder of ours; set XDG_CACHE_HOME to a folder")
+    return path

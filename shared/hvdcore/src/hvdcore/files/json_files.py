@@ -38,7 +38,8 @@ def write_json_atomically(path: Path, value: Any) -> None:
         UserError: when the disk is full or cannot be written.
     """
     text = json.dumps(json_safe(value), indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes_atomically(path, text.encode() + b"\n")
+    # Names that are no UTF-8 hold lone surrogates, which JSON can write as \\udcXX.
+    write_bytes_atomically(path, text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def json_safe(value: Any) -> Any:

@@ -20,9 +20,9 @@ from hvdcore.launch.hosts.hosts import Hosts, named_hosts
 from hvdcore.launch.job.controllers import ControllerChoice
 from hvdcore.launch.job.job import DEFAULT_START_TIMEOUT_SECONDS, JobSettings, run_job
 from hvdcore.launch.options import StartOptions
-from hvdcore.launch.supervisor.supervise import run_as_rank
+from hvdcore.launch.supervisor.supervise import check_launcher, run_as_rank
 from hvdcore.run.run_dir import default_run_dir
-from hvdcore.runtime.environment import EXPECTED_SIZE
+from hvdcore.runtime.environment import EXPECTED_SIZE, SUPERVISED, python_module
 from hvdcore.runtime.signals import SignalInbox
 from hvdcore.runtime.world import check_size, world_from_environment
 
@@ -192,6 +192,9 @@ def run_on_ranks(
     """
     world = world_from_environment()
     if world.controller != "none":
+        is_rank = world.size > 1 or start.np not in (None, 1)
+        if is_rank and not os.environ.get(SUPERVISED):
+            check_launcher(world)
         # Our launcher says itself how many there are to be: a restart may have fewer.
         check_size(world, None if EXPECTED_SIZE in os.environ else start.np)
         return run_as_rank(main)
@@ -199,7 +202,7 @@ def run_on_ranks(
     config = check() if check is not None else None
     if not start.needs_launcher:
         return run_as_rank(main)
-    command = [sys.executable, "-m", program, *sys.argv[1:]]
+    command = [*python_module(program), *sys.argv[1:]]
     if output_dir is None and start.may_start_again:
         command += ["--output-dir", str(default_run_dir(program))]
     return launch_on_hosts(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import Problems, UserError
-from hvdcore.runtime.world import slurm_tasks
+from hvdcore.runtime.world import is_single_slurm_task, slurm_tasks
 
 __all__ = ["StartOptions"]
 
@@ -66,7 +66,10 @@ class StartOptions:
         Raises:
             UserError: Slurm's variables cannot be read.
         """
-        ranks = sum(slurm_tasks(os.environ).values()) if self.np is None else self.np
+        # Whoever starts one task by srun and asks for nothing means one rank.
+        alone = is_single_slurm_task(os.environ)
+        found = 1 if alone else sum(slurm_tasks(os.environ).values())
+        ranks = found if self.np is None else self.np
         several = ranks > 1 or self.hosts is not None or self.hostfile is not None
         elsewhere = self.ray is not None
         return several or elsewhere or self.may_start_again or self.max_np is not None

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from hvdcore.files.atomic import write_bytes_atomically, writing
+from hvdcore.files.atomic import write_bytes_atomically, write_figure_atomically
 
 __all__ = [
     "print_table",
@@ -115,9 +115,7 @@ def draw_curves(
     axes.spines[["top", "right"]].set_visible(False)
     if len(curves) > 1:
         axes.legend(frameon=False)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Software": None})  # the same bytes for the same curves
+    write_figure_atomically(figure, path)
     return path
 
 

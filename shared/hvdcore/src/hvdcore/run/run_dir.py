@@ -10,6 +10,7 @@ from typing import Any
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
+from hvdcore.run.lock import LOCK_FOLDER
 from hvdcore.runtime.software import collect_environment
 from hvdcore.tracking.metrics_log import MetricsLog, Trimmed
 
@@ -48,7 +49,7 @@ class RunDir:
         """Make the directory and write config.json and env.json. Rank 0 only, before the others
         use it.
 
-        A folder that holds nothing but `logs/` and empty folders counts as new, since the
+        A folder that holds nothing but `logs/`, the lock and empty folders counts as new, since the
         launcher writes logs before the run begins.
 
         Args:
@@ -154,7 +155,7 @@ class RunDir:
         return path
 
     def _entries(self) -> list[str]:
-        """Names of what is there, without logs and empty folders."""
+        """Names of what is there, without logs, the lock and empty folders."""
         if not self.path.exists():
             return []
         if not self.path.is_dir():
@@ -162,7 +163,8 @@ class RunDir:
         return sorted(
             entry.name
             for entry in self.path.iterdir()
-            if entry.name != "logs" and not (entry.is_dir() and not any(entry.iterdir()))
+            if entry.name not in ("logs", LOCK_FOLDER)
+            and not (entry.is_dir() and not any(entry.iterdir()))
         )
 
     def _environment(self, package: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hvdcore.errors import Problems
+from hvdcore.errors import Problems, UserError
 from hvdcore.run.checkpoint import (
     Checkpoint,
     clean_up,
@@ -17,6 +17,7 @@ from hvdcore.run.checkpoint import (
     require_same_run,
     resolve_resume,
 )
+from hvdcore.run.lock import refuse_if_held
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.environment import RESTART
 from hvdcore.runtime.world import World
@@ -28,11 +29,16 @@ def check_output_dir(path: Path, resume: str, problems: Problems) -> None:
     """Look at the folders that the flags name before hours of work begin, on rank 0 alone.
 
     Args:
-        problems: takes it in if the run's directory `path` is in use, or if nothing is where
-            `resume` says.
+        problems: takes it in if the run's directory `path` is in use, by a run or by files, or if
+            nothing is where `resume` says.
     """
     run = RunDir(path)
     found = None
+    try:
+        refuse_if_held(path)
+    except UserError as error:
+        problems.extend(error)
+        return  # what is in there changes all the time
     with problems.catching():
         found = _named(run, resume)
     with problems.catching():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ __all__ = [
     "HEARTBEAT",
     "JOB",
     "JOB_VARIABLES",
+    "LAUNCH",
     "LOG_DIR",
     "MONITOR",
     "NETWORKS",
@@ -24,22 +26,29 @@ __all__ = [
     "PREPARED_DATA",
     "RANK_MARKER",
     "RESTART",
+    "STALL_CHECK",
     "STALL_TIMEOUT",
     "STUDY",
     "SUPERVISED",
     "TERMINAL",
     "cores_available",
+    "horovod_stall_check",
     "prepare_environment",
+    "python_module",
     "stall_timeout",
     "threads_per_rank",
 ]
 
 STALL_TIMEOUT = "HVDCORE_STALL_TIMEOUT"
 """Seconds without progress after which a rank counts as hung. Users may set it."""
+STALL_CHECK = "HVDCORE_STALL_CHECK"
+"""Set where the launcher has set Horovod's own stall check for programs without heartbeats."""
 LOG_DIR = "HVDCORE_LOG_DIR"
 """Directory of the ranks' logs, in place of the run's own."""
 RESTART = "HVDCORE_RESTART"
 """How often the launcher has restarted this job; absent at the first start."""
+LAUNCH = "HVDCORE_LAUNCH"
+"""Marks every start of a job by one launcher, restarts included."""
 EXPECTED_SIZE = "HVDCORE_EXPECTED_SIZE"
 """Number of ranks that the launcher starts."""
 NETWORKS = "HVDCORE_NETWORKS"
@@ -65,8 +74,8 @@ STUDY = "HVDCORE_STUDY"
 
 JOB_VARIABLES = frozenset(
     {
-        LOG_DIR, RESTART, EXPECTED_SIZE, NETWORKS, MONITOR, JOB, RANK_MARKER, SUPERVISED, HEARTBEAT,
-        PREPARED,
+        LOG_DIR, RESTART, LAUNCH, EXPECTED_SIZE, NETWORKS, MONITOR, JOB, RANK_MARKER, SUPERVISED,
+        HEARTBEAT, PREPARED, STALL_CHECK,
     }
 )  # fmt: skip
 """What belongs to one job and must not reach another one that is started inside of it."""
@@ -106,6 +115,18 @@ def _cgroup_cpu_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | No
         return None
 
 
+def python_module(name: str) -> list[str]:
+    """The command that runs a module in this Python, before its arguments.
+
+    From Python 3.11 on the working folder is not searched for other modules than this one: a
+    `random.py` in it would be taken for the standard library's.
+    """
+    top = name.partition(".")[0]
+    is_here = Path(top).is_dir() or Path(f"{top}.py").is_file()
+    safe = [] if is_here or sys.version_info < (3, 11) else ["-P"]
+    return [sys.executable, *safe, "-m", name]
+
+
 def threads_per_rank(local_size: int, cores: int) -> int:
     """Compute threads for each of `local_size` ranks on a host of `cores` cores: at least 1.
 
@@ -122,6 +143,17 @@ def stall_timeout(env: MutableMapping[str, str]) -> float:
     except ValueError:
         return DEFAULT_STALL_TIMEOUT_SECONDS
     return seconds if seconds > 0 else DEFAULT_STALL_TIMEOUT_SECONDS
+
+
+def horovod_stall_check(seconds: float) -> dict[str, str]:
+    """Horovod's own stall check: it warns after half the time, and then ends the ranks.
+
+    It knows only operations that some ranks wait in, and takes whole seconds.
+    """
+    return {
+        "HOROVOD_STALL_CHECK_TIME_SECONDS": str(max(1, math.ceil(seconds / 2))),
+        "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": str(max(2, math.ceil(seconds))),
+    }
 
 
 def prepare_environment(world: World, env: MutableMapping[str, str]) -> bool:

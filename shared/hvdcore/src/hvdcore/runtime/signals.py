@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
+from collections.abc import Iterable
 from types import FrameType
 
 __all__ = [
     "SAME_SIGNAL_SECONDS",
     "SignalInbox",
     "StopFlag",
+    "wait_readable",
 ]
 
 # A launcher may pass on a signal that the terminal or scheduler already sent to us as well.
@@ -64,6 +67,17 @@ class StopFlag:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def wait_readable(fds: Iterable[int], seconds: float) -> None:
+    """Wait until there is something to read from one of these, at most `seconds`.
+
+    `select.select` ends the process with a ValueError at descriptor 1024; this one has no limit.
+    """
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    poll.poll(seconds * 1000)
 
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

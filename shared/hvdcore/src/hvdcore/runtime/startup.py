@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hvdcore.errors import UserError
-from hvdcore.runtime.environment import EXPECTED_SIZE
+from hvdcore.runtime.environment import EXPECTED_SIZE, STALL_CHECK, horovod_stall_check
 from hvdcore.runtime.world import Controller, World, check_size, world_from_environment
 
 __all__ = ["running_world", "start_horovod"]
@@ -27,7 +27,9 @@ def start_horovod(hvd: Any, settings: Mapping[str, str] | None = None) -> World:
         UserError: fewer or more ranks came up than the launcher was asked for or has started.
     """
     launched = world_from_environment()
-    with _variables(settings or {}):
+    # A rank with heartbeats is judged by them: others may wait long for one that is at work.
+    unwanted = horovod_stall_check(1) if os.environ.get(STALL_CHECK) else {}
+    with _variables({**dict.fromkeys(unwanted), **(settings or {})}):
         hvd.init()
     world = running_world(hvd)
     if expected := os.environ.get(EXPECTED_SIZE):
@@ -59,14 +61,19 @@ def _controller(hvd: Any) -> Controller:
 
 
 @contextlib.contextmanager
-def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
+def _variables(wanted: Mapping[str, str | None]) -> Iterator[None]:
+    """Inside, the environment has these values; None is for a variable that is not set."""
     before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    _set(wanted)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -17,6 +17,7 @@ __all__ = [
     "Controller",
     "World",
     "check_size",
+    "is_single_slurm_task",
     "slurm_counts",
     "slurm_slots",
     "slurm_tasks",
@@ -123,6 +124,8 @@ def world_from_environment(env: Mapping[str, str] | None = None) -> World:
         UserError: the launcher's variables contradict each other or cannot be read.
     """
     env = os.environ if env is None else env
+    if is_single_slurm_task(env):
+        return World(0, 1, 0, 1, "none")
     for names, controller in ((_GLOO, "gloo"), (_OPEN_MPI, "mpi"), (_HYDRA, "mpi")):
         if names[0] in env and names[1] in env:
             return _world(env, names, "gloo" if controller == "gloo" else "mpi")
@@ -142,10 +145,26 @@ def _world(env: Mapping[str, str], names: tuple[str, ...], controller: Controlle
     return world
 
 
+def is_single_slurm_task(env: Mapping[str, str]) -> bool:
+    """A step of one task, such as `srun --pty bash`, is a place to start ranks from: no launcher
+    of ranks, though it sets all of Slurm's variables, and PMI's."""
+    launched = any(names[0] in env for names in (_GLOO, _OPEN_MPI))
+    return _is_slurm_step(env) and not launched and _slurm_size(env) == 1
+
+
+def _is_slurm_step(env: Mapping[str, str]) -> bool:
+    step = env.get("SLURM_STEP_ID", "")
+    return step.isdigit() and int(step) < _SLURM_FIRST_SPECIAL_STEP and "SLURM_PROCID" in env
+
+
+def _slurm_size(env: Mapping[str, str]) -> int:
+    name = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in env else "SLURM_NTASKS"
+    return _number(env, name)
+
+
 def _slurm_world(env: Mapping[str, str]) -> World | None:
     """srun's tasks. A batch script has SLURM_PROCID too, but it is not a rank of anything."""
-    step = env.get("SLURM_STEP_ID", "")
-    if not step.isdigit() or int(step) >= _SLURM_FIRST_SPECIAL_STEP or "SLURM_PROCID" not in env:
+    if not _is_slurm_step(env):
         return None
     size_name = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in env else "SLURM_NTASKS"
     if _number(env, size_name) > 1 and "PMIX_RANK" not in env and "PMI_RANK" not in env:

@@ -69,7 +69,10 @@ class _OneWriteHandler(logging.Handler):
             except (OSError, ValueError):  # a stream in memory: a notebook, a test
                 stream.write(text)
             else:
-                os.write(descriptor, text.encode("utf-8", "backslashreplace"))
+                encoding = getattr(stream, "encoding", None) or "utf-8"
+                os.write(descriptor, text.encode(encoding, "backslashreplace"))
+        except BrokenPipeError:  # `train | head`: the reader has seen enough
+            pass
         except (OSError, ValueError):
             self.handleError(record)
 
@@ -109,7 +112,7 @@ def setup_logging(world: World, run_dir: Path | None) -> None:
         tell_log_path(path)
         if not supervised:
             with writing(run_dir):
-                file = _LogFile(path, encoding="utf-8")
+                file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
             file.setFormatter(_RankFormatter("%(asctime)s %(name)s: %(message)s"))
             handlers.append(file)
     logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)

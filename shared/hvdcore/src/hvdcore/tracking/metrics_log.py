@@ -45,7 +45,7 @@ class MetricsLog:
             UserError: when the disk is full or cannot be written.
         """
         text = json.dumps(json_safe(values), ensure_ascii=False, allow_nan=False)
-        line = text.encode() + b"\n"
+        line = text.encode("utf-8", "backslashreplace") + b"\n"
         with writing(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:

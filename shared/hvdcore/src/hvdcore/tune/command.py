@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import select
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from hvdcore.config import dump_json
 from hvdcore.errors import EXIT_USER_ERROR, UserError
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED
 from hvdcore.run.run_dir import default_run_dir
-from hvdcore.runtime.signals import SignalInbox
+from hvdcore.runtime.signals import SignalInbox, wait_readable
 from hvdcore.runtime.world import world_from_environment
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Limits, Plan, make_plan
@@ -83,7 +82,7 @@ def _prepare(plan: Plan, inbox: SignalInbox) -> int:
         # Its tables are not what was asked for; its bar and its errors are on stderr.
         with subprocess.Popen(command, stdin=DEVNULL, stdout=DEVNULL) as process:
             while (code := process.poll()) is None:
-                select.select([inbox.fd], [], [], 0.1)
+                wait_readable([inbox.fd], 0.1)
                 if (number := inbox.take_stop_signal()) is not None:
                     process.terminate()
                     return 128 + number

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hvdcore.files.atomic import writing
+from hvdcore.files.atomic import write_figure_atomically
 from hvdcore.tune.results import TrialRow
 from hvdcore.tune.space import Categorical, Float, Int, Space
 from hvdcore.tune.tunable import Objective
@@ -111,9 +111,7 @@ def save_figure(figure: Any, path: Path) -> Path:
     Raises:
         UserError: the disk is full or cannot be written.
     """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Software": None})  # the same bytes for the same trials
+    write_figure_atomically(figure, path)
     return path
 
 

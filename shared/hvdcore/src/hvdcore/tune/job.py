@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from hvdcore.errors import user_errors_exit
 from hvdcore.launch.launch import launch
 from hvdcore.launch.supervisor.processes import end_with_parent
+from hvdcore.runtime.environment import python_module
 
 if TYPE_CHECKING:
     from hvdcore.tune.plan import Limits
@@ -31,7 +32,7 @@ def job_command(command: list[str], limits: Limits, log_dir: Path) -> list[str]:
     """
     settings = limits.model_dump(include={"np", "hosts", "stall_timeout"})
     text = json.dumps({**settings, "log_dir": str(log_dir), "parent": os.getpid()})
-    return [sys.executable, "-m", "hvdcore.tune.job", text, *command]
+    return [*python_module("hvdcore.tune.job"), text, *command]
 
 
 def main(argv: list[str]) -> int:

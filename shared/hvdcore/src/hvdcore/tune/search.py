@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hvdcore.errors import EXIT_USER_ERROR, UserError
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, STOP_CODES
-from hvdcore.runtime.signals import SignalInbox
+from hvdcore.runtime.signals import SignalInbox, wait_readable
 from hvdcore.tune.folder import StudyFolder
 from hvdcore.tune.plan import Plan
 from hvdcore.tune.study import Study
@@ -135,7 +134,7 @@ class Search:
                     self._start_more()
                 if not self.running:
                     break
-                select.select([self.inbox.fd], [], [], _TICK_SECONDS)
+                wait_readable([self.inbox.fd], _TICK_SECONDS)
                 for trial in list(self.running):
                     self._look(trial)
                 self.on_tick(len(self.running))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from hvdcore.config import Config
+from hvdcore.runtime.environment import python_module
 from hvdcore.tune.space import Space
 
 __all__ = [
@@ -84,5 +84,5 @@ class Tunable:
 
     def command(self, verb: str, config: Path, *arguments: str) -> list[str]:
         """The command line of a verb with a configuration file."""
-        program = self.program or (sys.executable, "-m", self.package)
+        program = self.program or python_module(self.package)
         return [*program, verb, "--config", str(config), *arguments]

@@ -86,3 +86,17 @@ def test_without_traceback_the_last_line_says_why() -> None:
 def test_message_round_trip() -> None:
     end = RankEnd(3, 2, "input", log="L", errors=("error: a", "error: b"))
     assert RankEnd.from_message(end.as_message()) == end
+
+
+def test_of_a_stall_the_rank_that_did_not_come_is_named() -> None:
+    said = [
+        "Missing ranks:",
+        "1!: [allreduce.all, allreduce.more]",
+        "HorovodInternalError: shut down",
+    ]
+    end = read_outcome(0, 1, deque(said), log="log", asked_to_stop=None)
+    assert end.kind == "victim"
+    assert end.reason == "failed: waited in vain for rank 1 in allreduce.all, allreduce.more"
+    warned = [line.replace("!", "") for line in said]
+    end = read_outcome(0, 1, deque(warned), log="log", asked_to_stop=None)
+    assert "in vain" not in end.reason, "control: a warning alone"

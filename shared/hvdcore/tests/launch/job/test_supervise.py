@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,12 +30,19 @@ class Rank:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # Somebody listens where the launcher of the ranks would.
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        address, port = self.socket.getsockname()
+        self.launcher = {
+            "HOROVOD_GLOO_RENDEZVOUS_ADDR": address,
+            "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
+        }
         self.marker = folder.name + str(os.getpid())
 
     def start(self, body: str, rank: int = 1, size: int = 2, **env: str) -> subprocess.Popen[str]:
         script = self.folder / "script.py"
         script.write_text(f"{PRELUDE}\n{body}\nsys.exit(run_as_rank(main))\n", encoding="utf-8")
-        world = {"HOROVOD_RANK": str(rank), "HOROVOD_SIZE": str(size), **RANKS}
+        world = {"HOROVOD_RANK": str(rank), "HOROVOD_SIZE": str(size), **RANKS, **self.launcher}
         variables = {**os.environ, "HVDCORE_LOG_DIR": str(self.folder), "MARK": self.marker}
         return subprocess.Popen(
             [sys.executable, str(script), "an 'argument'; $(x)", ""],
@@ -63,7 +71,28 @@ class Rank:
 def job(tmp_path: Path) -> Iterator[Rank]:
     subject = Rank(tmp_path)
     yield subject
+    subject.socket.close()
     kill_orphans("MARK", subject.marker)
+
+
+def test_variables_of_another_job_are_told_by_what_does_not_fit(job: Rank) -> None:
+    body = """
+def main():
+    print("it ran")
+"""
+    assert job.run(body)[0] == 0, "control: there is a launcher"
+    job.launcher["HOROVOD_GLOO_RENDEZVOUS_PORT"] = "1"
+    code, out, err = job.run(body)
+    assert (code, out) == (2, "")
+    assert (
+        "HOROVOD_RANK=1 and HOROVOD_SIZE=2: left from another job: no launcher at 127.0.0.1:1 "
+        in err
+    )
+    assert err.count("\n") == 1
+    job.launcher.clear()
+    code, out, err = job.run(body)
+    assert (code, out) == (2, "")
+    assert "set, but no launcher started this process; unset HOROVOD_RANK" in err
 
 
 def test_the_work_runs_in_a_prepared_child_with_the_same_arguments(job: Rank) -> None:
@@ -233,3 +262,22 @@ def test_the_supervisor_is_light(job: Rank) -> None:
         "sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_killed_rank_leaves_no_semaphore_behind(job: Rank) -> None:
+    """The process that deletes them outlives the others for a moment, and is not killed."""
+    before = set(os.listdir("/dev/shm"))
+    body = """
+import multiprocessing
+
+def main():
+    lock = multiprocessing.get_context("spawn").Lock()
+    made = [name for name in os.listdir("/dev/shm") if name.startswith("sem.mp-")]
+    print(len(made), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    code, out, _ = job.run(body, rank=0)
+    assert (code, int(out) >= 1) == (1, True), "control: there was one"
+    assert job.left() == []
+    left = {name for name in set(os.listdir("/dev/shm")) - before if name.startswith("sem.mp-")}
+    assert left == set()

@@ -86,7 +86,10 @@ def _launch_task_servers(all_host_names, local_host_names, driver_addresses, set
     num_hosts = len(all_host_names)
     for index in range(num_hosts):
         host_name = all_host_names[index]
-        command = [sys.executable, "-m", "horovod.runner.task_fn", str(index), str(num_hosts)]
+        # Without the working folder, whose random.py would be taken for the standard library's.
+        safe = ["-P"] if sys.version_info >= (3, 11) else []
+        module = [sys.executable, *safe, "-m", "horovod.runner.task_fn"]
+        command = [*module, str(index), str(num_hosts)]
         variables = {secret.TASK_SETTINGS: codec.dumps_base64((driver_addresses, settings))}
         env, stdin = {**os.environ, **variables}, None
         if host_name not in local_host_names:

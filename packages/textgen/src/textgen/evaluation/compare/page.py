@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hvdcore.files.atomic import writing
+from hvdcore.files.atomic import write_figure_atomically
 from hvdcore.run.pages import Column
 from hvdcore.run.report import Section, SideBySide, Table, write_page
 from textgen.evaluation.quality.page import (
@@ -170,7 +170,5 @@ def draw_comparison(path: Path, models: Mapping[str, Mapping[str, Any]]) -> Path
     panels[0].set(ylabel="bits per byte")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Software": None})
+    write_figure_atomically(figure, path)
     return path

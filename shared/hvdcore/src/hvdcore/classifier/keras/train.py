@@ -17,6 +17,7 @@ from hvdcore.classifier.keras.task import Task
 from hvdcore.errors import Problems
 from hvdcore.keras.collectives import broadcast_object
 from hvdcore.keras.startup import init
+from hvdcore.run.lock import hold_run_dir, run_dirs_held
 from hvdcore.run.metrics_logger import StepTimes
 from hvdcore.run.run_dir import default_run_dir
 from hvdcore.run.start import check_output_dir, start_run
@@ -29,6 +30,7 @@ from hvdcore.tracking.logs import setup_logging
 __all__ = ["setup_run", "train"]
 
 
+@run_dirs_held()
 def train(
     package: str,
     config: ClassifierConfig,
@@ -75,7 +77,7 @@ def train(
 
 
 def setup_run(package: str, output_dir: Path | None, resume: str) -> tuple[World, Path]:
-    """Check the directories, then start Horovod and logging. Every rank must call.
+    """Check and take the run directory, then start Horovod and logging. Every rank must call.
 
     Args:
         output_dir: the run directory; None takes ``runs/<package>/<time>``.
@@ -90,6 +92,7 @@ def setup_run(package: str, output_dir: Path | None, resume: str) -> tuple[World
         problems = Problems()
         check_output_dir(output_dir, resume, problems)
         problems.raise_if_any()  # before a log is written into another run's directory
+        hold_run_dir(output_dir)
     # Each rank's clock would give another default.
     output_dir = Path(broadcast_object(str(output_dir)))
     setup_logging(world, output_dir)

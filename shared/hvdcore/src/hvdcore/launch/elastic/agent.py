@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable
 
@@ -13,7 +12,7 @@ from hvdcore.launch.hosts.check import Fleet, show_fleet
 from hvdcore.launch.hosts.hosts import Hosts
 from hvdcore.launch.job.job import JobEnd, JobSettings, StartRanks, run_job, start_with_horovodrun
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, STOP_CODES
-from hvdcore.runtime.signals import SignalInbox
+from hvdcore.runtime.signals import SignalInbox, wait_readable
 from hvdcore.runtime.terminal import write_fd
 
 __all__ = ["Agent"]
@@ -134,7 +133,7 @@ class Agent:
             if time.monotonic() > deadline:
                 self._say("giving up: not enough hosts (--elastic-timeout)")
                 return EXIT_FAILED
-            select.select([self._inbox.fd], [], [], POLL_SECONDS)
+            wait_readable([self._inbox.fd], POLL_SECONDS)
             number = self._inbox.take_stop_signal()
             if number is not None:
                 return 128 + number

@@ -18,6 +18,10 @@ from hvdcore.launch.hosts.remote_shell import encode_command, remote_shell
 __all__ = ["ask_host", "is_here"]
 
 ANSWER_SECONDS = 60.0
+_WITH_PATH = (
+    'IFS= read -r path; [ -z "$path" ] || export PYTHONPATH="$path"; '
+    'exec "$0" -m hvdcore.launch.hosts.facts "$1"'
+)
 _REFUSED = re.compile(r"Permission denied|Too many authentication failures")
 _STRANGER = re.compile(r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED")
 
@@ -48,21 +52,28 @@ def ask_host(name: str, package: str, peers: list[str]) -> HostFacts:
 
 
 def _question(package: str, peers: list[str]) -> str:
-    """The remote command. Its only words of the user's are quoted paths of this Python."""
+    """The remote command. Its only words of the user's are quoted paths of this Python.
+
+    It reads PYTHONPATH from its input: what stands in a command line is there for all to see.
+    """
     word = encode_command([package, os.getcwd(), *peers])
-    path = os.environ.get("PYTHONPATH")
-    setting = ["env", f"PYTHONPATH={path}"] if path else []
-    return shlex.join([*setting, sys.executable, "-m", "hvdcore.launch.hosts.facts", word])
+    return shlex.join(["sh", "-c", _WITH_PATH, sys.executable, word])
+
+
+def _python_path() -> str:
+    """The line for the command's input. A path of several lines cannot be sent."""
+    path = os.environ.get("PYTHONPATH", "")
+    return "\n" if "\n" in path else f"{path}\n"
 
 
 def _run(name: str, command: str) -> tuple[int, str, str]:
     try:
         done = subprocess.run(
             [*remote_shell(name, os.environ), command],
-            stdin=subprocess.DEVNULL,
+            input=_python_path(),
             capture_output=True,
-            text=True,
-            errors="replace",
+            encoding="utf-8",
+            errors="surrogateescape",
             timeout=ANSWER_SECONDS,
             start_new_session=True,  # Ctrl-C is for us
             check=False,

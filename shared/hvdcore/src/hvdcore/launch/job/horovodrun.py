@@ -7,14 +7,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 
 from hvdcore.errors import UserError
 from hvdcore.launch.hosts.hosts import Hosts
 from hvdcore.launch.hosts.remote_shell import encode_command
 from hvdcore.launch.job.controllers import find_program, launch_environment
-from hvdcore.runtime.environment import JOB_VARIABLES
+from hvdcore.runtime.environment import JOB_VARIABLES, python_module
 
 __all__ = ["Horovodrun", "clean_environment", "horovodrun_command"]
 
@@ -24,7 +23,7 @@ _KEPT_LINES = 20
 # Variables of a job that we may run inside of; ours is another one.
 _OTHER_JOBS = re.compile(
     r"^(HOROVOD_(RANK|SIZE|LOCAL_RANK|LOCAL_SIZE|CROSS_RANK|CROSS_SIZE|HOSTNAME|CONTROLLER"
-    r"|CPU_OPERATIONS|GLOO_.*)|PMIX_.*|OMPI_COMM_.*|OMPI_MCA_(orte|ess|pmix).*)$"
+    r"|CPU_OPERATIONS|GLOO_.*)|PMIX_.*|PMI2?_.*|OMPI_COMM_.*|OMPI_MCA_(orte|ess|pmix).*)$"
 )
 # horovodrun writes the names of variables into a shell command.
 _SHELL_SAFE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -63,7 +62,7 @@ def horovodrun_command(
     options = ["-np", str(np), "-H", str(hosts), f"--{controller}", "--disable-cache"]
     options += ["--start-timeout", str(int(start_timeout) + 1)]
     options += ["--network-interfaces", interfaces] if interfaces else []
-    rank = [sys.executable, "-m", "hvdcore.launch.supervisor.supervise", encode_command(command)]
+    rank = [*python_module("hvdcore.launch.supervisor.supervise"), encode_command(command)]
     return [str(program), *options, *rank]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import secrets
-import select
 import shlex
 import shutil
 import signal
@@ -20,7 +21,7 @@ from hvdcore.launch.hosts.check import Fleet
 from hvdcore.launch.hosts.remote_shell import srun_environment, uses_srun
 from hvdcore.launch.job.controllers import ControllerChoice, choose_controller
 from hvdcore.launch.job.horovodrun import Horovodrun, clean_environment, horovodrun_command
-from hvdcore.launch.job.monitor import Monitor, Verdict
+from hvdcore.launch.job.monitor import MAX_STRANGERS, Monitor, Verdict
 from hvdcore.launch.job.open_mpi_daemon import DAEMON, daemon_environment
 from hvdcore.launch.supervisor.channel import Listener
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED
@@ -28,14 +29,17 @@ from hvdcore.launch.supervisor.processes import kill_orphans
 from hvdcore.runtime.environment import (
     EXPECTED_SIZE,
     JOB,
+    LAUNCH,
     LOG_DIR,
     MONITOR,
     NETWORKS,
     RESTART,
+    STALL_CHECK,
     STALL_TIMEOUT,
+    horovod_stall_check,
     stall_timeout,
 )
-from hvdcore.runtime.signals import SAME_SIGNAL_SECONDS, SignalInbox
+from hvdcore.runtime.signals import SAME_SIGNAL_SECONDS, SignalInbox, wait_readable
 from hvdcore.runtime.terminal import share_terminal, write_fd
 
 __all__ = [
@@ -52,6 +56,8 @@ __all__ = [
 _TICK_SECONDS = 0.2
 _ABORT_SECONDS = 5.0
 _RANKS_OUTLIVE_LAUNCHER_SECONDS = 10.0
+_SHARED_MEMORY = Path("/dev/shm")
+_LAUNCH = secrets.token_hex(8)
 _SSH_FAILED = "could not connect to some hosts via ssh"
 
 
@@ -147,7 +153,7 @@ class RunningJob:
 
     def _hear(self) -> None:
         sockets = [*self.monitor.sockets, *self.starter.sockets, self.inbox.fd]
-        select.select(sockets, [], [], _TICK_SECONDS)
+        wait_readable(sockets, _TICK_SECONDS)
         self.starter.hear()
         self.monitor.hear()
 
@@ -300,21 +306,30 @@ def run_job(
         UserError: the ranks cannot be started so.
     """
     start, stall = start_ranks(command, np, fleet, settings), settings.stall
+    _allow_files(np)
     env = _rank_environment(np, stall, settings.log_dir, fleet, restart)
+    is_asked = settings.stall_timeout_seconds is not None
+    if is_asked:
+        _check_stalls(env, stall)
     # Short, and not under a deep TMPDIR: sockets in it have at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="hvdcore-", dir=_short_temporary_folder()))
+    shared_memory = _SHARED_MEMORY / folder.name
     try:
         address = fleet.address or fleet.hosts.our_address()
         listener = Listener(folder, address)
         if address is None:
             # What mpirun would leave in /tmp after a hard end goes with our folder.
             env.setdefault("OMPI_MCA_orte_tmpdir_base", str(folder))
+            # The ranks' common memory is a file that those which are killed leave behind.
+            with contextlib.suppress(OSError):
+                shared_memory.mkdir(mode=0o700)
+                env.setdefault("OMPI_MCA_btl_vader_backing_directory", str(shared_memory))
             # One task of Slurm's may have the cores for many ranks.
             env.setdefault("OMPI_MCA_ras", "^slurm")
         elif uses_srun(fleet.hosts.slots, os.environ):
             env.update(srun_environment(folder, env))
         env[MONITOR] = listener.address
-        monitor = Monitor(listener, np, stall, write_fd)
+        monitor = Monitor(listener, np, stall, write_fd, tell_silent=is_asked)
         try:
             seconds = settings.start_timeout_seconds
             return RunningJob(start(env), monitor, inbox, seconds, drain).run()
@@ -323,6 +338,23 @@ def run_job(
             kill_orphans(JOB, env[JOB])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(shared_memory, ignore_errors=True)
+
+
+def _check_stalls(env: dict[str, str], stall: float) -> None:
+    """Bound how long ranks of a plain Horovod program wait for one that does not come."""
+    settings = horovod_stall_check(stall)
+    if not settings.keys() & env.keys():  # else the user has set it
+        env.update({STALL_CHECK: "1", **settings})
+
+
+def _allow_files(np: int) -> None:
+    """Each rank is a connection, and strangers may be some more; the usual limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = np + 2 * MAX_STRANGERS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def _short_temporary_folder() -> str | None:
@@ -336,6 +368,7 @@ def _rank_environment(
     env = clean_environment(os.environ)
     env.update({EXPECTED_SIZE: str(np), STALL_TIMEOUT: f"{stall:g}"})
     env[JOB] = secrets.token_hex(8)
+    env[LAUNCH] = _LAUNCH
     if restart:
         env[RESTART] = str(restart)
     if fleet.networks:

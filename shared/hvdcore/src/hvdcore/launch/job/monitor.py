@@ -12,6 +12,7 @@ from hvdcore.launch.supervisor.channel import Channel, Listener, Message
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, STOP_CODES, RankEnd
 
 __all__ = [
+    "MAX_STRANGERS",
     "Job",
     "Monitor",
     "RankView",
@@ -20,6 +21,11 @@ __all__ = [
 
 # Ranks find the same wrong input within moments of each other; the user wants to read it once.
 _SAME_INPUT_SECONDS = 2.0
+MAX_STRANGERS = 512
+"""Callers that have not yet said who they are."""
+# A rank says who it is as soon as it is connected.
+_HELLO_SECONDS = 10.0
+_HELLO_IN_A_CROWD_SECONDS = 1.0
 # A rank that lost another one may notice before the launcher hears of the loss itself.
 _VICTIM_SECONDS = 5.0
 
@@ -36,6 +42,7 @@ class RankView:
     log: str = ""
     end: RankEnd | None = None
     end_at: float = 0.0
+    met_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,15 +158,23 @@ class Monitor:
         size: number of ranks expected.
         timeout: stall time-out in seconds.
         show: puts bytes on console stream 1 or 2.
+        tell_silent: say so, once, where ranks give no heartbeat within the stall time-out.
     """
 
     def __init__(
-        self, listener: Listener, size: int, timeout: float, show: Callable[[int, bytes], None]
+        self,
+        listener: Listener,
+        size: int,
+        timeout: float,
+        show: Callable[[int, bytes], None],
+        *,
+        tell_silent: bool = False,
     ) -> None:
+        self._tell_silent = tell_silent
         self.job = Job(size, timeout)
         self.listener = listener
         self.show = show
-        self._strangers: list[Channel] = []
+        self._strangers: dict[Channel, float] = {}  # since when, the oldest first
         self._channels: dict[int, Channel] = {}
         self._warnings: set[bytes] = set()
 
@@ -177,29 +192,66 @@ class Monitor:
     def hear(self) -> None:
         """Take in everything that has arrived."""
         now = time.monotonic()
-        while channel := self.listener.accept():
-            self._strangers.append(channel)
-        for stranger in list(self._strangers):
-            self._meet(stranger, now)
+        self._accept(now)
+        for stranger, since in list(self._strangers.items()):
+            self._meet(stranger, since, now)
         for rank, channel in list(self._channels.items()):
             channel.flush()
             self._take(rank, channel, channel.receive(), now)
+        self._tell_of_silent_ranks(now)
 
-    def _meet(self, stranger: Channel, now: float) -> None:
+    def _tell_of_silent_ranks(self, now: float) -> None:
+        silent = [
+            view.rank
+            for view in self.job.ranks.values()
+            if view.end is None and view.beats == 0 and now - view.met_at > self.job.timeout
+        ]
+        if not self._tell_silent or not silent:
+            return
+        self._tell_silent = False
+        names = ", ".join(map(str, sorted(silent)))
+        self.show(
+            2,
+            f"warning: rank {names} gives hvdcore no sign of life, as a program without"
+            " hvdcore.torch or hvdcore.keras; --stall-timeout bounds only how long ranks wait"
+            " for each other in Horovod's operations\n".encode(),
+        )
+
+    def _accept(self, now: float) -> None:
+        """Take in who calls. Where there are too many, those that stay silent make room."""
+        while True:
+            if len(self._strangers) >= MAX_STRANGERS:
+                oldest, since = next(iter(self._strangers.items()))
+                if now - since < _HELLO_IN_A_CROWD_SECONDS:
+                    return  # the others wait in the kernel's queue
+                self._hang_up(oldest)
+            channel = self.listener.accept()
+            if channel is None:
+                return
+            channel.expect_hello(True)
+            self._strangers[channel] = now
+            self._meet(channel, now, now)
+
+    def _hang_up(self, stranger: Channel) -> None:
+        del self._strangers[stranger]
+        stranger.close()
+
+    def _meet(self, stranger: Channel, since: float, now: float) -> None:
         messages = stranger.receive()
         if not messages:
-            if not stranger.open:
-                self._strangers.remove(stranger)
+            if not stranger.open or now - since > _HELLO_SECONDS:
+                self._hang_up(stranger)
             return
-        self._strangers.remove(stranger)
         hello, *rest = messages
         rank = hello.get("rank")
         good = hello.get("type") == "hello" and self.listener.admits(hello)
-        if not good or not isinstance(rank, int) or rank in self._channels:
-            stranger.close()
+        if not good or type(rank) is not int or rank in self._channels:
+            self._hang_up(stranger)
             return
+        del self._strangers[stranger]
+        stranger.expect_hello(False)
         self._channels[rank] = stranger
-        self.job.ranks[rank] = RankView(rank, now)
+        self.job.ranks[rank] = RankView(rank, now, met_at=now)
         self._take(rank, stranger, rest, now)
 
     def _take(self, rank: int, channel: Channel, messages: list[Message], now: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from hvdcore.launch.elastic.plan import DEFAULT_ELASTIC_TIMEOUT_SECONDS, make_pl
 from hvdcore.launch.job.job import JobSettings
 from hvdcore.launch.options import StartOptions
 from hvdcore.launch.ray.connection import connected
-from hvdcore.runtime.signals import SignalInbox
+from hvdcore.runtime.signals import SignalInbox, wait_readable
 
 if TYPE_CHECKING:
     from hvdcore.launch.ray.cluster import RayCluster
@@ -90,7 +89,7 @@ def _wait_for_room(cluster: RayCluster, start: StartOptions) -> int | None:
         while not group.is_ready:
             if time.monotonic() > deadline:
                 raise UserError(_no_room(np, cluster.per_rank, seconds))
-            select.select([inbox.fd], [], [], _LOOK_SECONDS)
+            wait_readable([inbox.fd], _LOOK_SECONDS)
             if (number := inbox.take_stop_signal()) is not None:
                 return number
     return None

@@ -13,6 +13,7 @@ import sys
 
 from hvdcore.launch.hosts.remote_shell import decode_command, encode_command
 from hvdcore.launch.supervisor.processes import end_with_parent
+from hvdcore.runtime.environment import python_module
 
 __all__ = ["RankActor"]
 
@@ -29,7 +30,7 @@ class RankActor:
     def run(self, command: list[str], env: dict[str, str], folder: str) -> int:
         """The exit code of the supervisor of `command`, once it has ended."""
         word = encode_command(command)
-        line = [sys.executable, "-m", "hvdcore.launch.ray.rank", str(os.getpid()), word]
+        line = [*python_module("hvdcore.launch.ray.rank"), str(os.getpid()), word]
         done = subprocess.run(line, env=env, cwd=folder, stdin=subprocess.DEVNULL, check=False)
         return done.returncode
 

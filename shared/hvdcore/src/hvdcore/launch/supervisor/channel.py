@@ -24,6 +24,11 @@ __all__ = ["Channel", "LauncherConnection", "Listener", "Message", "Orders", "co
 Message = dict[str, Any]
 _READ_BYTES = 1 << 16
 _MAX_UNSENT_BYTES = 1 << 20
+# What one call of `receive` takes, so that nobody who sends without end keeps the others waiting.
+_READ_AT_ONCE_BYTES = 1 << 20
+# A rank's longest message is what its pipe held at one moment; a stranger's first is a few words.
+_MAX_MESSAGE_BYTES = 1 << 26
+_MAX_HELLO_BYTES = 1 << 12
 _REPORT_SECONDS = 0.5
 _CONNECT_SECONDS = 10.0
 # A host that was cut off closes no connection: the kernel sends keepalive probes, and the time
@@ -41,7 +46,8 @@ class Channel:
             _notice_a_lost_host(sock)
         self.sock = sock
         self.open = True
-        self._incoming = b""
+        self._max_message_bytes = _MAX_MESSAGE_BYTES
+        self._incoming = bytearray()
         self._outgoing = bytearray()
 
     @property
@@ -65,19 +71,42 @@ class Channel:
             self.open = False
 
     def receive(self) -> list[Message]:
-        """The whole messages that have arrived; `open` turns False at the end of the stream."""
-        while self.open:
-            try:
-                raw = self.sock.recv(_READ_BYTES)
-            except (BlockingIOError, InterruptedError):
+        """The whole messages that have arrived, of the next megabyte at most.
+
+        `open` turns False at the end of the stream, or when a message is too long.
+        """
+        lines: list[bytes] = []
+        for _ in range(_READ_AT_ONCE_BYTES // _READ_BYTES):
+            raw = self._read()
+            if raw is None:
                 break
-            except OSError:
-                raw = b""
-            if not raw:
-                self.open = False
-            self._incoming += raw
-        *lines, self._incoming = self._incoming.split(b"\n")
+            first, *others = raw.split(b"\n")
+            self._incoming += first
+            for line in others:
+                lines.append(bytes(self._incoming))
+                self._incoming = bytearray(line)
+        if max(map(len, [*lines, self._incoming])) > self._max_message_bytes:
+            self.open = False
+            lines = [line for line in lines if len(line) <= self._max_message_bytes]
+            self._incoming = bytearray()
         return [message for line in lines if (message := _parse(line)) is not None]
+
+    def _read(self) -> bytes | None:
+        """The next bytes; None when there are none for now, or no more."""
+        if not self.open:
+            return None
+        try:
+            raw = self.sock.recv(_READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            raw = b""
+        self.open = bool(raw)
+        return raw or None
+
+    def expect_hello(self, expected: bool) -> None:
+        """Whether the other end is a stranger, who may send few bytes before it is known."""
+        self._max_message_bytes = _MAX_HELLO_BYTES if expected else _MAX_MESSAGE_BYTES
 
     def close(self) -> None:
         """Close the connection."""
@@ -125,7 +154,7 @@ class Listener:
             self._token = secrets.token_urlsafe(32)
             self.sock = socket.create_server((host, 0))
             self.address = f"tcp:{host}:{self.sock.getsockname()[1]}:{self._token}"
-        self.sock.listen(1024)
+        self.sock.listen(4096)
         self.sock.setblocking(False)
 
     def accept(self) -> Channel | None:
@@ -215,7 +244,9 @@ class LauncherConnection:
         kill_orphans(JOB, os.environ[JOB])
         kind, _, path = os.environ.get(MONITOR, "").partition(":")
         if kind == "unix":
-            shutil.rmtree(Path(path).parent, ignore_errors=True)
+            folder = Path(path).parent
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(Path("/dev/shm") / folder.name, ignore_errors=True)
 
     def listen(self) -> None:
         """Take in the launcher's orders. A launcher that has gone means: abort."""

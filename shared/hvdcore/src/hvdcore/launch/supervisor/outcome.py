@@ -31,6 +31,9 @@ _LOST_ANOTHER_RANK = re.compile(
     r"HorovodInternalError|Horovod has been shut down|An error occurred in MPI_|gloo::IoException"
     r"|gloo/transport|Connection (closed|reset) by peer|gloo::EnforceNotMet"
 )
+# Horovod's stall check, of a rank that the others have waited for too long.
+_STALLED = re.compile(r"(\d+)!: \[(.*)\]")
+_SHOWN_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,21 @@ def read_outcome(
         return RankEnd(rank, stop_code, "stopped-by-request", log=log)
     if code == EXIT_USER_ERROR:
         return RankEnd(rank, code, "input", log=log, errors=tuple(errors))
-    text = why_it_failed(tail)
+    text = _waited_for(tail) or why_it_failed(tail)
     reason = f"failed: {text}" if text else _without_traceback(code, tail)
     evidence = f"{text} " + " ".join(list(tail)[-20:])
     if _LOST_ANOTHER_RANK.search(evidence) and code != -signal.SIGKILL:
         return RankEnd(rank, EXIT_FAILED, "victim", reason, log)
     return RankEnd(rank, EXIT_FAILED, "killed" if code < 0 else "failed", reason, log)
+
+
+def _waited_for(tail: Iterable[str]) -> str:
+    """The rank that did not come, from the words of Horovod's stall check: `1!: [operation]`."""
+    found = dict(match.groups() for line in tail if (match := _STALLED.match(line.strip())))
+    if not found:
+        return ""
+    ranks = ", ".join(sorted(found, key=int))
+    return f"waited in vain for rank {ranks} in {next(iter(found.values()))[:_SHOWN_CHARACTERS]}"
 
 
 def _without_traceback(code: int, tail: deque[str]) -> str:

@@ -58,10 +58,19 @@ def kill_orphans(variable: str, value: str) -> int:
         if not found:
             break
         for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            if not _tidies_up(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         ended |= found
     return len(ended)
+
+
+def _tidies_up(pid: int) -> bool:
+    """Whether a process is the one of Python's multiprocessing that deletes the semaphores and
+    shared memory of others in /dev/shm. It ends by itself once they have."""
+    with contextlib.suppress(OSError):
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def process_state(pid: int) -> str:
@@ -139,8 +148,9 @@ class RankProcess:
 
     def kill(self) -> None:
         """End it and everything that it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if not any(map(_tidies_up, find_orphans(RANK_MARKER, self._marker))):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         kill_orphans(RANK_MARKER, self._marker)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,17 +18,25 @@ from hvdcore.launch.hosts.remote_shell import decode_command
 from hvdcore.launch.supervisor.channel import connect_to_launcher
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, RankEnd
 from hvdcore.launch.supervisor.supervisor import Supervisor
-from hvdcore.runtime.environment import EXPECTED_SIZE, PREPARED, SUPERVISED, prepare_environment
+from hvdcore.runtime.environment import (
+    EXPECTED_SIZE,
+    MONITOR,
+    PREPARED,
+    SUPERVISED,
+    prepare_environment,
+)
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.terminal import write_fd
 from hvdcore.runtime.world import World, check_size, world_from_environment
 from hvdcore.tracking.logs import LOG_ONLY
 
 __all__ = [
+    "check_launcher",
     "run_as_rank",
     "supervise",
 ]
 
+_LAUNCHER_SECONDS = 5.0
 # With these a process is under way, or is not ours to start again: a notebook, a test run.
 _TOO_LATE = {"numpy", "torch", "tensorflow", "ipykernel", "pytest"}
 
@@ -55,6 +64,10 @@ def run_as_rank(main: Callable[[], int | None]) -> int:
     except UserError as error:
         return _show(error)
     if world.size > 1:
+        try:
+            check_launcher(world)
+        except UserError as error:
+            return _show(error)
         return supervise(_this_command(), world)
     if not os.environ.get(PREPARED):
         os.environ[PREPARED] = "1"
@@ -68,6 +81,31 @@ def run_as_rank(main: Callable[[], int | None]) -> int:
         return main()
 
     return _guarded(checked, supervised=False)
+
+
+def check_launcher(world: World) -> None:
+    """Check that the launcher is there whose variables this process found.
+
+    Variables that are left over from another job would have it wait for other ranks in vain.
+
+    Raises:
+        UserError: there is none.
+    """
+    env = os.environ
+    if world.controller != "gloo" or env.get(MONITOR):
+        return
+    names = " and ".join(f"{name}={env[name]}" for name in ("HOROVOD_RANK", "HOROVOD_SIZE"))
+    fix = "unset HOROVOD_RANK and HOROVOD_SIZE to run one rank, or give --np to start several"
+    address, port = (env.get(f"HOROVOD_GLOO_RENDEZVOUS_{name}", "") for name in ("ADDR", "PORT"))
+    if not address or not port.isdecimal():
+        raise UserError(f"{names}: set, but no launcher started this process; {fix}")
+    try:
+        socket.create_connection((address, int(port)), _LAUNCHER_SECONDS).close()
+    except ConnectionRefusedError:
+        where = f"{address}:{port} (HOROVOD_GLOO_RENDEZVOUS_ADDR)"
+        raise UserError(f"{names}: left from another job: no launcher at {where}; {fix}") from None
+    except (OSError, OverflowError):
+        return  # a slow network; Horovod has time-outs of its own
 
 
 def _this_command() -> list[str]:

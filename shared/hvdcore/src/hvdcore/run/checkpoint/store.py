@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import UserError
-from hvdcore.files.atomic import fsync_path, writing
+from hvdcore.files.atomic import fsync_path, give_usual_mode, writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
 from hvdcore.runtime.software import PACKAGES, package_versions
 from hvdcore.tracking.logs import get_logger
@@ -131,6 +131,7 @@ def write_manifest(directory: Path, step: int) -> None:
     """
     files = {}
     for path in _files(directory):
+        give_usual_mode(path)
         fsync_path(path)
         name = path.relative_to(directory).as_posix()
         files[name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
