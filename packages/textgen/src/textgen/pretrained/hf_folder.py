@@ -13,6 +13,7 @@ from hvdcore.errors import UserError
 from hvdcore.files.hub import first_line
 from hvdcore.files.json_files import read_json_object
 from textgen.model.causal_lm import CausalLM, quiet_transformers
+from textgen.model.causality import check_causal
 from textgen.pretrained.saved_model import replace_folder
 from textgen.tokenizer.tokenizer import Tokenizer
 
@@ -44,7 +45,9 @@ def load_causal_lm(folder: Path, content: Mapping[str, Any] | None = None) -> Ca
     check_safetensors((path.name for path in folder.iterdir()), str(folder))
     if (folder / INDEX).is_file() and not (folder / WEIGHTS).is_file():
         _check_index(folder)
-    return CausalLM(_from_pretrained(folder))
+    model = CausalLM(_from_pretrained(folder))
+    check_causal(model, str(folder / CONFIG))
+    return model
 
 
 def check_config(content: Mapping[str, Any], where: str) -> None:

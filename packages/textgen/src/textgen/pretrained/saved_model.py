@@ -22,7 +22,7 @@ from hvdcore.files.atomic import fsync_path, writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
 from textgen.model.transformer import Transformer
 from textgen.pretrained.hf_format import from_hf, generation_config, hf_config, model_config, to_hf
-from textgen.tokenizer.load import load_tokenizer
+from textgen.tokenizer.load import check_tokenizer_files, load_tokenizer
 from textgen.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
@@ -81,12 +81,13 @@ def check_files(folder: Path) -> None:
     Raises:
         UserError: one is missing.
     """
-    for name in (CONFIG, WEIGHTS, TOKENIZER):
+    for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(
                 f"{folder / name}: missing; give a run that has finished, or resume it "
                 "(textgen train --resume auto)"
             )
+    check_tokenizer_files(folder)
 
 
 def load_transformer(folder: Path, content: Mapping[str, Any], tokenizer: Tokenizer) -> Transformer:

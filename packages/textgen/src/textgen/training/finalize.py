@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hvdcore.run.checkpoint import best, load
@@ -97,7 +98,8 @@ def evaluate_split(state: TrainState, split: str) -> Score | None:
         return None
     num_bytes, num_words = corpus.num_bytes[split], corpus.num_words[split]
     if split == "train":
-        blocks = BlockSubset.of(corpus.train, max(len(corpus.val), 1))
+        scored = replace(corpus.train, ignored=corpus.val.ignored)
+        blocks = BlockSubset.of(scored, max(len(corpus.val), 1))
         share = len(blocks) / len(corpus.train)
         num_bytes, num_words = round(num_bytes * share), round(num_words * share)
     return evaluate(
