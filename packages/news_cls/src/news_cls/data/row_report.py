@@ -20,11 +20,13 @@ class RowReport:
     Attributes:
         skipped: rows that were left out, by reason.
         notes: rows that were used although they are unusual, by what they are.
+        lost_labels: of the rows that were left out.
     """
 
     def __init__(self) -> None:
         self.skipped = Tally()
         self.notes = Tally()
+        self.lost_labels: set[object] = set()
         self._wrong: dict[tuple[str, str], list[int]] = {}
         self._problems: list[str] = []
 
