@@ -17,10 +17,11 @@ _OFFICIAL_COLUMNS = 3
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that the user named; empty and None to detect them."""
+    """The columns that the user named; empty and None to detect them. And the encoding of text."""
 
     text: tuple[str, ...] = ()
     label: str | None = None
+    encoding: str = "utf-8"
 
     @property
     def are_named(self) -> bool:
@@ -86,7 +87,8 @@ def layout_of_row(row: Sequence[str], columns: Columns, shown: str) -> Layout:
         if columns.are_named and _is_number(names[0]) and not {*columns.text} & {*names}:
             raise UserError(
                 f"data: {shown}: row 1 is not a header ({_listed(names)}); add a header, "
-                "or give the columns by number (--label-column 1 --text-column 2,3)"
+                "leave --text-column and --label-column out, or give the columns by number "
+                "(--label-column 1 --text-column 2,3)"
             )
         return layout_of_names(names, columns, shown)
     if len(row) < 2:

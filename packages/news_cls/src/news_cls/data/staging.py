@@ -123,10 +123,22 @@ def check_staged(source: Source, staged: StagedRows, report: RowReport) -> Class
         if label in classes.problems:
             report.wrong(source.files[file], row, classes.problems[label])
     _check_lost(source, staged, report)
+    report.note_encoding()
+    _note_case(classes, report)
     # Only now: rows that could not be read may be those of the missing classes.
     report.raise_if_any()
     check_classes(classes)
     return classes
+
+
+def _note_case(classes: Classes, report: RowReport) -> None:
+    """Note classes that differ in case alone: they are often one."""
+    by_folded: dict[str, list[str]] = {}
+    for name in classes.names:
+        by_folded.setdefault(name.casefold(), []).append(name)
+    for names in by_folded.values():
+        if len(names) > 1:
+            report.notes.add(f"classes that differ in case alone: {', '.join(names)}", names[0])
 
 
 def _check_lost(source: Source, staged: StagedRows, report: RowReport) -> None:
@@ -134,6 +146,8 @@ def _check_lost(source: Source, staged: StagedRows, report: RowReport) -> None:
     met = {label.value for label in staged.labels}
     lost = {label_value(label) for label in report.lost_labels} - met - {None}
     reasons = ", ".join(report.skipped.counts)
+    if encoding := report.encoding():
+        reasons += f": --encoding {encoding} would read them"
     with report.catching():
         problems = Problems()
         for label in sorted(lost, key=str):

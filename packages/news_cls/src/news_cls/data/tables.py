@@ -11,13 +11,14 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from hvdcore.errors import UserError
 from news_cls.data.file_formats import FileFormat, detect_format, open_text, reading
 from news_cls.data.layouts import Columns, Layout, layout_of_names, layout_of_row
-from news_cls.data.row_report import RowReport
+from news_cls.data.row_report import NOT_UTF8, RowReport
 
 __all__ = [
     "NUL",
@@ -70,6 +71,8 @@ def read_table(path: Path, shown: str, columns: Columns, report: RowReport) -> I
         UserError: the file cannot be read, or does not have the columns.
     """
     file_format = detect_format(path, shown)
+    if file_format.encoding == "utf-8" and file_format.kind != "parquet":
+        file_format = replace(file_format, encoding=columns.encoding)
     for note in file_format.notes:
         report.notes.add(note, shown)
     rows = _ROWS[file_format.kind]
@@ -201,6 +204,9 @@ def json_line_rows(
     path: Path, file_format: FileFormat, shown: str, columns: Columns, report: RowReport
 ) -> Rows:
     """One object per line; the row numbers are line numbers."""
+    if _spans_lines(path, file_format):
+        yield from json_array_rows(path, file_format, shown, columns, report)
+        return
     layout = None
     with open_text(path, file_format) as file:
         for number, line in enumerate(bounded_lines(file, shown), start=1):
@@ -218,12 +224,12 @@ def json_line_rows(
 def json_array_rows(
     path: Path, file_format: FileFormat, shown: str, columns: Columns, report: RowReport
 ) -> Rows:
-    """One array of objects."""
+    """One array of objects, or objects over several lines one after another."""
     layout = None
     with open_text(path, file_format) as file:
         try:
             content = file.read(_LONGEST_ARRAY + 1)
-            values = json.loads(content) if len(content) <= _LONGEST_ARRAY else None
+            values = _json_values(content) if len(content) <= _LONGEST_ARRAY else None
         except (ValueError, RecursionError) as error:
             raise UserError(f"data: {shown}: not JSON ({error}); fix it") from error
     if values is None:
@@ -234,6 +240,38 @@ def json_array_rows(
     for number, value in enumerate(values, start=1):
         layout = layout or _json_layout(value, columns, shown)
         yield from _object(value, number, layout, shown, report)
+
+
+def _spans_lines(path: Path, file_format: FileFormat) -> bool:
+    """Whether the first object goes on in the next line, as `indent` writes it."""
+    with open_text(path, file_format) as file:
+        line = file.readline(_LONGEST_FIELD)
+        while line and not line.strip():
+            line = file.readline(_LONGEST_FIELD)
+        if not line.endswith(("\n", "\r")):
+            return False
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(error.doc.rstrip())
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def _json_values(content: str) -> list[Any]:
+    """The elements of an array, or values one after another."""
+    content = content.strip()
+    if content.startswith("["):
+        values: list[Any] = json.loads(content)
+        return values
+    found, at, decoder = [], 0, json.JSONDecoder()
+    while at < len(content):
+        value, at = decoder.raw_decode(content, at)
+        found.append(value)
+        while at < len(content) and content[at] in " \t\r\n,":
+            at += 1
+    return found
 
 
 def _json_layout(value: object, columns: Columns, shown: str) -> Layout:
@@ -315,6 +353,8 @@ def row_text(
     reason = _unusable(text)
     if reason:
         report.skipped.add(reason, f"{shown} row {row}")
+        if reason == NOT_UTF8:
+            report.keep_bytes(text)
         return None
     if len(text) > _LONG_TEXT:
         report.notes.add(f"text longer than {_LONG_TEXT:,} characters", f"{shown} row {row}")
@@ -329,7 +369,7 @@ def _unusable(text: str) -> str | None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "not UTF-8"
+        return NOT_UTF8
     return None
 
 
