@@ -117,7 +117,13 @@ def _check_classes(root: Path, classes: list[str], folders: dict[str, Path]) -> 
     if not classes:
         problems.add("data", f"{root}: no class folders in it; put each class into a folder")
     elif len(classes) == 1:
-        problems.add("data", f"{root}: only one class, {classes[0]}; give two or more")
+        inner = [folder.name for folder in _class_folders(folders.get("train", root) / classes[0])]
+        hint = "give two or more"
+        if len(inner) > 1:
+            hint = (
+                f"if its folders ({', '.join(inner[:3])}) are the classes, give {root / classes[0]}"
+            )
+        problems.add("data", f"{root}: only one class, {classes[0]}; {hint}")
     for split, folder in folders.items():
         unknown = [f.name for f in _class_folders(folder) if f.name not in classes]
         if unknown:

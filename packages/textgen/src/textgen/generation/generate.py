@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from hvdcore.errors import UserError
+from hvdcore.errors import UserError, printable
 from hvdcore.sharding import eval_range
 from textgen.generation.decode_weights import DecodeWeights
 from textgen.generation.loop import generate_tokens
@@ -196,7 +196,7 @@ def generate_command(
 
 
 def _emit(stdout: TextIO, number: int, text: str) -> None:
-    stdout.write(text)
+    stdout.write(printable(text) if stdout.isatty() else text)
     stdout.flush()
 
 
@@ -205,7 +205,9 @@ def _write_numbered(
 ) -> None:
     for number, text in enumerate(texts):
         which, sample = divmod(number, num_samples)
-        stdout.write(f"--- prompt {which + 1}, sample {sample + 1}\n{prompts[which]}{text}\n")
+        whole = prompts[which] + text
+        whole = printable(whole) if stdout.isatty() else whole
+        stdout.write(f"--- prompt {which + 1}, sample {sample + 1}\n{whole}\n")
     stdout.flush()
 
 
