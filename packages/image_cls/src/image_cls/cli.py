@@ -82,11 +82,12 @@ def predict(
     inputs: Inputs,
     output_format: classifier.Format = "csv",
     output: classifier.Output = None,
+    spreadsheet: classifier.Spreadsheet = False,
 ) -> None:
     """Predict the class of images, with the probability of each class."""
     from image_cls.predict import predict_command
 
-    predict_command(run_dir, inputs, output_format, output)
+    predict_command(run_dir, inputs, output_format, output, spreadsheet)
 
 
 @app.command()

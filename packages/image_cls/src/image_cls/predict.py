@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hvdcore.classifier.model_folder import load_classes, load_preprocessing
-from hvdcore.classifier.predictions import FORMATS, Prediction, find_model, write_predictions
+from hvdcore.classifier.predictions import (
+    FORMATS,
+    Prediction,
+    find_model,
+    for_spreadsheets,
+    write_predictions,
+)
 from hvdcore.errors import Problems, UserError
 from hvdcore.files.walk import walk_files, warn_of_left_out
 from image_cls.data.decode import Skip, decode, resize
@@ -21,9 +27,16 @@ BATCH_SIZE = 50
 
 
 def predict_command(
-    run_dir: Path, inputs: Sequence[Path], output_format: str, output: Path | None
+    run_dir: Path,
+    inputs: Sequence[Path],
+    output_format: str,
+    output: Path | None,
+    spreadsheet: bool = False,
 ) -> None:
     """Classify the images and print or write the predictions.
+
+    Args:
+        spreadsheet: quote what a spreadsheet would compute.
 
     Files that are not images are listed with the reason.
 
@@ -36,10 +49,13 @@ def predict_command(
     with problems.catching():
         files = list(_files(inputs))
     problems.raise_if_any()
-    classes = load_classes(folder)
-    predictions = list(predict_files(folder, files))
+    classes: Sequence[str] = load_classes(folder)
+    predictions: Iterable[Prediction] = list(predict_files(folder, files))
     if all(p.skipped for p in predictions):
-        raise UserError(f"input: {files[0]}: {predictions[0].skipped}; give images")
+        reason = next(iter(predictions)).skipped
+        raise UserError(f"input: {files[0]}: {reason}; give images")
+    if spreadsheet:
+        predictions, classes = for_spreadsheets(predictions, classes)
     write_predictions(FORMATS[output_format](predictions, classes, "file"), output)
 
 

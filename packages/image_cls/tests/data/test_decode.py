@@ -193,7 +193,7 @@ def test_an_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 def test_an_unreadable_file_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = as_png(tmp_path / "a.png")
 
-    def refuse_open(*_: object) -> None:
+    def refuse_open(*_: object, **__: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr(decoding.Image, "open", refuse_open)

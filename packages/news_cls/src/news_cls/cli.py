@@ -96,11 +96,12 @@ def predict(
     text: Texts = None,
     output_format: classifier.Format = "jsonl",
     output: classifier.Output = None,
+    spreadsheet: classifier.Spreadsheet = False,
 ) -> None:
     """Predict the class of texts, with the probability of each class."""
     from news_cls.predict import predict_command
 
-    predict_command(run_dir, inputs or [], text or [], output_format, output)
+    predict_command(run_dir, inputs or [], text or [], output_format, output, spreadsheet)
 
 
 @app.command()

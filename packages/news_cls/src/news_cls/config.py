@@ -6,6 +6,7 @@ Field names are the flags with underscores (``--vocab-size`` is ``vocab_size``),
 
 from __future__ import annotations
 
+import codecs
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -36,6 +37,8 @@ class DataFields(SplitFields):
     """Columns that make up the text, joined by a space. Default: those of AG News."""
     label_column: Annotated[str | None, Flag(metavar="NAME")] = None
     """Column of the class, a number or a text. Default: that of AG News."""
+    encoding: Annotated[str, Flag(metavar="NAME")] = "utf-8"
+    """Encoding of text files without a byte-order mark, such as cp1252."""
     test_fraction: float = Field(0.1, ge=0.0, lt=1.0)
     """Fraction of each class that is held out for test, if the data has no test split."""
     num_train_texts: int | None = Field(None, ge=1)
@@ -44,6 +47,15 @@ class DataFields(SplitFields):
     """Size of the vocabulary: the most frequent tokens of train, padding and unknown."""
     max_length: int = Field(80, ge=1, le=10_000)
     """Tokens to keep of a text, from its beginning."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        try:
+            codecs.lookup(value)
+        except LookupError:
+            raise ValueError(f"no encoding {value!r}; give utf-8 or cp1252, for example") from None
+        return value
 
     @field_validator("text_column", mode="before")
     @classmethod

@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.classifier.model_folder import load_classes
-from hvdcore.classifier.predictions import FORMATS, Prediction, find_model, write_predictions
+from hvdcore.classifier.predictions import (
+    FORMATS,
+    Prediction,
+    find_model,
+    for_spreadsheets,
+    write_predictions,
+)
 from hvdcore.errors import Problems
 from news_cls.data.clean import clean
 from news_cls.model.tfidf import is_tfidf, load_tfidf
@@ -29,6 +35,7 @@ def predict_command(
     texts: Sequence[str],
     output_format: str,
     output: Path | None,
+    spreadsheet: bool = False,
 ) -> None:
     """Classify texts and print or write the predictions as they are computed.
 
@@ -36,6 +43,7 @@ def predict_command(
         inputs: files with one text per line; `-` is standard input. Without inputs and texts,
             standard input is read.
         output_format: csv, json or jsonl.
+        spreadsheet: quote what a spreadsheet would compute.
 
     Raises:
         UserError: no run, no such file, or an unknown format.
@@ -46,8 +54,11 @@ def predict_command(
         if str(path) != "-" and not path.is_file():
             problems.add("input", f"{path}: no such file; give files with one text per line")
     problems.raise_if_any()
+    classes: Sequence[str]
     predict, classes = load_predict(folder)
     predictions = predict_texts(predict, _texts(inputs, texts))
+    if spreadsheet:
+        predictions, classes = for_spreadsheets(predictions, classes)
     write_predictions(FORMATS[output_format](predictions, classes, "text"), output)
 
 

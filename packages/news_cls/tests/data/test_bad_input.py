@@ -142,10 +142,10 @@ CASES: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
         header_without_known_names, ["train.csv: row 1 begins with 'Klasse', which is not a label"],
     ),
     "unknown columns": (unknown_columns, ["a.jsonl: its columns are body, kind; name those"]),
-    "one class": (one_class, ["data: only one class, Business; give rows of two or more"]),
+    "one class": (one_class, ["data: only one class, 3; give rows of two or more"]),
     "test without train": (test_without_train, ["it has test but no train"]),
     "unknown in test": (
-        unknown_in_test, ["test.csv: row 2: label 'Sci/Tech', which train does not have"],
+        unknown_in_test, ["test.csv: row 2: label '4', which train does not have"],
     ),
     "no files": (no_files, ["no data files in it; give a file, or a folder with train.csv"]),
     "header only": (header_only, ["a.csv: a header and no rows"]),

@@ -19,6 +19,7 @@ from hvdcore.errors import UserError
 from textgen.model.causal_lm import CausalLM
 from textgen.model.language_model import LanguageModel
 from textgen.model.transformer import Transformer
+from textgen.pretrained.base_files import keep_base_files
 from textgen.pretrained.hf_format import architecture_name
 from textgen.pretrained.load import LoadedModel, open_model
 from textgen.pretrained.saved_model import replace_folder
@@ -79,6 +80,7 @@ def copy_files(opened: LoadedModel, folder: Path, suffixes: tuple[str, ...]) -> 
         if path.suffix in suffixes:
             shutil.copyfile(path, folder / path.name)
     opened.tokenizer.save(folder)
+    keep_base_files(folder, opened.source.folder)
 
 
 def logits_difference(ours: Tensor, theirs: Tensor, folder: Path, whose: str) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Column, Table
 
+from hvdcore.errors import printable
 from hvdcore.runtime.world import world_from_environment
 from textgen.data.distributed import shown_progress, summary
 from textgen.model.config import PRESETS, Gpt2Shape
@@ -50,7 +51,7 @@ def print_corpus(corpus: Corpus) -> None:
     console = Console()
     console.print(table)
     for line in [summary(corpus), *_remarks(corpus), f"cache: {corpus.path}"]:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
 
 
 def _remarks(corpus: Corpus) -> list[str]:

@@ -5,6 +5,7 @@ Imports nothing heavy: it is loaded by every `--help`.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ __all__ = [
     "EXIT_USER_ERROR",
     "Problems",
     "UserError",
+    "printable",
     "show_problems",
     "user_errors_exit",
 ]
@@ -91,8 +93,19 @@ def user_errors_exit() -> Iterator[None]:
         raise SystemExit(EXIT_USER_ERROR) from None
 
 
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1d\x1f\x7f-\x9f]")
+"""Control characters but tab, line feed and the record separator, which marks lines of a log."""
+
+
+def printable(text: str) -> str:
+    """The text for a terminal: control characters, which names of files and classes may contain,
+    as the escapes of Python, so that they cannot move the cursor or change colors."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
 def show_problems(*problems: str) -> None:
     """Print one line a problem on stderr."""
+    problems = tuple(map(printable, problems))
     # One write: under mpirun the pieces of a line written in parts mix with other ranks'.
     sys.stderr.write("".join(f"error: {problem}\n" for problem in problems))
     sys.stderr.flush()

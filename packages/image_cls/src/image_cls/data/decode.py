@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from image_cls.data.modes import UnknownRange, to_rgb
 
 __all__ = ["DecodedImage", "Skip", "decode", "resize"]
 
@@ -17,6 +20,19 @@ Pixels = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64_000_000
 """An image with more pixels counts as a decompression bomb: it would be 200 MB once decoded."""
+
+
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What is opened, whatever a file is called. Pillow knows forty more; for some it starts another
+program (Ghostscript for PostScript), and an icon may hold many images, all read before one is asked
+for."""
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow can read."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 class Skip(Exception):
@@ -55,10 +71,12 @@ def decode(path: Path) -> DecodedImage:
         # Pillow warns about broken metadata; only the pixels matter.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(path, formats=formats()) as image:
                 return _decoded(image, path)
     except UnidentifiedImageError:
         raise Skip("not an image") from None
+    except UnknownRange as error:
+        raise Skip(str(error)) from None
     except FileNotFoundError:
         raise Skip("a broken link" if path.is_symlink() else "not found") from None
     except PermissionError:
@@ -79,30 +97,19 @@ def _decoded(image: Image.Image, path: Path) -> DecodedImage:
         raise Skip(_TOO_LARGE)
     notes = _notes(image, path)
     image.load()
+    tags = getattr(image, "tag_v2", {})
     image = ImageOps.exif_transpose(image)
-    return DecodedImage(np.asarray(_to_rgb(image), dtype=np.uint8), notes)
+    return DecodedImage(np.asarray(to_rgb(image, tags), dtype=np.uint8), notes)
 
 
 def _notes(image: Image.Image, path: Path) -> tuple[str, ...]:
     notes = [] if image.mode == "RGB" else [f"mode {image.mode}"]
-    if getattr(image, "n_frames", 1) > 1:
+    if getattr(image, "is_animated", False):  # not their number: all would be read
         notes.append("animated, first frame used")
     by_name = Image.registered_extensions().get(path.suffix.lower())
     if image.format not in (by_name, "MPO"):
         notes.append(f"{image.format} named {path.suffix or 'without suffix'}")
     return tuple(notes)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits per pixel: `convert` would clip it at 255
-        values = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray(np.clip(values / 257.0, 0, 255).round().astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.mode in ("RGBA", "LA"):  # transparent pixels have an arbitrary color otherwise
-        background = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(background, image.convert("RGBA"))
-    return image.convert("RGB")
 
 
 def resize(pixels: Pixels, size: int) -> Pixels:

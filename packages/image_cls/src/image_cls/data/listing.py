@@ -103,7 +103,12 @@ def _check_classes(root: Path, classes: list[str], tops: dict[str, list[Path]]) 
     if not classes:
         problems.add("data", f"{root}: no class folders in it; put each class into a folder")
     elif len(classes) == 1:
-        problems.add("data", f"{root}: only one class, {classes[0]}; give two or more")
+        only = tops.get("train", [])
+        inner = [f.name for folder in only for f in _class_folders(folder, root)]
+        hint = "give two or more"
+        if len(inner) > 1:
+            hint = f"if its folders ({', '.join(inner[:3])}) are the classes, give {only[0]}"
+        problems.add("data", f"{root}: only one class, {classes[0]}; {hint}")
     for split, folders in tops.items():
         unknown = [f.name for f in folders if f.name not in classes]
         if unknown:

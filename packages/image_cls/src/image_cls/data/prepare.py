@@ -114,6 +114,7 @@ def build(
     result = split_rows(
         decoded.rows, val_fraction=request.val_fraction, test_fraction=request.test_fraction
     )
+    check_split(source, result)
     content = [
         source.classes, {n: [(r.sha256, r.label) for r in result.splits[n]] for n in SPLITS}
     ]  # fmt: skip
@@ -188,6 +189,24 @@ def check_decoded(source: Source, decoded: Decoded) -> None:
                 "data",
                 f"{source.name}: class {name!r} has no usable image to train on{because}; "
                 "add some, or remove its folder",
+            )
+    problems.raise_if_any()
+
+
+def check_split(source: Source, result: SplitResult) -> None:
+    """Check that every class has an image in train after copies were left out.
+
+    Raises:
+        UserError: naming each class that has none.
+    """
+    problems = Problems()
+    present = {row.label for row in result.splits["train"]}
+    for label, name in enumerate(source.classes):
+        if label not in present:
+            problems.add(
+                "data",
+                f"{source.name}: class {name!r} has no image to train on that is not in another "
+                "class too; add some, or remove its folder",
             )
     problems.raise_if_any()
 

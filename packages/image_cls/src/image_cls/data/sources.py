@@ -26,6 +26,8 @@ SAMPLE_TRAIN, SAMPLE_TEST = 150, 50
 """Images per class of the sample."""
 SAMPLE_SIZE = 96
 SAMPLE_VERSION = 1
+DECODING_VERSION = 2
+"""Changes with the pixels that a file is decoded to."""
 _KAGGLE = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -119,7 +121,7 @@ class FolderSource(Source):
         return decode(self.files[number].path)
 
     def signature(self) -> str:
-        digest = hashlib.sha256(repr(self.classes).encode())
+        digest = hashlib.sha256(repr((DECODING_VERSION, self.classes)).encode())
         for file in self.files:
             digest.update(repr((display_name(file.path, self.root), *_stamp(file))).encode())
         return digest.hexdigest()

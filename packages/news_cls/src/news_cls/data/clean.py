@@ -51,7 +51,7 @@ def _entity(names: Sequence[str], codes: Sequence[int] = ()) -> str:
     if codes:
         decimal = "|".join(map(str, codes))
         hexadecimal = "|".join(f"{code:x}|{code:X}" for code in codes)
-        forms.append(rf"[& ]?#(?:0*(?:{decimal})|[xX]0*(?:{hexadecimal}));")
+        forms.append(rf"[& ]?#(?:0{{0,8}}(?:{decimal})|[xX]0{{0,8}}(?:{hexadecimal}));")
     return "|".join(forms)
 
 
@@ -98,13 +98,16 @@ _LESS, _GREATER = (("lt",), (60,)), (("gt",), (62,))
 RULES: tuple[Rule, ...] = (
     Rule("odd space", f"[{ODD_SPACES}]+", " "),
     # First, and repeated: `&amp;quot;` was escaped twice.
-    Rule("ampersand", r"(?:&| |^)(?:(?:amp|#0*38);)+|[& ]?(?:#0*38;)+", "&", ("amp;", "38;")),
+    Rule(
+        "ampersand", r"(?:&| |^)(?:(?:amp|#0{0,8}38);)+|[& ]?(?:#0{0,8}38;)+", "&", ("amp;", "38;")
+    ),
     *(Rule(name, _entity(n, c), to, _signs(n, c)) for name, to, n, c in _ENTITIES),
     Rule("less than", _entity(*_LESS), "<", _signs(*_LESS)),
     Rule("greater than", _entity(*_GREATER), ">", _signs(*_GREATER)),
     Rule("other entity", r"&#?[0-9A-Za-z]{2,8};|(?: |^)#[0-9]{2,6};", " ", (";",)),
     Rule("tag", rf"</?(?i:{_TAGS})(?:[ /][^<>]*)?>", " ", ("<",)),
-    Rule("escaped line break", r"(?:\\n)+([A-Z])", r" \1", ("\\n",)),
+    # Bounded: without an end, `re` would try each of a long run's beginnings to its end.
+    Rule("escaped line break", r"(?:\\n){1,16}([A-Z])", r" \1", ("\\n",)),
     Rule("escaped sign", r"\\([$%&#\"'])", r"\1", ("\\",)),
     Rule("backslash", r"\\+", " ", ("\\",)),
 )

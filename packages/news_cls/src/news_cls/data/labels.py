@@ -89,8 +89,8 @@ class Scheme:
 def find_scheme(seen: Sequence[SeenLabel], given: Sequence[str], origin: str) -> Scheme:
     """What the labels that were read mean together.
 
-    Numbers are indices into the given names, or into AG News's names if the format is AG News's;
-    only 0 and 1 under `text` and `label` are not World and Sports.
+    Numbers are indices into the given names, or into AG News's names if the format is AG News's
+    and all four of its numbers occur: other data comes in the same form, with 1 and 2 for example.
 
     Args:
         given: names that the data brings, from `origin`; may be empty.
@@ -100,8 +100,13 @@ def find_scheme(seen: Sequence[SeenLabel], given: Sequence[str], origin: str) ->
     if given:
         return Scheme(tuple(given), origin, 0 if 0 in numbers else 1, by_itself=False)
     if numbers and all(one.label.first_label is not None for one in seen):
-        of_hub = {one.label.value for one in seen if one.label.first_label == 0 and one.in_train}
-        if not of_hub or of_hub >= set(range(len(AG_NEWS))):
+        in_train = [one.label for one in seen if one.in_train]
+        met = {
+            label.value - (label.first_label or 0)
+            for label in in_train
+            if isinstance(label.value, int)
+        }
+        if met >= set(range(len(AG_NEWS))):
             return Scheme(AG_NEWS, "AG News", 1, by_itself=False)
     names = AG_NEWS if values <= set(AG_NEWS) else ()
     return Scheme(names, "the labels", 0, by_itself=True)

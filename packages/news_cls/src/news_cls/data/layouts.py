@@ -17,10 +17,11 @@ _OFFICIAL_COLUMNS = 3
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that the user named; empty and None to detect them."""
+    """The columns that the user named; empty and None to detect them. And the encoding of text."""
 
     text: tuple[str, ...] = ()
     label: str | None = None
+    encoding: str = "utf-8"
 
     @property
     def are_named(self) -> bool:
@@ -79,11 +80,15 @@ def layout_of_row(row: Sequence[str], columns: Columns, shown: str) -> Layout:
         UserError: there is no header although columns were named, or the format is unknown.
     """
     names = [name.strip() for name in row]
+    is_in_row = {*columns.text, columns.label or ""} & {*names}
+    if columns.are_named and not is_in_row and (found := _numbered_layout(len(row), columns)):
+        return found
     if columns.are_named or _known_layout(names, columns):
         if columns.are_named and _is_number(names[0]) and not {*columns.text} & {*names}:
             raise UserError(
                 f"data: {shown}: row 1 is not a header ({_listed(names)}); add a header, "
-                "or leave --text-column and --label-column out"
+                "leave --text-column and --label-column out, or give the columns by number "
+                "(--label-column 1 --text-column 2,3)"
             )
         return layout_of_names(names, columns, shown)
     if len(row) < 2:
@@ -100,6 +105,16 @@ def layout_of_row(row: Sequence[str], columns: Columns, shown: str) -> Layout:
     text = tuple(range(1, len(row)))
     first_label = 1 if len(row) == _OFFICIAL_COLUMNS else None
     return Layout(tuple(str(n + 1) for n in range(len(row))), text, 0, first_label, False)
+
+
+def _numbered_layout(count: int, columns: Columns) -> Layout | None:
+    """The layout of a file without a header whose columns are given by numbers, from 1."""
+    names = tuple(str(number + 1) for number in range(count))
+    texts = columns.text or tuple(name for name in names if name != columns.label)
+    label = columns.label or "1"
+    if not {*texts, label} <= {*names}:
+        return None
+    return Layout(names, tuple(names.index(t) for t in texts), names.index(label), None, False)
 
 
 def _known_layout(

@@ -82,12 +82,16 @@ def prepare(config: DataFields, progress: ProgressCallback | None = None) -> Tex
         config.val_fraction, config.test_fraction, config.vocab_size, config.max_length
     )
     cache = default_cache_dir("news_cls")
-    source = find_source(config.data, Columns(config.text_column, config.label_column), cache)
+    source = find_source(config.data, _columns(config), cache)
     path = find_or_build(
         cache, "texts", request.digest(source.signature()), is_complete=is_complete,
         progress=progress, build=lambda work: build(request, source, cache, work, progress),
     )  # fmt: skip
     return open_data(path)
+
+
+def _columns(config: DataFields) -> Columns:
+    return Columns(config.text_column, config.label_column, config.encoding)
 
 
 def summary(data: TextData) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hvdcore.classifier.prepared import ProgressCallback
 from hvdcore.classifier.splits import Row
-from hvdcore.errors import UserError
+from hvdcore.errors import Problems, UserError
 from news_cls.data.clean import Cleaning
 from news_cls.data.labels import Classes, Label, SeenLabel, check_classes, find_classes, label_value
 from news_cls.data.row_report import RowReport
@@ -101,6 +101,7 @@ def read_all(
         tokens = tokenize(text)
         if not tokens:
             report.skipped.add("nothing but residue", f"{files[row.file]} row {row.row}")
+            report.lost_labels.add(value)
             continue
         staged.add(row, Label(value, row.first_label), text, tokens, max_length)
     return staged
@@ -121,10 +122,41 @@ def check_staged(source: Source, staged: StagedRows, report: RowReport) -> Class
     for label, (file, row) in zip(staged.labels, staged.origins, strict=True):
         if label in classes.problems:
             report.wrong(source.files[file], row, classes.problems[label])
+    _check_lost(source, staged, report)
+    report.note_encoding()
+    _note_case(classes, report)
     # Only now: rows that could not be read may be those of the missing classes.
     report.raise_if_any()
     check_classes(classes)
     return classes
+
+
+def _note_case(classes: Classes, report: RowReport) -> None:
+    """Note classes that differ in case alone: they are often one."""
+    by_folded: dict[str, list[str]] = {}
+    for name in classes.names:
+        by_folded.setdefault(name.casefold(), []).append(name)
+    for names in by_folded.values():
+        if len(names) > 1:
+            report.notes.add(f"classes that differ in case alone: {', '.join(names)}", names[0])
+
+
+def _check_lost(source: Source, staged: StagedRows, report: RowReport) -> None:
+    """Add the labels of which no row can be used: a class would be gone without a word."""
+    met = {label.value for label in staged.labels}
+    lost = {label_value(label) for label in report.lost_labels} - met - {None}
+    reasons = ", ".join(report.skipped.counts)
+    if encoding := report.encoding():
+        reasons += f": --encoding {encoding} would read them"
+    with report.catching():
+        problems = Problems()
+        for label in sorted(lost, key=str):
+            problems.add(
+                "data",
+                f"{source.name}: no row of label {str(label)[:40]!r} can be used ({reasons}); fix "
+                "its rows, or remove them all",
+            )
+        problems.raise_if_any()
 
 
 def _check_skipped(source: Source, staged: StagedRows, report: RowReport) -> None:

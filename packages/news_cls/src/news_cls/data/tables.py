@@ -11,17 +11,19 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from hvdcore.errors import UserError
 from news_cls.data.file_formats import FileFormat, detect_format, open_text, reading
 from news_cls.data.layouts import Columns, Layout, layout_of_names, layout_of_row
-from news_cls.data.row_report import RowReport
+from news_cls.data.row_report import NOT_UTF8, RowReport
 
 __all__ = [
     "NUL",
     "TableRow",
+    "bounded_lines",
     "csv_rows",
     "find_delimiter",
     "json_array_rows",
@@ -37,6 +39,8 @@ NUL = "\ufffe"
 _QUOTED = re.compile('"[^"]*"?')
 _LONGEST_FIELD = 1 << 24
 """Characters; a longer field is an unclosed quote."""
+_LONGEST_ARRAY = 1 << 28
+"""Characters of a JSON array, which is read whole."""
 _LONG_TEXT = 100_000
 """Characters above which a text is noted."""
 PARQUET_BATCH_SIZE = 4096
@@ -67,24 +71,30 @@ def read_table(path: Path, shown: str, columns: Columns, report: RowReport) -> I
         UserError: the file cannot be read, or does not have the columns.
     """
     file_format = detect_format(path, shown)
+    if file_format.encoding == "utf-8" and file_format.kind != "parquet":
+        file_format = replace(file_format, encoding=columns.encoding)
     for note in file_format.notes:
         report.notes.add(note, shown)
     rows = _ROWS[file_format.kind]
     with reading(path, shown):
         for number, layout, values in rows(path, file_format, shown, columns, report):
             text = row_text(values, layout, number, shown, report)
+            label = values[layout.label]
             if text is not None:
-                yield TableRow(number, values[layout.label], layout.first_label, text)
+                yield TableRow(number, label, layout.first_label, text)
+            elif isinstance(label, (str, int, float)):
+                report.lost_labels.add(label)
 
 
 def _csv(
     path: Path, file_format: FileFormat, shown: str, columns: Columns, report: RowReport
 ) -> Rows:
     layout = None
-    with open_text(path, file_format) as lines:
-        for number, fields in csv_rows(lines, shown):
+    with open_text(path, file_format) as file:
+        for number, fields in csv_rows(bounded_lines(file, shown), shown):
             if layout is None:
                 layout = layout_of_row(fields, columns, shown)
+                _note_guess(layout, columns, shown, report)
                 if layout.has_header:
                     continue
             if len(fields) != len(layout.names):
@@ -98,6 +108,17 @@ def _csv(
             yield number, layout, list(fields)
     if layout is not None and layout.has_header and number == 1:
         raise UserError(f"data: {shown}: a header and no rows; add rows")
+
+
+def _note_guess(layout: Layout, columns: Columns, shown: str, report: RowReport) -> None:
+    """Say how a file without a header was read, where nobody said how."""
+    if layout.has_header or columns.are_named:
+        return
+    texts = ", ".join(layout.names[column] for column in layout.text)
+    report.notes.add(
+        f"file without a header: label from column {layout.names[layout.label]}, text from "
+        f"{texts} (others: --label-column, --text-column)", shown,
+    )  # fmt: skip
 
 
 def _parquet(
@@ -115,6 +136,23 @@ def find_delimiter(first_line: str) -> str:
     """
     found = re.search("[,\t;]", _QUOTED.sub("", first_line))
     return found.group() if found else ","
+
+
+def bounded_lines(file: IO[str], shown: str) -> Iterator[str]:
+    """The lines of a file; a few megabytes of gzip may hold one that does not fit into memory.
+
+    Raises:
+        UserError: a line is longer than any field may be.
+    """
+    number = 0
+    while line := file.readline(_LONGEST_FIELD + 1):
+        number += 1
+        if len(line) > _LONGEST_FIELD:
+            raise UserError(
+                f"data: {shown}: line {number} is longer than {_LONGEST_FIELD:,} characters; is it "
+                "a table? Give one row per line"
+            )
+        yield line
 
 
 def csv_rows(lines: Iterable[str], shown: str) -> Iterator[tuple[int, list[str]]]:
@@ -166,9 +204,12 @@ def json_line_rows(
     path: Path, file_format: FileFormat, shown: str, columns: Columns, report: RowReport
 ) -> Rows:
     """One object per line; the row numbers are line numbers."""
+    if _spans_lines(path, file_format):
+        yield from json_array_rows(path, file_format, shown, columns, report)
+        return
     layout = None
-    with open_text(path, file_format) as lines:
-        for number, line in enumerate(lines, start=1):
+    with open_text(path, file_format) as file:
+        for number, line in enumerate(bounded_lines(file, shown), start=1):
             if not line.strip():
                 continue
             try:
@@ -183,16 +224,54 @@ def json_line_rows(
 def json_array_rows(
     path: Path, file_format: FileFormat, shown: str, columns: Columns, report: RowReport
 ) -> Rows:
-    """One array of objects."""
+    """One array of objects, or objects over several lines one after another."""
     layout = None
     with open_text(path, file_format) as file:
         try:
-            values = json.load(file)
+            content = file.read(_LONGEST_ARRAY + 1)
+            values = _json_values(content) if len(content) <= _LONGEST_ARRAY else None
         except (ValueError, RecursionError) as error:
             raise UserError(f"data: {shown}: not JSON ({error}); fix it") from error
+    if values is None:
+        raise UserError(
+            f"data: {shown}: a JSON array of more than {_LONGEST_ARRAY:,} characters; save it as "
+            "JSON Lines, one object per line"
+        )
     for number, value in enumerate(values, start=1):
         layout = layout or _json_layout(value, columns, shown)
         yield from _object(value, number, layout, shown, report)
+
+
+def _spans_lines(path: Path, file_format: FileFormat) -> bool:
+    """Whether the first object goes on in the next line, as `indent` writes it."""
+    with open_text(path, file_format) as file:
+        line = file.readline(_LONGEST_FIELD)
+        while line and not line.strip():
+            line = file.readline(_LONGEST_FIELD)
+        if not line.endswith(("\n", "\r")):
+            return False
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(error.doc.rstrip())
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def _json_values(content: str) -> list[Any]:
+    """The elements of an array, or values one after another."""
+    content = content.strip()
+    if content.startswith("["):
+        values: list[Any] = json.loads(content)
+        return values
+    found, at, decoder = [], 0, json.JSONDecoder()
+    while at < len(content):
+        value, at = decoder.raw_decode(content, at)
+        found.append(value)
+        while at < len(content) and content[at] in " \t\r\n,":
+            at += 1
+    return found
 
 
 def _json_layout(value: object, columns: Columns, shown: str) -> Layout:
@@ -274,6 +353,8 @@ def row_text(
     reason = _unusable(text)
     if reason:
         report.skipped.add(reason, f"{shown} row {row}")
+        if reason == NOT_UTF8:
+            report.keep_bytes(text)
         return None
     if len(text) > _LONG_TEXT:
         report.notes.add(f"text longer than {_LONG_TEXT:,} characters", f"{shown} row {row}")
@@ -288,7 +369,7 @@ def _unusable(text: str) -> str | None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "not UTF-8"
+        return NOT_UTF8
     return None
 
 

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hvdcore.classifier.keras import PretrainingCheckpoints
+from hvdcore.classifier.keras import PretrainingCheckpoints, gather_flags
 from hvdcore.keras import GradientReduction
 from hvdcore.keras.adamw import RowwiseAdamW, Update
 from hvdcore.metrics.schedule import learning_rate_at
+from hvdcore.run.finite import check_finite
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices, Position, train_steps
@@ -93,6 +94,10 @@ def pretrain(
             beat("compute" if number > done.steps else "start", number)
             samples = reader.get_batch(step.epoch, step.indices, number, model)
             sums = model.step(samples, _learning_rate(number, total), stop())
+            check_finite(
+                {"loss of the pretraining": sums.loss}, step=number + 1, is_finite_here=True,
+                gather=gather_flags, hint="give --vectors ppmi, or --pretrain-epochs 0",
+            )  # fmt: skip
             done = done.after(sums, step.position)
             bar.advance(step.num_samples)
             if step.ends_epoch:

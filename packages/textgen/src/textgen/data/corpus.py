@@ -53,12 +53,15 @@ class TokenBlocks:
         context_length: T, tokens per block.
         phase: tokens before the first block.
         keep_tail: whether a short last block counts.
+        ignored: ids that stand between documents and are no targets; their targets are
+            IGNORE_INDEX.
     """
 
     tokens: Tokens
     context_length: int
     phase: int = 0
     keep_tail: bool = False
+    ignored: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.context_length < 1:
@@ -90,6 +93,7 @@ class TokenBlocks:
         inputs, targets = windows[:, :-1], windows[:, 1:]
         if self.keep_tail:
             targets = np.where(positions[:, 1:] > last, IGNORE_INDEX, targets)
+        targets = _without(targets, self.ignored)
         return np.ascontiguousarray(inputs), np.ascontiguousarray(targets)
 
 
@@ -199,7 +203,12 @@ class SlidingWindows:
         scored_before = (wanted[:, None] - 1) * self.stride + self.context_length
         old = (wanted[:, None] > 0) & (positions[:, 1:] <= scored_before)
         targets = np.where(old | (positions[:, 1:] > last), IGNORE_INDEX, windows[:, 1:])
+        targets = _without(targets, self.blocks.ignored)
         return np.ascontiguousarray(windows[:, :-1]), targets
+
+
+def _without(targets: Int64Array, ignored: tuple[int, ...]) -> Int64Array:
+    return np.where(np.isin(targets, ignored), IGNORE_INDEX, targets) if ignored else targets
 
 
 @dataclass(frozen=True)
@@ -270,7 +279,16 @@ class Corpus:
             tokens = np.memmap(self.path / f"{name}.bin", dtype=dtype, mode="r")
         else:  # an empty file cannot be mapped
             tokens = np.empty(0, dtype=dtype)
-        return TokenBlocks(tokens, self.context_length, keep_tail=keep_tail)
+        ignored = self._between_documents if keep_tail else ()
+        return TokenBlocks(tokens, self.context_length, keep_tail=keep_tail, ignored=ignored)
+
+    @property
+    def _between_documents(self) -> tuple[int, ...]:
+        """Ids that are not scored, where documents begin with an id of their own: no text ends
+        and begins in the text that such a model is compared on."""
+        about = self.meta["tokenizer"]
+        start = tuple(about.get("start_ids", ()))
+        return (*start, int(about["eot_id"])) if start else ()
 
 
 def open_corpus(path: Path, context_length: int, tokenizer: Tokenizer | None = None) -> Corpus:

@@ -20,6 +20,7 @@ __all__ = [
     "BLOCK_BYTES",
     "UNIT_BYTES",
     "Document",
+    "MissingColumn",
     "Progress",
     "Skipped",
     "SourceShard",
@@ -134,10 +135,14 @@ def row_document(value: object, origin: str, column: str, skipped: Skipped) -> I
         yield Document((value.encode("utf-8", "surrogatepass"),), origin)
 
 
-def missing_column(origin: str, column: str, names: Sequence[str]) -> UserError:
+class MissingColumn(UserError):
+    """Data without the column that holds the text."""
+
+
+def missing_column(origin: str, column: str, names: Sequence[str]) -> MissingColumn:
     """The error for data without the text column; it lists the columns there are."""
     listed = ", ".join(names) if names else "none"
-    return UserError(
+    return MissingColumn(
         f"data: {origin}: no column {column!r}; it has {listed}: name one with --text-column"
     )
 

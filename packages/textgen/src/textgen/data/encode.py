@@ -104,7 +104,8 @@ class TextSpan:
 
     Attributes:
         texts: its text, in chunks that are encoded independently.
-        from_start: whether it begins at the document's start (end-of-text is then put before it).
+        from_start: whether it begins at the document's start (the ids that begin a document are
+            then put before it).
         opens: whether the split's share of the document begins with it.
         bits: entropy of the choices that generated it, NaN where unknown.
     """
@@ -151,8 +152,10 @@ def encode_task(
         advance: called with the bytes of text encoded since the last call.
 
     Returns:
-        `tokens`, `bytes`, `first_token_bytes` (0 when end-of-text is the first), `bits`, and
+        `tokens`, `bytes`, `first_token_bytes` (0 when an id without text is the first), `bits`, and
         `words`, the fields of a `WordCount`; the first token of the split counts for none.
+        `leading_end` is 1 where the first id ends the document before, as where documents begin
+        with an id of their own; `item_bytes` is the size of an id.
     """
     first_token_bytes = 0
     bits, words = 0.0, WordCount()
@@ -160,7 +163,7 @@ def encode_task(
         writer = _Writer(file, tokenizer, advance)
         for number, span in enumerate(spans):
             bits += span.bits
-            heads: list[int] | None = [tokenizer.eot_id] if span.from_start else []
+            heads: list[int] | None = list(tokenizer.start_ids) if span.from_start else []
             heads = heads if span.opens else None
             for text in span.texts:
                 predicted = text
@@ -181,6 +184,8 @@ def encode_task(
         "first_token_bytes": first_token_bytes,
         "bits": None if math.isnan(bits) else bits,
         "words": asdict(words),
+        "leading_end": int(writer.begins_with_end),
+        "item_bytes": tokenizer.dtype.itemsize,
     }
 
 
@@ -192,6 +197,8 @@ def join_tasks(
 ) -> SplitCounts:
     """Concatenate the tasks of one split, in their order.
 
+    No document ends before the first, so an end-of-text there is left out.
+
     Args:
         tasks: prefix and result of each (see `encode_task`).
         beat: called before each.
@@ -202,8 +209,12 @@ def join_tasks(
         for prefix, result in tasks:
             beat()
             with prefix.with_suffix(".bin").open("rb") as made:
+                skipped = 0 if tokens else result.get("leading_end", 0)
+                made.seek(skipped * result.get("item_bytes", 0))
                 shutil.copyfileobj(made, file, 1 << 20)
-            offsets.append(np.load(prefix.with_suffix(".npy"), allow_pickle=False) + tokens)
+            starts = np.load(prefix.with_suffix(".npy"), allow_pickle=False)
+            tokens -= skipped
+            offsets.append(starts + tokens)
             tokens += result["tokens"]
     joined = np.concatenate(offsets)
     np.save(offsets_path, joined)
@@ -241,6 +252,7 @@ class _Writer:
         self._chunks: list[str] = []
         self._heads: list[list[int] | None] = []  # ids put before a document that begins here
         self._pending = 0
+        self.begins_with_end = False
 
     def add(self, chunk: str, head: list[int] | None) -> None:
         self._chunks.append(chunk)
@@ -253,6 +265,9 @@ class _Writer:
         encoded = self._tokenizer.encode_batch(self._chunks)
         for head, ids in zip(self._heads, encoded, strict=True):
             if head is not None:
+                if head and self._tokenizer.has_own_start:
+                    self.begins_with_end |= not self.tokens
+                    self._write(np.array([self._tokenizer.eot_id], self._tokenizer.dtype))
                 self.offsets.append(self.tokens)
                 self._write(np.array(head, self._tokenizer.dtype))
             self._write(ids)

@@ -234,6 +234,7 @@ class CorpusBuilder:
                 "name": config.tokenizer_name,
                 "vocab_size": tokenizer.vocab_size,
                 "eot_id": tokenizer.eot_id,
+                **({"start_ids": tokenizer.start_ids} if tokenizer.has_own_start else {}),
                 "sha256": tokenizer.sha256,
             },
             "dtype": tokenizer.dtype.name,

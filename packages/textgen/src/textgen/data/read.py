@@ -21,6 +21,7 @@ from textgen.data.documents import (
     unit_from_json,
     unit_to_json,
 )
+from textgen.data.files import FileSource
 from textgen.data.sources import Source
 from textgen.data.splits import SPLITS, SplitIndices, split_documents
 from textgen.data.staging import DOCUMENT, StagedUnit, write_unit
@@ -210,6 +211,8 @@ def _list(
 ) -> dict[str, Any]:
     """Write the table of documents and the indices of the splits; return the rest as the result."""
     skipped = Skipped()
+    if isinstance(source, FileSource):
+        skipped.merge(dict(source.passed_over.counts), source.passed_over.examples)
     for result in results:
         skipped.merge(result["skipped"], result["examples"])
     index = DocumentIndex(staged)

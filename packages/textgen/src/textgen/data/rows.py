@@ -1,17 +1,15 @@
 """Documents in the rows of files: JSON Lines, Parquet, and Arrow as `datasets` saves it.
 
-Text files, packed with gzip or not, are read as bytes: in blocks, or by line from any shard on.
+Text files, compressed or not, are read as bytes: in blocks, or by line from any shard on.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from hvdcore.errors import UserError
 from textgen.data import documents
@@ -24,14 +22,14 @@ from textgen.data.documents import (
     normalised,
     row_document,
 )
+from textgen.data.packed import is_packed, open_packed
+from textgen.data.records import MAX_RECORD, json_record
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "BrokenGzip",
     "blocks",
-    "is_gzip",
     "json_documents",
     "line_shards",
     "lines",
@@ -39,35 +37,40 @@ __all__ = [
     "table_shards",
 ]
 
-BrokenGzip = zlib.error
-
 _SCAN_BYTES = 1 << 22
 _DECODED_BYTES = 8 << 20  # of rows decoded together, approximately
 _DECODED_ROWS = 1024
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether the file name says that it is compressed."""
-    return path.suffix.lower() == ".gz"
-
-
 def blocks(path: Path) -> Iterator[bytes]:
     """The file's bytes, decompressed, in blocks."""
-    with _open(path) as file:
+    with open_packed(path) as file:
         while block := file.read(BLOCK_BYTES):
             yield block
 
 
 def lines(shard: SourceShard) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of each line of a shard; a compressed file is one shard."""
+    """Number and bytes of each line of a shard; a compressed file is one shard.
+
+    Raises:
+        UserError: a line is longer than `MAX_RECORD`.
+    """
     path = Path(shard.name)
     left = shard.stop - shard.start
-    with _open(path) as file:
-        file.seek(shard.start)
-        for number, line in enumerate(file, start=shard.number):
+    with open_packed(path) as file:
+        if shard.start:
+            file.seek(shard.start)
+        number = shard.number
+        while line := file.readline(MAX_RECORD + 1):
+            if len(line) > MAX_RECORD:
+                raise UserError(
+                    f"data: {path} line {number}: longer than {MAX_RECORD:,} bytes; give one "
+                    "document a line"
+                )
             yield number, line
+            number += 1
             left -= len(line)
-            if left <= 0 and not is_gzip(path):
+            if left <= 0 and not is_packed(path):
                 return
 
 
@@ -100,10 +103,6 @@ def _line_end(block: bytes, wanted: int, least: int) -> int:
     return block.find(b"\n", max(wanted - 1, least, 0)) + 1
 
 
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
-    return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")
-
-
 def json_documents(shard: SourceShard, column: str, skipped: Skipped) -> Iterator[Document]:
     """The documents of some lines. A line is held in memory, about four times over.
 
@@ -119,11 +118,7 @@ def json_documents(shard: SourceShard, column: str, skipped: Skipped) -> Iterato
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise UserError(f"data: {origin}: not JSON ({error}); correct the line") from error
-        if not isinstance(row, dict):
-            raise UserError(f"data: {origin}: a {type(row).__name__}, not a JSON object")
-        if column not in row:
-            raise missing_column(origin, column, sorted(row))
-        yield from row_document(row[column], origin, column, skipped)
+        yield from json_record(row, origin, column, skipped)
 
 
 def table_shards(path: Path, column: str) -> Iterator[SourceShard]:

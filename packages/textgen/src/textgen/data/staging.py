@@ -13,6 +13,7 @@ import codecs
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -53,6 +54,11 @@ _ENDS_A_RUN = np.ones(256, dtype=bool)
 _ENDS_A_RUN[[*range(48, 58), *range(65, 91), *range(97, 123), *b"+/=_-"]] = False
 
 
+_HTML = re.compile(
+    rb"\s{0,64}(?:<\?xml[^<>]{0,200}>\s{0,64})?<(?:!doctype\s{1,8}html|html)\b", re.IGNORECASE
+)
+
+
 class TextCheck:
     """Decides block by block whether a document is text, and if not, why."""
 
@@ -61,9 +67,12 @@ class TextCheck:
         self._is_utf8 = True
         self._counts = np.zeros(256, dtype=np.int64)
         self._in_long_runs = 0
+        self._is_html: bool | None = None  # None until the first bytes
 
     def feed(self, block: bytes, codes: npt.NDArray[np.uint8]) -> None:
         """Add the next block; `codes` are its bytes."""
+        if self._is_html is None:
+            self._is_html = bool(_HTML.match(block[:1024]))
         self._decode(block)
         self._counts += np.bincount(codes, minlength=256)
         ends = np.flatnonzero(_ENDS_A_RUN[codes])
@@ -73,10 +82,12 @@ class TextCheck:
     @property
     def failed(self) -> bool:
         """Whether this is known not to be text already, so that the rest need not be read."""
-        return not self._is_utf8 or bool(self._counts[0])
+        return not self._is_utf8 or bool(self._counts[0]) or bool(self._is_html)
 
     def reason(self) -> str | None:
         """Why the document is not text, or None when it is."""
+        if self._is_html:
+            return "not text (HTML: convert it to text)"
         if self._counts[0]:
             return "not text (holds NUL bytes)"
         self._decode(b"", final=True)

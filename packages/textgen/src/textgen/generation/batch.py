@@ -18,6 +18,7 @@ from textgen.generation.decode_step import DecodeStep
 from textgen.generation.decode_weights import DecodeWeights
 from textgen.generation.kv_cache import KVCache, RowContent, prefill
 from textgen.model.causal_lm import CausalLM, new_cache
+from textgen.model.causality import continues_cache
 from textgen.model.language_model import device_of
 from textgen.model.transformer import Transformer
 
@@ -123,7 +124,8 @@ class DecodeBatch:
 class CausalDecodeBatch:
     """Sequences of a `CausalLM` that grow by one token at a time, with the cache of `transformers`.
 
-    Shorter rows are padded on the left.
+    Shorter rows are padded on the left. Where a model's cache does not give what its whole window
+    gives (it keeps a state, or none), every token's window is read anew.
 
     Args:
         prompts: token ids of each row, at least one each.
@@ -147,6 +149,8 @@ class CausalDecodeBatch:
 
     def logits(self) -> Tensor:
         """Logits [len(active), V] of the next token of each row."""
+        if not continues_cache(self._model):
+            return self._read_each_window()
         if self._cache is None or self._slides():
             return self._read_windows()
         last = torch.tensor([[self._tokens[row][-1]] for row in self.active], device=self._device)
@@ -170,11 +174,21 @@ class CausalDecodeBatch:
     def _start(self, row: int) -> int:
         return window_start(len(self._tokens[row]), self._starts[row], self._context)
 
-    def _read_windows(self) -> Tensor:
-        """Read the windows of all rows again, from position 0."""
+    def _windows(self) -> list[list[int]]:
         for row in self.active:
             self._starts[row] = self._start(row)
-        windows = [self._tokens[row][self._starts[row] :] for row in self.active]
+        return [self._tokens[row][self._starts[row] :] for row in self.active]
+
+    def _read_each_window(self) -> Tensor:
+        """Read the windows of all rows without a cache and without padding."""
+        windows = self._windows()
+        return torch.cat(
+            [self._model(torch.tensor([w], device=self._device))[:, -1].float() for w in windows]
+        )
+
+    def _read_windows(self) -> Tensor:
+        """Read the windows of all rows again, from position 0."""
+        windows = self._windows()
         longest = max(map(len, windows))
         tokens = torch.zeros(len(windows), longest, dtype=torch.long)
         mask = torch.zeros(len(windows), longest, dtype=torch.bool)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from hvdcore.errors import UserError
+from hvdcore.errors import UserError, printable
 from hvdcore.sharding import eval_range
 from textgen.generation.decode_weights import DecodeWeights
 from textgen.generation.loop import generate_tokens
@@ -27,6 +27,11 @@ __all__ = [
 
 CONTEXT_TOKENS = 8
 """Tokens decoded again before the new ones: some tokenizers put spaces between neighbours."""
+
+
+def continuation(tokenizer: Tokenizer, before: Sequence[int], new: Sequence[int]) -> str:
+    """The text of tokens after others: alone, SentencePiece would drop its first blank."""
+    return tokenizer.decode([*before, *new])[len(tokenizer.decode(before)) :]
 
 
 class TextStream:
@@ -51,8 +56,7 @@ class TextStream:
     def add(self, token: int) -> None:
         """Add the next token; an incomplete character is held back."""
         self._new.append(token)
-        before = self._tokenizer.decode(self._emitn)
-        text = self._tokenizer.decode([*self._emitn, *self._new])[len(before) :]
+        text = continuation(self._tokenizer, self._emitn, self._new)
         # A character of UTF-8 has at most four bytes: what is longer incomplete is invalid.
         if not text.endswith("\ufffd") or len(self._new) >= 4:
             self._emit(text)
@@ -60,8 +64,7 @@ class TextStream:
     def finish(self) -> None:
         """Emit the rest; an incomplete character becomes U+FFFD."""
         if self._new:
-            before = self._tokenizer.decode(self._emitn)
-            self._emit(self._tokenizer.decode([*self._emitn, *self._new])[len(before) :])
+            self._emit(continuation(self._tokenizer, self._emitn, self._new))
 
     def _emit(self, text: str) -> None:
         self._emitn = [*self._emitn, *self._new][-CONTEXT_TOKENS:]
@@ -105,7 +108,7 @@ def generate(
         0.0 if greedy else temperature, top_k or None, top_p, repetition_penalty, seed
     )
     rows = [
-        [tokenizer.eot_id, *tokenizer.encode(prompt).tolist()]
+        [*tokenizer.start_ids, *tokenizer.encode(prompt).tolist()]
         for prompt in prompts
         for _ in range(num_samples)
     ]
@@ -125,9 +128,9 @@ def generate(
             first_row=first,
             weights=weights,
         )
-        for stream, row_tokens in zip(streams, generated, strict=True):
+        for row, stream, row_tokens in zip(batch, streams, generated, strict=True):
             stream.finish()
-            texts.append(tokenizer.decode(row_tokens))
+            texts.append(continuation(tokenizer, row[-CONTEXT_TOKENS:], row_tokens))
     return texts
 
 
@@ -193,7 +196,7 @@ def generate_command(
 
 
 def _emit(stdout: TextIO, number: int, text: str) -> None:
-    stdout.write(text)
+    stdout.write(printable(text) if stdout.isatty() else text)
     stdout.flush()
 
 
@@ -202,7 +205,9 @@ def _write_numbered(
 ) -> None:
     for number, text in enumerate(texts):
         which, sample = divmod(number, num_samples)
-        stdout.write(f"--- prompt {which + 1}, sample {sample + 1}\n{prompts[which]}{text}\n")
+        whole = prompts[which] + text
+        whole = printable(whole) if stdout.isatty() else whole
+        stdout.write(f"--- prompt {which + 1}, sample {sample + 1}\n{whole}\n")
     stdout.flush()
 
 

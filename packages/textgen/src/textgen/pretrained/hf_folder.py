@@ -13,6 +13,8 @@ from hvdcore.errors import UserError
 from hvdcore.files.hub import first_line
 from hvdcore.files.json_files import read_json_object
 from textgen.model.causal_lm import CausalLM, quiet_transformers
+from textgen.model.causality import check_causal
+from textgen.pretrained.base_files import keep_base_files
 from textgen.pretrained.saved_model import replace_folder
 from textgen.tokenizer.tokenizer import Tokenizer
 
@@ -44,7 +46,9 @@ def load_causal_lm(folder: Path, content: Mapping[str, Any] | None = None) -> Ca
     check_safetensors((path.name for path in folder.iterdir()), str(folder))
     if (folder / INDEX).is_file() and not (folder / WEIGHTS).is_file():
         _check_index(folder)
-    return CausalLM(_from_pretrained(folder))
+    model = CausalLM(_from_pretrained(folder))
+    check_causal(model, str(folder / CONFIG))
+    return model
 
 
 def check_config(content: Mapping[str, Any], where: str) -> None:
@@ -127,10 +131,15 @@ def _from_pretrained(folder: Path) -> Any:
     return model
 
 
-def save_causal_lm(folder: Path, model: CausalLM, tokenizer: Tokenizer) -> None:
+def save_causal_lm(
+    folder: Path, model: CausalLM, tokenizer: Tokenizer, base: Path | None = None
+) -> None:
     """Write the folder atomically, replacing what was there; LoRA adapters are merged.
 
     Rank 0 only.
+
+    Args:
+        base: the folder of the model that it was made from, if any (see `keep_base_files`).
 
     Raises:
         UserError: the disk is full or cannot be written.
@@ -142,5 +151,7 @@ def save_causal_lm(folder: Path, model: CausalLM, tokenizer: Tokenizer) -> None:
         with quiet_transformers():
             plain.save_pretrained(target)
         tokenizer.save(target)
+        if base is not None:
+            keep_base_files(target, base)
 
     replace_folder(folder, write)

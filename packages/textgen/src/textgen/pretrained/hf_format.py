@@ -84,8 +84,11 @@ def _kind(config: ModelConfig) -> str:
     return "qwen3" if config.qk_norm else "llama"
 
 
-def hf_config(config: ModelConfig, end_token: int) -> dict[str, Any]:
-    """The content of config.json; `end_token` begins and ends every document."""
+def hf_config(
+    config: ModelConfig, end_token: int, begin_token: int | None = None
+) -> dict[str, Any]:
+    """The content of config.json; `end_token` ends every document, and begins it where there is no
+    `begin_token`."""
     kind = _kind(config)
     return {
         "architectures": [_ARCHITECTURES[kind]],
@@ -100,7 +103,7 @@ def hf_config(config: ModelConfig, end_token: int) -> dict[str, Any]:
         "attention_bias": False,
         "attention_dropout": 0.0,
         "initializer_range": 0.02,
-        "bos_token_id": end_token,
+        "bos_token_id": end_token if begin_token is None else begin_token,
         "eos_token_id": end_token,
         "dtype": "float32",
         "use_cache": True,
@@ -108,9 +111,10 @@ def hf_config(config: ModelConfig, end_token: int) -> dict[str, Any]:
     }
 
 
-def generation_config(end_token: int) -> dict[str, Any]:
+def generation_config(end_token: int, begin_token: int | None = None) -> dict[str, Any]:
     """The content of generation_config.json."""
-    return {"bos_token_id": end_token, "eos_token_id": end_token, "pad_token_id": end_token}
+    begin = end_token if begin_token is None else begin_token
+    return {"bos_token_id": begin, "eos_token_id": end_token, "pad_token_id": end_token}
 
 
 def model_config(content: Mapping[str, Any], where: str) -> ModelConfig:

@@ -32,6 +32,7 @@ __all__ = [
 _TEXT_FILES = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
+    "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 
 _BEAT_SECONDS = 1.0

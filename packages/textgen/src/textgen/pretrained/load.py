@@ -202,8 +202,30 @@ def _on_disk(path: Path) -> ResolvedModel:
         # A run has a config.json too, but no architecture in it.
         if (path / WEIGHTS).is_file() or "model_type" in model.config:
             return model
+        _check_no_other_folder(path)
     run = RunDir.open(path)
     return ResolvedModel(str(path), run.model, run=run.path)
+
+
+def _check_no_other_folder(path: Path) -> None:
+    """Check that it is no folder that is easily taken for a model's.
+
+    Raises:
+        UserError: it is one; says which to give.
+    """
+    if (path / "adapter_config.json").is_file():
+        raise UserError(
+            f"{path}: an adapter without its model; merge it by peft (merge_and_unload), save the "
+            "model and its tokenizer, and give that folder"
+        )
+    steps = [
+        folder
+        for folder in path.glob("checkpoint-*")
+        if folder.name.rpartition("-")[2].isdecimal() and (folder / CONFIG).is_file()
+    ]
+    if steps:
+        last = max(steps, key=lambda folder: int(folder.name.rpartition("-")[2]))
+        raise UserError(f"{path}: holds a Trainer's checkpoints; give one of them, such as {last}")
 
 
 def _fetch(model: HubModel) -> ResolvedModel:

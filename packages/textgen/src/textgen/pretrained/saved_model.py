@@ -21,8 +21,9 @@ from hvdcore.errors import UserError
 from hvdcore.files.atomic import fsync_path, give_usual_mode, writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
 from textgen.model.transformer import Transformer
+from textgen.pretrained.base_files import keep_base_files
 from textgen.pretrained.hf_format import from_hf, generation_config, hf_config, model_config, to_hf
-from textgen.tokenizer.load import load_tokenizer
+from textgen.tokenizer.load import check_tokenizer_files, load_tokenizer
 from textgen.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
@@ -39,8 +40,13 @@ CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 
 
-def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer) -> None:
+def save_model(
+    folder: Path, model: Transformer, tokenizer: Tokenizer, base: Path | None = None
+) -> None:
     """Write the folder atomically, replacing what was there. Rank 0 only.
+
+    Args:
+        base: the folder of the model that it was made from, if any (see `keep_base_files`).
 
     Raises:
         UserError: the disk is full or cannot be written.
@@ -48,11 +54,12 @@ def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer) -> None:
 
     def write(target: Path) -> None:
         save_file(_weights(model), target / WEIGHTS, metadata={"format": "pt"})
-        write_json_atomically(target / CONFIG, hf_config(model.config, tokenizer.eot_id))
-        write_json_atomically(
-            target / "generation_config.json", generation_config(tokenizer.eot_id)
-        )
+        ends = (tokenizer.eot_id, tokenizer.start_ids[0])
+        write_json_atomically(target / CONFIG, hf_config(model.config, *ends))
+        write_json_atomically(target / "generation_config.json", generation_config(*ends))
         tokenizer.save(target)
+        if base is not None:
+            keep_base_files(target, base)
 
     replace_folder(folder, write)
 
@@ -81,12 +88,13 @@ def check_files(folder: Path) -> None:
     Raises:
         UserError: one is missing.
     """
-    for name in (CONFIG, WEIGHTS, TOKENIZER):
+    for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(
                 f"{folder / name}: missing; give a run that has finished, or resume it "
                 "(textgen train --resume auto)"
             )
+    check_tokenizer_files(folder)
 
 
 def load_transformer(folder: Path, content: Mapping[str, Any], tokenizer: Tokenizer) -> Transformer:

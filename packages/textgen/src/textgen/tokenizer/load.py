@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -12,9 +14,16 @@ from hvdcore.errors import UserError
 from hvdcore.files.cache import expand_user
 from textgen.tokenizer.tokenizer import END_OF_TEXT, ByteTokenizer, SubwordTokenizer, Tokenizer
 
-__all__ = ["load_pretrained", "load_tokenizer"]
+__all__ = ["check_tokenizer_files", "load_pretrained", "load_tokenizer"]
 
 _TIMEOUT_SECONDS = 30
+TOKENIZER = "tokenizer.json"
+_VOCABULARIES = (
+    "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+    "tekken.json",
+)  # fmt: skip
+_PROBE = "The cat sat on 12 mats."
+_PROBED_IDS = 1000
 _KNOWN_END_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 
 
@@ -25,10 +34,11 @@ def load_pretrained(name: str | Path) -> Tokenizer:
         UserError: no such tokenizer, or one that cannot be used.
     """
     path = expand_user(name)
-    if path.is_dir() and not (path / "tokenizer.json").is_file():
+    if path.is_dir() and not (path / TOKENIZER).is_file():
+        check_tokenizer_files(path)
         return _from_transformers(str(path))
     if path.exists():
-        return _from_file(path / "tokenizer.json" if path.is_dir() else path)
+        return _from_file(path / TOKENIZER if path.is_dir() else path)
     text = str(name)
     near = get_close_matches(text, ("byte", "bpe"), n=1)
     looks_like_path = path.is_absolute() or text.startswith((".", "~")) or path.suffix == ".json"
@@ -36,6 +46,55 @@ def load_pretrained(name: str | Path) -> Tokenizer:
         hint = f"did you mean {near[0]!r}?" if near else "give byte, bpe, a path or a hub id"
         raise UserError(f"tokenizer: no such tokenizer {text!r}; {hint}")
     return _from_transformers(text, is_cached_only=not _is_on_hub(text))
+
+
+def check_tokenizer_files(folder: Path) -> None:
+    """Check that a folder has tokenizer.json or a vocabulary that one can be made from.
+
+    transformers would make an empty tokenizer of the model's kind from config.json alone.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not any((folder / name).is_file() for name in (TOKENIZER, *_VOCABULARIES)):
+        raise UserError(
+            f"{folder / TOKENIZER}: missing, and so are {', '.join(_VOCABULARIES)}; copy "
+            "tokenizer.json and tokenizer_config.json from the model that this one was made from"
+        )
+
+
+def _usable(backend: tokenizers.Tokenizer, end_of_text: str, name: str) -> Tokenizer:
+    """The tokenizer, if it encodes some printable text to ids that decode to it.
+
+    Raises:
+        UserError: it does not: its vocabulary is missing.
+    """
+    made = SubwordTokenizer(backend, end_of_text, cut_at_words=_may_cut_at_words(backend))
+    if not any(_round_trips(made, text) for text in (_PROBE, *_own_texts(made, backend))):
+        raise UserError(
+            f"tokenizer: {name} encodes no text to ids that decode to it (a vocabulary of "
+            f"{made.vocab_size}): its files are incomplete; copy tokenizer.json from the model "
+            "again"
+        )
+    return made
+
+
+def _own_texts(made: Tokenizer, backend: tokenizers.Tokenizer) -> Iterator[str]:
+    """Printable texts of single ids that are not special."""
+    special = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
+    special |= {made.eot_id, *made.start_ids}
+    unknown = json.loads(backend.to_str())["model"].get("unk_token")
+    for token, number in itertools.islice(backend.get_vocab().items(), _PROBED_IDS):
+        text = made.decode([number]).strip()
+        if number not in special and token != unknown and text and text.isprintable():
+            yield text
+
+
+def _round_trips(made: Tokenizer, text: str) -> bool:
+    ids = made.encode(text)
+    # Some tokenizers put blanks between ids, or drop the case.
+    again = "".join(made.decode(ids).split()).casefold()
+    return bool(len(ids)) and again == "".join(text.split()).casefold()
 
 
 def _from_file(path: Path) -> Tokenizer:
@@ -54,7 +113,7 @@ def _from_file(path: Path) -> Tokenizer:
             f"tokenizer: {path} does not name its end-of-text token; add a tokenizer_config.json "
             'with "eos_token" to its folder'
         )
-    return SubwordTokenizer(backend, spelled, cut_at_words=_may_cut_at_words(backend))
+    return _usable(backend, spelled, str(path))
 
 
 def _may_cut_at_words(backend: tokenizers.Tokenizer) -> bool:
@@ -132,7 +191,7 @@ def _from_transformers(name: str, *, is_cached_only: bool = False) -> Tokenizer:
     spelled = loaded.eos_token or _guess_end_token(backend)
     if spelled is None:
         raise UserError(f"tokenizer: {name!r} has no eos_token; set one and save it to a folder")
-    return SubwordTokenizer(backend, spelled, cut_at_words=_may_cut_at_words(backend))
+    return _usable(backend, spelled, repr(name))
 
 
 def load_tokenizer(name: str | Path) -> Tokenizer:

@@ -38,7 +38,7 @@ class Tokenizer(ABC):
 
     Attributes:
         vocab_size: ids are in [0, vocab_size).
-        eot_id: precedes every document; generation starts from it and stops at it.
+        eot_id: stands between documents; generation stops at it.
         chunk_bytes: size of the chunks that long documents are encoded in.
     """
 
@@ -52,9 +52,22 @@ class Tokenizer(ABC):
         return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
 
     @property
+    def start_ids(self) -> tuple[int, ...]:
+        """What a document and a prompt begin with: end-of-text, or what the model was trained with
+        (`<s>` of Llama)."""
+        return (self.eot_id,)
+
+    @property
+    def has_own_start(self) -> bool:
+        """Whether documents begin with something other than end-of-text."""
+        return self.start_ids != (self.eot_id,)
+
+    @property
     def sha256(self) -> str:
-        """SHA-256 of `tokenizer.json` and the end-of-text id; equal hashes give equal ids."""
-        return hashlib.sha256(f"{self.eot_id}\n{self.to_json()}".encode()).hexdigest()
+        """SHA-256 of `tokenizer.json`, the end-of-text id and the ids that begin a document where
+        they are others; equal hashes give equal ids."""
+        start = f"{self.start_ids}\n" if self.has_own_start else ""
+        return hashlib.sha256(f"{self.eot_id}\n{start}{self.to_json()}".encode()).hexdigest()
 
     def encode(self, text: str) -> TokenIds:
         """Ids of one text, [tokens], without special tokens."""
@@ -91,7 +104,7 @@ class Tokenizer(ABC):
         """Content of `tokenizer_config.json`."""
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": self.end_of_text,
+            "bos_token": self.begin_of_text,
             "eos_token": self.end_of_text,
             "clean_up_tokenization_spaces": False,
             "add_prefix_space": False,
@@ -101,6 +114,11 @@ class Tokenizer(ABC):
     def end_of_text(self) -> str:
         """The end-of-text token as text."""
         return END_OF_TEXT
+
+    @property
+    def begin_of_text(self) -> str:
+        """The first token of a document as text."""
+        return self.end_of_text
 
 
 class ByteTokenizer(Tokenizer):
@@ -157,6 +175,7 @@ class SubwordTokenizer(Tokenizer):
         self._end_of_text = end_of_text
         self.eot_id = eot_id
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+        self._start_ids = _start_ids(backend) or (eot_id,)
         self._words = WordCache(self._encode_whole, self.dtype) if cut_at_words else None
         if not cut_at_words:
             self.chunk_bytes = 1 << 22
@@ -164,6 +183,14 @@ class SubwordTokenizer(Tokenizer):
     @property
     def end_of_text(self) -> str:
         return self._end_of_text
+
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        return self._start_ids
+
+    @property
+    def begin_of_text(self) -> str:
+        return str(self._backend.id_to_token(self._start_ids[0]))
 
     def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
         if self._words is None or sum(map(len, texts)) < _MIN_CACHED:
@@ -177,7 +204,8 @@ class SubwordTokenizer(Tokenizer):
         return [np.array(encoding.ids, dtype=self.dtype) for encoding in encodings]
 
     def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
-        kept = [int(i) for i in ids if int(i) != self.eot_id]
+        special = {self.eot_id, *self._start_ids}
+        kept = [int(i) for i in ids if int(i) not in special]
         text: str = self._backend.decode(kept, skip_special_tokens=False)
         return text
 
@@ -195,6 +223,14 @@ class SubwordTokenizer(Tokenizer):
     def to_json(self) -> str:
         text: str = self._backend.to_str(pretty=True)
         return text
+
+
+def _start_ids(backend: tokenizers.Tokenizer) -> tuple[int, ...]:
+    """What its post-processor puts before a text; nothing for GPT-2, `<s>` for Llama."""
+    encoding = backend.encode("a")
+    added = encoding.special_tokens_mask
+    count = next((index for index, mark in enumerate(added) if not mark), 0)
+    return tuple(encoding.ids[:count])
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:

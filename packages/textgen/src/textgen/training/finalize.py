@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hvdcore.run.checkpoint import best, load
@@ -44,7 +45,7 @@ def finalize(state: TrainState, metrics: MetricsLogger) -> None:
     if scores["test"] is not None:
         metrics.log_evaluation(state.step, state.position.epoch, "test", scores["test"])
     if state.world.is_root:
-        save(state.model, state.corpus.tokenizer, run)
+        save(state.model, state.corpus.tokenizer, run, state.base)
         report = {
             "schema": 1,
             "package": "textgen",
@@ -97,7 +98,8 @@ def evaluate_split(state: TrainState, split: str) -> Score | None:
         return None
     num_bytes, num_words = corpus.num_bytes[split], corpus.num_words[split]
     if split == "train":
-        blocks = BlockSubset.of(corpus.train, max(len(corpus.val), 1))
+        scored = replace(corpus.train, ignored=corpus.val.ignored)
+        blocks = BlockSubset.of(scored, max(len(corpus.val), 1))
         share = len(blocks) / len(corpus.train)
         num_bytes, num_words = round(num_bytes * share), round(num_words * share)
     return evaluate(
@@ -123,12 +125,16 @@ def sample_text(state: TrainState, num_tokens: int) -> str:
     return texts[0]
 
 
-def save(model: LanguageModel, tokenizer: Tokenizer, run: RunDir) -> None:
-    """Write the run's ``model/``, and LoRA adapters by themselves to ``adapter/``."""
+def save(model: LanguageModel, tokenizer: Tokenizer, run: RunDir, base: Path | None = None) -> None:
+    """Write the run's ``model/``, and LoRA adapters by themselves to ``adapter/``.
+
+    Args:
+        base: the folder of the model that training started from.
+    """
     if isinstance(model, Transformer):
-        save_model(run.model, model, tokenizer)
+        save_model(run.model, model, tokenizer, base)
         return
     assert isinstance(model, CausalLM)
-    save_causal_lm(run.model, model, tokenizer)
+    save_causal_lm(run.model, model, tokenizer, base)
     if model.adapter is not None:
         replace_folder(run.path / "adapter", model.adapter.save)

@@ -96,12 +96,17 @@ def _pretrained(
     assert isinstance(model, CausalLM)
     if config.context_length > model.config.context_length:
         raise UserError(
-            f"context_length: got {config.context_length}; {init_from.name} sees "
-            f"{model.config.context_length} tokens at most"
+            f"context_length: {config.context_length} ({_how_given(config)}) is more than the "
+            f"{model.config.context_length} tokens that {init_from.name} sees; give "
+            f"--context-length {model.config.context_length} or less"
         )
     if config.lora_rank is not None:
         add_lora(model, config, init_from.name)
     return model
+
+
+def _how_given(config: TrainConfig) -> str:
+    return "as given" if "context_length" in config.model_fields_set else "the default"
 
 
 def _with_context(loaded: Transformer, context_length: int) -> Transformer:

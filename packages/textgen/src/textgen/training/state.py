@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,6 +55,10 @@ class TrainState:
     seconds: float = 0.0
     """Spent in the loop, evaluations and checkpoints included, before and after resuming."""
     best_val_loss: float = math.inf
+    base: Path | None = None
+    """The folder of the model that training started from."""
+    own_loss: float = 0.0
+    """Of this rank's share of the last batch, summed."""
 
     @property
     def is_done(self) -> bool:
@@ -122,6 +127,7 @@ def build_state(
         dtype=product_dtype(config.dtype, device),
         total_steps=_total_steps(config, len(blocks)),
         position=Position(),
+        base=None if init_from is None else init_from.folder,
     )
     check_schedule(
         peak=settings.learning_rate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
@@ -10,13 +11,21 @@ import torch
 
 import hvdcore.torch
 from hvdcore.errors import Problems, UserError
+from hvdcore.run.finite import check_finite
 from hvdcore.run.lock import hold_run_dir, run_dirs_held
 from hvdcore.run.run_dir import default_run_dir
 from hvdcore.run.start import check_output_dir, start_run
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.signals import StopFlag
 from hvdcore.sharding import TrainStep, train_steps
-from hvdcore.torch import StepClock, StepOutcome, StepProfile, broadcast_object, peak_flops
+from hvdcore.torch import (
+    StepClock,
+    StepOutcome,
+    StepProfile,
+    broadcast_object,
+    gather_objects,
+    peak_flops,
+)
 from hvdcore.tracking.logs import get_logger, setup_logging
 from textgen.config import TrainConfig
 from textgen.data.distributed import prepare_distributed, summary
@@ -32,6 +41,11 @@ from textgen.training.state import TrainState, build_state
 __all__ = ["train"]
 
 logger = get_logger(__name__)
+
+NOT_FINITE_HINT = (
+    "lower --learning-rate, lengthen the warmup, or lower --clip-norm, and --resume auto to go on "
+    "from there"
+)
 
 
 @run_dirs_held()
@@ -131,6 +145,7 @@ def fit(
         tokens, targets = get_batch(state, batch)
         clock.fetched()
         outcome = train_step(state, tokens, targets, batch.num_samples, stop.requested)
+        check_step(state, outcome)
         times = clock.times()
         num_tokens = batch.num_samples * config.context_length
         state.step, state.position = state.step + 1, batch.position
@@ -148,6 +163,7 @@ def fit(
         if state.is_done or state.step % eval_every == 0:
             improved = validate(state, metrics)
         if state.is_done or improved or outcome.stop or state.step % checkpoint_every == 0:
+            check_weights(state)
             write_checkpoint(state, metrics.run.checkpoints, fingerprint, is_best=improved)
         state.seconds += perf_counter() - began
         if outcome.stop and not state.is_done:
@@ -210,7 +226,37 @@ def train_step(
             )
         (loss / num_tokens).backward()
         loss_sum += loss.detach()
-    return optimizer.step(sums=(loss_sum.item(),), stop=stop, wait=False)
+    state.own_loss = loss_sum.item()
+    return optimizer.step(sums=(state.own_loss,), stop=stop, wait=False)
+
+
+def check_step(state: TrainState, outcome: StepOutcome) -> None:
+    """Check that loss and gradient are finite, before anything is written.
+
+    Raises:
+        UserError: on all ranks, they are not.
+    """
+    check_finite(
+        {"loss": outcome.sums[0], "gradient": outcome.gradient_norm},
+        step=state.step + 1, is_finite_here=math.isfinite(state.own_loss), gather=gather_objects,
+        hint=NOT_FINITE_HINT,
+    )  # fmt: skip
+
+
+def check_weights(state: TrainState) -> None:
+    """Check that the weights are finite, before a checkpoint of them is written.
+
+    Raises:
+        UserError: on all ranks, they are not.
+    """
+    state.optimizer.synchronize()
+    with torch.no_grad():
+        norms = [torch.linalg.vector_norm(p.float()) for p in state.model.parameters()]
+        norm = float(torch.stack(norms).sum())
+    check_finite(
+        {"size of the weights": norm}, step=state.step, is_finite_here=True, gather=gather_objects,
+        hint=NOT_FINITE_HINT,
+    )  # fmt: skip
 
 
 def validate(state: TrainState, metrics: MetricsLogger) -> bool:
@@ -219,6 +265,10 @@ def validate(state: TrainState, metrics: MetricsLogger) -> bool:
     score = evaluate_split(state, "val")
     if score is None:
         return False
+    check_finite(
+        {"val loss": score.loss}, step=state.step, is_finite_here=True, gather=gather_objects,
+        hint=NOT_FINITE_HINT if state.step else "the weights to start from are damaged",
+    )  # fmt: skip
     metrics.log_evaluation(state.step, state.position.epoch, "val", score)
     metrics.log_sample(state.step, sample_text(state, state.config.sample_tokens))
     improved = score.loss < state.best_val_loss

@@ -18,6 +18,7 @@ __all__ = [
     "Runs",
     "Sizes",
     "Splits",
+    "Spreadsheet",
     "compare_options",
 ]
 
@@ -46,6 +47,13 @@ Output = Annotated[
         help="File to write instead of stdout.",
     ),
 ]
+Spreadsheet = Annotated[
+    bool,
+    typer.Option(
+        "--spreadsheet", rich_help_panel="Output",
+        help="Put an apostrophe before cells that a spreadsheet would compute: = + - @.",
+    ),
+]  # fmt: skip
 Models = Annotated[
     str,
     typer.Option(

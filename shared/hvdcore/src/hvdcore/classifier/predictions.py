@@ -7,16 +7,16 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from hvdcore.errors import Problems
+from hvdcore.errors import Problems, printable
 from hvdcore.files.atomic import write_bytes_atomically
 from hvdcore.run.run_dir import RunDir
 
-__all__ = ["FORMATS", "Prediction", "find_model", "write_predictions"]
+__all__ = ["FORMATS", "Prediction", "find_model", "for_spreadsheets", "write_predictions"]
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,26 @@ def find_model(run_dir: Path, output_format: str, problems: Problems) -> Path:
     return RunDir(run_dir).model
 
 
+def for_spreadsheets(
+    predictions: Iterable[Prediction], classes: Sequence[str]
+) -> tuple[Iterator[Prediction], list[str]]:
+    """The same, with an apostrophe before what a spreadsheet would compute as a formula."""
+    safe = (replace(p, source=_no_formula(p.source)) for p in predictions)
+    return safe, [_no_formula(name) for name in classes]
+
+
+def _no_formula(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
 def write_predictions(lines: Iterable[str], output: Path | None) -> None:
-    """Write to a file, or print each line as soon as it is computed."""
+    """Write to a file, or print each line as soon as it is computed.
+
+    A terminal gets no control characters.
+    """
     if output is not None:
         write_bytes_atomically(output, "".join(lines).encode("utf-8", "replace"))
         return
     for line in lines:
-        sys.stdout.write(line)
+        sys.stdout.write(printable(line) if sys.stdout.isatty() else line)
         sys.stdout.flush()

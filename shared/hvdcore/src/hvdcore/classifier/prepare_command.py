@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from hvdcore.classifier.prepared import PreparedData, ProgressCallback
 from hvdcore.classifier.splits import SPLITS
+from hvdcore.errors import printable
 from hvdcore.tracking.progress import Progress
 
 __all__ = ["prepare_with_progress", "print_prepared"]
@@ -37,15 +38,18 @@ def prepare_with_progress(prepare: Callable[[ProgressCallback], D], samples: str
 def print_prepared(data: PreparedData[Any], lines: Sequence[str]) -> None:
     """Print the samples of each class and split as a table, the lines, and where the data is."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Column, Table
 
     table = Table("class", *(Column(name, justify="right") for name in SPLITS), box=None)
     for name in data.classes:
-        table.add_row(name, *(str(data.meta["classes_of_parts"][s][name]) for s in SPLITS))
+        table.add_row(
+            escape(printable(name)), *(str(data.meta["classes_of_parts"][s][name]) for s in SPLITS)
+        )
     console = Console()
     console.print(table, markup=False)
     for line in (*lines, *_examples(data), f"cache: {data.path}"):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
 
 
 def _examples(data: PreparedData[Any]) -> list[str]:

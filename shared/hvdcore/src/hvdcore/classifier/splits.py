@@ -167,10 +167,15 @@ def stratified_subset(
         samples: what they are called, in the plural.
 
     Raises:
-        UserError: there are fewer samples.
+        UserError: there are fewer samples, or more classes than `count`.
     """
     import numpy as np
 
+    if count < (num_classes := len(np.unique(labels))):
+        raise UserError(
+            f"{field}: {count} {samples} for {num_classes} classes; give {num_classes} or more, so "
+            "that each has one"
+        )
     if count > len(labels):
         raise UserError(
             f"{field}: {count} of only {len(labels)} {samples}; give {len(labels)} or less"

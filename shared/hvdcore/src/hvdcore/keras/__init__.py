@@ -10,9 +10,10 @@ Example:
 
 from __future__ import annotations
 
-from hvdcore.keras.loading import without_chatter
+from hvdcore.keras.loading import choose_tensorflow, without_chatter
 
 with without_chatter():
+    choose_tensorflow()
     import tensorflow as _tf
 
     _tf.config.list_physical_devices("GPU")  # a CUDA library without a driver complains once

@@ -12,7 +12,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["without_chatter"]
+__all__ = ["choose_tensorflow", "without_chatter"]
+
+
+def choose_tensorflow() -> None:
+    """Let Keras 3 run on TensorFlow, whatever keras.json or the environment choose.
+
+    Horovod's operations are TensorFlow's, so nothing else can work in this process. A framework
+    that was loaded before is left as it is; `hvdcore.keras.init` then says what is wrong.
+    """
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    if "tensorflow" not in sys.modules:
+        os.environ["TF_USE_LEGACY_KERAS"] = "0"
 
 
 @contextmanager

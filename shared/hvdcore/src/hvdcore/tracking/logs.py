@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hvdcore.errors import printable
 from hvdcore.files.atomic import writing
 from hvdcore.runtime.environment import HEARTBEAT
 from hvdcore.runtime.heartbeat import tell_log_path
@@ -58,7 +59,7 @@ class _OneWriteHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = self.format(record) + "\n"
+            text = printable(self.format(record)) + "\n"
             stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
             stream.flush()
             if _write_above is not None and stream.isatty():

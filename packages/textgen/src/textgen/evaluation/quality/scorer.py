@@ -40,7 +40,7 @@ def score_text(scorer: LoadedModel, prompt: str, text: str) -> Scored:
     """
     model, tokenizer = scorer.model.eval(), scorer.tokenizer
     context_length, device = model.config.context_length, device_of(model)
-    head = [tokenizer.eot_id, *tokenizer.encode(prompt).tolist()]
+    head = [*tokenizer.start_ids, *tokenizer.encode(prompt).tolist()]
     ids = [*head, *tokenizer.encode(text).tolist()]
     nll = 0.0
     for start, first, stop in windows(len(ids), len(head), context_length):

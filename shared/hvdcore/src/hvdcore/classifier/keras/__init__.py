@@ -9,8 +9,9 @@ from hvdcore.classifier.keras.data import prepare_distributed
 from hvdcore.classifier.keras.evaluate import Predictor, evaluate_run
 from hvdcore.classifier.keras.pretraining import PretrainingCheckpoints
 from hvdcore.classifier.keras.saved_model import load_model, save_model
+from hvdcore.classifier.keras.settings import use_own_settings
 from hvdcore.classifier.keras.task import Batch, EvalTask, Inputs, Task, pad_rows, smooth_labels
-from hvdcore.classifier.keras.train import setup_run, train
+from hvdcore.classifier.keras.train import gather_flags, setup_run, train
 
 __all__ = [
     "Batch",
@@ -20,6 +21,7 @@ __all__ = [
     "PretrainingCheckpoints",
     "Task",
     "evaluate_run",
+    "gather_flags",
     "load_model",
     "pad_rows",
     "prepare_distributed",
@@ -28,3 +30,5 @@ __all__ = [
     "smooth_labels",
     "train",
 ]
+
+use_own_settings()

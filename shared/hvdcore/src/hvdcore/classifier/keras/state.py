@@ -96,6 +96,7 @@ class Steps:
             self._compute, jit_compile=xla, autograph=False, reduce_retracing=True
         )
         self._reduce = tf.function(self._reduction, autograph=False, reduce_retracing=True)
+        self._norm = tf.function(tf.linalg.global_norm, autograph=False, reduce_retracing=True)
         self._update = Update(optimizer, model.trainable_variables, self._update_average)
 
     @property
@@ -124,6 +125,10 @@ class Steps:
         *gradients, sums = self._reduce(list(tensors))
         loss, correct, stop = sums.numpy()
         return gradients, StepSums(float(loss), float(correct), bool(stop > 0))
+
+    def gradient_norm(self, gradients: Sequence[Any]) -> float:
+        """The global norm of the summed gradients."""
+        return float(self._norm(list(gradients)))
 
     def update(self, gradients: Sequence[Any], learning_rate: float, step: int) -> None:
         """Apply the summed gradients, after `step` earlier updates."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
+
 from hvdcore.classifier.config import ClassifierConfig
 from hvdcore.classifier.keras.checkpoints import restore, write_checkpoint
 from hvdcore.classifier.keras.evaluate import Evaluator
@@ -15,8 +17,9 @@ from hvdcore.classifier.keras.pretraining import PretrainingCheckpoints
 from hvdcore.classifier.keras.state import StepSums, TrainState, build_state
 from hvdcore.classifier.keras.task import Task
 from hvdcore.errors import Problems
-from hvdcore.keras.collectives import broadcast_object
+from hvdcore.keras.collectives import allgather_rows, broadcast_object
 from hvdcore.keras.startup import init
+from hvdcore.run.finite import check_finite
 from hvdcore.run.lock import hold_run_dir, run_dirs_held
 from hvdcore.run.metrics_logger import StepTimes
 from hvdcore.run.run_dir import default_run_dir
@@ -27,7 +30,11 @@ from hvdcore.runtime.world import World
 from hvdcore.sharding import TrainStep, train_steps
 from hvdcore.tracking.logs import setup_logging
 
-__all__ = ["setup_run", "train"]
+__all__ = ["gather_flags", "setup_run", "train"]
+
+NOT_FINITE_HINT = (
+    "lower --learning-rate or lengthen the warmup, and --resume auto to go on from there"
+)
 
 
 @run_dirs_held()
@@ -143,6 +150,7 @@ def train_loop(
         if done or improved or sums.stop or state.step % checkpoint_every == 0:
             state.seconds += perf_counter() - began
             began = perf_counter()
+            check_weights(state)
             write_checkpoint(state, metrics.run, is_best=improved)
         state.seconds += perf_counter() - began
         if sums.stop and not done:
@@ -182,7 +190,13 @@ def train_step(
     beat(state.steps.phase, state.step)
     gradients = state.steps.gradients(samples, batch.num_samples, stop.requested)
     computed = perf_counter()
+    own_loss = gradients[-1]
     gradients, sums = state.steps.reduce(gradients)
+    check_finite(
+        {"loss": sums.loss, "gradient": state.steps.gradient_norm(gradients)},
+        step=state.step + 1, is_finite_here=bool(np.isfinite(own_loss.numpy()[0])),
+        gather=gather_flags, hint=NOT_FINITE_HINT,
+    )  # fmt: skip
     reduced = perf_counter()
     learning_rate = state.learning_rate()
     beat(state.steps.phase, state.step)
@@ -201,11 +215,33 @@ def train_step(
     return sums
 
 
+def check_weights(state: TrainState) -> None:
+    """Check that the weights are finite, before a checkpoint of them is written.
+
+    Raises:
+        UserError: on all ranks, they are not.
+    """
+    weights = [variable.value for variable in state.model.trainable_variables]
+    check_finite(
+        {"size of the weights": state.steps.gradient_norm(weights)}, step=state.step,
+        is_finite_here=True, gather=gather_flags, hint=NOT_FINITE_HINT,
+    )  # fmt: skip
+
+
+def gather_flags(flag: bool) -> list[bool]:
+    """The flags of all ranks. Every rank must call."""
+    return [bool(row[0]) for row in allgather_rows(bytes([flag]))]
+
+
 def validate(state: TrainState, evaluator: Evaluator, metrics: ClassifierMetricsLogger) -> bool:
     """Score the val split; return whether its loss is the best so far."""
     score = evaluator.score("val")
     if score is None:
         return False
+    check_finite(
+        {"val loss": score.loss}, step=state.step, is_finite_here=True, gather=gather_flags,
+        hint=NOT_FINITE_HINT,
+    )  # fmt: skip
     metrics.log_score(state.step, state.position.epoch, "val", score, state.seconds)
     if state.step == 0:
         return False
