@@ -111,6 +111,14 @@ def test_nccl_can_be_demanded(stub: Path, tmp_path: Path) -> None:
         assert "which NCCL refuses" in report["factors"]
 
 
+@pytest.mark.ranks
+def test_torch_tensors(stub: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    command = [sys.executable, "-B", str(HERE / "gpu_torch.py")]
+    for end in run_gloo(command, stub_environment(stub, tmp_path)):
+        assert end.stdout == "ok 22703\n", end.stderr  # NCCL's version too
+
+
 def test_without_cuda_a_gpu_is_refused_in_one_line() -> None:
     env = {**clean_environment(), "HOROVOD_CUDART_LIBRARY": "/nowhere/libcudart.so"}
     done = subprocess.run(

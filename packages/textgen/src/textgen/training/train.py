@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -27,6 +28,10 @@ from textgen.training.finalize import evaluate_split, finalize, sample_text
 from textgen.training.init_model import resolve_init_from
 from textgen.training.metrics_logger import MetricsLogger
 from textgen.training.state import TrainState, build_state
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["train"]
 
@@ -169,7 +174,15 @@ def get_batch(state: TrainState, batch: TrainStep) -> tuple[torch.Tensor, torch.
     """This rank's (tokens, targets), each [sequences, T], on the device."""
     beat("data", state.step)
     tokens, targets = state.train_blocks.batch(batch.epoch, batch.indices)
-    return torch.from_numpy(tokens).to(state.device), torch.from_numpy(targets).to(state.device)
+    return to_device(tokens, state.device), to_device(targets, state.device)
+
+
+def to_device(array: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """The array as a tensor. A GPU copies it from pinned memory when it gets to that."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def train_step(
@@ -194,7 +207,7 @@ def train_step(
     micro = rows_at_once(state.model, config.context_length, wanted)
     optimizer.scale_learning_rate(state.learning_rate_fraction())
     optimizer.zero_grad()
-    # Added up on the device, so that no micro-batch waits for the one before.
+    # Added up on the device, so that no micro-batch waits for the one before, nor the step's end.
     loss_sum = torch.zeros((), dtype=torch.float64, device=state.device)
     beat("compute", state.step)
     for start in range(0, len(tokens), micro):
@@ -206,7 +219,7 @@ def train_step(
             )
         (loss / num_tokens).backward()
         loss_sum += loss.detach()
-    return optimizer.step(sums=(loss_sum.item(),), stop=stop)
+    return optimizer.step(sums=(loss_sum,), stop=stop)
 
 
 def validate(state: TrainState, metrics: MetricsLogger) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from hvdcore.torch.collectives import current_world, gather_rows, sum_in_place
 from hvdcore.torch.optimizer_state import SavedState, gather_state, load_state
+from hvdcore.torch.streams import Readback, StreamTimer
 
 ALIGNMENT = 16
 """Elements: tensors start at 64 bytes in float32, as vector loads and cache lines like it."""
@@ -133,21 +134,22 @@ MAX_SUMS = 8
 NUM_EXTRAS = 1 + 2 * MAX_SUMS
 
 
-def write_extras(extras: Tensor, sums: Sequence[float], stop: bool) -> None:
-    """Put this rank's numbers into extras [NUM_EXTRAS]."""
+def write_extras(extras: Tensor, sums: Sequence[float | Tensor], stop: bool) -> None:
+    """Put this rank's numbers into extras [NUM_EXTRAS]. Sums that are on a GPU stay there."""
     if len(sums) > MAX_SUMS:
         raise ValueError(f"at most {MAX_SUMS} sums can be carried, not {len(sums)}")
-    values = torch.zeros(MAX_SUMS, dtype=torch.float64)
-    values[: len(sums)] = torch.tensor(list(sums), dtype=torch.float64)
+    values = torch.zeros(MAX_SUMS, dtype=torch.float64, device=extras.device)
+    for place, value in enumerate(sums):
+        values[place] = value
     rounded = values.to(extras.dtype)
     extras[0] = float(stop)
     extras[1 : 1 + MAX_SUMS] = rounded
     extras[1 + MAX_SUMS :] = values - rounded.double()
 
 
-def read_extras(extras: Tensor, num_sums: int) -> tuple[tuple[float, ...], bool]:
+def read_extras(extras: Tensor | Sequence[float], num_sums: int) -> tuple[tuple[float, ...], bool]:
     """The numbers summed over ranks, and whether some rank asked to stop."""
-    values = extras.double().tolist()
+    values = extras.double().tolist() if isinstance(extras, Tensor) else extras
     rounded, lost = values[1 : 1 + MAX_SUMS], values[1 + MAX_SUMS :]
     return tuple(a + b for a, b in zip(rounded, lost, strict=True))[:num_sums], values[0] > 0
 
@@ -188,8 +190,8 @@ class ShardedOptimizer:
         clip_norm: scale gradients down to this global norm, if above it.
         cost: of updating one parameter, in any unit; shares the work out. Its size by default.
 
-    Attributes:
-        update_seconds: spent so far in the updates of what this rank owns, collectives left out.
+    On a GPU nothing waits in the middle of a step: `step` returns when the sums are known, with
+    the update still under way.
     """
 
     def __init__(
@@ -217,7 +219,13 @@ class ShardedOptimizer:
             if slot.owner == self._world.rank
         ]
         self.optimizer = make_optimizer(list(self._owned)) if self._owned else None
-        self.update_seconds = 0.0
+        self._update_seconds = 0.0
+        self._update_timer = StreamTimer()
+
+    @property
+    def update_seconds(self) -> float:
+        """Spent so far in the updates of what this rank owns, collectives left out."""
+        return self._update_seconds + self._update_timer.seconds()
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -244,37 +252,52 @@ class ShardedOptimizer:
         self._flat.zero_gradients()
 
     @torch.no_grad()
-    def step(self, sums: Sequence[float] = (), stop: bool = False) -> StepOutcome:
+    def step(self, sums: Sequence[float | Tensor] = (), stop: bool = False) -> StepOutcome:
         """Sum gradients over ranks, clip, update, and share the updated parameters.
 
         Args:
-            sums: up to 8 numbers to add up over ranks (a loss sum, a token count), at no cost.
+            sums: up to 8 numbers to add up over ranks (a loss sum, a token count), at no cost;
+                tensors without dimensions on the parameters' device are not waited for.
             stop: this rank wants to stop; all ranks learn it in the same step.
         """
+        numbers = self._queue_step(sums, stop)
+        *extras, norm = numbers.values()
+        totals, any_stop = read_extras(extras, len(sums))
+        return StepOutcome(norm, totals, any_stop)
+
+    def _queue_step(self, sums: Sequence[float | Tensor], stop: bool) -> Readback:
+        """The whole step; the host reads nothing of it. Gives the extras and the norm."""
         self._flat.collect_gradients()
         write_extras(self._flat.extras, sums, stop)
         sum_in_place(self._flat.gradients, "hvdcore.gradients")
-        totals, any_stop = read_extras(self._flat.extras, len(sums))
-        norm = self._clip()
+        norm = torch.linalg.vector_norm(self._flat.gradients[: self.layout.numel])
+        # Before the update is queued, which the host then need not wait for.
+        numbers = Readback(torch.cat([self._flat.extras.double(), norm.double().reshape(1)]))
+        self._clip(norm)
         self._update()
         self._share_parameters()
-        return StepOutcome(norm, totals, any_stop)
+        return numbers
 
-    def _clip(self) -> float:
-        gradients = self._flat.gradients[: self.layout.numel]
-        norm = float(torch.linalg.vector_norm(gradients))
-        if self.clip_norm is not None and norm > self.clip_norm:
-            gradients[self._own_part].mul_(self.clip_norm / norm)
-        return norm
+    def _clip(self, norm: Tensor) -> None:
+        if self.clip_norm is None:
+            return
+        own = self._flat.gradients[self._own_part]
+        if norm.is_cpu:
+            if float(norm) > self.clip_norm:
+                own.mul_(self.clip_norm / float(norm))
+        else:
+            own.mul_((self.clip_norm / norm).clamp(max=1.0))
 
     def _update(self) -> None:
         if self.optimizer is None:
             return
+        if self._flat.parameters.is_cuda:
+            with self._update_timer.timing():
+                self.optimizer.step()
+            return
         started = perf_counter()
         self.optimizer.step()
-        if self._flat.parameters.is_cuda:  # the ranks wait for it next, whoever has the clock
-            torch.cuda.synchronize(self._flat.parameters.device)
-        self.update_seconds += perf_counter() - started
+        self._update_seconds += perf_counter() - started
 
     def _share_parameters(self) -> None:
         if self._world.size > 1:
