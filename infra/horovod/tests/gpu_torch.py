@@ -97,7 +97,7 @@ def memory_is_kept_for_the_stream(rank: int) -> None:
 
 def graphs_are_refused(rank: int) -> None:
     gpu.capture(True)
-    error = error_of(lambda: hvd.allreduce(late([1.0])), ValueError)
+    error = error_of(ValueError, lambda: hvd.allreduce(late([1.0])))
     gpu.capture(False)
     assert "CUDA graph" in error
 
