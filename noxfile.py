@@ -151,6 +151,13 @@ def wheels(session: nox.Session) -> None:
     session.run("python", "infra/wheels/build.py", "--out", "dist", *session.posargs)
 
 
+@nox.session(name="gpu-check")
+def gpu_check(session: nox.Session) -> None:
+    """A folder that proves the GPUs of a machine without a network: see ``infra/gpu``."""
+    session.install("build", "packaging")
+    session.run("python", "infra/gpu/folder.py", "--out", "dist/gpu-check", *session.posargs)
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Speed against peers, as ratios in one run."""

@@ -47,6 +47,8 @@ private:
   bool owned_;
 };
 
+class DeviceCall;
+
 struct Callback {
   horovod_callback function;
   void* argument;
@@ -60,6 +62,9 @@ public:
   horovod_handle handle() const { return handle_; }
   void SetOutput(int i, std::shared_ptr<CTensor> tensor);
   void SetReceivedSplits(int i, std::shared_ptr<CTensor> tensor);
+  // What tensors on a GPU need beside that; nullptr for tensors on the CPU. Set before it is enqueued.
+  void SetDeviceCall(std::shared_ptr<DeviceCall> call) { device_call_ = std::move(call); }
+  const std::shared_ptr<DeviceCall>& device_call() const { return device_call_; }
 
   // Says that `count` tensors are done. The first status that is not OK is the operation's.
   void Finish(const common::Status& status, int count = 1);
@@ -85,6 +90,7 @@ private:
   std::vector<std::shared_ptr<CTensor>> outputs_;
   std::vector<std::shared_ptr<CTensor>> splits_;
   std::vector<Callback> callbacks_;
+  std::shared_ptr<DeviceCall> device_call_;
 };
 
 std::shared_ptr<Operation> NewOperation(int n);

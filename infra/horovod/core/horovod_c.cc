@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "gpu/call.h"
+#include "gpu/loader.h"
 #include "handles.h"
 #include "horovod/common/operations.h"
 #include "horovod/common/ops/collective_operations.h"
@@ -96,9 +98,9 @@ Status CheckTensor(const horovod_tensor& tensor) {
                                    " is not known; known are uint8, int8, uint16, int16, int32, int64,"
                                    " float16, float32, float64, bool and bfloat16");
   }
-  if (tensor.device != CPU_DEVICE_ID || tensor.stream != nullptr || tensor.event != nullptr) {
+  if (tensor.device < CPU_DEVICE_ID) {
     return Status::InvalidArgument("device " + std::to_string(tensor.device) +
-                                   ": this build of Horovod works on memory of the CPU (device -1)");
+                                   ": -1 is the CPU, and GPUs are numbered from 0");
   }
   if (tensor.ndim < 0 || (tensor.ndim > 0 && tensor.shape == nullptr)) {
     return Status::InvalidArgument("a tensor of " + std::to_string(tensor.ndim) +
@@ -113,6 +115,20 @@ Status CheckTensor(const horovod_tensor& tensor) {
     elements *= tensor.shape[d];
   }
   return Status::OK();
+}
+
+// All tensors of a call are in the same memory; that of a GPU must be usable now.
+Status CheckDevice(const horovod_tensor* tensors, int n) {
+  for (int i = 1; i < n; ++i) {
+    if (tensors[i].device != tensors[0].device || tensors[i].stream != tensors[0].stream) {
+      return Status::InvalidArgument("the tensors of one call must be on the same device and stream:"
+                                     " tensor 0 is on device " + std::to_string(tensors[0].device) +
+                                     ", tensor " + std::to_string(i) + " on device " +
+                                     std::to_string(tensors[i].device));
+    }
+  }
+  auto why_not = tensors[0].device >= 0 ? WhyNot(tensors[0].device, tensors[0].stream) : "";
+  return why_not.empty() ? Status::OK() : Status::InvalidArgument(why_not);
 }
 
 bool IsEmpty(const horovod_tensor& tensor) {
@@ -140,6 +156,10 @@ Status CheckCall(const horovod_tensor* tensors, int n, int process_set) {
     if (tensors[i].data == nullptr && !IsEmpty(tensors[i])) {
       return Status::InvalidArgument("tensor " + std::to_string(i) + " has no data");
     }
+  }
+  status = CheckDevice(tensors, n);
+  if (!status.ok()) {
+    return status;
   }
   if (horovod_process_set_size(process_set) < 0) {
     return Status::InvalidArgument("process set " + std::to_string(process_set) +
@@ -188,10 +208,19 @@ Call Prepare(const horovod_tensor* tensors, int n, const char* name, const std::
   auto operation = call.operation = NewOperation(n);
   auto base = name != nullptr && *name != '\0' ? std::string(name)
                                                : NextName(n > 1 ? "grouped_" + kind : kind, process_set);
+  if (tensors[0].device >= 0) {
+    operation->SetDeviceCall(std::make_shared<DeviceCall>(tensors[0].device, tensors[0].stream,
+                                                          tensors[0].event));
+  }
   for (int i = 0; i < n; ++i) {
     auto dtype = static_cast<DataType>(tensors[i].dtype);
-    call.contexts.push_back(
-        std::make_shared<Context>(operation, i, dtype, kind == "alltoall"));
+    if (tensors[i].device >= 0) {
+      call.contexts.push_back(
+          std::make_shared<DeviceContext>(operation, i, dtype, kind == "alltoall"));
+    } else {
+      call.contexts.push_back(
+          std::make_shared<Context>(operation, i, dtype, kind == "alltoall"));
+    }
     call.tensors.push_back(std::make_shared<CTensor>(dtype, Shape(tensors[i]),
                                                      const_cast<void*>(tensors[i].data)));
     call.ready.emplace_back();
@@ -207,6 +236,8 @@ void AddOutput(Call& call, const horovod_tensor& tensor, int i, std::vector<int6
   auto dtype = static_cast<DataType>(tensor.dtype);
   auto output = tensor.out != nullptr
                     ? std::make_shared<CTensor>(dtype, std::move(shape), tensor.out)
+                : tensor.device >= 0
+                    ? call.operation->device_call()->Allocate(dtype, std::move(shape))
                     : std::make_shared<CTensor>(dtype, std::move(shape));
   call.operation->SetOutput(i, output);
   call.outputs.push_back(output);
@@ -251,6 +282,17 @@ template <typename Function> horovod_handle Guarded(Function function) {
 
 int Unknown() { return HOROVOD_INVALID_ARGUMENT; }
 
+// Calls CUDA for a handle that is done.
+template <typename Function> int OnDevice(Function function) {
+  try {
+    function();
+    return HOROVOD_OK;
+  } catch (const std::exception& error) {
+    SetLastError(error.what());
+    return HOROVOD_UNKNOWN_ERROR;
+  }
+}
+
 } // namespace
 } // namespace core
 } // namespace horovod
@@ -293,6 +335,26 @@ const char* horovod_mpi_error(void) {
   return error.c_str();
 }
 
+const char* horovod_cuda_library(void) {
+  static const std::string library = CudaLibrary();
+  return library.empty() ? nullptr : library.c_str();
+}
+
+const char* horovod_cuda_error(void) {
+  static const std::string error = CudaError();
+  return error.c_str();
+}
+
+const char* horovod_nccl_library(void) {
+  static const std::string library = NcclLibrary();
+  return library.empty() ? nullptr : library.c_str();
+}
+
+const char* horovod_nccl_error(void) {
+  static const std::string error = NcclError();
+  return error.c_str();
+}
+
 // ---- Operations ----
 
 horovod_handle horovod_allreduce(const horovod_tensor* tensors, int n, const char* name,
@@ -311,7 +373,7 @@ horovod_handle horovod_allreduce(const horovod_tensor* tensors, int n, const cha
       AddOutput(call, tensors[i], i, Shape(tensors[i]));
     }
     status = common::EnqueueTensorAllreduces(
-        call.contexts, call.tensors, call.outputs, call.ready, call.names, CPU_DEVICE_ID,
+        call.contexts, call.tensors, call.outputs, call.ready, call.names, tensors[0].device,
         call.callbacks, static_cast<common::ReduceOp>(reduce_op), prescale, postscale, process_set);
     return Enqueued(call, status);
   });
@@ -331,7 +393,7 @@ horovod_handle horovod_allgather(const horovod_tensor* tensors, int n, const cha
     }
     auto call = Prepare(tensors, n, name, "allgather", process_set);
     status = common::EnqueueTensorAllgathers(call.contexts, call.tensors, call.ready, call.names,
-                                             CPU_DEVICE_ID, call.callbacks, process_set);
+                                             tensors[0].device, call.callbacks, process_set);
     return Enqueued(call, status);
   });
 }
@@ -362,14 +424,15 @@ horovod_handle horovod_broadcast(const horovod_tensor* tensors, int n, const cha
       auto operation = call.operation;
       auto from = copies[i].data;
       auto to = call.outputs[i];
-      auto callback = [operation, from, to, is_root](const common::Status& status) {
-        if (status.ok() && is_root && to->data() != from && to->size() > 0) {
+      bool on_cpu = copies[i].device == CPU_DEVICE_ID; // else it is copied in the GPU's order
+      auto callback = [operation, from, to, is_root, on_cpu](const common::Status& status) {
+        if (status.ok() && is_root && on_cpu && to->data() != from && to->size() > 0) {
           std::memcpy(const_cast<void*>(to->data()), from, to->size());
         }
         operation->Finish(status);
       };
       return common::EnqueueTensorBroadcast(call.contexts[i], call.tensors[i], call.outputs[i],
-                                            root_rank, call.ready[i], call.names[i], CPU_DEVICE_ID,
+                                            root_rank, call.ready[i], call.names[i], tensors[0].device,
                                             callback, process_set);
     });
   });
@@ -410,7 +473,7 @@ horovod_handle horovod_alltoall(const horovod_tensor* tensors, int n, const int3
         std::memcpy(part->mutable_data(), splits + i * size, part->size());
       }
       return common::EnqueueTensorAlltoall(call.contexts[i], call.tensors[i], part, call.ready[i],
-                                           call.names[i], CPU_DEVICE_ID, call.callbacks[i],
+                                           call.names[i], tensors[0].device, call.callbacks[i],
                                            process_set);
     });
   });
@@ -443,7 +506,7 @@ horovod_handle horovod_reducescatter(const horovod_tensor* tensors, int n, const
       AddOutput(call, tensors[i], i, shape);
     }
     status = common::EnqueueTensorReducescatters(
-        call.contexts, call.tensors, call.outputs, call.ready, call.names, CPU_DEVICE_ID,
+        call.contexts, call.tensors, call.outputs, call.ready, call.names, tensors[0].device,
         call.callbacks, static_cast<common::ReduceOp>(reduce_op), process_set, prescale, postscale);
     return Enqueued(call, status);
   });
@@ -453,7 +516,7 @@ horovod_handle horovod_join(int device, int process_set) {
   return Guarded([&]() {
     horovod_tensor tensor = {};
     tensor.dtype = HVD_INT32;
-    tensor.device = device;
+    tensor.device = CPU_DEVICE_ID; // of the output; zeros for the others go where their tensors are
     auto status = common::CheckInitialized();
     if (status.ok()) {
       status = CheckTensor(tensor);
@@ -468,7 +531,7 @@ horovod_handle horovod_join(int device, int process_set) {
     auto call = Prepare(&tensor, 1, JOIN_TENSOR_NAME, "join", process_set);
     AddOutput(call, tensor, 0, {});
     status = common::EnqueueJoin(call.contexts[0], call.outputs[0], call.ready[0],
-                                 JOIN_TENSOR_NAME, device, call.callbacks[0], process_set);
+                                 JOIN_TENSOR_NAME, CPU_DEVICE_ID, call.callbacks[0], process_set);
     if (status.ok()) {
       ResetNames(process_set);
     }
@@ -507,6 +570,9 @@ int horovod_wait(horovod_handle handle, double seconds) {
     return Unknown();
   }
   int status = operation->Wait(seconds);
+  if (status == HOROVOD_OK && operation->device_call()) {
+    return OnDevice([&]() { operation->device_call()->OrderBeforeOwn(); });
+  }
   if (status != HOROVOD_OK && status != HOROVOD_IN_PROGRESS) {
     SetLastError(operation->message());
   }
@@ -555,6 +621,35 @@ int horovod_output(horovod_handle handle, int i, void** data, const int64_t** sh
     *ndim = static_cast<int>(tensor->dims().size());
   }
   return HOROVOD_OK;
+}
+
+int horovod_order(horovod_handle handle, void* stream) {
+  auto operation = FindOperation(handle);
+  if (!operation) {
+    return Unknown();
+  }
+  if (!operation->Done()) {
+    SetLastError("the operation is still under way: wait for it first");
+    return HOROVOD_IN_PROGRESS;
+  }
+  if (!operation->device_call()) {
+    return HOROVOD_OK;
+  }
+  return OnDevice([&]() { operation->device_call()->OrderBefore(stream); });
+}
+
+int horovod_copy_output(horovod_handle handle, int i, void* to, void* stream) {
+  auto operation = FindOperation(handle);
+  int status = operation ? horovod_output(handle, i, nullptr, nullptr, nullptr) : Unknown();
+  if (status != HOROVOD_OK) {
+    return status;
+  }
+  auto tensor = operation->output(i);
+  if (!operation->device_call()) {
+    SetLastError("the outputs are in the CPU's memory: horovod_output says where");
+    return Unknown();
+  }
+  return OnDevice([&]() { operation->device_call()->Copy(*tensor, to, stream); });
 }
 
 int horovod_received_splits(horovod_handle handle, int i, const int32_t** splits,

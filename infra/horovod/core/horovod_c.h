@@ -101,16 +101,20 @@ enum horovod_status {
    out is where the result goes; it may be data itself. NULL lets the library allocate the output,
    which horovod_output then gives. allgather and alltoall, whose output's size the caller cannot
    know, take NULL alone. broadcast reads data on the root rank alone and writes out on all others;
-   on the root out may be NULL, equal to data, or a buffer to copy to. device is -1 for memory of the
-   CPU. stream and event are for devices (a cudaStream_t, and a cudaEvent_t that marks the moment
-   when data is ready); this build knows the CPU alone and answers HOROVOD_INVALID_ARGUMENT to others. */
+   on the root out may be NULL, equal to data, or a buffer to copy to.
+
+   device is -1 for memory of the CPU, or the number that CUDA gives a GPU in this process; all tensors
+   of a call are on the same device, and on all ranks on CPUs or on all ranks on GPUs. For a GPU stream is
+   the caller's cudaStream_t (NULL: the default stream), the same for all tensors of a call. data is
+   read when what was queued on it before the call is done, or when event, a cudaEvent_t, is. See "GPUs"
+   below. */
 typedef struct horovod_tensor {
   const void* data;
   void* out;
   const int64_t* shape; /* ndim numbers; may be NULL if ndim is 0 */
   int32_t ndim;
   int32_t dtype;  /* horovod_dtype */
-  int32_t device; /* -1 */
+  int32_t device; /* -1, or a GPU */
   int32_t flags;  /* 0 */
   void* stream;   /* NULL */
   void* event;    /* NULL */
@@ -196,11 +200,39 @@ horovod_handle horovod_reducescatter(const horovod_tensor* tensors, int n, const
 
 /* Says that this rank has no more data; done when all ranks have joined. Meanwhile it takes part in
    the others' allreduces with zeros. Output 0 is an int32 without dimensions: the rank that joined
-   last. device: -1. */
+   last. device has no effect: the zeros are where the others' tensors are. */
 horovod_handle horovod_join(int device, int process_set);
 
 /* Done when all ranks of the process set have called it. */
 horovod_handle horovod_barrier(int process_set);
+
+/* ---- GPUs --------------------------------------------------------------------------------------
+
+   The CUDA runtime and NCCL are looked for when a tensor on a GPU is first given: what
+   HOROVOD_CUDART_LIBRARY and HOROVOD_NCCL_LIBRARY name, what the process has loaded, what pip has put
+   beside Horovod, the system's library path. Without NCCL, with two ranks on one GPU, or for what NCCL
+   cannot do (Adasum, 16-bit integers, scaled integers), data goes through the host's memory; a warning says
+   so once. HOROVOD_GPU_TRANSPORT=host or nccl overrides that. Tensors in a stream that is being captured
+   into a CUDA graph are refused.
+
+   An operation on a GPU counts as done when it has been queued there. horovod_wait and horovod_finish
+   order it before what the caller queues on its stream from then on; the host does not wait for the
+   GPU. Who uses poll or then, or another stream, calls horovod_order. The memory behind data and out
+   may be freed in the order of a stream that has been ordered so. horovod_take gives NULL: outputs that
+   the library allocated are copied out by horovod_copy_output. */
+
+/* The file name of the library in use (or the one that would be used), or NULL; why there is none, or
+   "". Looks for it and loads it. */
+const char* horovod_cuda_library(void);
+const char* horovod_cuda_error(void);
+const char* horovod_nccl_library(void);
+const char* horovod_nccl_error(void);
+
+/* Orders an operation that is done before what is queued on `stream` from now on. Nothing for the CPU. */
+int horovod_order(horovod_handle handle, void* stream);
+
+/* Queues a copy of output i to `to`, memory of the same GPU, on `stream`, in the right order. */
+int horovod_copy_output(horovod_handle handle, int i, void* to, void* stream);
 
 /* ---- Handles --------------------------------------------------------------------------------- */
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import hvdcore.torch as hvt
 from hvdcore.errors import UserError
 from hvdcore.torch import profile, sharded
-from hvdcore.torch.sharded import MAX_SUMS
+from hvdcore.torch.sharded import MAX_SUMS, pack_extras
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -183,3 +183,42 @@ def test_hash_depends_on_every_part_of_a_tensor() -> None:
     both = {"a": torch.ones(()), "b": torch.zeros(1)}
     swapped: dict[str, Tensor] = dict(reversed(both.items()))
     assert hvt.weights_sha256(both) == hvt.weights_sha256(swapped)
+
+
+def test_sums_may_be_tensors() -> None:
+    """The same numbers, bit for bit, as plain ones."""
+    square = torch.tensor(9.0, dtype=torch.float64)
+    number = torch.tensor(123456.789012, dtype=torch.float64)
+    assert pack_extras(square, True, [number, 7.0]).tolist() == [9.0, 1.0, 123456.789012, 7.0]
+    assert pack_extras(square, True, [123456.789012, 7.0]).tolist() == [
+        9.0,
+        1.0,
+        123456.789012,
+        7.0,
+    ]
+
+
+def test_a_step_on_a_device_reads_nothing_of_it() -> None:
+    """Tensors of the device `meta` have no values, so that whoever reads one fails."""
+    model = nn.Linear(3, 2, device="meta")
+    optimizer = hvt.ShardedOptimizer(model, sgd, clip_norm=1.0)
+    optimizer.zero_grad()
+    loss = model(torch.empty(5, 3, device="meta")).sum()
+    loss.backward()
+    numbers = optimizer._queue_step((loss.detach(),), stop=False)
+    with pytest.raises(RuntimeError, match="meta"):  # a control: reading is what fails
+        numbers.values()
+
+
+@pytest.mark.parametrize(("clip", "factor"), [(2.5, 0.5), (10.0, 1.0)])
+def test_clipping_without_a_wait_does_the_same(clip: float, factor: float) -> None:
+    """Gradients (3, 4) have the norm 5."""
+    optimizer = hvt.ShardedOptimizer(ones_model(), sgd, clip_norm=clip)
+    flat = optimizer._flat.gradients
+
+    class OnDevice(torch.Tensor):
+        is_cpu = False
+
+    flat[:2] = torch.tensor([3.0, 4.0])
+    optimizer._clip(torch.tensor(5.0).as_subclass(OnDevice))
+    assert flat[:2].tolist() == [3.0 * factor, 4.0 * factor]

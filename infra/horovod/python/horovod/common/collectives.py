@@ -1,9 +1,10 @@
 """Horovod's collectives by address and shape: the thin layer that all frameworks share.
 
 A buffer is a tuple (data, out, shape, dtype): the address of the input, the address of the output
-(0 lets the library allocate it), a tuple of ints, and one of `DTYPES`. Buffers are dense and in C
-order. An operation takes a list of them and returns a handle, an int. The memory behind a buffer
-must stay where it is until the operation is done: the caller keeps it, by the handle.
+(0 lets the library allocate it), a tuple of ints, and one of `DTYPES`. In the memory of a GPU two
+numbers follow: the GPU, and the caller's stream (a cudaStream_t). Buffers are dense and in C order.
+An operation takes a list of them and returns a handle, an int. The memory behind a buffer must stay
+where it is until the operation is done: the caller keeps it, by the handle.
 
 `name` may be None or "" for a nameless operation; operations of different kinds may share a name,
 as the kind is put before it. `process_set` is a process set's id.
@@ -39,7 +40,7 @@ IN_PROGRESS = 5
 SIGNAL_INTERVAL = 0.5
 """Seconds after which a wait looks whether Python has a signal to handle (Ctrl-C, SIGTERM)."""
 
-Buffer = tuple[int, int, tuple[int, ...], int]
+Buffer = tuple[int, int, tuple[int, ...], int] | tuple[int, int, tuple[int, ...], int, int, int]
 
 _pack = struct.Struct("=QQQiiiiQQQ").pack  # horovod_tensor
 _held = library.load_holding_gil()
@@ -70,6 +71,8 @@ _poll = _declare(_held, "poll", c_int, c_int64)
 _output = _declare(_held, "output", c_int, c_int64, c_int, c_void_p, c_void_p, c_void_p)
 _received_splits = _declare(_held, "received_splits", c_int, c_int64, c_int, c_void_p, c_void_p)
 _take = _declare(_held, "take", c_void_p, c_int64, c_int)
+_order = _declare(_held, "order", c_int, c_int64, c_void_p)
+_copy_output = _declare(_held, "copy_output", c_int, c_int64, c_int, c_void_p, c_void_p)
 _error = _declare(_held, "error", c_char_p, c_int64)
 _release = _declare(_held, "release", c_int, c_int64)
 _last_error = _declare(_held, "last_error", c_char_p)
@@ -101,14 +104,27 @@ def _shape(shape: tuple[int, ...]) -> tuple[int, int, object]:
 
 def _structs(buffers: Sequence[Buffer]) -> tuple[bytes, object]:
     """The buffers as an array of horovod_tensor, and what must live until it was read."""
-    if len(buffers) == 1:
+    if len(buffers) == 1 and len(buffers[0]) == 4:
         data, out, shape, dtype = buffers[0]
         numbers = _shapes.get(shape) or _shape(shape)
         return _pack(data, out, numbers[0], numbers[1], dtype, -1, 0, 0, 0, 0), numbers
+    if any(len(buffer) == 6 for buffer in buffers):
+        return _structs_on_gpu(buffers)
     shapes = [_shape(buffer[2]) for buffer in buffers]
     packed = [
         _pack(data, out, numbers[0], numbers[1], dtype, -1, 0, 0, 0, 0)
         for (data, out, _, dtype), numbers in zip(buffers, shapes, strict=True)
+    ]
+    return b"".join(packed), shapes
+
+
+def _structs_on_gpu(buffers: Sequence[Buffer]) -> tuple[bytes, object]:
+    # A tensor on the CPU among them is refused by the library, which says which one it is.
+    placed = [(*buffer, -1, 0) if len(buffer) == 4 else buffer for buffer in buffers]
+    shapes = [_shape(buffer[2]) for buffer in buffers]
+    packed = [
+        _pack(data, out, numbers[0], numbers[1], dtype, device, 0, stream, 0, 0)
+        for (data, out, _, dtype, device, stream), numbers in zip(placed, shapes, strict=True)
     ]
     return b"".join(packed), shapes
 
@@ -229,6 +245,20 @@ def output(handle: int, i: int) -> tuple[int, tuple[int, ...]]:
     if status:
         raise error_of(status, last_error())
     return data.value or 0, tuple(shape[: ndim.value])
+
+
+def order(handle: int, stream: int) -> None:
+    """Orders a done operation before what `stream`, a cudaStream_t, is given from now on."""
+    status = _order(handle, stream)
+    if status:
+        raise error_of(status, last_error())
+
+
+def copy_output(handle: int, i: int, to: int, stream: int) -> None:
+    """Queues a copy of output `i`, on a GPU, to the address `to`, on `stream`."""
+    status = _copy_output(handle, i, to, stream)
+    if status:
+        raise error_of(status, last_error())
 
 
 def received_splits(handle: int, i: int) -> list[int]:

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Sequence
 
 from horovod.common import collectives
+from horovod.torch import gpu
 
 import torch
 
@@ -29,10 +30,10 @@ def check(tensor: torch.Tensor) -> int:
             f"Tensor type {tensor.dtype} is not supported. Horovod communicates {known}:"
             " convert the tensor first."
         )
-    if not tensor.is_cpu:
+    if not (tensor.is_cpu or tensor.is_cuda):
         raise ValueError(
-            f"The tensor is on device {tensor.device}, and this build of Horovod communicates"
-            " tensors in the CPU's memory: pass tensor.cpu()."
+            f"The tensor is on device {tensor.device}, and Horovod communicates tensors in the"
+            " memory of the CPU or of an NVIDIA GPU: pass tensor.cpu()."
         )
     if tensor.layout is not torch.strided:
         raise ValueError(
@@ -54,7 +55,7 @@ def buffer(source: torch.Tensor, target: torch.Tensor | None = None) -> collecti
     """What the core needs to know of a dense tensor and of the dense tensor for its result."""
     dtype = _code_of(source.dtype)
     if dtype is None or not source.is_cpu:
-        check(source)
+        return gpu.buffer(source, target, check(source))
     data = source.data_ptr()
     out = 0 if target is None else data if target is source else target.data_ptr()
     return (data, out, source.shape, dtype)
@@ -62,7 +63,9 @@ def buffer(source: torch.Tensor, target: torch.Tensor | None = None) -> collecti
 
 def empty(tensor: torch.Tensor) -> torch.Tensor:
     """A new dense tensor of the same shape and type."""
-    return torch.empty(tensor.shape, dtype=tensor.dtype)
+    if tensor.is_cpu:
+        return torch.empty(tensor.shape, dtype=tensor.dtype)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
 
 
 def copy_back(targets: Sequence[torch.Tensor], results: Sequence[torch.Tensor]) -> None:
@@ -73,8 +76,14 @@ def copy_back(targets: Sequence[torch.Tensor], results: Sequence[torch.Tensor]) 
                 target.copy_(result)
 
 
-def taken_output(handle: int, i: int, dtype: torch.dtype) -> torch.Tensor:
-    """Output `i` of an operation that is done, without a copy; its memory lives as the tensor."""
+def taken_output(handle: int, i: int, source: torch.Tensor) -> torch.Tensor:
+    """Output `i` of an operation that is done, of the type and on the device of `source`.
+
+    On the CPU nothing is copied: the core's memory lives as long as the tensor.
+    """
+    if not source.is_cpu:
+        return gpu.copied_output(handle, i, source)
+    dtype = source.dtype
     _, shape = collectives.output(handle, i)
     data = collectives.take(handle, i)
     nbytes = dtype.itemsize

@@ -3,8 +3,10 @@
 The functions and their arguments are those of horovod/torch/mpi_ops.py of Horovod 0.28.1. Common to
 all of them:
 
-    tensor(s): on the CPU, of a type in `memory.DTYPES`, of any layout in memory; results are in C
-        order. Grouped functions take a list of tensors, which are done together.
+    tensor(s): on the CPU or on an NVIDIA GPU, on all ranks alike, of a type in `memory.DTYPES`, of
+        any layout in memory; results are in C order and on the same device. Grouped functions take
+        a list of tensors of one device, which are done together. Results on a GPU are ordered in
+        the stream that is current when they are given (see `horovod.torch.gpu`).
     name: identifies the operation across ranks. Without one the operations of a kind are counted,
         and all ranks must call them in the same order.
     process_set: the ranks that take part; all of them must call the function.
@@ -29,7 +31,7 @@ from horovod.common.process_sets import _setup as _setup_process_sets
 from horovod.common.process_sets import add_process_set as add_process_set
 from horovod.common.process_sets import remove_process_set as remove_process_set
 from horovod.common.util import get_average_backwards_compatibility_fun, num_rank_is_power_2
-from horovod.torch import memory
+from horovod.torch import gpu, memory
 from horovod.torch.compiled import keep_out
 from horovod.torch.compression import Compression
 
@@ -124,7 +126,7 @@ def synchronize(handle):
             collectives.finish(handle)
             output = entry[1]
         else:
-            output = _collected(handle, collect)
+            output = _collected(handle, entry[0], collect)
     except (HorovodInternalError, ValueError):
         _handle_map.pop(handle, None)
         raise
@@ -132,9 +134,10 @@ def synchronize(handle):
     return output
 
 
-def _collected(handle: int, collect: _Collect):
+def _collected(handle: int, tensors: Any, collect: _Collect):
     collectives.wait(handle)
     try:
+        gpu.order(handle, tensors)
         return collect(handle)
     finally:
         collectives.release(handle)
@@ -169,7 +172,8 @@ def _with_outputs(enqueue, tensors: _Tensors, outputs: _Tensors, name: str | Non
     ]
     handle = enqueue(buffers, name, *arguments)
     outputs = list(outputs)
-    if all(output is target for output, target in zip(outputs, targets, strict=True)):
+    in_place = all(output is target for output, target in zip(outputs, targets, strict=True))
+    if in_place and sources[0].is_cpu:
         return _kept(handle, sources, outputs)
 
     def collect(_handle):
@@ -181,7 +185,7 @@ def _with_outputs(enqueue, tensors: _Tensors, outputs: _Tensors, name: str | Non
 
 def _with_output(enqueue, tensor: torch.Tensor, output: torch.Tensor, name: str | None, *arguments):
     """Starts an operation on one tensor whose output exists, in place or not."""
-    if tensor.is_contiguous() and (output is tensor or output.is_contiguous()):
+    if tensor.is_contiguous() and tensor.is_cpu and (output is tensor or output.is_contiguous()):
         handle = enqueue((_buffer(tensor, output),), name, *arguments)
         _handle_map[handle] = (tensor, output, None)
         return handle
@@ -205,7 +209,7 @@ def _with_new_outputs(enqueue, tensors: _Tensors, *arguments) -> int:
     handle = enqueue([memory.buffer(source) for source in sources], *arguments)
 
     def collect(done):
-        return [memory.taken_output(done, i, t.dtype) for i, t in enumerate(sources)]
+        return [memory.taken_output(done, i, t) for i, t in enumerate(sources)]
 
     return _kept(handle, sources, None, collect)
 
@@ -643,7 +647,7 @@ def alltoall_async(tensor, splits=None, name=None, process_set=global_process_se
 
     def collect(done):
         received = torch.tensor(collectives.received_splits(done, 0), dtype=splits_type)
-        return memory.taken_output(done, 0, source.dtype), received
+        return memory.taken_output(done, 0, source), received
 
     return _kept(handle, source, None, collect)
 

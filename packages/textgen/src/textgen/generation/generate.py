@@ -160,20 +160,19 @@ def generate_command(
     Args:
         model_name: a run, a folder with a model, or a hub id.
         prompt, prompt_file: see `read_prompts`. The other arguments: see `generate`.
-        device: where to compute; None is the GPU if there is one.
+        device: where to compute; None is the rank's GPU if there is one.
 
     Raises:
         UserError: no model, no such prompt file, or options out of range.
     """
-    import torch
-
     from hvdcore.torch import gather_objects, init
+    from hvdcore.torch.hardware import pick_device
     from textgen.pretrained.load import open_model_distributed
 
     world = init()
     stdout = stdout or sys.stdout
     prompts = read_prompts(prompt, prompt_file, stdin or sys.stdin)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or str(pick_device(world))
     opened = open_model_distributed(model_name, world, device)
     single = len(prompts) * num_samples == 1
     if single and world.is_root:

@@ -199,12 +199,15 @@ class MuonAdamW(torch.optim.Optimizer):
         foreach.add_(params, updates, alpha=-group["lr"])
 
     def _adamw_step(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        fused = params[0].is_cuda  # one kernel, which wants the step counts on the GPU too
+        counts_on = params[0].device if fused else torch.device("cpu")
         for parameter in params:
             state = self.state[parameter]
             if not state:
                 state["step"] = torch.zeros((), dtype=torch.float32)
                 state["exp_avg"] = torch.zeros_like(parameter)
                 state["exp_avg_sq"] = torch.zeros_like(parameter)
+            state["step"] = state["step"].to(counts_on)
         states = [self.state[parameter] for parameter in params]
         adamw(
             params,
@@ -213,7 +216,8 @@ class MuonAdamW(torch.optim.Optimizer):
             [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
-            foreach=True,
+            foreach=not fused,
+            fused=fused,
             amsgrad=False,
             beta1=self.config.beta1,
             beta2=self.config.beta2,
@@ -225,10 +229,17 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 def orthogonalize(
-    matrices: Tensor, coefficients: Sequence[tuple[float, float, float]] = COEFFICIENTS
+    matrices: Tensor,
+    coefficients: Sequence[tuple[float, float, float]] = COEFFICIENTS,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Matrices [N, rows <= columns] with all singular values brought close to 1."""
+    """Matrices [N, rows <= columns] with all singular values brought close to 1.
+
+    Args:
+        dtype: of the products and the result; the matrices' own without it.
+    """
     x: Tensor = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    x = x.to(dtype or x.dtype)
     for a, b, c in coefficients:
         gram = x @ x.mT
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
@@ -253,7 +264,10 @@ def muon_updates(gradients: list[Tensor], momenta: list[Tensor], momentum: float
     for (_, columns), indices in by_shape.items():
         wide = [_wide(lookahead[index]) for index in indices]
         scale = 0.2 * columns**0.5
-        results = orthogonalize(torch.stack(wide)).mul_(scale)
+        stack = torch.stack(wide)
+        # On a GPU in bfloat16, as Jordan et al. do: float32 has no tensor cores.
+        dtype = torch.bfloat16 if stack.is_cuda else None
+        results = orthogonalize(stack, dtype=dtype).to(stack.dtype).mul_(scale)
         for index, result in zip(indices, results, strict=True):
             updates[index] = result if updates[index].shape == result.shape else result.mT
     return updates

@@ -57,7 +57,7 @@ class TrainState:
     best_val_loss: float = math.inf
     base: Path | None = None
     """The folder of the model that training started from."""
-    own_loss: float = 0.0
+    own_loss: float | torch.Tensor = 0.0
     """Of this rank's share of the last batch, summed."""
 
     @property

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -37,6 +38,10 @@ from textgen.training.finalize import evaluate_split, finalize, sample_text
 from textgen.training.init_model import resolve_init_from
 from textgen.training.metrics_logger import MetricsLogger
 from textgen.training.state import TrainState, build_state
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["train"]
 
@@ -188,7 +193,15 @@ def get_batch(state: TrainState, batch: TrainStep) -> tuple[torch.Tensor, torch.
     """This rank's (tokens, targets), each [sequences, T], on the device."""
     beat("data", state.step)
     tokens, targets = state.train_blocks.batch(batch.epoch, batch.indices)
-    return torch.from_numpy(tokens).to(state.device), torch.from_numpy(targets).to(state.device)
+    return to_device(tokens, state.device), to_device(targets, state.device)
+
+
+def to_device(array: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """The array as a tensor. A GPU copies it from pinned memory when it gets to that."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def train_step(
@@ -214,7 +227,7 @@ def train_step(
     starts = range(0, len(tokens), micro)
     optimizer.scale_learning_rate(state.learning_rate_fraction())
     optimizer.zero_grad(backward_passes=len(starts))
-    # Added up on the device, so that no micro-batch waits for the one before.
+    # Added up on the device, so that no micro-batch waits for the one before, nor the step's end.
     loss_sum = torch.zeros((), dtype=torch.float64, device=state.device)
     beat("compute", state.step)
     for start in starts:
@@ -226,8 +239,8 @@ def train_step(
             )
         (loss / num_tokens).backward()
         loss_sum += loss.detach()
-    state.own_loss = loss_sum.item()
-    return optimizer.step(sums=(state.own_loss,), stop=stop, wait=False)
+    state.own_loss = loss_sum
+    return optimizer.step(sums=(loss_sum,), stop=stop, wait=False)
 
 
 def check_step(state: TrainState, outcome: StepOutcome) -> None:
@@ -238,7 +251,7 @@ def check_step(state: TrainState, outcome: StepOutcome) -> None:
     """
     check_finite(
         {"loss": outcome.sums[0], "gradient": outcome.gradient_norm},
-        step=state.step + 1, is_finite_here=math.isfinite(state.own_loss), gather=gather_objects,
+        step=state.step + 1, is_finite_here=math.isfinite(float(state.own_loss)), gather=gather_objects,
         hint=NOT_FINITE_HINT,
     )  # fmt: skip
 

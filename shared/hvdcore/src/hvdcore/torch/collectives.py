@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cache
 from types import ModuleType
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from hvdcore.errors import UserError
 from hvdcore.runtime import heartbeat
 from hvdcore.runtime.startup import running_world, start_horovod
 from hvdcore.runtime.world import World
+from hvdcore.torch.streams import StreamTimer
 
 
 @cache
@@ -90,11 +92,15 @@ Summed = TypeVar("Summed", Tensor, npt.NDArray[Any])
 
 class _Clock:
     seconds = 0.0
+    gpu = StreamTimer()
 
 
 def communication_seconds() -> float:
-    """Seconds that this process has spent in collectives and waiting for other ranks, so far."""
-    return _Clock.seconds
+    """Seconds that this process has spent in collectives and waiting for other ranks, so far.
+
+    For tensors on a GPU these are what its stream waited, not what the host did.
+    """
+    return _Clock.seconds + _Clock.gpu.seconds()
 
 
 def wait(handle: int) -> Tensor:
@@ -104,9 +110,12 @@ def wait(handle: int) -> Tensor:
     """
     heartbeat.beat("communicate")
     started = time.perf_counter()
-    with record_function("communicate"):  # shows in a profile, beside PyTorch's own operations
+    # On a GPU the stream waits, and the host goes on; so the time is the stream's.
+    gpu = _Clock.gpu.timing() if torch.cuda.is_initialized() else nullcontext()
+    with record_function("communicate"), gpu:  # shows in a profile, beside PyTorch's own
         output: Tensor = engine().synchronize(handle)
-    _Clock.seconds += time.perf_counter() - started
+    if not _first(output).is_cuda:
+        _Clock.seconds += time.perf_counter() - started
     heartbeat.beat("compute")
     return output
 

@@ -120,7 +120,8 @@ class StepProfile:
 class StepClock:
     """Runs from the start of a step, where it is made, to `times`.
 
-    On a GPU the step has to end in something that waits for it, as `ShardedOptimizer.step` does.
+    On a GPU a step ends when its sums are known, as `ShardedOptimizer.step` does; its update is
+    then still under way, and counts for the next step.
     """
 
     def __init__(self, optimizer: ShardedOptimizer) -> None:

@@ -29,6 +29,7 @@ from hvdcore.torch.buckets import (
 from hvdcore.torch.collectives import broadcast_object, current_world, sum_in_place
 from hvdcore.torch.exchange import WIRE_DTYPES, Exchange
 from hvdcore.torch.optimizer_state import SavedState, gather_state, load_state
+from hvdcore.torch.streams import Readback, StreamTimer
 
 MAX_SUMS = 8
 MakeOptimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
@@ -48,6 +49,16 @@ class StepOutcome:
     """The caller's `sums`, added up over ranks."""
     stop: bool
     """Whether some rank asked to stop."""
+
+
+def pack_extras(square: Tensor, stop: bool, sums: Sequence[float | Tensor]) -> Tensor:
+    """This rank's numbers, [2 + len(sums)] in float64, where `square` is; a GPU's stay there."""
+    extras = torch.zeros(2 + len(sums), dtype=torch.float64, device=square.device)
+    extras[0] = square
+    extras[1] = float(stop)
+    for place, value in enumerate(sums, start=2):
+        extras[place] = value
+    return extras
 
 
 class ShardedOptimizer:
@@ -84,8 +95,8 @@ class ShardedOptimizer:
         bucket_elements: approximate size of a bucket. By default one bucket where all ranks share
             a host, and 4 MB otherwise.
 
-    Attributes:
-        update_seconds: spent so far in the updates of what this rank owns, without collectives.
+    On a GPU nothing waits in the middle of a step: `step` returns when the sums are known, with
+    the update still under way.
     """
 
     def __init__(
@@ -123,7 +134,8 @@ class ShardedOptimizer:
         self._bucket_elements = bucket_elements or default_bucket_elements(
             sum(item.numel for item in self._items), self._world.size, self._world.local_size
         )
-        self.update_seconds = 0.0
+        self._update_seconds = 0.0
+        self._update_timer = StreamTimer()
         self._order: list[int] | None = []
         """Of gradients in the first step's backward pass; None afterwards."""
         self._forwards: dict[str, list[int]] = {}
@@ -168,6 +180,11 @@ class ShardedOptimizer:
             module.register_forward_pre_hook(forward_hook(name))
         model.register_state_dict_pre_hook(lambda *_: self.synchronize())
         model.register_load_state_dict_pre_hook(lambda *_: self.synchronize())
+
+    @property
+    def update_seconds(self) -> float:
+        """Spent so far in the updates of what this rank owns, without collectives."""
+        return self._update_seconds + self._update_timer.seconds()
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -243,35 +260,42 @@ class ShardedOptimizer:
 
     @torch.no_grad()
     def step(
-        self, sums: Sequence[float] = (), stop: bool = False, wait: bool = True
+        self, sums: Sequence[float | Tensor] = (), stop: bool = False, wait: bool = True
     ) -> StepOutcome:
         """Sum gradients over ranks, clip, update, and share the updated parameters.
 
         Args:
-            sums: up to 8 numbers to add up over ranks (a loss sum, a token count), at no cost.
+            sums: up to 8 numbers to add up over ranks (a loss sum, a token count), at no cost;
+                tensors without dimensions on the parameters' device are not waited for.
             stop: this rank asks to stop; all ranks learn it in the same step.
             wait: for all updated parameters. If False, each module's forward pass waits for its
                 own; before anything else reads parameters, call `synchronize`.
         """
         if len(sums) > MAX_SUMS:
             raise ValueError(f"at most {MAX_SUMS} sums can be carried, not {len(sums)}")
+        numbers = self._queue_step(sums, stop)
+        if wait:
+            self.synchronize()
+        else:
+            self._receive_parameters(self._unheld)
+        square, wishes, *totals = numbers.values()
+        return StepOutcome(sqrt(square), tuple(totals), wishes > 0)
+
+    def _queue_step(self, sums: Sequence[float | Tensor], stop: bool) -> Readback:
+        """A step of which the host reads nothing: the numbers of `pack_extras` over all ranks."""
         self.synchronize()
         if self._order is not None:
             self._settle_order()
         self._flat.take_gradients()
         for bucket in sorted(self._unsent):
             self._send_gradients(bucket)
-        extras = torch.tensor([self._receive_squares(), stop, *sums], dtype=torch.float64)
+        extras = pack_extras(self._receive_squares(), stop, sums)
         sum_in_place(extras, f"{self._name}.extras.{len(sums)}")
-        square, wishes, *totals = extras.tolist()
-        self._clip(sqrt(square))
+        numbers = Readback(extras)  # before the update is queued, which need not be waited for
+        self._clip(extras[0].sqrt())
         self._update_and_share()
         self._begin(None)
-        if wait:
-            self.synchronize()
-        else:
-            self._receive_parameters(self._unheld)
-        return StepOutcome(sqrt(square), tuple(totals), wishes > 0)
+        return numbers
 
     def _settle_order(self) -> None:
         """Lay everything out again, in the order of gradients in rank 0's first backward pass."""
@@ -312,19 +336,22 @@ class ShardedOptimizer:
         """What this rank owns of a flat buffer, by bucket."""
         return [flat[bucket.part(self._world.rank)] for bucket in self.layout.buckets]
 
-    def _receive_squares(self) -> float:
-        """Wait for the sums of what this rank owns; the sum of their squares."""
+    def _receive_squares(self) -> Tensor:
+        """Wait for the sums of what this rank owns; the sum of their squares, float64."""
         norms = []
         for bucket, own in enumerate(self._own_parts(self._flat.gradients)):
             if self._world.size > 1:
                 self._exchange.receive_gradients(bucket)
             norms.append(torch.linalg.vector_norm(own))
-        return float(torch.stack(norms).double().square().sum())
+        return torch.stack(norms).double().square().sum()
 
-    def _clip(self, norm: float) -> None:
-        if self.clip_norm is not None and norm > self.clip_norm:
-            for own in self._own_parts(self._flat.gradients):
-                own.mul_(self.clip_norm / norm)
+    def _clip(self, norm: Tensor) -> None:
+        if self.clip_norm is None or (norm.is_cpu and float(norm) <= self.clip_norm):
+            return
+        # A GPU multiplies by one where there is nothing to clip, and nobody waits for it.
+        scale = (self.clip_norm / norm).clamp(max=1.0)
+        for own in self._own_parts(self._flat.gradients):
+            own.mul_(scale)
 
     def _update_and_share(self) -> None:
         own = self._own_parts(self._flat.parameters)
@@ -345,11 +372,13 @@ class ShardedOptimizer:
     def _update(self) -> None:
         if self.optimizer is None:
             return
+        if self._flat.parameters.is_cuda:
+            with self._update_timer.timing():
+                self.optimizer.step()
+            return
         started = perf_counter()
         self.optimizer.step()
-        if self._flat.parameters.is_cuda:  # else the next collective would be charged with it
-            torch.cuda.synchronize(self._flat.parameters.device)
-        self.update_seconds += perf_counter() - started
+        self._update_seconds += perf_counter() - started
 
     def synchronize(self) -> None:
         """Wait until all parameters are those of the last step."""
