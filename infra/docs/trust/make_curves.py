@@ -43,7 +43,7 @@ def main() -> None:
 
 def make_runs(folder: Path, steps: int) -> dict[str, tuple[Curve, str]]:
     """Name to the loss of every train step and the digest of the weights at the end."""
-    flags = (*FLAGS, "--max-steps", str(steps), "--eval-every", str(steps // 6))
+    flags = (*FLAGS, "--max-steps", str(steps), "--eval-every", str(max(1, steps // 6)))
     for np in (1, 2, 3, 4):
         train(folder / f"{np} ranks", *flags, "--np", str(np))
     train(folder / "control: seed 1", *flags, "--np", "2", "--seed", "1")
