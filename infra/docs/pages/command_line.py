@@ -60,4 +60,4 @@ def _cell(text: str) -> str:
 def _escape(text: str) -> str:
     for mark in ("<", "*", "[", "]", "_", "$"):
         text = text.replace(mark, "\\" + mark)
-    return text.replace("--", "\\-\\-")
+    return text

@@ -31,12 +31,18 @@ def _kind(field: Any) -> str:
     kinds = [kind for kind in _members(field.annotation) if kind is not type(None)]
     shown = ", ".join(f"`{_kind_name(kind)}`" for kind in kinds)
     bounds = [
-        f"{sign} {getattr(mark, name):g}"
+        f"{sign} {_number(getattr(mark, name))}"
         for mark in field.metadata
         for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
         if getattr(mark, name, None) is not None
     ]
     return " ".join([shown, *bounds])
+
+
+def _number(value: float) -> str:
+    """2^63 where 9.22e+18 says nothing."""
+    power = int(value).bit_length() - 1
+    return f"2^{power}" if power > 20 and value == 2**power else f"{value:g}"
 
 
 def _members(annotation: Any) -> list[Any]:
@@ -59,4 +65,4 @@ def _default(field: Any) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "\\<").replace("--", "\\-\\-")
+    return text.replace("|", "\\|").replace("<", "\\<")

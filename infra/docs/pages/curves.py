@@ -13,17 +13,19 @@ RANKS = """
 :alt: Train loss of 1, 2, 3 and 4 ranks on one curve, another seed apart; differences from two ranks
 :class: on-white
 
-The same command on 1, 2, 3 and 4 ranks, on the built-in stories. Left: the four curves are one. Right: they differ by
-rounding, as sums are made in another order. The dotted control is the same run with another seed.
+The same command on 1, 2, 3 and 4 ranks, on the built-in stories. Left: the four curves are one.
+Right: they differ by rounding, as sums are made in another order. The dotted control is the same
+run with another seed.
 ```
 
 ## Killed, resumed, moved
 
 ```{figure} ../figures/resume.svg
-:alt: Runs that were killed and resumed on 2 and on 3 ranks, and an elastic one, on the curve of the whole run
+:alt: Killed and resumed runs, and an elastic one, on the curve of the whole run
 :class: on-white
 
-Killed by SIGKILL half-way and resumed on two ranks, on three, and an elastic run in which a third slot appears.
+Killed by SIGKILL half-way and resumed on two ranks, on three, and an elastic run in which a third
+slot appears.
 ```
 """
 

@@ -32,6 +32,8 @@ class Message:
     @property
     def subject(self) -> str:
         """The field or the file that the message begins with."""
+        if ":" not in self.text:
+            return "a field of the configuration"
         head = self.text.partition(":")[0].strip()
         return head if re.fullmatch(r"-{0,2}[a-z][\w, -]{0,30}|[A-Z]+_[A-Z]+", head) else "files"
 
@@ -146,7 +148,8 @@ def page() -> str:
         sections.setdefault(message.subject, []).append(line)
     lines = []
     for subject, entries in sections.items():
-        title = "A file or folder" if subject == "files" else f"`{subject}`"
+        titles = {"files": "A file or folder", "a field of the configuration": "A field's value"}
+        title = titles.get(subject, f"`{subject}`")
         lines += [f"## {title}", "", *entries, ""]
     return "\n".join(lines)
 
