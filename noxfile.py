@@ -80,6 +80,15 @@ FRAMEWORK_FREE = (
 """What the session `core` runs."""
 
 MANIFEST_TOOLS = ["pyyaml", "jsonschema>=4.18", "kubernetes-validate>=1.37"]  # Kubernetes' schemas
+DOCS_TOOLS = [
+    "sphinx>=8.2",
+    "myst-nb>=1.3",
+    "furo>=2025.7",
+    "sphinx-copybutton>=0.5",
+    "sphinx-design>=0.6",
+]
+SITE_TESTS = ["nbclient>=0.10", "ipykernel", "accelerate>=1.1", "./packages/textgen[tune]"]
+"""What the scripts and notebooks of the site need."""
 TEST_TOOLS = ["pytest>=8.3", "pytest-timeout>=2.3"]
 LINT_TOOLS = ["ruff>=0.17,<0.18"]
 TYPE_TOOLS = ["mypy>=1.15"]
@@ -103,7 +112,7 @@ def tests(session: nox.Session, package: str) -> None:
     if package == "across":
         for name in ("textgen", "image_cls", "news_cls"):
             install(session, name)
-        tools = ["nox", "build", "packaging", "hatchling", *MANIFEST_TOOLS]
+        tools = ["nox", "build", "packaging", "hatchling", *MANIFEST_TOOLS, *SITE_TESTS]
         session.install("./shared/hvdcore[ray]", *tools)
         pytest(session, *ACROSS)
     else:
@@ -142,6 +151,18 @@ def types(session: nox.Session) -> None:
     """The strict type checker on hvdcore."""
     session.install("./shared/hvdcore[tune]", TORCH, *TYPE_TOOLS)
     session.run("mypy", "shared/hvdcore/src/hvdcore")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site in ``dist/site``, without a network; every warning is an error."""
+    for name in ("textgen", "image_cls", "news_cls"):
+        install(session, name)
+    session.install("./shared/hvdcore[tune]", *DOCS_TOOLS)
+    session.run(
+        "python", "-m", "sphinx", "-b", "html", "-W", "--keep-going", "--nitpicky", "-q",
+        "infra/docs", "dist/site",
+    )  # fmt: skip
 
 
 @nox.session

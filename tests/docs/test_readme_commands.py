@@ -20,7 +20,13 @@ import typer.main
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "shared/*/*.md", "packages/*/*.md", "infra/*/*.md")
+    for pattern in (
+        "*.md",
+        "shared/*/*.md",
+        "packages/*/*.md",
+        "infra/*/*.md",
+        "infra/docs/*/**/*.md",
+    )
     for path in ROOT.glob(pattern)
 )
 BLOCK = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)

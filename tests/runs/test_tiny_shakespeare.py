@@ -25,8 +25,8 @@ MOST_LOSS = 1.53
 
 def readme_command() -> list[str]:
     """The arguments of the README's run on `input.txt`."""
-    readme = (ROOT / "packages" / "textgen" / "README.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^textgen (train .*--data input\.txt .*)$", readme, re.MULTILINE)
+    page = (ROOT / "infra" / "docs" / "measured" / "books.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^textgen (train .*--data input\.txt .*)$", page, re.MULTILINE)
     assert len(lines) == 1, lines
     return [str(TEXT) if word == "input.txt" else word for word in shlex.split(lines[0])]
 

@@ -87,7 +87,7 @@ class Masking(keras.layers.Layer):
 @register
 @register_earlier("Ones")
 class OnesLike(keras.layers.Layer):
-    """Ones [B, *shape] for ids [B, T]: the dropout mask that drops nothing."""
+    """Ones `[B, *shape]` for ids `[B, T]`: the dropout mask that drops nothing."""
 
     def __init__(self, shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -117,7 +117,7 @@ class Reliability:
         confidence: mean probability of the answer.
         accuracy: share of right answers.
         error: expected calibration error (Guo et al. 2017, equation 3): the mean of
-            |accuracy - confidence| over samples.
+            `|accuracy - confidence|` over samples.
     """
 
     count: npt.NDArray[np.int64]

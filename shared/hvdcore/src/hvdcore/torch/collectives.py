@@ -114,7 +114,7 @@ def wait(handle: int) -> Tensor:
     gpu = _Clock.gpu.timing() if torch.cuda.is_initialized() else nullcontext()
     with record_function("communicate"), gpu:  # shows in a profile, beside PyTorch's own
         output: Tensor = engine().synchronize(handle)
-    if not _first(output).is_cuda:
+    if not first_output(output).is_cuda:
         _Clock.seconds += time.perf_counter() - started
     heartbeat.beat("compute")
     return output

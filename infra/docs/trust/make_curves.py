@@ -1,0 +1,166 @@
+"""Makes the figures of "Why you can trust the numbers": `python infra/docs/trust/make_curves.py`.
+
+Trains a small transformer on the built-in stories on 1, 2, 3 and 4 ranks, kills and resumes a run,
+changes the hosts of an elastic one, and draws the curves with their controls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+FLAGS = (
+    "--data", "sample", "--model", "char", "--tokenizer", "byte", "--context-length", "64",
+    "--global-batch-size", "12", "--log-every", "1", "--val-fraction", "0.005",
+    "--test-fraction", "0.005", "--sample-tokens", "0",
+)  # fmt: skip
+Curve = dict[int, float]
+
+
+def main() -> None:
+    """Make the runs in a folder, then `curves.json` and the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, help="folder for the runs; default: a temporary one")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "figures")
+    parser.add_argument("--steps", type=int, default=48)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        curves = make_runs(options.runs or Path(temporary), options.steps)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "curves.json").write_text(json.dumps(summary(curves), indent=1) + "\n")
+    draw(curves, options.out)
+    print(json.dumps(summary(curves), indent=1))
+
+
+def make_runs(folder: Path, steps: int) -> dict[str, tuple[Curve, str]]:
+    """Name to the loss of every train step and the digest of the weights at the end."""
+    flags = (*FLAGS, "--max-steps", str(steps), "--eval-every", str(max(1, steps // 6)))
+    for np in (1, 2, 3, 4):
+        train(folder / f"{np} ranks", *flags, "--np", str(np))
+    train(folder / "control: seed 1", *flags, "--np", "2", "--seed", "1")
+    kill_at(folder / "killed, resumed on 2", steps // 2, *flags, "--np", "2")
+    train(folder / "killed, resumed on 2", *flags, "--np", "2", "--resume", "auto")
+    kill_at(folder / "killed, resumed on 3", steps // 2, *flags, "--np", "2")
+    train(folder / "killed, resumed on 3", *flags, "--np", "3", "--resume", "auto")
+    elastic(folder / "elastic, 2 to 3 ranks", steps // 3, *flags)
+    return {path.name: (losses(path), weights(path)) for path in sorted(folder.iterdir())}
+
+
+def command(path: Path, *flags: str) -> list[str]:
+    return [sys.executable, "-m", "textgen", "train", "--output-dir", str(path), *flags]
+
+
+def train(path: Path, *flags: str) -> None:
+    """One run to its end."""
+    subprocess.run(command(path, *flags), check=True)
+
+
+def kill_at(path: Path, step: int, *flags: str) -> None:
+    """Kill the launcher without warning once a step is reached; its ranks end without saving."""
+    with subprocess.Popen(command(path, *flags), start_new_session=True) as process:
+        wait_for_step(path, step, process)
+        os.killpg(process.pid, signal.SIGKILL)
+    time.sleep(10)  # the ranks notice that their launcher is gone
+
+
+def elastic(path: Path, step: int, *flags: str) -> None:
+    """Start on two slots, and offer three once a step is reached."""
+    hosts = path.with_name("hosts")
+    hosts.write_text("localhost:2\n")
+    script = path.with_name("hosts.sh")
+    script.write_text(f"#!/bin/sh\ncat '{hosts}'\n")
+    script.chmod(0o755)
+    more = ("--min-np", "1", "--host-discovery-script", str(script))
+    with subprocess.Popen(command(path, *flags, *more)) as process:
+        wait_for_step(path, step, process)
+        hosts.write_text("localhost:3\n")
+        assert process.wait() == 0, path
+    hosts.unlink()
+    script.unlink()
+
+
+def wait_for_step(path: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+    while max(losses(path), default=-1) < step:
+        assert process.poll() is None, f"{path.name}: ended before step {step}"
+        time.sleep(0.2)
+
+
+def points(path: Path) -> list[dict[str, Any]]:
+    file = path / "metrics.jsonl"
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def losses(path: Path) -> Curve:
+    """Step to train loss."""
+    return {p["step"]: p["loss"] for p in points(path) if p["split"] == "train"}
+
+
+def weights(path: Path) -> str:
+    return str(json.loads((path / "report.json").read_text())["weights_sha256"])
+
+
+def largest_difference(one: Curve, other: Curve) -> float:
+    """Over all steps, which must be the same."""
+    assert one.keys() == other.keys(), sorted(one.keys() ^ other.keys())
+    return max(abs(one[step] - other[step]) for step in one)
+
+
+def summary(curves: dict[str, tuple[Curve, str]]) -> dict[str, Any]:
+    """What the page's table says."""
+    reference, digest = curves["2 ranks"]
+    return {
+        name: {
+            "last_loss": curve[max(curve)],
+            "largest_difference": largest_difference(reference, curve),
+            "same_weights": sha == digest,
+        }
+        for name, (curve, sha) in curves.items()
+    }
+
+
+def draw(curves: dict[str, tuple[Curve, str]], out: Path) -> None:
+    """`ranks.svg`: the number of ranks. `resume.svg`: killed, resumed and elastic."""
+    ranks = [f"{np} ranks" for np in (1, 2, 3, 4)]
+    stopped = ["2 ranks", *(n for n in curves if n.startswith(("killed", "elastic")))]
+    for file, names in (("ranks.svg", ranks), ("resume.svg", stopped)):
+        _figure(curves, [*names, "control: seed 1"], out / file)
+
+
+def _figure(curves: dict[str, tuple[Curve, str]], names: list[str], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 9})
+    reference = curves["2 ranks"][0]
+    figure, (upper, lower) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for number, name in enumerate(names):
+        curve = curves[name][0]
+        style = {"color": "0.6", "ls": ":"} if name.startswith("control") else {}
+        width = 5 - number if not style else 1.2
+        steps = sorted(curve)
+        upper.plot(steps, [curve[s] for s in steps], label=name, lw=max(width, 1), **style)
+        gaps = [max(abs(curve[s] - reference[s]), 1e-9) for s in steps]
+        if name != "2 ranks":
+            lower.semilogy(steps, gaps, label=name, lw=1.2, **style)
+    upper.set(xlabel="step", ylabel="train loss, nats a byte")
+    lower.set(xlabel="step", ylabel="difference from 2 ranks, nats", ylim=(5e-10, 5))
+    lower.annotate("at the bottom: equal", (0.03, 0.03), xycoords="axes fraction", color="0.4")
+    upper.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

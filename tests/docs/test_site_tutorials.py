@@ -1,0 +1,48 @@
+"""The tutorials run from their first cell to their last, on two ranks, with small settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+TUTORIALS = Path(__file__).parents[2] / "infra" / "docs" / "tutorials"
+TINY = {
+    "intel_images": ["--image-size", "16", "--num-train-images", "60", "--max-steps", "6"],
+    "ag_news": [
+        "--embed-dim", "8", "--hidden-dim", "6", "--conv-dim", "4", "--ngram-buckets", "64",
+        "--vectors", "random", "--num-train-texts", "300", "--max-steps", "6",
+        "--pretrain-epochs", "1",
+    ],
+    "books": ["--max-steps", "4", "--eval-every", "2", "--global-batch-size", "4"],
+}  # fmt: skip
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_a_tutorial_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("TUTORIAL_FLAGS", json.dumps(TINY[name]))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    notebook = nbformat.read(TUTORIALS / f"{name}.ipynb", as_version=4)
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=900, resources=where).execute()
+    reports = [json.loads(p.read_text()) for p in tmp_path.glob("runs/*/report.json")]
+    assert sum("weights_sha256" in report for report in reports) >= 2
+
+
+def test_every_tutorial_is_run() -> None:
+    assert {path.stem for path in TUTORIALS.glob("*.ipynb")} == set(TINY)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_a_tutorial_has_no_path_and_no_warning(name: str) -> None:
+    """Saved outputs are what a cell shows; what a program writes on stderr is left out."""
+    notebook = json.loads((TUTORIALS / f"{name}.ipynb").read_text(encoding="utf-8"))
+    outputs = [out for cell in notebook["cells"] for out in cell.get("outputs", [])]
+    assert [out for out in outputs if out.get("name") == "stderr"] == []
+    first = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
+    assert "google.colab" in "".join(first["source"])
