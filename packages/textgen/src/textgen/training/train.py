@@ -251,8 +251,8 @@ def check_step(state: TrainState, outcome: StepOutcome) -> None:
     """
     check_finite(
         {"loss": outcome.sums[0], "gradient": outcome.gradient_norm},
-        step=state.step + 1, is_finite_here=math.isfinite(float(state.own_loss)), gather=gather_objects,
-        hint=NOT_FINITE_HINT,
+        step=state.step + 1, is_finite_here=math.isfinite(float(state.own_loss)),
+        gather=gather_objects, hint=NOT_FINITE_HINT,
     )  # fmt: skip
 
 
