@@ -48,7 +48,7 @@ class Use:
         if isinstance(value, ast.JoinedStr) and value.values:
             value = value.values[-1]
         is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
-        return value.value if is_text else None  # type: ignore[union-attr, return-value]
+        return value.value if is_text else None  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True)

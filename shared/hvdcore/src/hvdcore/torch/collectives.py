@@ -111,7 +111,7 @@ def wait(handle: int) -> Tensor:
     heartbeat.beat("communicate")
     started = time.perf_counter()
     # On a GPU the stream waits, and the host goes on; so the time is the stream's.
-    gpu = _Clock.gpu.timing() if torch.cuda.is_initialized() else nullcontext()
+    gpu = _Clock.gpu.timing() if torch.cuda.is_initialized() else nullcontext()  # type: ignore[no-untyped-call]
     with record_function("communicate"), gpu:  # shows in a profile, beside PyTorch's own
         output: Tensor = engine().synchronize(handle)
     if not first_output(output).is_cuda:

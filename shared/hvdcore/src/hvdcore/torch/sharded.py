@@ -173,13 +173,13 @@ class ShardedOptimizer:
             return lambda *_: self._forward_begins(name)
 
         for index, (_, parameter) in enumerate(self._named):
-            parameter.register_post_accumulate_grad_hook(gradient_hook(index))
+            parameter.register_post_accumulate_grad_hook(gradient_hook(index))  # type: ignore[no-untyped-call]
         if self._world.size == 1:
             return
         for name, module in model.named_modules():
             module.register_forward_pre_hook(forward_hook(name))
-        model.register_state_dict_pre_hook(lambda *_: self.synchronize())
-        model.register_load_state_dict_pre_hook(lambda *_: self.synchronize())
+        model.register_state_dict_pre_hook(lambda *_: self.synchronize())  # type: ignore[no-untyped-call]
+        model.register_load_state_dict_pre_hook(lambda *_: self.synchronize())  # type: ignore[no-untyped-call]
 
     @property
     def update_seconds(self) -> float:

@@ -22,7 +22,7 @@ class Readback:
         if tensor.is_cuda:
             self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             self._host.copy_(tensor, non_blocking=True)
-            self._copied = torch.cuda.Event()
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._copied.record()
 
     def values(self) -> list[float]:
@@ -46,7 +46,7 @@ class StreamTimer:
     @contextmanager
     def timing(self) -> Iterator[None]:
         """Counts what is queued in the block."""
-        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         began.record()
         yield
         ended.record()
@@ -54,7 +54,7 @@ class StreamTimer:
 
     def seconds(self) -> float:
         """All that is known by now."""
-        while self._pairs and self._pairs[0][1].query():
+        while self._pairs and self._pairs[0][1].query():  # type: ignore[no-untyped-call]
             began, ended = self._pairs.popleft()
             self._seconds += began.elapsed_time(ended) / 1e3
         return self._seconds

@@ -110,7 +110,8 @@ def read_outcome(
 
 def _waited_for(tail: Iterable[str]) -> str:
     """The rank that did not come, from the words of Horovod's stall check: `1!: [operation]`."""
-    found = dict(match.groups() for line in tail if (match := _STALLED.match(line.strip())))
+    matches = (_STALLED.match(line.strip()) for line in tail)
+    found: dict[str, str] = {match[1]: match[2] for match in matches if match}
     if not found:
         return ""
     ranks = ", ".join(sorted(found, key=int))
