@@ -34,7 +34,7 @@ CLIS = {"textgen": "textgen.cli", "hvdcore": "hvdcore.cli", "image-cls": "image_
 CLIS["news-cls"] = "news_cls.cli"
 LAUNCHERS = {"horovodrun", "mpirun", "srun"}
 OTHERS = {"git", "cd", "export", "source", "tensorboard", "docker", "ls", "cat", "ssh", "sbatch"}
-OTHERS |= {"kubectl", "rsync", "sky"}
+OTHERS |= {"kubectl", "rsync", "sky", "echo", "grep", "."}
 
 
 def blocks(text: str) -> list[str]:
@@ -57,7 +57,9 @@ def commands(block: str) -> Iterator[list[str]]:
 
 def problems(words: list[str]) -> list[str]:
     """What in one command does not exist in this checkout."""
-    program, rest = Path(words[0]).name, words[1:]
+    program, rest = Path(words[0]).name or words[0], words[1:]
+    if program == "timeout":
+        return problems([word for word in rest if not word.startswith("--preserve")][1:])
     if program in LAUNCHERS:
         inner = next((i for i, word in enumerate(rest) if word in (*CLIS, "python")), None)
         return [] if inner is None else problems(rest[inner:])
@@ -149,6 +151,7 @@ def test_shell_blocks_parse(path: Path) -> None:
             ["textgen train has no option --speed"],
         ),
         ("textgen fly", ["textgen has no verb fly"]),
+        ("timeout --preserve-status 9 textgen fly", ["textgen has no verb fly"]),
         ("hvdcore slurm --time 10 -- textgen train --np 2", []),
         (
             "hvdcore slurm --tim 10 -- textgen train --speed 9",
