@@ -31,6 +31,7 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     results = run_program("tensorflow_cases.py", folder, controller, env=env)
     for rank in results:
         rank["operations"] = operations or "compiled"
+        rank["controller"] = controller
     return results
 
 
@@ -185,3 +186,12 @@ def test_session(ranks: Ranks) -> None:
         pytest.skip("the operations in Python need eager mode")
     # Both start from rank 1's value; the gradients 1 and 2 make 1.5, times the rate 0.5.
     assert both(ranks, "session") == [1.0, 0.25]
+
+
+def test_adasum_works_over_mpi_and_says_so(ranks: Ranks) -> None:
+    # ab = 2, aa = 1, bb = 8: (1 - 2/2) of [1, 0] and (1 - 2/16) of [2, 2].
+    found = both(ranks, "adasum")
+    if ranks[0]["controller"] == "mpi":
+        assert found == pytest.approx([1.75, 1.75])
+    else:
+        assert "Adasum needs MPI" in found

@@ -24,6 +24,14 @@ def case_allreduce_of_every_type() -> dict[str, list[float]]:
     return {t: tf.cast(x, tf.float64).numpy().tolist() for t, x in summed.items()}
 
 
+def case_adasum() -> list[float] | str:
+    try:
+        mine = tf.constant([[1.0, 0.0], [2.0, 2.0]][hvd.rank()])
+        return hvd.allreduce(mine, op=hvd.Adasum).numpy().tolist()
+    except NotImplementedError as error:
+        return str(error)
+
+
 def case_allreduce_of_flags() -> list[bool]:
     """Sum of flags is "any"."""
     return hvd.allreduce(tf.constant([hvd.rank() == 0, False]), op=hvd.Sum).numpy().tolist()

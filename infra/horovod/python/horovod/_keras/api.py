@@ -76,7 +76,10 @@ def DistributedOptimizer(
     """
     check_predivide_factor(gradient_predivide_factor, op)
     if op not in (Average, Sum):
-        raise ValueError("op currently only supports Average and Sum")
+        raise ValueError(
+            "op currently only supports Average and Sum; Adasum needs an optimizer of "
+            "tf.compat.v1.train"
+        )
     return _impl.create_distributed_optimizer(
         keras=tf.keras,
         optimizer=optimizer,

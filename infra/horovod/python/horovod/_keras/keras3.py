@@ -73,7 +73,10 @@ def distributed_copy(optimizer: Any, settings: Settings) -> Any:
 
 
 def connect(
-    optimizer: Any, settings: Settings, reduction: Callable[..., list[Any]] | None = None
+    optimizer: Any,
+    settings: Settings,
+    reduction: Callable[..., list[Any]] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Any:
     """Make an optimizer distributed, in place: its state stays.
 
@@ -81,6 +84,8 @@ def connect(
         optimizer: of Keras 3, plain.
         settings: how to reduce.
         reduction: reduces instead, (gradients, variables, name) -> gradients.
+        check: called before each reduction, to refuse the graph it would be made in; instead of
+            `check_context`.
 
     Returns:
         The optimizer.
@@ -91,7 +96,7 @@ def connect(
     if connection_of(optimizer) is not None:
         raise ValueError("optimizer: it is distributed already; give the plain one")
     _let_loss_scaling_reduce_first()
-    distributed = _distributed_class(type(optimizer), settings, reduction)
+    distributed = _distributed_class(type(optimizer), settings, reduction, check or check_context)
     object.__setattr__(optimizer, "__class__", distributed)
     return optimizer
 
@@ -121,6 +126,7 @@ class _Distributed:
 
     _horovod_settings: Settings
     _horovod_reduction: Callable[..., list[Any]] | None
+    _horovod_check: Callable[[], None]
 
     @tf.autograph.experimental.do_not_convert
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
@@ -188,7 +194,10 @@ class _Distributed:
 
 
 def _distributed_class(
-    plain: type, settings: Settings, reduction: Callable[..., list[Any]] | None
+    plain: type,
+    settings: Settings,
+    reduction: Callable[..., list[Any]] | None,
+    check: Callable[[], None],
 ) -> type:
     attributes = {
         "__module__": plain.__module__,
@@ -197,6 +206,7 @@ def _distributed_class(
         "_horovod_plain_class": plain,
         "_horovod_settings": settings,
         "_horovod_reduction": staticmethod(reduction) if reduction else None,
+        "_horovod_check": staticmethod(check),
     }
     distributed = type(plain.__name__, (_Distributed, plain), attributes)
     _save_as(distributed, plain)
@@ -239,6 +249,7 @@ class Connection:
                 "give one of them"
             )
         self._reduction = optimizer._horovod_reduction
+        self._check = optimizer._horovod_check
         self._allreduce_grads = self.settings.reduction()
         self._local: set[Any] = set()
         self._reducing = True
@@ -284,7 +295,7 @@ class Connection:
             self._captured.append(gradients)
             return
         if self._reducing and gradients:
-            check_context()
+            self._check()
         known = optimizer._trainable_variables if variables is None else list(variables)
         reduced_already = reduced_by(gradients)
         if not self._reducing or not gradients:
@@ -384,7 +395,7 @@ class Connection:
         where several optimizers have the same, by which was used first.
         """
         if self._name is None:
-            shapes = [None if g is None else (g.dtype.name, *g.shape) for g in gradients]
+            shapes = [None if g is None else (g.dtype.name, str(g.shape)) for g in gradients]
             digest = hashlib.sha256(repr(shapes).encode()).hexdigest()[:8]
             base = f"{self.settings.name}_{digest}"
             self._name = f"{base}_{_numbers[base]}"

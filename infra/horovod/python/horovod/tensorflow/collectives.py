@@ -24,6 +24,7 @@ from horovod.tensorflow.mpi_ops import (
     global_process_set,
     grouped_allgather,
     handle_average_backwards_compatibility,
+    mpi_enabled,
     process_set_included_op,
     size,
     size_op,
@@ -279,6 +280,10 @@ def _check_sparse(op: int, prescale_factor: float, postscale_factor: float) -> N
 def _check_adasum(op: int, process_set: ProcessSet) -> None:
     if op != Adasum:
         return
+    if not mpi_enabled():
+        raise NotImplementedError(
+            "Adasum needs MPI: start the job by mpirun or horovodrun --mpi, or use op=Average"
+        )
     if process_set != global_process_set:
         raise NotImplementedError("Adasum does not support non-global process sets yet.")
     if not check_num_rank_power_of_2(size()):

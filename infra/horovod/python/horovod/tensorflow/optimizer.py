@@ -284,7 +284,10 @@ def DistributedOptimizer(
             raise NotImplementedError("Adasum does not support process sets yet")
         return _DistributedAdasumOptimizer(optimizer, use_locking=use_locking, **common)
     if op == Adasum:
-        raise ValueError("op == Adasum is not supported yet with Keras")
+        raise ValueError(
+            "op == Adasum is not supported with Keras: use op=Average, or an optimizer of "
+            "tf.compat.v1.train"
+        )
     common |= {
         "sparse_as_dense": sparse_as_dense,
         "op": op,

@@ -6,32 +6,13 @@ version that lacks one of them fails in this module, by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 __all__ = [
     "inside_conditional",
     "inside_xla",
-    "reduce_before_clipping",
-    "restore_clipping",
     "second_moments",
 ]
-
-_CLIP = "_clip_gradients"
-
-
-def reduce_before_clipping(optimizer: Any, reduce: Callable[[Sequence[Any]], Any]) -> None:
-    """Have a Keras optimizer that accumulates gradients pass their mean through `reduce`.
-
-    Keras calls `_clip_gradients` once per update, on the accumulated mean, also without clipping.
-    """
-    clip = getattr(optimizer, _CLIP)
-    setattr(optimizer, _CLIP, lambda gradients: clip(reduce(gradients)))
-
-
-def restore_clipping(optimizer: Any) -> None:
-    """Undo `reduce_before_clipping`."""
-    vars(optimizer).pop(_CLIP, None)
 
 
 def second_moments(optimizer: Any) -> list[Any]:

@@ -1,15 +1,16 @@
 """`DistributedOptimizer`: any Keras 3 optimizer, applying gradients reduced over ranks.
 
-`horovod.tensorflow.keras.DistributedOptimizer` overrides methods that Keras 3 never calls
-(`_compute_gradients`, `aggregate_gradients`), so every rank silently trains on its own gradients;
-its callbacks fail on Keras 3 variables, which have no `ref()` (horovod issue 4290, open).
+The hooks into `apply`, into accumulation and into loss scaling are those of
+`horovod.tensorflow.keras.DistributedOptimizer`, which makes a new optimizer from a configuration.
+Here the optimizer stays the same object with its state, the reduction carries the wish to stop, and
 `distribute` makes the optimizer of a compiled model such a one, also under XLA.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 import keras
@@ -17,12 +18,7 @@ import tensorflow as tf
 
 from hvdcore.errors import UserError
 from hvdcore.keras.collectives import engine
-from hvdcore.keras.internals import (
-    inside_conditional,
-    inside_xla,
-    reduce_before_clipping,
-    restore_clipping,
-)
+from hvdcore.keras.internals import inside_conditional, inside_xla
 from hvdcore.keras.reduction import GradientReduction, ReduceOp
 
 __all__ = [
@@ -41,15 +37,15 @@ def DistributedOptimizer(
 ) -> Any:
     """Make an optimizer apply gradients reduced over all ranks. Every rank must call, in order.
 
-    The same object comes back, still of its own class: schedules, slots and `learning_rate` stay,
-    and a saved model holds the plain optimizer and loads without Horovod. After `load_model`
+    The same object comes back, of a subclass of its class: schedules, slots and `learning_rate`
+    stay, and a saved model holds the plain optimizer and loads without Horovod. After `load_model`
     call this again. Clipping, weight decay and averages of weights act on the reduced gradients.
     With `gradient_accumulation_steps` ranks communicate once an update, not once a batch; between
     updates each rank holds its own sums, so write checkpoints at updates.
 
-    Under mixed_float16 wrap the outermost optimizer,
-    `DistributedOptimizer(LossScaleOptimizer(inner))`: ranks must agree that gradients are finite
-    before they decide on a step. `distribute(model)` does so after `compile`.
+    Under mixed_float16 it may stand inside of a `LossScaleOptimizer` or around it: gradients are
+    reduced before ranks decide whether they are finite. The callbacks here ask the outermost one,
+    which `distribute(model)` distributes after `compile`.
 
     Args:
         optimizer: a `keras.optimizers.Optimizer`.
@@ -95,59 +91,43 @@ def needed_distribution(model: Any) -> Distribution:
 
 
 class Distribution:
-    """Stands in front of one optimizer's `apply`, the method every Keras 3 train step ends in.
-
-    `apply` is replaced on the instance, not by a subclass: Keras writes the class of an optimizer
-    into a saved model.
-    """
+    """How one optimizer is distributed. Horovod's hooks call this reduction in its `apply`."""
 
     def __init__(self, optimizer: Any, reduction: GradientReduction) -> None:
         self.reduction = reduction
-        self.apply_plain: Callable[..., None] = optimizer.apply
-        self._captured: list[list[Any]] | None = None
-        self._reduce_in_apply = True
-        self._is_reduced = False
-        optimizer.apply = self._apply
-        if optimizer.gradient_accumulation_steps:
-            self._reduce_in_apply = False
-            reduce_before_clipping(optimizer, self._reduce_once)
+        hooks = _hooks()
+        settings = hooks.Settings(name="hvdcore")
+        hooks.connect(
+            optimizer, settings, lambda g, _variables, _name: reduction(g), _check_context
+        )
+        self._optimizer = optimizer
 
     def remove(self, optimizer: Any) -> None:
         """Make the optimizer plain again."""
-        for name in ("apply", _ATTRIBUTE):
-            if name in vars(optimizer):
-                delattr(optimizer, name)
-        restore_clipping(optimizer)
+        _hooks().disconnect(optimizer)
+        vars(optimizer).pop(_ATTRIBUTE, None)
 
-    @contextmanager
-    def capturing(self) -> Iterator[list[list[Any]]]:
+    def capturing(self) -> AbstractContextManager[list[list[Any]]]:
         """Within the block `apply` only keeps the gradients it is given, one list for each call."""
-        calls: list[list[Any]] = []
-        self._captured = calls
-        try:
-            yield calls
-        finally:
-            self._captured = None
+        found: AbstractContextManager[list[list[Any]]] = self._connection().capturing()
+        return found
 
     def apply_reduced(self, grads: Sequence[Any], trainable_variables: Any) -> None:
         """Update from gradients that are reduced already; nothing is communicated."""
-        self._is_reduced = True
-        try:
-            self.apply_plain(grads, trainable_variables)
-        finally:
-            self._is_reduced = False
+        with self._connection().without_reduction():
+            self._optimizer.apply(grads, trainable_variables)
 
-    def _apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
-        if self._captured is not None:
-            self._captured.append(list(grads))
-            return
-        _check_context()
-        if self._reduce_in_apply:
-            grads = self.reduction(grads)
-        self.apply_plain(grads, trainable_variables)
+    def _connection(self) -> Any:
+        return _hooks().connection_of(self._optimizer)
 
-    def _reduce_once(self, grads: Sequence[Any]) -> Sequence[Any]:
-        return grads if self._is_reduced else self.reduction(grads)
+
+@cache
+def _hooks() -> Any:
+    """Horovod's own hooks into the optimizers of Keras 3."""
+    engine()  # says what is wrong where Horovod cannot be used
+    from horovod._keras import keras3
+
+    return keras3
 
 
 def _check_context() -> None:
@@ -156,11 +136,10 @@ def _check_context() -> None:
     if graph is None:
         return
     if inside_conditional(graph):
-        # Keras wraps the compiled optimizer by itself under mixed_float16. Then one rank with an
-        # infinite gradient skips the branch with the collective, and the others hang.
+        # Ranks that decide differently: one skips the collective, and the others hang.
         raise UserError(
-            "optimizer: the distributed optimizer is inside a LossScaleOptimizer; call "
-            "hvdcore.keras.distribute(model) after model.compile, or wrap the LossScaleOptimizer"
+            "optimizer: it is applied inside of tf.cond, where ranks that decide differently would "
+            "wait for each other; apply it outside"
         )
     if inside_xla(graph):
         # Horovod's operations have no XLA kernel (horovod issue 2590).

@@ -123,14 +123,15 @@ class GradientReduction:
 
 
 def sum_equal_rows(slices: Any) -> Any:
-    """`tf.IndexedSlices` with each index once, its rows summed.
+    """`tf.IndexedSlices` with each index once, its rows summed; Horovod's own.
 
     Keras 3 squares sparse values row by row, so an index that occurs twice (two ranks, or one
     batch, using a word twice) would give Adam a^2 + b^2 in place of (a + b)^2.
     """
-    indices, position = tf.unique(slices.indices)
-    values = tf.math.unsorted_segment_sum(slices.values, position, tf.shape(indices)[0])
-    return tf.IndexedSlices(values, indices, dense_shape=slices.dense_shape)
+    engine()
+    from horovod._keras.keras3 import sum_equal_rows as summed
+
+    return summed(slices)
 
 
 def _is_sparse(gradient: Any) -> bool:

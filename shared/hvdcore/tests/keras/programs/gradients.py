@@ -111,14 +111,14 @@ def case_one_rank_overflows(world: World, out: Path) -> Any:
     return [values, float(scaled.dynamic_scale.numpy())]
 
 
-def case_wrapped_inside(world: World, out: Path) -> Any:
+def case_one_rank_overflows_inside(world: World, out: Path) -> Any:
+    """The same with the distributed optimizer below the loss scaling."""
     inner = hvk.DistributedOptimizer(sgd())
-    source = tf.Variable([1.0, 1.0])  # not a constant, for TensorFlow would fold the branch
-    try:
-        updated(keras.optimizers.LossScaleOptimizer(inner), [[source.read_value]])
-    except UserError as error:
-        return str(error)
-    return None
+    scaled = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0)
+    # Not a constant, for TensorFlow would fold the branch.
+    bad = tf.Variable([float("inf") if world.rank == 1 else 1.0, 0.0]).read_value
+    values = updated(scaled, [[bad], [constant(8.0 * world.rank, 0.0)]])
+    return [values, float(scaled.dynamic_scale.numpy())]
 
 
 def case_settings_conflict(world: World, out: Path) -> Any:
