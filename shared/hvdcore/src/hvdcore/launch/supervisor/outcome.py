@@ -118,6 +118,9 @@ def _waited_for(tail: Iterable[str]) -> str:
 
 
 def _without_traceback(code: int, tail: deque[str]) -> str:
+    if code == -signal.SIGBUS:
+        hint = "shared memory did not fit: is /dev/shm, TMPDIR or a disk with mapped files full?"
+        return f"was killed by SIGBUS ({hint})"
     if code < 0:
         return f"was killed by {_signal_name(-code)}"
     last = next((line.strip() for line in reversed(tail) if line.strip()), "")
