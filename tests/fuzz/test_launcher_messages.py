@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,24 @@ def meet(subject: Monitor, number: int) -> Channel:
     while number not in subject.job.ranks:
         subject.hear()
     return channel
+
+
+MISTAKES: list[dict[str, Any]] = [
+    {"type": "console", "fd": 1, "text": 7},
+    {"type": "console", "fd": 1e999, "text": "x"},
+    {"type": "state", "phase": "data", "beats": 1e999, "idle": 0, "log": ""},
+    {"type": "end", "rank": 0, "code": "many", "kind": 1},
+    {"type": "console", "fd": 1, "text": "\ud800"},
+]
+
+
+@pytest.mark.parametrize("message", MISTAKES, ids=range(len(MISTAKES)))
+def test_mistakes_found_once(message: dict[str, Any]) -> None:
+    with monitor() as subject:
+        ours = meet(subject, 0)
+        ours.send(message)
+        sync(subject, ours, 3)
+        ours.close()
 
 
 def sync(subject: Monitor, channel: Channel, beats: int) -> None:
@@ -96,7 +115,7 @@ def test_orders(messages: list[dict[str, Any]]) -> None:
             launcher.send(message)
         while not line.orders.was_released:
             line.listen()
-        assert all(isinstance(number, int) for number in line.orders.stop_signals)
+        assert set(line.orders.stop_signals) <= {signal.SIGTERM, signal.SIGINT}
         launcher.close()
         channel.close()
         listener.close()
