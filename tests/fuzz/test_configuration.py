@@ -67,6 +67,9 @@ def test_flags(config: Any, values: dict[str, Any]) -> None:
 @pytest.mark.parametrize("suffix", [".json", ".toml"])
 def test_depth(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"config{suffix}"
-    for open_, close in (('{"a": ', "}"), ("[", "]"), ("a = [", "]"), ("a.", "b = 1")):
-        path.write_text(open_ * 50_000 + "1" + close * 50_000, encoding="utf-8")
+    deep = 50_000
+    texts = [f"{a * deep}1{b * deep}" for a, b in (('{"a": ', "}"), ("[", "]"))]
+    # Of dotted keys Python's own reader takes time that grows with the square of their length.
+    for text in (*texts, f"a = {'[' * deep}{']' * deep}", f"{'a.' * 2000}b = 1"):
+        path.write_text(text, encoding="utf-8")
         assert read(CONFIGS[0], path) is None
