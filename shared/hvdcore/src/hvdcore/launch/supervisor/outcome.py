@@ -110,7 +110,8 @@ def read_outcome(
 
 def _waited_for(tail: Iterable[str]) -> str:
     """The rank that did not come, from the words of Horovod's stall check: `1!: [operation]`."""
-    found = dict(match.groups() for line in tail if (match := _STALLED.match(line.strip())))
+    matches = [match for line in tail if (match := _STALLED.match(line.strip()))]
+    found = {match[1]: match[2] for match in matches}
     if not found:
         return ""
     ranks = ", ".join(sorted(found, key=int))
