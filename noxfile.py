@@ -112,7 +112,15 @@ def tests(session: nox.Session, package: str) -> None:
     if package == "across":
         for name in ("textgen", "image_cls", "news_cls"):
             install(session, name)
-        tools = ["nox", "build", "packaging", "hatchling", *MANIFEST_TOOLS, *SITE_TESTS]
+        tools = [
+            "nox",
+            "build",
+            "packaging",
+            "hatchling",
+            "hypothesis",
+            *MANIFEST_TOOLS,
+            *SITE_TESTS,
+        ]
         session.install("./shared/hvdcore[ray]", *tools)
         pytest(session, *ACROSS)
     else:
@@ -136,6 +144,15 @@ def proofs(session: nox.Session) -> None:
     where = ["tests", "infra/kubernetes/tests"]
     where += [f"{folder}/tests" for folder, _ in PACKAGES.values()]
     session.run("python", "-m", "pytest", *where, "-m", "proof or data", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """The readers of files and messages against random input, for minutes."""
+    for name in ("textgen", "image_cls", "news_cls"):
+        install(session, name)
+    where = session.posargs or ["tests/fuzz"]
+    session.run("python", "-m", "pytest", "--hypothesis-profile=fuzz", *where)
 
 
 @nox.session

@@ -53,7 +53,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise UserError(f"config: {path}: not UTF-8 text; give a TOML or JSON file") from None
     except OSError as error:
         raise UserError(f"config: {path}: cannot read: {error.strerror}") from error
-    return _underscored(_parse(path, text))
+    try:
+        return _underscored(_parse(path, text))
+    except RecursionError:
+        raise UserError(f"config: {path}: nested too deeply; give fields and values") from None
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:

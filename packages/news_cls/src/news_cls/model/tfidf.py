@@ -139,6 +139,8 @@ def load_tfidf(folder: Path) -> tuple[TfidfModel, tuple[str, ...]]:
         classes = tuple(map(str, values["classes"]))
         if model.weights.shape != (len(classes), len(terms)):
             raise ValueError("the files do not match")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError
+    ) as error:  # fmt: skip
         raise UserError(f"{folder}: damaged or incomplete ({error}); train again") from None
     return model, classes

@@ -335,5 +335,5 @@ def is_complete(path: Path) -> bool:
             )
             and damaged_file(path, meta) is None
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

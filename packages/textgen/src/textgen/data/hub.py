@@ -200,5 +200,5 @@ def _remember(known: Path, revision: str) -> None:
 def _remembered(known: Path) -> str | None:
     try:
         return str(json.loads(known.read_text(encoding="utf-8"))["revision"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

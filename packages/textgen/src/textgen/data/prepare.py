@@ -94,7 +94,7 @@ def _known(cache: Path, note: Path) -> Path | None:
     """The complete corpus that this request led to before, if it is still there."""
     try:
         name = json.loads(note.read_text())["corpus"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     path = cache / "corpora" / str(name)
     return path if is_complete(path) else None

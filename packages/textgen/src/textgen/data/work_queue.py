@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from hvdcore.errors import UserError
-from hvdcore.files.atomic import write_bytes_atomically, writing
+from hvdcore.files.atomic import make_folder, write_bytes_atomically, writing
 
 __all__ = [
     "CACHE_HINT",
@@ -73,7 +73,7 @@ class WorkFolder:
         self._checked_at = 0.0
 
     def __enter__(self) -> WorkFolder:
-        self._lock_path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._lock_path.parent, CACHE_HINT)
         self._lock = self._lock_path.open("ab")
         try:
             if lock_file(self._lock, fcntl.LOCK_EX):  # no other process works on it

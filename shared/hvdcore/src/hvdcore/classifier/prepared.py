@@ -161,7 +161,7 @@ def find_or_build(
     def known() -> Path | None:
         try:
             path = cache / kind / str(json.loads(note.read_text(encoding="utf-8"))[kind])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         return path if is_complete(path) else None
 

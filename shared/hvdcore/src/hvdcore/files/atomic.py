@@ -18,6 +18,7 @@ from hvdcore.errors import UserError
 __all__ = [
     "fsync_path",
     "give_usual_mode",
+    "make_folder",
     "move_folder_into_place",
     "write_bytes_atomically",
     "write_figure_atomically",
@@ -33,6 +34,9 @@ _FIXES = {
     errno.EPERM: "no permission to write there; {elsewhere}",
     errno.ENOTDIR: "a part of the path is a file, not a folder; {elsewhere}",
     errno.EEXIST: "a file stands where a folder must be; {elsewhere}",
+    errno.ENOLCK: "this file system has no file locks; {elsewhere}",
+    errno.ENOTSUP: "this file system has no file locks or links; {elsewhere}",
+    errno.ENOSYS: "this file system has no file locks; {elsewhere}",
     errno.ENAMETOOLONG: "the path is too long; {elsewhere}",
 }
 
@@ -57,6 +61,19 @@ def writing(path: Path, elsewhere: str = "give another --output-dir") -> Iterato
         if fix is None:
             raise
         raise UserError(f"{path}: cannot write: {fix.format(elsewhere=elsewhere)}") from error
+
+
+def make_folder(path: Path, elsewhere: str = "give another --output-dir") -> None:
+    """Make a folder and those above it, unless they are there.
+
+    Raises:
+        UserError: they cannot be made there, as below a home that does not exist.
+    """
+    with writing(path, elsewhere):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: cannot be made there; {elsewhere}") from error
 
 
 def _errno(error: Exception) -> int:

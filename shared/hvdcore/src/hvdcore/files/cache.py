@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import IO
 
 from hvdcore.errors import UserError
-from hvdcore.files.atomic import writing
+from hvdcore.files.atomic import make_folder, writing
 
 __all__ = ["CacheLock", "default_cache_dir", "expand_user"]
 
 _POLL_SECONDS = 0.1
+_ELSEWHERE = "set XDG_CACHE_HOME to a folder on another disk"
 
 
 class CacheLock:
@@ -39,12 +40,18 @@ class CacheLock:
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Path:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Take the lock.
+
+        Raises:
+            UserError: the cache cannot be written, or its file system has no locks.
+        """
+        make_folder(self._path.parent, _ELSEWHERE)
         self._file = self._path.open("ab")
         try:
-            while not _locked(self._file):
-                self._on_wait()
-                time.sleep(_POLL_SECONDS)
+            with writing(self._path, _ELSEWHERE):
+                while not _locked(self._file):
+                    self._on_wait()
+                    time.sleep(_POLL_SECONDS)
             shutil.rmtree(self._work, ignore_errors=True)
             self._work.mkdir()
         except BaseException:

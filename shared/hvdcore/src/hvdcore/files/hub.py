@@ -135,5 +135,5 @@ def _remembered(hub_id: str, known: Path) -> HubSet | None:
     try:
         value = json.loads(known.read_text(encoding="utf-8"))
         return HubSet(hub_id, str(value["revision"]), tuple(map(str, value["files"])))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

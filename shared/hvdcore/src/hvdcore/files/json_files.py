@@ -24,6 +24,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror}") from error
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply to be ours; it may have been edited") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); it may have been edited") from error
     if not isinstance(value, dict):

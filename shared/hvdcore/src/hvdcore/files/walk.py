@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hvdcore.errors import UserError
-from hvdcore.tracking.logs import get_logger
 
 __all__ = ["Walk", "is_hidden", "leads_back", "list_folder", "walk_files", "warn_of_left_out"]
 
 _EXAMPLES = 3
-_logger = get_logger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass

@@ -25,6 +25,7 @@ __all__ = [
     "software",
 ]
 
+_SHOWN_CHARACTERS = 200
 PARTS = ("train", "val", "test")
 
 
@@ -166,7 +167,8 @@ def report_runs(
         write: writes the page about runs to a path.
 
     Raises:
-        UserError: several runs and no place for their page, or one that is no finished run.
+        UserError: several runs and no place for their page, or one that is no finished run,
+            or that holds text for numbers, lists for text and the like.
     """
     if len(paths) > 1 and output_dir is None:
         raise UserError("output_dir: several runs need --output-dir for their report")
@@ -174,5 +176,14 @@ def report_runs(
     if output_dir is not None:
         with writing(output_dir):
             output_dir.mkdir(parents=True, exist_ok=True)
-    write(paths, folder / "report.html")
+    try:
+        write(paths, folder / "report.html")
+    except UserError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_CHARACTERS]
+        raise UserError(
+            f"{', '.join(map(str, paths))}: report.json, metrics.jsonl or another file holds what"
+            f" no run of ours writes ({reason}); give the run as its training left it"
+        ) from error
     return folder / "report.html"

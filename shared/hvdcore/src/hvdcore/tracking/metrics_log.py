@@ -98,7 +98,7 @@ class MetricsLog:
                     continue
                 try:
                     values = json.loads(line) if raw.endswith(b"\n") else None
-                except ValueError:
+                except (ValueError, RecursionError):
                     values = None
                 yield line, values if isinstance(values, dict) else None
 

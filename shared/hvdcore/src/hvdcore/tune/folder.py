@@ -57,7 +57,8 @@ class StudyFolder:
             lock = (self.path / "lock").open("ab")
         with lock:  # the kernel gives it back, whatever ends us
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with writing(self.path):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 text = f"output_dir: {self.path}: another tune is running there; wait until it ends"
                 raise UserError(f"{text}, or give another --output-dir") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hvdcore.errors import UserError
 from hvdcore.launch.hosts import ask
 
 # In ssh's place: notes its arguments, and runs the line that they end with, as sshd does.
@@ -39,3 +40,12 @@ def test_the_python_path_goes_by_standard_input(
     arguments = (tmp_path / "arguments").read_text(encoding="utf-8")
     assert "secret" not in arguments
     assert sys.executable in arguments, "control: the line is the one that was sent"
+
+
+@pytest.mark.parametrize(
+    "answer", ["{}", "[]", "nonsense", '{"route": 7, "python": "3"}', "[" * 99999]
+)
+def test_the_answer_of_another_release_is_an_error_of_one_line(answer: str) -> None:
+    with pytest.raises(UserError, match="another form; install the same release") as caught:
+        ask._answer("elsewhere", 0, f"welcome\n{ask.MARK}{answer}\n", "")
+    assert len(caught.value.problems) == 1

@@ -51,8 +51,9 @@ def load_model(folder: Path) -> keras.Model:
     path = folder / MODEL
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
+            zipfile.BadZipFile) as error:  # fmt: skip
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{path}: damaged or incomplete ({reason}); copy it again or train again"
         ) from error

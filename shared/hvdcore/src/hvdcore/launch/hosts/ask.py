@@ -99,7 +99,13 @@ def _answer(name: str, code: int, out: str, err: str) -> HostFacts:
         )
     for line in out.splitlines():
         if line.startswith(MARK):
-            return HostFacts.from_json(json.loads(line.removeprefix(MARK)))
+            try:
+                return HostFacts.from_json(json.loads(line.removeprefix(MARK)))
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                raise UserError(
+                    f"--hosts: {name} answers in another form; install the same release of hvdcore"
+                    " there"
+                ) from None
     raise UserError(
         f"--hosts: {name} cannot run hvdcore with {sys.executable} ({last}); install the same "
         "environment there"

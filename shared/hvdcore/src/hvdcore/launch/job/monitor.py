@@ -258,7 +258,7 @@ class Monitor:
         view = self.job.ranks[rank]
         for message in messages:
             view.heard_at = now
-            with contextlib.suppress(KeyError, TypeError, ValueError):
+            with contextlib.suppress(LookupError, TypeError, ArithmeticError, ValueError):
                 self._one(view, message, now)
         if not channel.open:
             channel.close()
@@ -269,7 +269,8 @@ class Monitor:
     def _one(self, view: RankView, message: Message, now: float) -> None:
         kind = message["type"]
         if kind == "console":
-            self._show(int(message["fd"]), message["text"].encode("utf-8", "surrogateescape"))
+            text = str(message["text"]).encode("utf-8", "surrogateescape")
+            self._show(int(message["fd"]), text)
         elif kind == "state":
             view.phase, view.beats = str(message["phase"]), int(message["beats"])
             view.idle, view.log = float(message["idle"]), str(message["log"])

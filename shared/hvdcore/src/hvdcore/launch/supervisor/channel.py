@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -261,7 +262,9 @@ class LauncherConnection:
     def _obey(self, message: Message) -> None:
         kind = message.get("type")
         if kind == "stop":
-            self.orders.stop_signals.append(int(message["signal"]))
+            number = message.get("signal")
+            if type(number) is int and number in (signal.SIGTERM, signal.SIGINT):
+                self.orders.stop_signals.append(number)
         elif kind == "abort":
             self.orders.abort = True
         elif kind == "release":

@@ -110,8 +110,8 @@ def read_outcome(
 
 def _waited_for(tail: Iterable[str]) -> str:
     """The rank that did not come, from the words of Horovod's stall check: `1!: [operation]`."""
-    matches = (_STALLED.match(line.strip()) for line in tail)
-    found: dict[str, str] = {match[1]: match[2] for match in matches if match}
+    matches = [match for line in tail if (match := _STALLED.match(line.strip()))]
+    found = {match[1]: match[2] for match in matches}
     if not found:
         return ""
     ranks = ", ".join(sorted(found, key=int))
@@ -119,6 +119,9 @@ def _waited_for(tail: Iterable[str]) -> str:
 
 
 def _without_traceback(code: int, tail: deque[str]) -> str:
+    if code == -signal.SIGBUS:
+        hint = "shared memory did not fit: is /dev/shm, TMPDIR or a disk with mapped files full?"
+        return f"was killed by SIGBUS ({hint})"
     if code < 0:
         return f"was killed by {_signal_name(-code)}"
     last = next((line.strip() for line in reversed(tail) if line.strip()), "")
