@@ -43,7 +43,7 @@ def test_a_class_that_falls_out_by_its_encoding(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     rows = [f"{'ab'[n % 2]},text {n}{' £' * (n % 2)}" for n in range(20)]
     path.write_bytes(("label,text\n" + "\n".join(rows) + "\n").encode("cp1252"))
-    with pytest.raises(UserError, match="label 'b' can be used .*--encoding cp1252 would read"):
+    with pytest.raises(UserError, match=r"label 'b' can be used .*--encoding cp1252 would read"):
         prepare(DataFields(data=str(path)))
 
 
