@@ -58,9 +58,10 @@ def wrong(*arguments: str) -> list[str]:
         (["--warmup-steps", "500", "--max-steps", "10"], "warmup_steps"),
         (["--num-train-images", "5000"], "num_train_images: 5000 of only 60"),
         (
-            ["--num-train-images", "2", "--np", "4", "--global-batch-size", "4"],
-            "np: 4 ranks but only 2 training images",
+            ["--num-train-images", "6", "--np", "8", "--global-batch-size", "8"],
+            "np: 8 ranks but only 6 training images",
         ),
+        (["--num-train-images", "2"], "num_train_images: 2 images for 6 classes"),
         (["--model", "mobilenet"], "weights: mobilenet is for transfer"),
         (["--weights", "x.h5"], "weights: cnn starts from random weights"),
         (["--image-size", "5"], "image_size: got 5"),

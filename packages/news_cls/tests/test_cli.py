@@ -116,9 +116,10 @@ def test_all_that_is_wrong_with_the_flags_is_told_at_once() -> None:
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
-    (tmp_path / "all.csv").write_text('"1","a","b"\n"9","c","d"\n')
+    rows = [f'"{label}","a{label}","b"\n' for label in (1, 2, 3, 4, 9)]
+    (tmp_path / "all.csv").write_text("".join(rows))
     line = [sys.executable, "-m", "news_cls", "prepare", "--data", "all.csv"]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("error: data: all.csv: row 2: label '9' is neither one of 1..4")
+    assert done.stderr.startswith("error: data: all.csv: row 5: label '9' is neither one of 1..4")

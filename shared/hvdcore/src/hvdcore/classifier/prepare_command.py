@@ -38,13 +38,12 @@ def prepare_with_progress(prepare: Callable[[ProgressCallback], D], samples: str
 def print_prepared(data: PreparedData[Any], lines: Sequence[str]) -> None:
     """Print the samples of each class and split as a table, the lines, and where the data is."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Column, Table
 
     table = Table("class", *(Column(name, justify="right") for name in SPLITS), box=None)
     for name in data.classes:
         table.add_row(
-            escape(printable(name)), *(str(data.meta["classes_of_parts"][s][name]) for s in SPLITS)
+            printable(name), *(str(data.meta["classes_of_parts"][s][name]) for s in SPLITS)
         )
     console = Console()
     console.print(table, markup=False)

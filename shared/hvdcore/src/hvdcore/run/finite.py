@@ -28,8 +28,8 @@ def check_finite(
         found: the numbers by name.
         step: the update that they were computed for, from 1.
         is_finite_here: whether this rank's part of them is finite.
-        gather: the values of all ranks, on each; called on all ranks, and only if a number is not
-            finite.
+        gather: the values of all ranks, at least on rank 0, which tells the user; called on all
+            ranks, and only if a number is not finite.
         hint: what to try.
 
     Raises:
