@@ -36,7 +36,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
     for name in _NOT_HERE:
         if env.get(name, "0") not in ("", "0"):
             raise BuildError(
-                f"{name}={env[name]}: there is nothing to choose, as NCCL is found when Horovod runs"
+                f"{name}={env[name]}: there is nothing to choose: NCCL is found when Horovod runs,"
                 " and MXNet and oneCCL are not supported; unset it"
             )
     platform = env.get("HVD_WHEEL_PLATFORM") or None
