@@ -44,7 +44,7 @@ class Check:
         self.num_gpus = 0
         self.plan = PLANS[args.device]
 
-    def run(self, *command: str, seconds: float = 180, **env: str) -> str:
+    def run(self, *command: str, seconds: float = 3600, **env: str) -> str:
         """What a program printed; `StepFailed` if it fails or there is no time for it."""
         left = min(seconds, self.ends - time.monotonic())
         if left < 5:
@@ -77,7 +77,7 @@ class Check:
         figures: Figures = json.loads(found[-1])
         return figures
 
-    def textgen(self, *arguments: str, seconds: float = 180) -> str:
+    def textgen(self, *arguments: str, seconds: float = 3600) -> str:
         """`textgen` with arguments."""
         return self.run(self.python, "-m", "textgen", *arguments, seconds=seconds)
 

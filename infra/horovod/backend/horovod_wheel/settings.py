@@ -35,7 +35,10 @@ def read_settings(env: Mapping[str, str]) -> Settings:
     """Settings from `env`; a `BuildError` where one of its variables cannot be honoured."""
     for name in _NOT_HERE:
         if env.get(name, "0") not in ("", "0"):
-            raise BuildError(f"{name}={env[name]}: this build works on CPUs alone; unset it")
+            raise BuildError(
+                f"{name}={env[name]}: there is nothing to choose: NCCL is found when Horovod runs,"
+                " and MXNet and oneCCL are not supported; unset it"
+            )
     platform = env.get("HVD_WHEEL_PLATFORM") or None
     if platform not in (None, *RELEASE_PLATFORMS):
         raise BuildError(

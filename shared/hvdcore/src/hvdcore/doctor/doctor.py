@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from hvdcore.doctor.examination import Finding, environment_report
+from hvdcore.doctor.gpus import gpu_report
 from hvdcore.launch.hosts.check import Fleet, inspect_fleet
 from hvdcore.launch.hosts.hosts import named_hosts
 from hvdcore.launch.job.controllers import horovod_library
@@ -82,6 +83,7 @@ def examine(*, try_ranks: bool = True) -> list[Finding]:
         working = {finding.name for finding in found if not finding.fix}
         kinds: tuple[Literal["mpi", "gloo"], ...] = ("mpi", "gloo")
         found += [_allreduce(kind) for kind in kinds if kind in working]
+        found += gpu_report()
     return found
 
 
