@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hvdcore.run.checkpoint import best, load
-from hvdcore.run.run_dir import RunDir
+from hvdcore.run.run_dir import SPLITS, RunDir
 from hvdcore.torch import allreduce_sum, barrier, broadcast_object, check_same_weights
 from hvdcore.tracking.logs import get_logger
 from textgen.data.corpus import BlockSubset, TokenBlocks
@@ -38,7 +38,7 @@ def finalize(state: TrainState, metrics: MetricsLogger) -> None:
     run = metrics.run
     chosen_step = load_best_checkpoint(state, run.checkpoints)
     digest = check_same_weights(state.model)
-    scores = {split: evaluate_split(state, split) for split in ("train", "val", "test")}
+    scores = {split: evaluate_split(state, split) for split in SPLITS}
     speed, peak_memory = metrics.tokens_per_second(), metrics.peak_memory_mb()
     step_seconds = metrics.speed.mean_step(allreduce_sum)
     if scores["test"] is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hvdcore.errors import UserError
+from hvdcore.run.run_dir import SPLITS
 
 if TYPE_CHECKING:  # the launcher's checks read SPLITS and must not load NumPy
     import numpy as np
@@ -25,8 +26,6 @@ __all__ = [
     "stratified_subset",
     "subsample",
 ]
-
-SPLITS = ("train", "val", "test")
 
 S = TypeVar("S", bound="Split")
 
