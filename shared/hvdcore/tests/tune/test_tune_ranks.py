@@ -247,7 +247,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_run_twice(tmp_path: Path, seed:
     """Five kills at random moments of a study of ten trials, two at a time."""
     out, marker, draw = tmp_path / "study", secrets.token_hex(8), random.Random(seed)
     flags = [*config(tmp_path, "seconds = 0.1\n"), "--trials", "10", "--parallel-trials", "2"]
-    before_kill = []
+    finished_at_kills = []
     for _ in range(5):
         process = subprocess.Popen(
             tune_line(out, *flags), env=environment(marker), stdout=subprocess.DEVNULL,
@@ -257,12 +257,12 @@ def test_killed_at_any_moment_nothing_is_lost_or_run_twice(tmp_path: Path, seed:
             process.wait(draw.uniform(0.5, 6.0))
         process.kill()
         process.wait()
-        before_kill.append(finished(out))
+        finished_at_kills.append(finished(out))
     done = tune(out, *flags)
     assert done.returncode == 0, done.stderr
     assert not orphans(marker, within=30)
     rows = results(out)["trials"]
-    for trials in before_kill:
+    for trials in finished_at_kills:
         for number, (state, rate) in trials.items():
             row = rows[number]
             assert (row["state"], row["params"]["learning_rate"]) == (state, rate)

@@ -67,7 +67,7 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bo
             fingerprint=fingerprint, world=world, broadcast=broadcast_object,
         )  # fmt: skip
         if checkpoint is not None:
-            restore(state, checkpoint, fingerprint)
+            state.counters = restore(checkpoint, state.model, state.optimizer)
         utilization = Utilization(
             train_flops(state.model, config.context_length), peak_flops(state.device, state.dtype)
         )
@@ -76,7 +76,8 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bo
             total_steps=state.total_steps,
             resume_step=None if checkpoint is None else checkpoint.step,
         )  # fmt: skip
-        trace = StepProfile(run.profile if profile else None, world, state.total_steps - state.step)
+        steps_left = state.total_steps - state.counters.step
+        trace = StepProfile(run.profile if profile else None, world, steps_left)
         with metrics:
             with trace:
                 stopped = fit(state, metrics, stop, trace, fingerprint)
@@ -115,10 +116,10 @@ def fit(
     Returns:
         Whether a rank was asked to stop before the last step. A checkpoint has been written.
     """
-    config = state.config
+    config, counters = state.config, state.counters
     eval_every = state.every(config.eval_every)
     checkpoint_every = state.every(config.checkpoint_every or config.eval_every)
-    if state.step == 0:
+    if counters.step == 0:
         validate(state, metrics)
     for batch in batches(state):
         if state.is_done:
@@ -130,10 +131,10 @@ def fit(
         outcome = train_step(state, tokens, targets, batch.num_samples, stop.requested)
         times = clock.times()
         num_tokens = batch.num_samples * config.context_length
-        state.step, state.position = state.step + 1, batch.position
+        counters.step, counters.position = counters.step + 1, batch.position
         metrics.log_step(
-            state.step,
-            state.position.epoch,
+            counters.step,
+            counters.position.epoch,
             loss=outcome.sums[0] / num_tokens,
             gradient_norm=outcome.gradient_norm,
             learning_rate=learning_rate,
@@ -142,11 +143,14 @@ def fit(
         )
         profile.step()
         improved = False
-        if state.is_done or state.step % eval_every == 0:
+        if state.is_done or counters.step % eval_every == 0:
             improved = validate(state, metrics)
-        if state.is_done or improved or outcome.stop or state.step % checkpoint_every == 0:
-            write_checkpoint(state, metrics.run.checkpoints, fingerprint, is_best=improved)
-        state.seconds += perf_counter() - began
+        if state.is_done or improved or outcome.stop or counters.step % checkpoint_every == 0:
+            write_checkpoint(
+                metrics.run.checkpoints, state.model, state.optimizer, counters, fingerprint,
+                is_root=state.world.is_root, is_best=improved,
+            )  # fmt: skip
+        counters.seconds += perf_counter() - began
         if outcome.stop and not state.is_done:
             return True
     return False
@@ -160,14 +164,14 @@ def batches(state: TrainState) -> Iterator[TrainStep]:
         seed=state.config.seed,
         rank=state.world.rank,
         size=state.world.size,
-        start=state.position,
+        start=state.counters.position,
         tail="short",
     )
 
 
 def get_batch(state: TrainState, batch: TrainStep) -> tuple[torch.Tensor, torch.Tensor]:
     """This rank's (tokens, targets), each [sequences, T], on the device."""
-    beat("data", state.step)
+    beat("data", state.counters.step)
     tokens, targets = state.train_blocks.batch(batch.epoch, batch.indices)
     return torch.from_numpy(tokens).to(state.device), torch.from_numpy(targets).to(state.device)
 
@@ -197,7 +201,7 @@ def train_step(
     optimizer.zero_grad(backward_passes=len(starts))
     # Added up on the device, so that no micro-batch waits for the one before.
     loss_sum = torch.zeros((), dtype=torch.float64, device=state.device)
-    beat("compute", state.step)
+    beat("compute", state.counters.step)
     for start in starts:
         with state.autocast():
             loss = state.model.loss(
@@ -212,12 +216,13 @@ def train_step(
 
 def validate(state: TrainState, metrics: MetricsLogger) -> bool:
     """Score the val split and log it with a sample; whether the loss is the best so far."""
+    counters = state.counters
     state.optimizer.synchronize()
     score = evaluate_split(state, "val")
     if score is None:
         return False
-    metrics.log_evaluation(state.step, state.position.epoch, "val", score)
-    metrics.log_sample(state.step, sample_text(state, state.config.sample_tokens))
-    improved = score.loss < state.best_val_loss
-    state.best_val_loss = min(score.loss, state.best_val_loss)
-    return improved and state.step > 0
+    metrics.log_evaluation(counters.step, counters.position.epoch, "val", score)
+    metrics.log_sample(counters.step, sample_text(state, state.config.sample_tokens))
+    improved = score.loss < counters.best_val_loss
+    counters.best_val_loss = min(score.loss, counters.best_val_loss)
+    return improved and counters.step > 0
