@@ -72,7 +72,7 @@ def test_four_hosts_train_what_one_trains(
 
 
 @pytest.mark.skipif(bool(missing_for_delays()), reason=missing_for_delays())
-def test_two_hosts_far_apart_train_what_one_trains(training: RunOnHosts, undisturbed: Run) -> None:
+def test_two_distant_hosts_match_a_single_host(training: RunOnHosts, undisturbed: Run) -> None:
     hosts = [training.network.add(name, "eth0") for name in HOSTS[:2]]
     for host in hosts:
         host.delay(5)

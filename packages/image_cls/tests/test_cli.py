@@ -120,7 +120,7 @@ def test_compare_checks_all_before_the_first_run(scenes: Path, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_prepare_prints_the_parts(scenes: Path) -> None:
+def test_prepare_prints_the_splits(scenes: Path) -> None:
     code, text = invoke("prepare", "--data", str(scenes), "--image-size", "16")
     assert code == 0
     assert "train 60, val 6, test 25" in text

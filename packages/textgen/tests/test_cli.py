@@ -121,8 +121,8 @@ def _zero_bytes(folder: Path) -> Path:
 
 
 def _binary(folder: Path) -> Path:
-    (folder / "picture.txt").write_bytes(bytes(range(256)) * 50)
-    return folder / "picture.txt"
+    (folder / "image.txt").write_bytes(bytes(range(256)) * 50)
+    return folder / "image.txt"
 
 
 def _a_few_words(folder: Path) -> Path:

@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.ranks
 Results = list[dict[str, Any]]
 NAMES = [f"{layer}.{kind}" for layer in (0, 2, 4) for kind in ("bias", "weight")]
-MODES = {"one piece": (), "overlap": ("overlap",)}
+MODES = {"one bucket": (), "overlap": ("overlap",)}
 
 
 @pytest.fixture(params=MODES)

@@ -108,7 +108,7 @@ def test_what_is_not_promising_is_stopped(laboratory: Laboratory, plan_of: Any) 
     assert all(row.value == min(row.points) for row in pruned)
 
 
-def test_trials_that_run_ahead_are_judged_by_their_values_alike(
+def test_pruning_does_not_depend_on_how_far_trials_ran_ahead(
     laboratory: Laboratory, plan_of: Any
 ) -> None:
     _, rows = laboratory.run(plan_of(trials=14))

@@ -118,7 +118,7 @@ def check_refusals(out: Path, file: list[str]) -> None:
         (["--timeout", "-1"], "timeout: got -1.0 from --timeout; give a number above 0"),
         (["--objective", "speed"], "objective: got 'speed'; give one of loss, accuracy"),
         (["--max-steps", "0"], "max_steps: got 0 from --max-steps; give 1 or more"),
-        (["--data", "nowhere"], "data: nowhere: no such place; give another"),
+        (["--data", "nowhere"], "data: nowhere: no such path; give another"),
         pytest.param(
             ["--data", "odd"],
             "data: odd: not for this model",

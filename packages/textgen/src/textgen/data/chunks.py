@@ -45,7 +45,7 @@ it was asked for: its ids then differ from those of the whole run."""
 
 
 def cut_at(read: Read, position: int, stop: int, find: Find) -> int:
-    """Where to cut at or soon after `position`, in bytes; `stop` where there is no such place."""
+    """Where to cut at or soon after `position`, in bytes; `stop` where nothing may be cut."""
     if position >= stop:
         return stop
     for window in _WINDOWS:

@@ -21,7 +21,7 @@ BPE = ("--tokenizer", "bpe", "--vocab-size", "300", "--context-length", "12")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("judge")
+    return tmp_path_factory.mktemp("quality")
 
 
 @pytest.fixture(scope="module")
