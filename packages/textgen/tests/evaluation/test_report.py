@@ -59,7 +59,7 @@ def test_a_run_has_its_scores_text_and_curves(tmp_path: Path) -> None:
     assert "peak memory of a rank, MB 457" in text
     assert "FLOP per token, forward and backward 6,291,456 peak FLOP/s, all ranks 1.23e+11" in text
     assert (
-        "source of the peak measured model FLOP utilisation 32.7% seed - weights abababababab"
+        "source of the peak measured model FLOP utilization 32.7% seed - weights abababababab"
         in text
     )
     assert "A &lt;cat&gt; sat." in text

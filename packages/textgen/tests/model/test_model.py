@@ -35,7 +35,7 @@ TINY = ModelConfig(
 
 
 def random_model(config: ModelConfig) -> Transformer:
-    """Every weight random, the norms' and the zero-initialised ones too."""
+    """Every weight random, the norms' and the zero-initialized ones too."""
     torch.manual_seed(1)
     model = Transformer(config).eval()
     for parameter in model.parameters():

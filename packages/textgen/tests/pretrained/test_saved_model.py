@@ -30,8 +30,8 @@ def random_model(**changes: object) -> Transformer:
     model = Transformer(ModelConfig(**shape))  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in model.parameters():
-            centre = 1.0 if parameter.ndim == 1 else 0.0
-            parameter.normal_(centre, 0.2)
+            center = 1.0 if parameter.ndim == 1 else 0.0
+            parameter.normal_(center, 0.2)
     return model.eval()
 
 

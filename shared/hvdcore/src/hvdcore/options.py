@@ -87,7 +87,7 @@ REAL: dict[str, Any] = {"parser": _lenient(float, "number"), "metavar": "NUMBER"
 
 _DATA = {"rich_help_panel": "Data"}
 _MODEL = {"rich_help_panel": "Model"}
-_OPTIMISATION = {"rich_help_panel": "Optimisation"}
+_OPTIMIZATION = {"rich_help_panel": "Optimization"}
 _RANKS = {"rich_help_panel": "Ranks and hosts"}
 _ELASTIC = {"rich_help_panel": "Elastic"}
 _OUTPUT = {"rich_help_panel": "Output"}
@@ -105,33 +105,33 @@ Model = Annotated[
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option("--epochs", **_OPTIMISATION, **WHOLE, help="Passes over the training data."),
+    typer.Option("--epochs", **_OPTIMIZATION, **WHOLE, help="Passes over the training data."),
 ]
 MaxSteps = Annotated[
     int | None,
     typer.Option(
-        "--max-steps", **_OPTIMISATION, **WHOLE,
+        "--max-steps", **_OPTIMIZATION, **WHOLE,
         help="Stop after this many steps, whatever --epochs.",
     ),
 ]  # fmt: skip
 GlobalBatchSize = Annotated[
     int | None,
     typer.Option(
-        "--global-batch-size", **_OPTIMISATION, **WHOLE,
+        "--global-batch-size", **_OPTIMIZATION, **WHOLE,
         help="Samples per step over all ranks together; a multiple of their number.",
     ),
 ]  # fmt: skip
 LearningRate = Annotated[
     float | None,
     typer.Option(
-        "--learning-rate", **_OPTIMISATION, **REAL,
+        "--learning-rate", **_OPTIMIZATION, **REAL,
         help="Peak learning rate, for the global batch: it does not depend on the number of ranks.",
     ),
 ]  # fmt: skip
 Seed = Annotated[
     int | None,
     typer.Option(
-        "--seed", **_OPTIMISATION, **WHOLE, help="Seed of weights, sample order and sampling."
+        "--seed", **_OPTIMIZATION, **WHOLE, help="Seed of weights, sample order and sampling."
     ),
 ]
 Np = Annotated[

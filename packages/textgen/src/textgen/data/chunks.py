@@ -100,7 +100,7 @@ class Segments:
         return Segments(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     def tasks(self) -> list[tuple[int, slice]]:
-        """Neighbouring segments with about TASK_BYTES together: their bytes and their rows."""
+        """Neighboring segments with about TASK_BYTES together: their bytes and their rows."""
         sizes = self.stop - self.start
         ends = np.cumsum(sizes)
         task = (ends - sizes) // TASK_BYTES

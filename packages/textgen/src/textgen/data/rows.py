@@ -21,7 +21,7 @@ from textgen.data.documents import (
     Skipped,
     SourceShard,
     missing_column,
-    normalised,
+    normalized,
     row_document,
 )
 
@@ -111,7 +111,7 @@ def json_documents(shard: SourceShard, column: str, skipped: Skipped) -> Iterato
         UserError: a line is no JSON object with text in the column.
     """
     for number, line in lines(shard):
-        line = b"".join(normalised((line,))) if number == 1 else line
+        line = b"".join(normalized((line,))) if number == 1 else line
         if not line.strip():
             continue
         origin = f"{shard.name} line {number}"
