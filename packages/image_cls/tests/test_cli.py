@@ -33,7 +33,7 @@ def test_every_field_of_the_configuration_has_a_flag() -> None:
     assert code == 0
     flags = set(re.findall(r"(?<![\w-])--[a-z-]+", text))
     wanted = {"--" + name.replace("_", "-") for name in TrainConfig.model_fields}
-    assert flags == wanted | set(SHARED_OPTIONS) | {"--help", "--no-augment"}
+    assert flags == wanted | set(SHARED_OPTIONS) | {"--help", "--no-augment", "--color"}
 
 
 def wrong(*arguments: str) -> list[str]:
@@ -65,6 +65,8 @@ def wrong(*arguments: str) -> list[str]:
         (["--weights", "x.h5"], "weights: cnn starts from random weights"),
         (["--image-size", "5"], "image_size: got 5"),
         (["--mixup", "1.5"], "mixup"),
+        (["--color", "2"], "colour: got 2"),
+        (["--colour", "2"], "colour: got 2"),
         (["--data", "sampel"], "did you mean 'sample'"),
         (["--config", "nowhere.toml"], "config: nowhere.toml: no such file"),
     ],

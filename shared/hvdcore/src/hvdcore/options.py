@@ -364,7 +364,7 @@ def _fields(config: type[BaseModel]) -> dict[str, tuple[type[BaseModel], str, Fi
 def _config_option(config: type[BaseModel], name: str, field: FieldInfo) -> Any:
     marker = _flag(field)
     kind = _kind(field.annotation)
-    info = _shared_info(name) or _new_info(name, kind)
+    info = _shared_info(name) or _new_info(name, kind, marker.alias)
     choices = marker.choices or _choices(field.annotation)
     info.metavar = marker.metavar or "|".join(choices) or info.metavar
     if choices:
@@ -385,13 +385,14 @@ def _shared_info(name: str) -> Any:
     return copy.copy(get_args(SCHEDULE[name])[1]) if name in SCHEDULE else None
 
 
-def _new_info(name: str, kind: Any) -> Any:
+def _new_info(name: str, kind: Any, alias: str | None) -> Any:
     flag = name.replace("_", "-")
     if kind is bool:
         return typer.Option(f"--{flag}/--no-{flag}")
+    flags = [f"--{alias}", f"--{flag}"] if alias else [f"--{flag}"]
     if kind in (int, float):
-        return typer.Option(f"--{flag}", **(WHOLE if kind is int else REAL))
-    return typer.Option(f"--{flag}", metavar="NAME,..." if get_origin(kind) is tuple else "TEXT")
+        return typer.Option(*flags, **(WHOLE if kind is int else REAL))
+    return typer.Option(*flags, metavar="NAME,..." if get_origin(kind) is tuple else "TEXT")
 
 
 def _kind(annotation: Any) -> Any:
