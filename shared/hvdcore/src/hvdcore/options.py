@@ -60,7 +60,9 @@ __all__ = [
     "OutputDir",
     "Ray",
     "Resume",
+    "Runs",
     "Seed",
+    "Splits",
     "StallTimeout",
     "StartOptions",
     "config_options",
@@ -251,6 +253,14 @@ ConfigFile = Annotated[
     typer.Option(
         "--config", metavar="FILE",
         help="Read options from a TOML file or a run's config.json; flags override it.",
+    ),
+]  # fmt: skip
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One or more run directories.")]
+Splits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split", **_DATA, metavar="train|val|test",
+        help="Split to score; may be repeated. Default: val and test.",
     ),
 ]  # fmt: skip
 

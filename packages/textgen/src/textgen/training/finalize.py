@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from hvdcore.run.checkpoint import best, load
-from hvdcore.run.run_dir import SPLITS, RunDir
+from hvdcore.run.run_dir import RunDir
+from hvdcore.run.splits import SPLITS
 from hvdcore.torch import allreduce_sum, barrier, broadcast_object, check_same_weights
 from hvdcore.tracking.logs import get_logger
 from textgen.data.corpus import BlockSubset, TokenBlocks

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hvdcore.errors import UserError
-from hvdcore.run.run_dir import SPLITS
+from hvdcore.run.splits import SPLITS
 
-if TYPE_CHECKING:  # the launcher's checks read SPLITS and must not load NumPy
+if TYPE_CHECKING:  # the launcher's checks must not load NumPy
     import numpy as np
     import numpy.typing as npt
 
 __all__ = [
-    "SPLITS",
     "Row",
     "Split",
     "SplitResult",

@@ -11,7 +11,8 @@ from hvdcore.errors import UserError
 from hvdcore.files.atomic import writing
 from hvdcore.files.json_files import read_json_object
 from hvdcore.run.report import Curve, Section, Table, draw_curves, run_labels, series
-from hvdcore.run.run_dir import SPLITS, RunDir
+from hvdcore.run.run_dir import RunDir
+from hvdcore.run.splits import SPLITS
 
 __all__ = [
     "Column",

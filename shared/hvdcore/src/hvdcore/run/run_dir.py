@@ -13,10 +13,7 @@ from hvdcore.files.json_files import read_json_object, write_json_atomically
 from hvdcore.runtime.software import collect_environment
 from hvdcore.tracking.metrics_log import MetricsLog, Trimmed
 
-__all__ = ["SPLITS", "RunDir", "default_run_dir"]
-
-SPLITS = ("train", "val", "test")
-"""The splits that a run is scored on, in the order in which they are reported."""
+__all__ = ["RunDir", "default_run_dir"]
 
 FOLDERS = ("tensorboard", "checkpoints", "logs", "model", "figures")
 
