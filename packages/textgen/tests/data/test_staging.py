@@ -34,7 +34,7 @@ def reason(raw: bytes, size: int = 1000) -> str | None:
         "1. e4 e5 2. Nf3 Nc6 3. Bb5 a6 " * 100,
         "CHAPTER I.........................1\n" * 60,
         "def f(x): return {'a': x + 1}[0] ** 2\n" * 100,
-        "2 + 2 = 4",  # too little to tell
+        "2 + 2 = 4",  # too short to decide
     ],
 )
 def test_what_people_write_passes(text: str) -> None:

@@ -54,7 +54,7 @@ def config(data: Path) -> DataConfig:
 
 
 def content(corpus: Path) -> dict[str, bytes]:
-    """Every file but the seconds that meta.json tells."""
+    """Every file, without the seconds in meta.json."""
     files = {p.name: p.read_bytes() for p in sorted(corpus.rglob("*")) if p.is_file()}
     meta = json.loads(files.pop("meta.json"))
     del meta["seconds"], meta["source"]

@@ -127,7 +127,7 @@ def layers(step_seconds: float, parameters: list[float]) -> Workload:
 @pytest.mark.parametrize(
     ("name", "images_per_second", "parameters", "published"),
     [
-        # Parameters: the architectures' papers. Pictures a second of a P100 at 64: TensorFlow's
+        # Parameters: the architectures' papers. Images per second of a P100 at 64: TensorFlow's
         # published benchmarks for VGG-16; for ResNet-101 by its operations between -50 and -152.
         ("VGG-16", 154.0, [123.6e6, 14.7e6], 0.68),
         ("ResNet-101", 133.0, [2.0e6, 42.5e6], 0.90),
@@ -226,7 +226,7 @@ def test_a_run_that_does_not_tell_what_its_ranks_send(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--np", "two", "--latency-us", "1", "--bandwidth-gbit", "1"), "--np: got 'two'"),
         (("--np", "2"), "--latency-us: not given"),
@@ -236,10 +236,10 @@ def test_a_run_that_does_not_tell_what_its_ranks_send(run: Path) -> None:
         (("--np", "2", "--network", "x", "--latency-us", "1"), "--network: give the file, or"),
     ],
 )
-def test_wrong_input_is_told(run: Path, arguments: tuple[str, ...], told: str) -> None:
+def test_wrong_input_is_reported(run: Path, arguments: tuple[str, ...], message: str) -> None:
     code, _, err = plan(str(run), *arguments)
     assert code == 2
-    assert told in err
+    assert message in err
 
 
 @pytest.mark.ranks

@@ -179,7 +179,7 @@ def test_killed_in_mid_study_nothing_is_lost_or_run_twice(tmp_path: Path) -> Non
     assert "another tune is running there" in busy.stderr
     process.kill()
     process.communicate(timeout=60)
-    # No trial runs for long: the kernel tells the launchers, and the ranks save.
+    # No trial runs for long: the kernel signals the launchers, and the ranks save.
     assert not orphans(marker, within=30)
     for trial in ("0000", "0001"):
         assert list((out / "trials" / trial / "checkpoints").iterdir())
