@@ -11,18 +11,24 @@ import tokenizers
 from hvdcore.errors import UserError
 from textgen.tokenizer.tokenizer import END_OF_TEXT, ByteTokenizer, SubwordTokenizer, Tokenizer
 
-__all__ = ["load_pretrained", "load_tokenizer"]
+__all__ = ["load_tokenizer"]
 
 _TIMEOUT_SECONDS = 30
 _KNOWN_END_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 
 
-def load_pretrained(name: str | Path) -> Tokenizer:
-    """The tokenizer of a path or a hub id. Only JSON and vocabulary text is read.
+def load_tokenizer(name: str | Path) -> Tokenizer:
+    """The tokenizer that `--tokenizer` names; not "bpe", which `prepare` trains.
+
+    Args:
+        name: "byte"; a `tokenizer.json` or a folder with one (a run's model/, a saved Hugging Face
+            tokenizer); or a hub id. Nothing but JSON and vocabulary text is read; no code is run.
 
     Raises:
         UserError: no such tokenizer, or one that cannot be used.
     """
+    if str(name) == "byte":
+        return ByteTokenizer()
     path = Path(name).expanduser()
     if path.is_dir() and not (path / "tokenizer.json").is_file():
         return _from_transformers(str(path))
@@ -132,18 +138,3 @@ def _from_transformers(name: str, *, is_cached_only: bool = False) -> Tokenizer:
     if spelled is None:
         raise UserError(f"tokenizer: {name!r} has no eos_token; set one and save it to a folder")
     return SubwordTokenizer(backend, spelled, cut_at_words=_may_cut_at_words(backend))
-
-
-def load_tokenizer(name: str | Path) -> Tokenizer:
-    """The tokenizer that `--tokenizer` names; not "bpe", which `prepare` trains.
-
-    Args:
-        name: "byte"; a `tokenizer.json` or a folder with one (a run's model/, a saved Hugging Face
-            tokenizer); or a hub id. Nothing but JSON and vocabulary text is read; no code is run.
-
-    Raises:
-        UserError: no such tokenizer, or one that cannot be used.
-    """
-    if str(name) == "byte":
-        return ByteTokenizer()
-    return load_pretrained(name)
