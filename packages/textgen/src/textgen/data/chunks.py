@@ -77,7 +77,7 @@ def _continuation_bytes(raw: bytes) -> int:
 
 @dataclass(frozen=True)
 class Segments:
-    """Parts of documents, as arrays of equal length.
+    """Sections of documents, as arrays of equal length.
 
     Attributes:
         document: number in the index.
