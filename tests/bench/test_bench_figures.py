@@ -78,7 +78,7 @@ def test_ratios_of_the_keras_trainers_are_medians_over_rounds(bench: Any) -> Non
     assert [("MISSED" in line) for line in lines] == [False, True, *5 * [False]]
 
 
-def test_finetuning_is_judged_by_speed_and_memory(bench: Any) -> None:
+def test_finetuning_is_measured_by_speed_and_memory(bench: Any) -> None:
     seconds = {
         "two_ranks": [1.0, 1.0, 2.0],
         "trainer": [1.1, 1.3, 9.0],

@@ -1,4 +1,4 @@
-"""A rank that takes steps with an allreduce in each, and misbehaves when it is told to.
+"""A rank that takes steps with an allreduce in each, and misbehaves when it is asked to.
 
 Arguments: FAULT RANK STEP SAVE_FILE. Steps go on until a fault or a stop ends them.
 """
@@ -36,7 +36,7 @@ def misbehave(fault: str) -> None:
 
 
 def main() -> int:
-    """Step until told to stop; then rank 0 writes the save file."""
+    """Step until asked to stop; then rank 0 writes the save file."""
     fault, faulty_rank, faulty_step, save_file = sys.argv[1:5]
     import horovod.torch as hvd
     import torch

@@ -42,7 +42,7 @@ def run(folder: Path, controller: Literal["mpi", "gloo"], fault: str) -> RanksRe
 
 
 def said(result: RanksResult) -> list[str]:
-    """What the user was told after the hosts."""
+    """What stderr holds after the lines about the hosts."""
     return [line for line in result.stderr.splitlines() if not line.startswith("host ")]
 
 

@@ -86,7 +86,7 @@ class Disturber:
         host.slow_down("1000mbit")
 
     def take_back(self) -> None:
-        """A host is told that it will be gone, and is gone a moment later."""
+        """A host is announced to leave, and leaves a moment later."""
         host = self._other()
         self.join()
         self.run.ask_to_stop(host)

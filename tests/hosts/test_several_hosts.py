@@ -25,7 +25,7 @@ def require_same(run: Run, other: Run) -> None:
 
 
 @pytest.mark.parametrize("controller", [MPI, "gloo"])
-def test_two_hosts_train_what_one_trains(
+def test_two_hosts_match_a_single_host(
     training: RunOnHosts, undisturbed: Run, controller: str
 ) -> None:
     first = training.network.add("first", "eth0")
@@ -33,13 +33,13 @@ def test_two_hosts_train_what_one_trains(
     training.start(first, "--controller", controller, "--hosts", "first:1,second:1")
     run = training.finish().check()
     require_same(run, undisturbed)
-    told = [line for line in run.stderr.splitlines() if line.startswith("host ")]
-    assert [line.split(":")[0] for line in told] == ["host first", "host second"]
-    assert told[0].endswith("eth0 10.77.1.1")
-    assert told[1].endswith("ens7 10.77.1.2")
+    lines = [line for line in run.stderr.splitlines() if line.startswith("host ")]
+    assert [line.split(":")[0] for line in lines] == ["host first", "host second"]
+    assert lines[0].endswith("eth0 10.77.1.1")
+    assert lines[1].endswith("ens7 10.77.1.2")
 
 
-def test_keras_on_two_hosts_trains_what_one_trains(
+def test_keras_on_two_hosts_matches_a_single_host(
     network: TestNetwork,
     make_training: Callable[..., RunOnHosts],
     run_undisturbed: Callable[[str], Run],
@@ -54,7 +54,7 @@ def test_keras_on_two_hosts_trains_what_one_trains(
 @pytest.mark.proof
 @pytest.mark.parametrize("controller", [MPI, "gloo"])
 @pytest.mark.parametrize("trainer", ["textgen", "image_cls", "news_cls"])
-def test_four_hosts_train_what_one_trains(
+def test_four_hosts_match_a_single_host(
     network: TestNetwork, make_training: Callable[..., RunOnHosts], trainer: str, controller: str
 ) -> None:
     """Over links of 100 Mbit/s; the same four ranks on one host sum in the same order."""
@@ -72,7 +72,7 @@ def test_four_hosts_train_what_one_trains(
 
 
 @pytest.mark.skipif(bool(missing_for_delays()), reason=missing_for_delays())
-def test_two_hosts_far_apart_train_what_one_trains(training: RunOnHosts, undisturbed: Run) -> None:
+def test_two_distant_hosts_match_a_single_host(training: RunOnHosts, undisturbed: Run) -> None:
     hosts = [training.network.add(name, "eth0") for name in HOSTS[:2]]
     for host in hosts:
         host.delay(5)

@@ -1,4 +1,4 @@
-"""Hosts that cannot take part are told at once, one line each, before a rank is started."""
+"""Hosts that cannot take part are reported at once, one line each, before a rank is started."""
 
 from __future__ import annotations
 

@@ -106,8 +106,8 @@ NEWS = ("news_cls", ("--model", "cnn"))
 @pytest.mark.parametrize("keras_run", [IMAGES], indirect=True, ids=["image_cls"])
 def test_image_cls_alone_trains_and_predicts(keras_run: tuple[Path, Path]) -> None:
     environment, folder = keras_run
-    picture = folder / "figures" / "confusion.png"
-    written = run(environment, "image-cls", "predict", "run", str(picture), cwd=folder.parent)
+    image = folder / "figures" / "confusion.png"
+    written = run(environment, "image-cls", "predict", "run", str(image), cwd=folder.parent)
     assert written.startswith("file,class,probability,bricks,furrows,")
 
 

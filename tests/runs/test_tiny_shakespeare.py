@@ -20,7 +20,7 @@ MOST_PARAMETERS = 800_000
 NUM_STEPS = 2_000
 TOKENS_PER_STEP = 12 * 64
 MOST_LOSS = 1.53
-"""Nats a character over the whole validation part; nanoGPT's own CPU setting: 1.886."""
+"""Nats a character over the whole validation split; nanoGPT's own CPU setting: 1.886."""
 
 
 def readme_command() -> list[str]:

@@ -73,7 +73,7 @@ def test_cancelled_it_saves_and_is_not_queued_again(training: SlurmRun, running:
     ],
     indirect=True,
 )
-def test_preempted_whichever_processes_are_signalled(
+def test_preempted_whichever_processes_are_signaled(
     training: SlurmRun, running: str, undisturbed: Run
 ) -> None:
     run = preempt_and_finish(training, running)

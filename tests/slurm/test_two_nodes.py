@@ -23,7 +23,7 @@ def nodes(run: Run) -> list[str]:
     return [line.split(":")[0] for line in lines if line.startswith("host ")]
 
 
-def test_two_nodes_train_what_one_machine_trains(training: SlurmRun, undisturbed: Run) -> None:
+def test_two_nodes_match_a_single_machine(training: SlurmRun, undisturbed: Run) -> None:
     run = training.finish(training.submit(str(training.write_script("--nodes=2", "--time=10"))))
     assert run.report["weights_sha256"] == undisturbed.report["weights_sha256"]
     assert run.losses("train") == undisturbed.losses("train")

@@ -33,7 +33,7 @@ def test_every_field_of_the_configuration_has_a_flag() -> None:
     assert code == 0
     flags = set(re.findall(r"(?<![\w-])--[a-z-]+", text))
     wanted = {"--" + name.replace("_", "-") for name in TrainConfig.model_fields}
-    assert flags == wanted | set(SHARED_OPTIONS) | {"--help", "--no-augment"}
+    assert flags == wanted | set(SHARED_OPTIONS) | {"--help", "--no-augment", "--color"}
 
 
 def wrong(*arguments: str) -> list[str]:
@@ -66,6 +66,8 @@ def wrong(*arguments: str) -> list[str]:
         (["--weights", "x.h5"], "weights: cnn starts from random weights"),
         (["--image-size", "5"], "image_size: got 5"),
         (["--mixup", "1.5"], "mixup"),
+        (["--color", "2"], "colour: got 2"),
+        (["--colour", "2"], "colour: got 2"),
         (["--data", "sampel"], "did you mean 'sample'"),
         (["--config", "nowhere.toml"], "config: nowhere.toml: no such file"),
     ],
@@ -121,7 +123,7 @@ def test_compare_checks_all_before_the_first_run(scenes: Path, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_prepare_prints_the_parts(scenes: Path) -> None:
+def test_prepare_prints_the_splits(scenes: Path) -> None:
     code, text = invoke("prepare", "--data", str(scenes), "--image-size", "16")
     assert code == 0
     assert "train 60, val 6, test 25" in text

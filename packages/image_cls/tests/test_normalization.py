@@ -1,4 +1,4 @@
-"""Our normalisation computes what Keras's layers compute, values and gradients."""
+"""Our normalization computes what Keras's layers compute, values and gradients."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_any_number_of_ranks_trains_the_same_model(
     assert run.report["test"]["confusion_matrix"] == one_rank.report["test"]["confusion_matrix"]
 
 
-def test_another_seed_is_told_apart(folder: Path, scenes: Path, one_rank: Run) -> None:
+def test_control_another_seed_differs(folder: Path, scenes: Path, one_rank: Run) -> None:
     """The control: the comparison above sees a difference where there is one."""
     other = train(folder / "seed1", scenes, *FLAGS, "--seed", "1").check()
     assert other.losses("val") != pytest.approx(one_rank.losses("val"), **CLOSE)

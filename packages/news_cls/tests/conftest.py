@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """66 pieces of the sample in train and 25 in test, in the official form."""
+    """66 articles of the sample in train and 25 in test, in the official form."""
     return write_sample(tmp_path_factory.mktemp("texts"))
 
 

@@ -45,7 +45,7 @@ def test_help_shows_choices_defaults_and_panels() -> None:
     assert "--dtype auto|float32|bfloat16 Precision of the matrix products" in words
     assert "[default: auto]" in words
     assert "--gradient-dtype float32|bfloat16|float16 Precision of gradients" in words
-    panels = ["Data:", "Model:", "Optimisation:", "Ranks and hosts:", "Elastic:", "Output:"]
+    panels = ["Data:", "Model:", "Optimization:", "Ranks and hosts:", "Elastic:", "Output:"]
     assert [line for line in text.splitlines() if line in panels] == panels
     # The defaults of a run that is evaluated are those of its training.
     assert "Default: as in training." in " ".join(invoke("evaluate", "--help")[1].split())
@@ -121,8 +121,8 @@ def _zero_bytes(folder: Path) -> Path:
 
 
 def _binary(folder: Path) -> Path:
-    (folder / "picture.txt").write_bytes(bytes(range(256)) * 50)
-    return folder / "picture.txt"
+    (folder / "image.txt").write_bytes(bytes(range(256)) * 50)
+    return folder / "image.txt"
 
 
 def _a_few_words(folder: Path) -> Path:

@@ -54,8 +54,8 @@ def run_graph(folder: Path, tokens: torch.Tensor) -> Any:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx")
     save_model(folder / "model", convolution_and_attention(), ByteTokenizer())
-    told = export(folder / "model", "onnx", folder / "out")
-    assert told.startswith(f"{folder / 'out'}: model.onnx, input_ids [batch, length] to logits")
+    message = export(folder / "model", "onnx", folder / "out")
+    assert message.startswith(f"{folder / 'out'}: model.onnx, input_ids [batch, length] to logits")
     return folder / "out"
 
 

@@ -29,7 +29,7 @@ class ModelFields(Config):
 
 
 class RunFields(Config):
-    panel: ClassVar[str] = "Optimisation"
+    panel: ClassVar[str] = "Optimization"
     epochs: int = Field(3, ge=1)
     momentum: float = Field(0.95, ge=0.0, lt=1.0)
     """Momentum of the
@@ -94,7 +94,7 @@ Model:
   --num-layers INTEGER    Layers, in place of the model's.
   --init-from RUN|PATH    Start from these weights.
 
-Optimisation:
+Optimization:
   --epochs INTEGER    Passes over the training data.  [default: 3]
   --momentum NUMBER   Momentum of this optimizer.  [default: 0.5]
 

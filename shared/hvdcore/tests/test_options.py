@@ -56,7 +56,7 @@ def test_help_lists_the_shared_options_by_panels() -> None:
     assert listed(out) == {
         "Data": ["--data"],
         "Model": ["--model"],
-        "Optimisation": [
+        "Optimization": [
             "--epochs", "--max-steps", "--global-batch-size", "--learning-rate", "--seed",
         ],
         "Ranks and hosts": [

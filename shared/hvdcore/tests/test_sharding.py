@@ -88,7 +88,7 @@ def test_uneven_batch_names_the_nearest_that_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "size", "parts"),
+    ("n", "size", "shares"),
     [
         (10, 3, [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]),
         (2, 4, [[0], [1], [], []]),
@@ -98,15 +98,15 @@ def test_uneven_batch_names_the_nearest_that_fit() -> None:
         (1, 5, [[0], [], [], [], []]),  # a remainder below size / 2
     ],
 )
-def test_eval_ranges_by_hand(n: int, size: int, parts: list[list[int]]) -> None:
-    assert [list(eval_range(n, rank, size)) for rank in range(size)] == parts
+def test_eval_ranges_by_hand(n: int, size: int, shares: list[list[int]]) -> None:
+    assert [list(eval_range(n, rank, size)) for rank in range(size)] == shares
 
 
 @given(n=st.integers(0, 500), size=st.integers(1, 33))
 def test_evaluation_sees_each_sample_once(n: int, size: int) -> None:
-    parts = [eval_range(n, rank, size) for rank in range(size)]
-    assert [i for part in parts for i in part] == list(range(n))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    shares = [eval_range(n, rank, size) for rank in range(size)]
+    assert [i for share in shares for i in share] == list(range(n))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 @st.composite
@@ -136,9 +136,9 @@ def test_wrapped_tail_gives_equal_counts_and_the_global_order(case: tuple[int, i
     n, batch, size = case
     order = epoch_order(n, 1, 2)
     for step in range(num_steps(n, batch, drop_last=False)):
-        parts = [train_indices(order, step, batch, rank, size) for rank in range(size)]
-        assert {len(part) for part in parts} == {batch // size}
-        together = np.concatenate(parts)
+        shares = [train_indices(order, step, batch, rank, size) for rank in range(size)]
+        assert {len(share) for share in shares} == {batch // size}
+        together = np.concatenate(shares)
         assert together.tolist() == [order[(step * batch + i) % n] for i in range(batch)]
 
 

@@ -60,7 +60,7 @@ def prepare(config: shared.ConfigFile = None, **flags: Any) -> None:
 
 
 @app.command()
-@takes({"data": shared.Data}, shared.RANKS, {"split": classifier.Splits})
+@takes({"data": shared.Data}, shared.RANKS, {"split": shared.Splits})
 def evaluate(run_dir: classifier.RunArgument, **flags: Any) -> None:
     """Compute the exact scores of a trained model: loss, accuracy, macro F1, each class."""
     from hvdcore.classifier.commands import run_evaluation
@@ -101,7 +101,7 @@ def tune(**flags: Any) -> None:
 
 
 @app.command()
-def report(runs: classifier.Runs, output_dir: shared.OutputDir = None) -> None:
+def report(runs: shared.Runs, output_dir: shared.OutputDir = None) -> None:
     """Write one HTML page about a run, or about several side by side."""
     from hvdcore.classifier.commands import write_report_page
 

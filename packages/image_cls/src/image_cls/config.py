@@ -61,10 +61,10 @@ class AugmentationFields(Config):
     """Smallest fraction of the image's area that a crop keeps."""
     rotation: float = Field(10.0, ge=0.0, le=180.0)
     """Largest rotation in degrees, in either direction."""
-    colour: float = Field(0.3, ge=0.0, lt=1.0)
+    colour: Annotated[float, Flag(alias="color")] = Field(0.3, ge=0.0, lt=1.0)
     """Largest relative change of contrast and saturation; brightness changes by 0.7 of it."""
     erase: float = Field(0.25, ge=0.0, le=1.0)
-    """Probability that a rectangle is filled with grey (random erasing)."""
+    """Probability that a rectangle is filled with gray (random erasing)."""
     mixup: float = Field(0.5, ge=0.0, le=1.0)
     """Probability that an image and its label are mixed with another one."""
 

@@ -52,14 +52,14 @@ GROUPS = 8
 def logreg(size: int, num_classes: int) -> keras.Model:
     """Logistic regression on the pixels."""
     images = keras.Input((size, size, 3), name="images")
-    pixels = layers.Flatten()(_centred(images))
+    pixels = layers.Flatten()(_centered(images))
     return keras.Model(images, layers.Dense(num_classes, name="logits")(pixels), name="logreg")
 
 
 def mlp(size: int, num_classes: int, hidden: int = 256) -> keras.Model:
     """One hidden layer on the pixels."""
     images = keras.Input((size, size, 3), name="images")
-    pixels = layers.Flatten()(_centred(images))
+    pixels = layers.Flatten()(_centered(images))
     units = layers.Dense(hidden, activation="relu", kernel_initializer="he_normal")(pixels)
     return keras.Model(images, layers.Dense(num_classes, name="logits")(units), name="mlp")
 
@@ -68,11 +68,11 @@ def cnn(size: int, num_classes: int, *, of_keras: bool = False) -> keras.Model:
     """The residual network; with `of_keras` it consists of Keras's own layers."""
     images = keras.Input((size, size, 3), name="images")
     normalization = keras_normalization if of_keras else our_normalization
-    logits = residual_network(_centred(images), num_classes, normalization)
+    logits = residual_network(_centered(images), num_classes, normalization)
     return keras.Model(images, logits, name="cnn")
 
 
-def _centred(images: keras.KerasTensor) -> keras.KerasTensor:
+def _centered(images: keras.KerasTensor) -> keras.KerasTensor:
     return layers.Rescaling(1.0 / 127.5, -1.0, name="centred")(images)
 
 
@@ -164,10 +164,10 @@ def _normalized_relu(pixels: Any, scale: Any, offset: Any, groups: int, epsilon:
 def _forward(pixels: Any, scale: Any, offset: Any, groups: int, epsilon: float) -> Any:
     """The result, and each channel's group mean and inverse standard deviation, [B, 1, C]."""
     mean = _over_groups(tf.reduce_mean(pixels, 1), groups)
-    centred = pixels - mean
-    variance = _over_groups(tf.reduce_mean(tf.square(centred), 1), groups)
+    centered = pixels - mean
+    variance = _over_groups(tf.reduce_mean(tf.square(centered), 1), groups)
     inverse = tf.math.rsqrt(variance + epsilon)
-    return tf.nn.relu(centred * (inverse * scale) + offset), mean, inverse
+    return tf.nn.relu(centered * (inverse * scale) + offset), mean, inverse
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -223,7 +223,7 @@ def mobilenet(size: int, num_classes: int, weights: str) -> keras.Model:
             "its top, alpha 1.0"
         ) from error
     body.trainable = False
-    features = body(_centred(images), training=False)
+    features = body(_centered(images), training=False)
     return keras.Model(images, layers.Dense(num_classes, name="logits")(features), name="mobilenet")
 
 

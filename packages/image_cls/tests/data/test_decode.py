@@ -115,7 +115,7 @@ def broken_link(folder: Path) -> Path:
 
 
 def bomb(folder: Path) -> Path:
-    # One colour, so that the file is small: that is what makes it a bomb.
+    # One color, so that the file is small: that is what makes it a bomb.
     Image.new("1", (9000, 8000)).save(folder / "a.png")
     return folder / "a.png"
 

@@ -64,7 +64,7 @@ def test_seg_train_alone_may_be_given(tmp_path: Path) -> None:
     assert {file.split for file in files} == {None}
 
 
-def test_the_parts_do_not_depend_on_names(tmp_path: Path) -> None:
+def test_the_splits_do_not_depend_on_names(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / "data", 6)
     before = prepare(config(root))
     for number, path in enumerate(sorted(root.rglob("*.png"), reverse=True)):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hvdcore.classifier.preflight import check_data, check_evaluation, check_split_names
+from hvdcore.classifier.preflight import check_data, check_evaluation
 from hvdcore.errors import UserError
 from hvdcore.run.run_dir import RunDir
+from hvdcore.run.splits import check_split_names
 from news_cls.config import SAMPLE_NAMES, TrainConfig
 
 __all__ = ["check_before_start", "check_files", "check_saved_run"]

@@ -71,7 +71,7 @@ def prepare(config: shared.ConfigFile = None, **flags: Any) -> None:
 @app.command()
 @takes(
     config_options(DataFields, only=["text_column", "label_column"]),
-    {"data": shared.Data, "split": classifier.Splits},
+    {"data": shared.Data, "split": shared.Splits},
     shared.RANKS,
 )
 def evaluate(run_dir: classifier.RunArgument, **flags: Any) -> None:
@@ -115,7 +115,7 @@ def tune(**flags: Any) -> None:
 
 
 @app.command()
-def report(runs: classifier.Runs, output_dir: shared.OutputDir = None) -> None:
+def report(runs: shared.Runs, output_dir: shared.OutputDir = None) -> None:
     """Write one HTML page about a run, or about several side by side."""
     from hvdcore.classifier.commands import write_report_page
 

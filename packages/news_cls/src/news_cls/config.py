@@ -97,7 +97,7 @@ class ModelFields(Config):
 class TrainConfig(DataFields, ModelFields, ClassifierConfig, Config):
     """All fields together, frozen; unknown fields are errors."""
 
-    panel: ClassVar[str] = "Optimisation"
+    panel: ClassVar[str] = "Optimization"
 
     epochs: int = Field(3, ge=1)
     """Passes over the train split; ``max_steps`` overrides it."""

@@ -22,7 +22,7 @@ def rows_of(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def test_every_row_is_in_a_part_or_counted(ag_news: Path) -> None:
+def test_every_row_is_in_a_split_or_counted(ag_news: Path) -> None:
     data = prepare(TrainConfig(data=str(ag_news)))
     num_rows = sum(len(rows_of(ag_news / name)) for name in ("train.csv", "test.csv"))
     meta = data.meta
@@ -33,7 +33,7 @@ def test_every_row_is_in_a_part_or_counted(ag_news: Path) -> None:
     assert all(share < 0.03 for share in meta["unknown"].values())
     texts = list(data.splits["train"].texts)
     residue = ("#39;", "quot;", "&lt;", "&amp;", "\\", "<b>")
-    assert not [text for text in texts if any(piece in text for piece in residue)]
+    assert not [text for text in texts if any(mark in text for mark in residue)]
 
 
 def test_the_forms_of_the_hub_are_the_same_data(ag_news: Path, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def unknown_in_test(folder: Path) -> Path:
 
 
 def no_files(folder: Path) -> Path:
-    (folder / "picture.png").write_bytes(b"x")
+    (folder / "image.png").write_bytes(b"x")
     return folder
 
 

@@ -179,7 +179,7 @@ def test_every_directory_layout(tmp_path: Path, names: tuple[str, str]) -> None:
     assert prepare(config(root)).key == prepare(config(write_reference(tmp_path))).key
 
 
-def test_a_val_part_is_dropout_mask(tmp_path: Path) -> None:
+def test_a_val_split_in_the_data_is_kept(tmp_path: Path) -> None:
     write_reference(tmp_path)
     write_official(tmp_path / "reference" / "validation.csv", news(4, first=50))
     data = prepare(config(tmp_path / "reference"))
@@ -187,7 +187,7 @@ def test_a_val_part_is_dropout_mask(tmp_path: Path) -> None:
     assert set(data.splits["val"].names) == {f"validation.csv row {n}" for n in range(1, 5)}
 
 
-def test_a_file_without_a_part_beside_parts_is_named(tmp_path: Path) -> None:
+def test_a_file_without_a_split_beside_splits_is_named(tmp_path: Path) -> None:
     root = write_reference(tmp_path)
     write_official(root / "sample_submission.csv", news(4, first=50))
     data = prepare(config(root))

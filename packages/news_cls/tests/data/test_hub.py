@@ -81,7 +81,7 @@ def test_from_the_hub(hub: Hub, tmp_path: Path) -> None:
     assert (sum(ag["parts"].values()), ag["source"]) == (32, "me/ag")
     assert slow["key"] == cut["key"] == again["key"] == ag["key"]
     assert hub.fetches("datasets/me/ag") == 2  # train and test, once
-    assert hub.fetches("datasets/me/cut") == 4  # each in two pieces
+    assert hub.fetches("datasets/me/cut") == 4  # each in two shards
     assert sum(de["parts"].values()) == 24
     assert "data: me/many: several sets; give one of me/many:de, me/many:en" in many["error"]
     assert "no column 'body'; it has text, label" in column["error"][0]

@@ -61,7 +61,7 @@ def test_copies_are_left_out_and_counted(tmp_path: Path) -> None:
     )
 
 
-def test_the_parts_do_not_depend_on_the_order(tmp_path: Path) -> None:
+def test_the_splits_do_not_depend_on_the_order(tmp_path: Path) -> None:
     rows = news(40)
     before = prepare(config(write_official(tmp_path / "a.csv", rows)))
     after = prepare(config(write_official(tmp_path / "b.csv", rows[::-1])))

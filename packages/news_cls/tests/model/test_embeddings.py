@@ -1,4 +1,4 @@
-"""Starting vectors: neighbours decide them, files bring them, and wrong files say so."""
+"""Starting vectors: neighbors decide them, files bring them, and wrong files say so."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def test_words_with_the_same_neighbours_are_alike() -> None:
+def test_words_with_the_same_neighbors_are_alike() -> None:
     draw = np.random.default_rng(0)
     # 2 and 3 stand beside 10..19, 4 beside 20..29.
     rows = [[w, int(draw.integers(10, 20))] for w in (2, 3) for _ in range(300)]

@@ -46,7 +46,7 @@ def inputs(model: str, ids: np.ndarray = IDS) -> tuple[np.ndarray, ...]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_padding_and_neighbours_change_nothing(model: str) -> None:
+def test_padding_and_neighbors_change_nothing(model: str) -> None:
     of = network(model)
     together = head_logits(of, inputs(model), training=True).numpy()
     assert together.shape == (4, 2 if model == "cnn" else 3, 3)

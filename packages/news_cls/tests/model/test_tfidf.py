@@ -62,7 +62,7 @@ def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
         load_tfidf(tmp_path)
 
 
-def test_an_empty_part_has_no_score() -> None:
+def test_an_empty_split_has_no_score() -> None:
     from news_cls.data.dataset import Names, Ragged, Split, Texts, offsets_of
 
     nothing = Ragged(np.zeros(0, np.int32), offsets_of([]))

@@ -69,7 +69,7 @@ def test_in_bfloat16_it_learns_nearly_the_same(folder: Path, texts: Path) -> Non
     assert half != whole
 
 
-def test_another_seed_is_told_apart(folder: Path, texts: Path, one_rank: Run) -> None:
+def test_control_another_seed_differs(folder: Path, texts: Path, one_rank: Run) -> None:
     """The control: the comparison above sees a difference where there is one."""
     other = train(folder / "seed1", texts, *FLAGS, "--seed", "1").check()
     assert other.losses("val") != pytest.approx(one_rank.losses("val"), **CLOSE)

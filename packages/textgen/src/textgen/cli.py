@@ -75,7 +75,7 @@ def prepare(**flags: Any) -> None:
 
 @app.command()
 @takes(
-    {"split": options.Splits}, options.SCORING,
+    {"split": shared.Splits}, options.SCORING,
     {"generation": (options.Generation, False)}, options.QUALITY, shared.RANKS,
 )  # fmt: skip
 def evaluate(model: options.ModelArgument, **flags: Any) -> None:
@@ -148,7 +148,7 @@ def tune(**flags: Any) -> None:
 
 
 @app.command()
-def report(runs: options.Runs, output_dir: shared.OutputDir = None) -> None:
+def report(runs: shared.Runs, output_dir: shared.OutputDir = None) -> None:
     """Write one HTML page about a run, or about several side by side."""
     from textgen.evaluation.report import report_runs
 

@@ -48,7 +48,7 @@ class ModelFields(Config):
 class OptimizerFields(Config):
     """Optimizer and learning rate schedule."""
 
-    panel: ClassVar[str] = "Optimisation"
+    panel: ClassVar[str] = "Optimization"
 
     optimizer: Literal["muon", "adamw"] | None = None
     """``muon``: Muon for matrices and AdamW for the rest. ``adamw``: AdamW for all. Default: muon;
@@ -81,7 +81,7 @@ class OptimizerFields(Config):
 class RunFields(Config):
     """Length of the run, batch sizes, and how often it evaluates, saves and logs."""
 
-    panel: ClassVar[str] = "Optimisation"
+    panel: ClassVar[str] = "Optimization"
 
     epochs: int = Field(1, ge=1)
     """Passes over the train split; ``max_steps`` overrides it."""

@@ -21,8 +21,6 @@ __all__ = [
     "HeldOut",
     "ModelArgument",
     "Models",
-    "Runs",
-    "Splits",
     "To",
 ]
 
@@ -42,14 +40,6 @@ Models = Annotated[
     list[str],
     typer.Argument(metavar="MODEL...", help="Runs, folders with a model, or hub ids."),
 ]
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One or more run directories.")]
-Splits = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--split", **_DATA, metavar="train|val|test",
-        help="Split to score; may be repeated. Default: val and test.",
-    ),
-]  # fmt: skip
 HeldOut = Annotated[
     str, typer.Option("--split", **_DATA, metavar="val|test", help="Split to compare models on.")
 ]

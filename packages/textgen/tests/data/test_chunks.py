@@ -1,4 +1,4 @@
-"""Cutting: lines, rows and texts are cut anywhere, and nothing of it shows."""
+"""Chunks and shards: wherever texts, lines and rows are cut, the result is the same."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ BPE = train_bpe(CORPUS, 300)
 TEXT = st.text(st.sampled_from(" \n\tab'.,1é\u2003\N{EURO SIGN}日\N{GRINNING FACE}"), max_size=60)
 
 
-@given(text=TEXT, places=st.lists(st.integers(0, 200), max_size=3), size=st.integers(1, 9))
-def test_stretches_of_pieces_encode_to_the_whole(text: str, places: list[int], size: int) -> None:
+@given(text=TEXT, positions=st.lists(st.integers(0, 200), max_size=3), size=st.integers(1, 9))
+def test_tokens_of_chunks_are_those_of_the_text(text: str, positions: list[int], size: int) -> None:
     raw = text.encode()
     for tokenizer in (ByteTokenizer(), BPE):
         cut = partial(cut_at, lambda a, b: raw[a:b], stop=len(raw), find=tokenizer.find_cut)
-        borders = sorted({0, len(raw), *(cut(place) for place in places)})
+        borders = sorted({0, len(raw), *(cut(position) for position in positions)})
         found = [
-            piece
+            chunk
             for a, b in pairwise(borders)
-            for piece in chunks.split_text(lambda a, b: raw[a:b], a, b, size, tokenizer.find_cut)
+            for chunk in chunks.split_text(lambda a, b: raw[a:b], a, b, size, tokenizer.find_cut)
         ]
         assert "".join(found) == text
-        ids = [token for piece in found for token in tokenizer.encode(piece).tolist()]
+        ids = [token for chunk in found for token in tokenizer.encode(chunk).tolist()]
         assert ids == tokenizer.encode(text).tolist()
 
 
-def test_a_run_without_a_blank_is_cut_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_without_blanks_is_cut_at_a_character(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "_WINDOWS", (8, 64))
     raw = "日".encode() * 1000
 
@@ -58,13 +58,13 @@ def test_a_run_without_a_blank_is_cut_in_the_end(monkeypatch: pytest.MonkeyPatch
 
     found = list(chunks.split_text(read, 0, len(raw), 100, BPE.find_cut))
     assert "".join(found) == "日" * 1000
-    assert {len(piece) for piece in found[:-2]} == {34}  # the first character from byte 100 on
+    assert {len(chunk) for chunk in found[:-2]} == {34}  # the first character from byte 100 on
 
 
 @pytest.mark.parametrize("unit_bytes", [1, 9, 40, 10_000])
 @pytest.mark.parametrize("scan_bytes", [7, 64])
 @pytest.mark.parametrize("ending", ["", "\n"])
-def test_pieces_of_lines_know_their_numbers(
+def test_lines_of_shards_have_their_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit_bytes: int, scan_bytes: int, ending: str
 ) -> None:
     monkeypatch.setattr(documents, "UNIT_BYTES", unit_bytes)
@@ -73,16 +73,16 @@ def test_pieces_of_lines_know_their_numbers(
     path = tmp_path / "lines.jsonl"
     path.write_text("\n".join(lines) + ending)
     found = list(rows.line_shards(path))
-    read = [line for piece in found for line in rows.lines(piece)]
+    read = [line for shard in found for line in rows.lines(shard)]
     expected = list(enumerate((text + "\n" for text in lines), start=1))
     if not ending:
         expected[-1] = (30, lines[-1])
     assert read == [(number, text.encode()) for number, text in expected]
-    assert all(piece.size >= unit_bytes for piece in found[:-1])
+    assert all(shard.size >= unit_bytes for shard in found[:-1])
     assert len(found) == 1 or unit_bytes < 10_000
 
 
-def test_a_broken_line_of_a_later_piece_is_named(
+def test_a_broken_line_of_a_later_shard_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "UNIT_BYTES", 100)
@@ -103,7 +103,7 @@ def texts(path: Path) -> Iterator[tuple[str, str]]:
 def test_bpe_is_learned_from_the_first_documents_by_hash(
     tmp_path: Path, limit: int, expected: int
 ) -> None:
-    """Four documents of 1,000 bytes; what is begun below the limit is taken to its end."""
+    """Four documents of 1,000 bytes; a document begun below the limit is read to its end."""
     books = [f"{letter} " * 500 for letter in "abcd"]
     documents = [Document((book.encode(),), "book") for book in books]
     write_unit(documents, tmp_path / "unit", Skipped(), lambda _: None)
@@ -119,7 +119,7 @@ def test_bpe_is_learned_from_the_first_documents_by_hash(
 ROWS = [f"book {number}" for number in range(23)]
 
 
-def test_row_groups_are_read_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_row_group_is_a_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "UNIT_BYTES", 1)
     path = tmp_path / "books.parquet"
     pq.write_table(pa.table({"text": ROWS}), path, row_group_size=5)

@@ -1,4 +1,4 @@
-"""Near-duplicates: the similarity is estimated well, and what is alike is never in two parts."""
+"""Near-duplicates: similarity is estimated well, and similar documents share one split."""
 
 from __future__ import annotations
 
@@ -89,20 +89,20 @@ def test_groups_are_those_that_were_planted() -> None:
     assert found.tolist() == expected.tolist()
 
 
-def parts_of(corpus: Corpus) -> dict[str, str]:
-    """The part of each document, by its first word."""
+def splits_of(corpus: Corpus) -> dict[str, str]:
+    """The split of each document, by its first word."""
     found = {}
     for name in ("train", "test", "val"):
-        part = corpus.split(name)
-        assert part is not None
-        texts = bytes(part.tokens.astype(np.uint8)).decode().split("\0")[1:]
+        blocks = corpus.split(name)
+        assert blocks is not None
+        texts = bytes(blocks.tokens.astype(np.uint8)).decode().split("\0")[1:]
         found |= {text.split(" ")[-1]: name for text in texts}
     return found
 
 
 @pytest.fixture
 def editions(tmp_path: Path) -> Path:
-    """30 books of three editions each; the last word tells book and edition."""
+    """30 books of three editions each; the last word names book and edition."""
     path = tmp_path / "books.jsonl"
     with path.open("w") as file:
         for edition in range(3):
@@ -122,13 +122,13 @@ def prepared(path: Path, threshold: float) -> Corpus:
     )  # fmt: skip
 
 
-def test_editions_of_a_book_stand_in_one_part(editions: Path) -> None:
+def test_editions_of_a_book_are_in_one_split(editions: Path) -> None:
     corpus = prepared(editions, 0.7)
-    parts = parts_of(corpus)
-    assert len(parts) == 90
+    splits = splits_of(corpus)
+    assert len(splits) == 90
     for book in range(30):
-        assert len({parts[f"{book}/{edition}"] for edition in range(3)}) == 1
-    assert set(parts.values()) == {"train", "test", "val"}
+        assert len({splits[f"{book}/{edition}"] for edition in range(3)}) == 1
+    assert set(splits.values()) == {"train", "test", "val"}
     near = corpus.meta["near_duplicates"]
     assert (near["groups"], near["documents"], len(near["examples"])) == (30, 90, 5)
     # Lines 1, 31 and 61 are editions of one book.
@@ -139,12 +139,12 @@ def test_editions_of_a_book_stand_in_one_part(editions: Path) -> None:
     assert f"{editions} line {lines[0][0]} and {editions} line {lines[0][1]}; " in line
 
 
-def test_without_looking_they_leak(editions: Path) -> None:
-    """The control: by their own hashes some editions stand in train and others in test or val."""
+def test_control_without_the_search_they_leak(editions: Path) -> None:
+    """The control: by their own hashes some editions are in train and others in test or val."""
     corpus = prepared(editions, 1)
-    parts = parts_of(corpus)
+    splits = splits_of(corpus)
     divided = [
-        book for book in range(30) if len({parts[f"{book}/{edition}"] for edition in range(3)}) > 1
+        book for book in range(30) if len({splits[f"{book}/{edition}"] for edition in range(3)}) > 1
     ]
     assert len(divided) > 3
     assert corpus.meta["near_duplicates"]["groups"] == 0

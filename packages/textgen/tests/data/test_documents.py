@@ -26,11 +26,11 @@ def read(path: Path, column: str = "text") -> tuple[list[str], dict[str, int]]:
     skipped = Skipped()
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, piece in enumerate(source.units(column)):
-            place = Path(folder, f"{number:06}")
-            write_unit(source.documents(piece, column, skipped), place, skipped, lambda _: None)
-            raw = StagedUnit(place).text_path.read_bytes()
-            rows = StagedUnit(place).table()
+        for number, unit in enumerate(source.units(column)):
+            prefix = Path(folder, f"{number:06}")
+            write_unit(source.documents(unit, column, skipped), prefix, skipped, lambda _: None)
+            raw = StagedUnit(prefix).text_path.read_bytes()
+            rows = StagedUnit(prefix).table()
             found += [raw[row["start"] :][: row["size"]].decode() for row in rows]
     return found, dict(skipped.counts)
 

@@ -86,11 +86,11 @@ def test_documents_go_whole_with_end_of_text_before_each(tmp_path: Path) -> None
     corpus = prepared(books, tmp_path / "c")
     found = []
     for name in ("train", "val"):
-        part = corpus.split(name)
-        assert part is not None
-        tokens = part.tokens.tolist()
+        split = corpus.split(name)
+        assert split is not None
+        tokens = split.tokens.tolist()
         offsets = corpus.document_offsets(name).tolist()
-        assert [tokens[place] for place in offsets] == [0] * len(offsets)
+        assert [tokens[offset] for offset in offsets] == [0] * len(offsets)
         assert tokens.count(0) == len(offsets) == corpus.meta["parts"][name]["documents"]
         ends = [*offsets[1:], len(tokens)]
         found += [bytes(tokens[a + 1 : b]).decode() for a, b in zip(offsets, ends, strict=True)]
@@ -136,7 +136,7 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
     assert corpus_hash(prepared(books, tmp_path / "c")) == before
 
 
-def test_bpe_never_sees_the_held_out_part(tmp_path: Path) -> None:
+def test_bpe_is_trained_on_train_alone(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("abab " * 400 + "zqzq " * 100)
     corpus = prepared(path, tmp_path / "c", tokenizer="bpe", vocab_size=300)
@@ -188,7 +188,7 @@ def test_one_bad_file_is_an_error_that_names_it(tmp_path: Path, raw: bytes, name
     assert "data" in str(caught.value)
 
 
-def test_every_short_part_is_named_at_once(tmp_path: Path) -> None:
+def test_every_short_split_is_named_at_once(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("0123456789")
     with pytest.raises(UserError) as caught:
@@ -272,7 +272,7 @@ def test_two_processes_at_once_make_one_corpus(tmp_path: Path, library: Path) ->
     assert len(list((tmp_path / "c" / "corpora").iterdir())) == 1
 
 
-def test_killed_at_any_moment_it_is_whole_or_absent(tmp_path: Path, library: Path) -> None:
+def test_killed_at_any_moment_it_is_complete_or_absent(tmp_path: Path, library: Path) -> None:
     began = time.monotonic()
     reference = start(library, tmp_path / "reference")
     folder = Path(reference.communicate()[0].split()[0])
@@ -301,7 +301,7 @@ def data_folder() -> Path:
 
 
 @pytest.mark.data
-def test_tiny_shakespeare_has_nanogpts_parts(tmp_path: Path) -> None:
+def test_tiny_shakespeare_has_nanogpts_splits(tmp_path: Path) -> None:
     path = data_folder() / "tinyshakespeare" / "input.txt"
     corpus = prepared(path, tmp_path, val_fraction=0.1, context_length=64)
     text = path.read_bytes()
@@ -313,16 +313,16 @@ def test_tiny_shakespeare_has_nanogpts_parts(tmp_path: Path) -> None:
 @pytest.mark.data
 def test_novels(tmp_path: Path) -> None:
     corpus = prepared(data_folder() / "books", tmp_path, val_fraction=0.1, test_fraction=0.1)
-    counts = {name: part["documents"] for name, part in corpus.meta["parts"].items()}
+    counts = {name: split["documents"] for name, split in corpus.meta["parts"].items()}
     assert sum(counts.values()) == 13
     assert min(counts.values()) >= 1
-    total = sum(part["bytes"] for part in corpus.meta["parts"].values())
+    total = sum(counts["bytes"] for counts in corpus.meta["parts"].values())
     assert 0.05 < corpus.meta["parts"]["val"]["bytes"] / total < 0.15
     assert 0.05 < corpus.meta["parts"]["test"]["bytes"] / total < 0.15
     assert corpus.meta["skipped"] == {}
     for name in ("train", "val", "test"):
-        part = corpus.split(name)
-        assert part is not None
-        assert part.tokens[0] == 0
-        assert 0xEF not in part.tokens[:3].tolist()  # no byte order mark
-        assert b"\r\n" not in bytes(part.tokens.astype(np.uint8))
+        split = corpus.split(name)
+        assert split is not None
+        assert split.tokens[0] == 0
+        assert 0xEF not in split.tokens[:3].tolist()  # no byte order mark
+        assert b"\r\n" not in bytes(split.tokens.astype(np.uint8))

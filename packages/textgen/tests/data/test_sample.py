@@ -34,7 +34,7 @@ def test_bits_are_those_of_the_choices() -> None:
 
 def test_bits_of_words_and_chances() -> None:
     chooser = Chooser("x")
-    total = sum(1 / (place + 4) for place in range(3))
+    total = sum(1 / (rank + 4) for rank in range(3))
     word = chooser.pick_word("abc")
     assert chooser.bits == pytest.approx(-math.log2(1 / ("abc".index(word) + 4) / total))
     before = chooser.bits
@@ -45,17 +45,17 @@ def test_bits_of_words_and_chances() -> None:
 def test_choices_come_as_often_as_counted() -> None:
     chooser = Chooser("y")
     drawn = Counter(chooser.pick_word("abc") for _ in range(6000))
-    total = sum(1 / (place + 4) for place in range(3))
-    for place, word in enumerate("abc"):
-        assert drawn[word] / 6000 == pytest.approx(1 / (place + 4) / total, abs=0.03)
+    total = sum(1 / (rank + 4) for rank in range(3))
+    for rank, word in enumerate("abc"):
+        assert drawn[word] / 6000 == pytest.approx(1 / (rank + 4) / total, abs=0.03)
 
 
 def test_every_rule_that_is_named_exists() -> None:
-    def named(part: object) -> set[str]:
-        if isinstance(part, Rule):
-            return {part.name}
-        if isinstance(part, Choice):
-            return {name for option in part.options for inner in option for name in named(inner)}
+    def named(symbol: object) -> set[str]:
+        if isinstance(symbol, Rule):
+            return {symbol.name}
+        if isinstance(symbol, Choice):
+            return {name for option in symbol.options for inner in option for name in named(inner)}
         return set()
 
     for choice in rules().values():

@@ -26,7 +26,7 @@ def test_many_documents_are_split_by_their_hash_alone() -> None:
     assert split.method == "hash"
     assert 150 < len(split.val) < 250
     assert 340 < len(split.test) < 460
-    # A document stays in its part when others come and go.
+    # A document stays in its split when others are added or removed.
     kept = list(range(0, 2000, 2))
     half = split_documents(
         [many[i] for i in kept], [10] * 1000, val_fraction=0.1, test_fraction=0.2
@@ -36,11 +36,11 @@ def test_many_documents_are_split_by_their_hash_alone() -> None:
 
 def test_the_seed_draws_another_split() -> None:
     many = digests(500)
-    parts = [
+    splits = [
         split_documents(many, [1] * 500, val_fraction=0.2, test_fraction=0, seed=seed).val
         for seed in (0, 1)
     ]
-    assert parts[0].tolist() != parts[1].tolist()
+    assert splits[0].tolist() != splits[1].tolist()
 
 
 @given(
@@ -48,7 +48,7 @@ def test_the_seed_draws_another_split() -> None:
     val=st.sampled_from([0.0, 0.05, 0.1, 0.4]),
     test=st.sampled_from([0.0, 0.1, 0.5]),
 )
-def test_every_document_goes_to_one_part_and_no_wanted_part_is_empty(
+def test_every_document_goes_to_one_split_and_no_wanted_split_is_empty(
     sizes: list[int], val: float, test: float
 ) -> None:
     split = split_documents(digests(len(sizes)), sizes, val_fraction=val, test_fraction=test)
@@ -82,8 +82,8 @@ def test_a_cut_never_falls_inside_a_character(text: str, val: float, test: float
     raw = text.encode("utf-8", "replace")
     first, second = cuts(raw, val, test)
     assert 0 <= first <= second <= len(raw)
-    for part in (raw[:first], raw[first:second], raw[second:]):
-        part.decode("utf-8")
+    for text in (raw[:first], raw[first:second], raw[second:]):
+        text.decode("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from textgen.data.documents import blocks_of, normalised
+from textgen.data.documents import blocks_of, normalized
 from textgen.data.staging import TextCheck
 
 DRAW = random.Random(5)
@@ -34,7 +34,7 @@ def reason(raw: bytes, size: int = 1000) -> str | None:
         "1. e4 e5 2. Nf3 Nc6 3. Bb5 a6 " * 100,
         "CHAPTER I.........................1\n" * 60,
         "def f(x): return {'a': x + 1}[0] ** 2\n" * 100,
-        "2 + 2 = 4",  # too little to tell
+        "2 + 2 = 4",  # too short to decide
     ],
 )
 def test_what_people_write_passes(text: str) -> None:
@@ -69,6 +69,6 @@ def test_blocks_do_not_change_what_is_read() -> None:
     raw = "\ufeffOne\r\n\r\ntwo\rthree\r\n \ufeff".encode()
     expected = "One\n\ntwo\rthree\n \ufeff".encode()
     for size in range(1, len(raw) + 1):
-        found = b"".join(normalised(raw[i : i + size] for i in range(0, len(raw), size)))
+        found = b"".join(normalized(raw[i : i + size] for i in range(0, len(raw), size)))
         assert found == expected
         assert b"".join(blocks_of([raw[:7], b"", raw[7:]], size)) == raw

@@ -15,21 +15,21 @@ from textgen.model.config import IGNORE_INDEX
 _ = IGNORE_INDEX  # short, for tables of targets
 
 
-def part(num_tokens: int, context_length: int) -> TokenBlocks:
+def blocks_of(num_tokens: int, context_length: int) -> TokenBlocks:
     tokens = np.arange(num_tokens, dtype=np.uint16)
     return TokenBlocks(tokens, context_length, keep_tail=True)
 
 
 def test_windows_by_hand() -> None:
     """Ten tokens in windows of four that move by two: 4 + 2 + 2 targets, and one in the last."""
-    windows = SlidingWindows(part(10, 4), 2)
+    windows = SlidingWindows(blocks_of(10, 4), 2)
     inputs, targets = windows.batch(range(len(windows)))
     assert inputs.tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]
     assert targets.tolist() == [[1, 2, 3, 4], [_, _, 5, 6], [_, _, 7, 8], [_, _, 9, _]]
 
 
 def test_a_stride_of_the_context_gives_the_blocks() -> None:
-    blocks = part(23, 5)
+    blocks = blocks_of(23, 5)
     windows = SlidingWindows(blocks, 5)
     assert len(windows) == len(blocks)
     for ours, theirs in zip(windows.batch(range(5)), blocks.batch(range(5)), strict=True):
@@ -41,7 +41,7 @@ def test_every_token_but_the_first_is_scored_once(
     num_tokens: int, context_length: int, data: st.DataObject
 ) -> None:
     stride = data.draw(st.integers(1, context_length))
-    windows = SlidingWindows(part(num_tokens, context_length), stride)
+    windows = SlidingWindows(blocks_of(num_tokens, context_length), stride)
     if not len(windows):
         assert num_tokens <= 1
         return
@@ -57,7 +57,7 @@ def test_every_token_but_the_first_is_scored_once(
 @pytest.mark.parametrize("stride", [0, 5])
 def test_a_stride_outside_of_the_window(stride: int) -> None:
     with pytest.raises(ValueError, match="give 1 to 4, the context length"):
-        SlidingWindows(part(10, 4), stride)
+        SlidingWindows(blocks_of(10, 4), stride)
 
 
 @given(st.text(alphabet="ab \n\t\u00a0\u2003é", max_size=60), st.integers(1, 7))
@@ -67,16 +67,16 @@ def test_words_are_those_of_split(text: str, at_once: int) -> None:
         assert count_words(text) == len(text.split())
 
 
-def test_a_word_that_a_cut_runs_through_counts_once() -> None:
-    """Ten words, cut anywhere into two tasks of two pieces each; another document follows."""
+def test_a_word_that_is_cut_counts_once() -> None:
+    """Ten words, cut anywhere into two tasks of two chunks each; another document follows."""
     text = "It was  a bright cold day\nin April, and naïve."
     for cut in range(len(text) + 1):
         total = WordCount()
-        for part, opens in ((text[:cut], True), (text[cut:], False)):
+        for text_of_task, opens in ((text[:cut], True), (text[cut:], False)):
             task = WordCount()
-            half = len(part) // 2
-            task.add(part[:half], opens=opens)
-            task.add(part[half:], opens=opens and half == 0)
+            half = len(text_of_task) // 2
+            task.add(text_of_task[:half], opens=opens)
+            task.add(text_of_task[half:], opens=opens and half == 0)
             total.join(task)
         assert total.num_words == count_words(text) == 10
         following = WordCount()

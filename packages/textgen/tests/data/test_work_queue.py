@@ -54,7 +54,7 @@ def config(data: Path) -> DataConfig:
 
 
 def content(corpus: Path) -> dict[str, bytes]:
-    """Every file but the seconds that meta.json tells."""
+    """Every file, without the seconds in meta.json."""
     files = {p.name: p.read_bytes() for p in sorted(corpus.rglob("*")) if p.is_file()}
     meta = json.loads(files.pop("meta.json"))
     del meta["seconds"], meta["source"]
@@ -63,7 +63,7 @@ def content(corpus: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def expected(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """From one process that reads one unit and makes one task of a part."""
+    """From one process that reads one unit and makes one task of each split."""
     return content(prepare(config(library), cache_dir=tmp_path_factory.mktemp("one")).path)
 
 
@@ -107,9 +107,9 @@ def test_after_a_kill_the_next_run_goes_on(
     made: list[str] = []
     write_unit = read.write_unit
 
-    def counted(documents: object, place: Path, *rest: object) -> object:
-        made.append(place.name)
-        return write_unit(documents, place, *rest)  # type: ignore[arg-type]
+    def counted(documents: object, prefix: Path, *rest: object) -> object:
+        made.append(prefix.name)
+        return write_unit(documents, prefix, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(read, "write_unit", counted)
     stages: list[tuple[str, int]] = []
@@ -140,14 +140,14 @@ def test_what_is_wrong_for_one_ends_all_and_leaves_nothing(tmp_path: Path) -> No
     found: list[str] = []
     seen = threading.Barrier(3)
 
-    def task(number: int, place: Path, tell: object) -> dict[str, int]:
+    def task(number: int, prefix: Path, advance: object) -> dict[str, int]:
         seen.wait(10)  # all three are at work
         if number == 1:
             raise UserError("data: book 1: wrong")
-        assert callable(tell)
+        assert callable(advance)
         while True:
             time.sleep(0.01)
-            tell(1)
+            advance(1)
 
     def work() -> None:
         try:
@@ -168,7 +168,7 @@ def test_what_is_wrong_for_one_ends_all_and_leaves_nothing(tmp_path: Path) -> No
 def test_a_source_that_failed_is_asked_again(tmp_path: Path) -> None:
     made: list[int] = []
 
-    def task(number: int, place: Path, tell: object) -> dict[str, int]:
+    def task(number: int, prefix: Path, advance: object) -> dict[str, int]:
         made.append(number)
         if number == 1 and made.count(1) == 1:
             raise SourceFailed("data: the hub hung up")

@@ -48,14 +48,14 @@ def test_the_batch_size_does_not_matter(model: Transformer) -> None:
 
 
 def test_evaluation_equals_a_loop_over_windows(model: Transformer) -> None:
-    part = blocks(30)
+    split = blocks(30)
     nll = 0.0
     with torch.inference_mode():
         for start in range(0, 29, 8):
-            window = torch.from_numpy(part.tokens[start : start + 9].astype(np.int64))
+            window = torch.from_numpy(split.tokens[start : start + 9].astype(np.int64))
             logits = model(window[None, :-1])[0].double()
             nll -= logits.log_softmax(-1).gather(1, window[1:, None]).sum().item()
-    score = evaluate(model, part, hvdcore.torch.init(), batch_size=2, num_bytes=29)
+    score = evaluate(model, split, hvdcore.torch.init(), batch_size=2, num_bytes=29)
     assert score.nll_sum == pytest.approx(nll, rel=1e-6)
 
 
@@ -66,9 +66,9 @@ def test_score_by_hand() -> None:
     assert values["bits_per_byte"] == pytest.approx(4)
 
 
-def test_a_sample_of_a_part_is_even() -> None:
-    part = blocks(81)  # ten blocks
-    sample = BlockSubset.of(part, 4)
+def test_a_sample_of_a_split_is_evenly_spaced() -> None:
+    split = blocks(81)  # ten blocks
+    sample = BlockSubset.of(split, 4)
     assert sample.chosen.tolist() == [0, 2, 5, 7]
-    assert (sample.batch(range(1, 3))[0] == part.batch([2, 5])[0]).all()
-    assert len(BlockSubset.of(part, 99)) == 10
+    assert (sample.batch(range(1, 3))[0] == split.batch([2, 5])[0]).all()
+    assert len(BlockSubset.of(split, 99)) == 10

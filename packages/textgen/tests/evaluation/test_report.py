@@ -1,4 +1,4 @@
-"""The page about runs: what a reader finds on it, and places where it cannot be written."""
+"""The page about runs: what a reader finds on it, and paths where it cannot be written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def finished_run(path: Path, loss: float, sample: str) -> Path:
     """A run directory as training leaves it, with figures that are easy to find on the page."""
     run = RunDir.create(path, "textgen", {"data": "<sample>"})
     for step in (10, 20):
-        times = {f"{part}_seconds": 0.1 for part in ("data", "compute", "update", "communicate")}
+        times = {f"{phase}_seconds": 0.1 for phase in ("data", "compute", "update", "communicate")}
         times |= {"peak_memory_mb": 400.0, "model_flop_utilization": 0.3}
         row = {"loss": loss, "gradient_norm": 1.0, "learning_rate": 0.1, "tokens_per_second": 9.0}
         run.append_metrics({"step": step, "epoch": 0, "split": "train", **row, **times})
@@ -59,7 +59,7 @@ def test_a_run_has_its_scores_text_and_curves(tmp_path: Path) -> None:
     assert "peak memory of a rank, MB 457" in text
     assert "FLOP per token, forward and backward 6,291,456 peak FLOP/s, all ranks 1.23e+11" in text
     assert (
-        "source of the peak measured model FLOP utilisation 32.7% seed - weights abababababab"
+        "source of the peak measured model FLOP utilization 32.7% seed - weights abababababab"
         in text
     )
     assert "A &lt;cat&gt; sat." in text
@@ -68,7 +68,7 @@ def test_a_run_has_its_scores_text_and_curves(tmp_path: Path) -> None:
     assert page.read_text().count("data:image/png;base64,") == len(FIGURES)
 
 
-def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_runs_of_one_name_have_distinct_labels(tmp_path: Path) -> None:
     first = finished_run(tmp_path / "a" / "run", 1.5, "One.")
     second = finished_run(tmp_path / "b" / "run", 2.5, "Two.")
     text = shown(report_runs([first, second], tmp_path / "both"))

@@ -168,11 +168,11 @@ def test_rows_stop_after_the_end_token() -> None:
         model, PROMPTS, max_new_tokens=30, options=GREEDY, end_token=end,
         on_token=lambda row, token: heard.append((row, token)),
     )  # fmt: skip
-    for full, part in zip(free, stopped, strict=True):
+    for full, prefix in zip(free, stopped, strict=True):
         length = full.index(end) + 1 if end in full else len(full)
-        assert part == full[:length]
-    for row, part in enumerate(stopped):
-        assert [token for heard_row, token in heard if heard_row == row] == part
+        assert prefix == full[:length]
+    for row, prefix in enumerate(stopped):
+        assert [token for heard_row, token in heard if heard_row == row] == prefix
     assert len(stopped[0]) <= 5 < max(map(len, stopped))
 
 

@@ -1,4 +1,4 @@
-"""A model too large for the machine is told so; one that fits is let through."""
+"""A model too large for the machine is refused; one that fits is accepted."""
 
 from __future__ import annotations
 

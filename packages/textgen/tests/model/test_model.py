@@ -35,7 +35,7 @@ TINY = ModelConfig(
 
 
 def random_model(config: ModelConfig) -> Transformer:
-    """Every weight random, the norms' and the zero-initialised ones too."""
+    """Every weight random, the norms' and the zero-initialized ones too."""
     torch.manual_seed(1)
     model = Transformer(config).eval()
     for parameter in model.parameters():
@@ -191,15 +191,15 @@ class ListCache:
 
 @pytest.mark.parametrize("attention_every", [1, 2])
 @torch.no_grad()
-def test_in_pieces_with_a_cache_as_at_once(attention_every: int) -> None:
+def test_chunks_with_a_cache_match_one_forward_pass(attention_every: int) -> None:
     model = random_model(replace(TINY, attention_every=attention_every, conv_kernel=4))
     tokens = torch.randint(61, (2, 24))
     cache = ListCache()
-    pieces = [
+    chunks = [
         model(tokens[:, start:stop], cache, start)
         for start, stop in [(0, 5), (5, 6), (6, 15), (15, 16), (16, 24)]
     ]
-    torch.testing.assert_close(torch.cat(pieces, 1), model(tokens), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.cat(chunks, 1), model(tokens), atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

@@ -92,7 +92,7 @@ def loop_over_transformers(folder: Path, book: Path, cache: Path, stride: int) -
         end = stop
         if stop == len(ids) - 1:
             break
-    # The val part of one document begins in its middle, and its first token is not predicted.
+    # The val split of one document begins in its middle, and its first token is not predicted.
     first = len(tokenizer.decode(ids[:1]))
     return {
         "loss": nll / (len(ids) - 1),

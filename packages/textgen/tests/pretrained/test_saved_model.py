@@ -30,8 +30,8 @@ def random_model(**changes: object) -> Transformer:
     model = Transformer(ModelConfig(**shape))  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in model.parameters():
-            centre = 1.0 if parameter.ndim == 1 else 0.0
-            parameter.normal_(centre, 0.2)
+            center = 1.0 if parameter.ndim == 1 else 0.0
+            parameter.normal_(center, 0.2)
     return model.eval()
 
 
@@ -144,7 +144,7 @@ def test_the_check_of_an_export_can_fail(saved: Path) -> None:
         check_hf(saved, random_model(), bpe())
 
 
-def test_export_refuses_wrong_places(saved: Path, tmp_path: Path) -> None:
+def test_export_refuses_wrong_paths(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="to: got 'gguf'; give hf or onnx"):
         export(saved, "gguf", tmp_path / "out")
     with pytest.raises(UserError, match="output_dir: missing"):

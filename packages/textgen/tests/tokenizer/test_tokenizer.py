@@ -56,11 +56,11 @@ def test_word_by_word_gives_the_backends_ids(texts: list[str]) -> None:
 
 
 @given(st.lists(TEXT, min_size=1, max_size=8), st.integers(1, 12))
-def test_pieces_encode_to_the_whole(texts: list[str], size: int) -> None:
+def test_tokens_of_chunks_are_those_of_the_text(texts: list[str], size: int) -> None:
     text = "".join(texts)
-    pieces = cut_at_words(text, size)
-    assert "".join(pieces) == text
-    ids = [token for piece in pieces for token in BPE.encode(piece).tolist()]
+    chunks = cut_at_words(text, size)
+    assert "".join(chunks) == text
+    ids = [token for chunk in chunks for token in BPE.encode(chunk).tolist()]
     assert ids == BPE.encode(text).tolist()
 
 
@@ -121,12 +121,12 @@ def test_plain_transformers_gives_the_same_ids(tokenizer: Tokenizer, tmp_path: P
     assert len(theirs) == tokenizer.vocab_size
 
 
-def test_a_run_without_blanks_is_learned_in_pieces() -> None:
+def test_a_run_without_blanks_is_learned_in_chunks() -> None:
     """A merge reads each word whole that holds it: one word of megabytes would take hours."""
     run = "天地玄黃宇宙洪荒" * 40  # 320 characters
     texts = ["first " + run + " last", "short " * 9]
-    parts = ["first " + run[:256], run[256:] + " last", "short " * 9]
-    assert train_bpe(texts, 300).sha256 == train_bpe(parts, 300).sha256
+    chunks = ["first " + run[:256], run[256:] + " last", "short " * 9]
+    assert train_bpe(texts, 300).sha256 == train_bpe(chunks, 300).sha256
     assert train_bpe(["a" * 256 + "b"] * 2, 258).sha256 == train_bpe(["a" * 256] * 2, 258).sha256
 
 

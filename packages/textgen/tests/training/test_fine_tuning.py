@@ -97,7 +97,7 @@ def test_two_ranks_tune_the_same_model(folder: Path, base: Path, book: Path, one
 
 @pytest.mark.proof
 @pytest.mark.ranks
-def test_another_seed_is_told_apart(folder: Path, base: Path, book: Path, one_rank: Run) -> None:
+def test_control_another_seed_differs(folder: Path, base: Path, book: Path, one_rank: Run) -> None:
     """The control: the comparison above sees a difference where there is one."""
     other = tune(base, book, folder / "seed1", "--seed", "1").check()
     assert other.losses("val") != pytest.approx(one_rank.losses("val"), abs=1e-5)

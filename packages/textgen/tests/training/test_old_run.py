@@ -40,32 +40,32 @@ def evaluated(run: Path) -> dict[str, float]:
 
 
 def test_it_is_evaluated(run: Path) -> None:
-    told = json.loads((run / "report.json").read_text())["test"]
+    expected = json.loads((run / "report.json").read_text())["test"]
     found = evaluated(run)
-    assert found["loss"] == pytest.approx(told["loss"], rel=TOLERANCE)
+    assert found["loss"] == pytest.approx(expected["loss"], rel=TOLERANCE)
     for name in ("num_tokens", "num_bytes", "num_words"):
-        assert found[name] == told[name]
+        assert found[name] == expected[name]
 
 
 def test_control_other_weights_score_otherwise(run: Path) -> None:
-    told = json.loads((run / "report.json").read_text())["test"]["loss"]
+    expected = json.loads((run / "report.json").read_text())["test"]["loss"]
     weights = load_file(run / "model" / "model.safetensors")
     weights["model.embed_tokens.weight"] *= 2
     save_file(weights, run / "model" / "model.safetensors", metadata={"format": "pt"})
-    assert evaluated(run)["loss"] != pytest.approx(told, rel=TOLERANCE)
+    assert evaluated(run)["loss"] != pytest.approx(expected, rel=TOLERANCE)
 
 
 def test_its_last_steps_are_made_again(run: Path) -> None:
-    told = json.loads((run / "report.json").read_text())
+    expected = json.loads((run / "report.json").read_text())
     before = load_file(run / "model" / "model.safetensors")
     found = textgen(
         run, "train", "--config", str(run / "config.json"), "--output-dir", str(run), "--resume",
         "auto",
     )  # fmt: skip
-    assert found.report["steps"] == told["steps"] == 6
+    assert found.report["steps"] == expected["steps"] == 6
     assert sorted(found.losses("val")) == [0, 3, 6]
     for split in ("train", "val", "test"):
-        assert found.report[split]["loss"] == pytest.approx(told[split]["loss"], rel=TOLERANCE)
+        assert found.report[split]["loss"] == pytest.approx(expected[split]["loss"], rel=TOLERANCE)
     after = load_file(run / "model" / "model.safetensors")
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, rtol=1e-3, atol=1e-4)

@@ -64,18 +64,18 @@ def test_an_update_does_not_depend_on_what_it_is_batched_with() -> None:
         assert transposed.shape == gradient.T.shape
 
 
-def test_parts_of_the_parameters_update_as_the_whole() -> None:
+def test_shards_of_the_parameters_update_as_all_together() -> None:
     model, batch = model_and_batch()
     twin = copy.deepcopy(model)
     whole = build_optimizer(model.named_parameters(), OptimizerConfig())
     named = list(twin.named_parameters())
-    parts = [build_optimizer(named[rank::3], OptimizerConfig()) for rank in range(3)]
+    shards = [build_optimizer(named[rank::3], OptimizerConfig()) for rank in range(3)]
     for _ in range(3):
         backward(model, batch)
         whole.step()
         backward(twin, batch)
-        for part in parts:
-            part.step()
+        for shard in shards:
+            shard.step()
     for (name, ours), (_, theirs) in zip(named, model.named_parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3, msg=name)
 

@@ -95,7 +95,7 @@ def test_another_number_of_ranks_goes_on_with_the_same_samples(
 def test_a_checkpoint_of_another_model_is_refused(
     folder: Path, book: Path, undisturbed: Run
 ) -> None:
-    """All that differs is told, and the run keeps what it had."""
+    """All differences are reported, and the run keeps what it had."""
     before = contents(undisturbed.path)
     run = train(
         undisturbed.path, book, *FLAGS, "--embed-dim", "32", "--seed", "3", "--resume", "auto",

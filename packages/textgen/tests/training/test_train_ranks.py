@@ -48,13 +48,13 @@ def test_any_number_of_ranks_trains_the_same_model(
         assert run.report[split]["num_tokens"] == one_rank.report[split]["num_tokens"]
 
 
-def test_the_parts_of_a_step_and_the_use_of_the_hardware(one_rank: Run, two_ranks: Run) -> None:
+def test_step_times_and_hardware_utilization(one_rank: Run, two_ranks: Run) -> None:
     kinds = ("data", "compute", "update", "communicate")
     for run in (one_rank, two_ranks):
         seconds = [run.values("train", f"{kind}_seconds") for kind in kinds]
         speed = run.values("train", "tokens_per_second")
         for step in range(1, 13):
-            total = sum(part[step] for part in seconds)
+            total = sum(phase[step] for phase in seconds)
             assert 12 * 16 / total == pytest.approx(speed[step])
         report = run.report
         share = report["tokens_per_second"] * report["train_flops_per_token"]
@@ -67,7 +67,7 @@ def test_the_parts_of_a_step_and_the_use_of_the_hardware(one_rank: Run, two_rank
     assert two_ranks.report["step_seconds"]["update_seconds"] > 0
 
 
-def test_another_seed_is_told_apart(folder: Path, book: Path, one_rank: Run) -> None:
+def test_control_another_seed_differs(folder: Path, book: Path, one_rank: Run) -> None:
     """The control: the comparison above sees a difference where there is one."""
     other = train(folder / "seed1", book, *FLAGS, "--seed", "1").check()
     assert other.losses("val") != pytest.approx(one_rank.losses("val"), abs=1e-5)

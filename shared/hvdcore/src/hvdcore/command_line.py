@@ -22,7 +22,7 @@ from hvdcore.errors import EXIT_USER_ERROR, show_problems, user_errors_exit
 __all__ = ["App", "create_app", "version_text"]
 
 PANELS = (
-    "Arguments", "Data", "Model", "Optimisation", "Ranks and hosts", "Elastic", "Output",
+    "Arguments", "Data", "Model", "Optimization", "Ranks and hosts", "Elastic", "Output",
 )  # fmt: skip
 """The panels of `--help` in their order. Others follow in the order of their options; what stands
 in no panel comes last."""

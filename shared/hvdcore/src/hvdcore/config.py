@@ -215,6 +215,7 @@ class Flag:
         metavar: what stands for the value in `--help`; None takes the type, or the choices.
         choices: the values there are, where the type is no `Literal`; completed by the shell.
         panel: where `--help` lists it; None takes the `panel` of the class.
+        alias: another spelling of the flag, shown before the field's own.
 
     Example:
         >>> class ModelFields(Config):
@@ -226,6 +227,7 @@ class Flag:
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     panel: str | None = None
+    alias: str | None = None
 
 
 def load_config(

@@ -60,7 +60,9 @@ __all__ = [
     "OutputDir",
     "Ray",
     "Resume",
+    "Runs",
     "Seed",
+    "Splits",
     "StallTimeout",
     "StartOptions",
     "config_options",
@@ -87,7 +89,7 @@ REAL: dict[str, Any] = {"parser": _lenient(float, "number"), "metavar": "NUMBER"
 
 _DATA = {"rich_help_panel": "Data"}
 _MODEL = {"rich_help_panel": "Model"}
-_OPTIMISATION = {"rich_help_panel": "Optimisation"}
+_OPTIMIZATION = {"rich_help_panel": "Optimization"}
 _RANKS = {"rich_help_panel": "Ranks and hosts"}
 _ELASTIC = {"rich_help_panel": "Elastic"}
 _OUTPUT = {"rich_help_panel": "Output"}
@@ -105,33 +107,33 @@ Model = Annotated[
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option("--epochs", **_OPTIMISATION, **WHOLE, help="Passes over the training data."),
+    typer.Option("--epochs", **_OPTIMIZATION, **WHOLE, help="Passes over the training data."),
 ]
 MaxSteps = Annotated[
     int | None,
     typer.Option(
-        "--max-steps", **_OPTIMISATION, **WHOLE,
+        "--max-steps", **_OPTIMIZATION, **WHOLE,
         help="Stop after this many steps, whatever --epochs.",
     ),
 ]  # fmt: skip
 GlobalBatchSize = Annotated[
     int | None,
     typer.Option(
-        "--global-batch-size", **_OPTIMISATION, **WHOLE,
+        "--global-batch-size", **_OPTIMIZATION, **WHOLE,
         help="Samples per step over all ranks together; a multiple of their number.",
     ),
 ]  # fmt: skip
 LearningRate = Annotated[
     float | None,
     typer.Option(
-        "--learning-rate", **_OPTIMISATION, **REAL,
+        "--learning-rate", **_OPTIMIZATION, **REAL,
         help="Peak learning rate, for the global batch: it does not depend on the number of ranks.",
     ),
 ]  # fmt: skip
 Seed = Annotated[
     int | None,
     typer.Option(
-        "--seed", **_OPTIMISATION, **WHOLE, help="Seed of weights, sample order and sampling."
+        "--seed", **_OPTIMIZATION, **WHOLE, help="Seed of weights, sample order and sampling."
     ),
 ]
 Np = Annotated[
@@ -253,6 +255,14 @@ ConfigFile = Annotated[
         help="Read options from a TOML file or a run's config.json; flags override it.",
     ),
 ]  # fmt: skip
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One or more run directories.")]
+Splits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split", **_DATA, metavar="train|val|test",
+        help="Split to score; may be repeated. Default: val and test.",
+    ),
+]  # fmt: skip
 
 SCHEDULE = {
     "data": Data, "model": Model, "epochs": Epochs, "max_steps": MaxSteps,
@@ -364,7 +374,7 @@ def _fields(config: type[BaseModel]) -> dict[str, tuple[type[BaseModel], str, Fi
 def _config_option(config: type[BaseModel], name: str, field: FieldInfo) -> Any:
     marker = _flag(field)
     kind = _kind(field.annotation)
-    info = _shared_info(name) or _new_info(name, kind)
+    info = _shared_info(name) or _new_info(name, kind, marker.alias)
     choices = marker.choices or _choices(field.annotation)
     info.metavar = marker.metavar or "|".join(choices) or info.metavar
     if choices:
@@ -385,13 +395,14 @@ def _shared_info(name: str) -> Any:
     return copy.copy(get_args(SCHEDULE[name])[1]) if name in SCHEDULE else None
 
 
-def _new_info(name: str, kind: Any) -> Any:
+def _new_info(name: str, kind: Any, alias: str | None) -> Any:
     flag = name.replace("_", "-")
     if kind is bool:
         return typer.Option(f"--{flag}/--no-{flag}")
+    flags = [f"--{alias}", f"--{flag}"] if alias else [f"--{flag}"]
     if kind in (int, float):
-        return typer.Option(f"--{flag}", **(WHOLE if kind is int else REAL))
-    return typer.Option(f"--{flag}", metavar="NAME,..." if get_origin(kind) is tuple else "TEXT")
+        return typer.Option(*flags, **(WHOLE if kind is int else REAL))
+    return typer.Option(*flags, metavar="NAME,..." if get_origin(kind) is tuple else "TEXT")
 
 
 def _kind(annotation: Any) -> Any:

@@ -94,7 +94,7 @@ def train_indices(
         int64 [global_batch_size / size], or fewer in a `short` last batch.
 
     Raises:
-        UserError: when the global batch cannot be cut in equal parts.
+        UserError: when the global batch cannot be divided evenly.
         IndexError: when the step is beyond the epoch.
     """
     n = len(order)
@@ -116,7 +116,7 @@ def train_indices(
 def eval_range(n: int, rank: int, size: int) -> range:
     """The contiguous part of 0..n-1 that a rank evaluates.
 
-    Over all ranks each sample comes exactly once; parts differ by at most one sample, the longer
+    Over all ranks each sample comes exactly once; shares differ by at most one sample, the longer
     ones first; with n < size the last ranks get an empty range.
     """
     base, extra = divmod(n, size)
@@ -161,7 +161,7 @@ def _uneven_batch(global_batch_size: int, size: int) -> str:
 
 @dataclass(frozen=True)
 class Position:
-    """A place in the global order of samples. It holds nothing of rank or size, so a run may be
+    """A position in the global order of samples. It holds nothing of rank or size, so a run may be
     resumed from it on another number of ranks.
 
     Attributes:

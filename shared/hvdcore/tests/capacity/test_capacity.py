@@ -49,7 +49,7 @@ def test_a_network_is_found_from_its_timings() -> None:
 
 
 def test_a_ring_that_gathers_by_hand() -> None:
-    """Four ranks: three messages of a part; none is smaller than the largest tensor."""
+    """Four ranks: three messages of a rank's share; none is smaller than the largest tensor."""
     assert SLOW.allgather_seconds(1_000_000, 4) == pytest.approx(3 * 0.251)
     assert SLOW.allgather_seconds(1_000_000, 4, largest=500_000) == pytest.approx(3 * 0.501)
     assert SLOW.allgather_seconds(1_000_000, 2) == pytest.approx(0.501)
@@ -82,7 +82,7 @@ def test_buckets_travel_beside_both_passes() -> None:
 
 
 def test_more_ranks_have_fewer_and_larger_buckets() -> None:
-    """Four ranks' parts of 500 kB make buckets of 2 MB; so does a tensor of 1 MB with one owner,
+    """Four ranks' shares of 500 kB make buckets of 2 MB; so does a tensor of 1 MB with one owner,
     and 16 ranks have to send all in one."""
     assert [Shards(8e6, 1e6, 5e5).num_buckets(size) for size in (1, 2, 4)] == [8, 8, 4]
     assert [Shards(8e6, 1e6, 0.0, 1e6).num_buckets(size) for size in (2, 4, 16)] == [8, 4, 1]
@@ -100,12 +100,12 @@ def test_throughput_efficiency_and_cost() -> None:
     assert two.cost_per_million == pytest.approx(100.0)
 
 
-PARAMETERS_OF_A_PIECE = 64 * 2**20 / 4
+PARAMETERS_PER_CHUNK = 64 * 2**20 / 4
 """Of Horovod's fusion buffer."""
 
 
 def layers(step_seconds: float, parameters: list[float]) -> Workload:
-    """A convolutional network at 64 pictures a GPU, its gradients in pieces of Horovod's buffer.
+    """A convolutional network at 64 images per GPU, its gradients in chunks of Horovod's buffer.
 
     Two thirds of a step are the backward pass, which begins with the last layer. Convolutions take
     all of its time; fully connected layers have the parameters and no time to speak of.
@@ -117,31 +117,31 @@ def layers(step_seconds: float, parameters: list[float]) -> Workload:
     begin = step_seconds / 3
     gradients = []
     for count, share in ((connected, 0.0), (convolved, 1.0)):
-        pieces = max(1, round(count / PARAMETERS_OF_A_PIECE))
-        for piece in range(pieces):
-            ready = begin + share * (step_seconds - begin) * (piece + 1) / pieces
-            gradients.append(Gradient(4 * count / pieces, ready))
+        chunks = max(1, round(count / PARAMETERS_PER_CHUNK))
+        for chunk in range(chunks):
+            ready = begin + share * (step_seconds - begin) * (chunk + 1) / chunks
+            gradients.append(Gradient(4 * count / chunks, ready))
     return Workload(64, step_seconds, 0.0, gradients)
 
 
 @pytest.mark.parametrize(
-    ("name", "pictures_a_second", "parameters", "published"),
+    ("name", "images_per_second", "parameters", "published"),
     [
-        # Parameters: the architectures' papers. Pictures a second of a P100 at 64: TensorFlow's
+        # Parameters: the architectures' papers. Images per second of a P100 at 64: TensorFlow's
         # published benchmarks for VGG-16; for ResNet-101 by its operations between -50 and -152.
         ("VGG-16", 154.0, [123.6e6, 14.7e6], 0.68),
         ("ResNet-101", 133.0, [2.0e6, 42.5e6], 0.90),
     ],
 )
 def test_published_scaling_at_512_gpus(
-    name: str, pictures_a_second: float, parameters: list[float], published: float
+    name: str, images_per_second: float, parameters: list[float], published: float
 ) -> None:
     """Sergeev & Del Balso 2018: 128 servers of four GPUs on 25 Gbit/s.
 
     Not published, and taken as usual: nine tenths of a link are payload, and a message takes 10 us
     in the mean, for one of four crosses the network. Control: without cost both would be 1.
     """
-    workload = layers(64 / pictures_a_second, parameters)
+    workload = layers(64 / images_per_second, parameters)
     network = Network(10e-6, 0.9 * 25e9 / 8)
     (found,) = predict(workload, network, [512])
     assert found.efficiency == pytest.approx(published, abs=0.02), name
@@ -226,7 +226,7 @@ def test_a_run_that_does_not_tell_what_its_ranks_send(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--np", "two", "--latency-us", "1", "--bandwidth-gbit", "1"), "--np: got 'two'"),
         (("--np", "2"), "--latency-us: not given"),
@@ -236,10 +236,10 @@ def test_a_run_that_does_not_tell_what_its_ranks_send(run: Path) -> None:
         (("--np", "2", "--network", "x", "--latency-us", "1"), "--network: give the file, or"),
     ],
 )
-def test_wrong_input_is_told(run: Path, arguments: tuple[str, ...], told: str) -> None:
+def test_wrong_input_is_reported(run: Path, arguments: tuple[str, ...], message: str) -> None:
     code, _, err = plan(str(run), *arguments)
     assert code == 2
-    assert told in err
+    assert message in err
 
 
 @pytest.mark.ranks

@@ -128,7 +128,7 @@ def test_two_ranks_run_here() -> None:
     assert ("two-rank allreduce, mpi" in names) is (mpi_problem() is None)
 
 
-def test_the_report_has_a_line_for_each_part() -> None:
+def test_the_report_has_a_line_for_each_check() -> None:
     names = [finding.name for finding in environment_report()]
     assert names[:3] == ["python", "hvdcore", "cores"]
     assert "horovod" in names

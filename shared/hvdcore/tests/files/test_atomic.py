@@ -17,7 +17,7 @@ from hvdcore.files.atomic import move_folder_into_place, write_bytes_atomically,
 from hvdcore.files.json_files import json_safe, read_json_object, write_json_atomically
 
 
-def test_replaces_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:
+def test_replaces_the_file_and_leaves_no_temporary_one(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_bytes_atomically(path, b"old")
     write_bytes_atomically(path, b"new")
@@ -98,22 +98,22 @@ def test_unreadable_json(tmp_path: Path, contents: bytes, expected: str) -> None
     assert json.dumps(json_safe({1: {2: 3}})) == '{"1": {"2": 3}}'
 
 
-def test_a_finished_folder_takes_a_damaged_ones_place_but_not_a_whole_ones(tmp_path: Path) -> None:
+def test_a_finished_folder_replaces_a_damaged_one_but_not_a_complete_one(tmp_path: Path) -> None:
     def make(text: str) -> Path:
         folder = tmp_path / text
         folder.mkdir()
         (folder / "content").write_text(text)
         return folder
 
-    def is_whole(folder: Path) -> bool:
+    def is_complete(folder: Path) -> bool:
         return (folder / "content").is_file()
 
-    place = tmp_path / "place"
-    (place / "half").mkdir(parents=True)
-    move_folder_into_place(make("first"), place, is_whole)
-    assert [entry.name for entry in place.iterdir()] == ["content"]
-    move_folder_into_place(make("second"), place, is_whole)
-    assert (place / "content").read_text() == "first"
+    path = tmp_path / "place"
+    (path / "half").mkdir(parents=True)
+    move_folder_into_place(make("first"), path, is_complete)
+    assert [entry.name for entry in path.iterdir()] == ["content"]
+    move_folder_into_place(make("second"), path, is_complete)
+    assert (path / "content").read_text() == "first"
 
 
 def test_processes_of_one_number_on_two_hosts_write_the_same_file(

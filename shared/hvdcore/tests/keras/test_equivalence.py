@@ -19,7 +19,7 @@ def one_rank(start: Start) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("size", "controller"), [(2, "gloo"), (3, "mpi"), (4, "mpi")])
-def test_ranks_train_what_one_rank_trains(
+def test_ranks_match_a_single_rank(
     start: Start, one_rank: dict[str, Any], size: int, controller: str
 ) -> None:
     results = [rank["ours"] for rank in start(size, controller, "equivalence.py", "ours")]

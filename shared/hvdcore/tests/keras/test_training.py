@@ -51,7 +51,7 @@ def test_learning_rate_follows_the_step(ranks: Ranks) -> None:
 
 
 def test_ranks_stop_at_one_step_when_one_is_asked(ranks: Ranks) -> None:
-    # Asked after step 6, told with the gradients of step 7; the whole run would have 12 steps.
+    # Asked after step 6, agreed with the gradients of step 7; the whole run would have 12 steps.
     # Then one more epoch of 4.
     for rank in ranks:
         assert rank["stop"] == [[7, True, True, 11], [7, True, False, 11]]

@@ -28,9 +28,9 @@ def test_by_hand() -> None:
 
 
 def test_ranks_add_up() -> None:
-    parts = [confusion_matrix(LABELS[i::3], PREDICTIONS[i::3], 3) for i in range(3)]
+    shares = [confusion_matrix(LABELS[i::3], PREDICTIONS[i::3], 3) for i in range(3)]
     empty_rank = confusion_matrix([], [], 3)
-    assert (sum(parts) + empty_rank).tolist() == confusion_matrix(LABELS, PREDICTIONS, 3).tolist()
+    assert (sum(shares) + empty_rank).tolist() == confusion_matrix(LABELS, PREDICTIONS, 3).tolist()
 
 
 def test_wrong_input() -> None:

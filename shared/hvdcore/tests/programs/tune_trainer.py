@@ -73,7 +73,7 @@ def loss_at(rate: float, model: str, point: int) -> float:
 def prepare(config: ConfigFile) -> None:
     data = json.loads(config.read_text(encoding="utf-8"))["data"]
     if data == "nowhere":
-        sys.stderr.write("error: data: nowhere: no such place; give another\n")
+        sys.stderr.write("error: data: nowhere: no such path; give another\n")
         raise typer.Exit(2)
 
 

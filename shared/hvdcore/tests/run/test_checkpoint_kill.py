@@ -43,11 +43,11 @@ def run_and_kill(code: str, directory: Path, delay_seconds: float) -> int:
         [sys.executable, "-c", code, str(directory)], stdout=subprocess.PIPE, text=True
     ) as writer:
         assert writer.stdout is not None
-        told = int(writer.stdout.readline())
+        reported = int(writer.stdout.readline())
         time.sleep(delay_seconds)
         writer.send_signal(signal.SIGKILL)
         rest = writer.stdout.read().split("\n")
-    return int(rest[-2]) if len(rest) > 1 else told
+    return int(rest[-2]) if len(rest) > 1 else reported
 
 
 def kill_repeatedly(directory: Path, times: int) -> int:
@@ -55,11 +55,11 @@ def kill_repeatedly(directory: Path, times: int) -> int:
     moments = random.Random(7)
     num_mid_write = 0
     for _ in range(times):
-        told = run_and_kill(WRITER, directory, moments.uniform(0.0, 0.05))
+        reported = run_and_kill(WRITER, directory, moments.uniform(0.0, 0.05))
         found = latest_valid(directory)
         assert found is not None
         # The kill may fall between the rename and the announcement, never before the rename.
-        assert found.step in (told, told + 1)
+        assert found.step in (reported, reported + 1)
         for part in range(8):
             expected = bytes([found.step % 251]) * 80_000
             assert found.file(f"part-{part}.bin").read_bytes() == expected

@@ -1,4 +1,4 @@
-"""What a run tells: rank 0 alone writes."""
+"""What a run logs: rank 0 alone writes."""
 
 from __future__ import annotations
 

@@ -21,12 +21,12 @@ def read_all(fd: int) -> bytes:
     raw = b""
     while True:
         try:
-            piece = os.read(fd, 4096)
+            chunk = os.read(fd, 4096)
         except OSError:
             return raw
-        if not piece:
+        if not chunk:
             return raw
-        raw += piece
+        raw += chunk
 
 
 def test_the_childs_stream_is_a_terminal_of_the_users_size() -> None:

@@ -30,7 +30,7 @@ def test_a_job_started_from_here_chooses_its_own_controller() -> None:
     assert not left
 
 
-def test_ranks_that_came_up_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_that_started_as_separate_jobs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
     with pytest.raises(UserError, match=r"started 4 ranks, but .* a job of 1.* unset HOROVOD_"):
@@ -101,7 +101,7 @@ def test_a_steps_times_are_of_what_was_done(monkeypatch: pytest.MonkeyPatch) -> 
     assert optimizer.update_seconds == 6.0
 
 
-def test_time_in_collectives_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_in_collectives_is_measured_separately(monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = hvt.ShardedOptimizer(ones_model(), sgd)
     seconds = iter([1.0, 4.0])
     monkeypatch.setattr(profile, "communication_seconds", lambda: next(seconds))
@@ -170,7 +170,7 @@ def test_mixed_types_are_refused() -> None:
         hvt.ShardedOptimizer(model, sgd)
 
 
-def test_hash_depends_on_every_part_of_a_tensor() -> None:
+def test_hash_depends_on_every_element_of_a_tensor() -> None:
     tensors = [
         {"a": torch.zeros(2, 3)},
         {"b": torch.zeros(2, 3)},

@@ -1,4 +1,4 @@
-"""Owners and places of parameters, against assignments worked out by hand."""
+"""Owners and offsets of parameters, against assignments worked out by hand."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def test_one_rank_owns_all_and_more_ranks_than_items_leave_some_idle() -> None:
     assert assign_owners([3, 1], 4) == [0, 1]
 
 
-def places(layout: Layout) -> dict[str, tuple[int, int]]:
+def offsets(layout: Layout) -> dict[str, tuple[int, int]]:
     return {slot.name: (slot.bucket, slot.offset) for slot in layout.slots}
 
 
 def test_parts_follow_each_other_aligned() -> None:
     items = [Item("a", (3, 5), 15), Item("b", (17,), 17), Item("c", (), 1)]
     layout = plan_layout(items, size=2)
-    assert places(layout) == {"a": (0, 48), "b": (0, 0), "c": (0, 32)}
+    assert offsets(layout) == {"a": (0, 48), "b": (0, 0), "c": (0, 32)}
     assert [slot.name for slot in layout.slots] == ["a", "b", "c"]
     (bucket,) = layout.buckets
     assert (bucket.part(0), bucket.part(1)) == (slice(0, 32), slice(32, 64))
@@ -47,10 +47,10 @@ def test_an_idle_ranks_part_is_empty() -> None:
 
 def test_ranks_share_the_rows_of_what_may_be_cut() -> None:
     """160 + 48 elements end to end for two ranks: the middle is 104, the last row of 8 up to
-    there, where the place is a multiple of 16, begins at 96."""
+    there, where the offset is a multiple of 16, begins at 96."""
     items = [Item("a", (20, 8), 1, elementwise=True), Item("b", (40,), 1, elementwise=True)]
     layout = plan_layout(items, size=2, order=[0, 1])
-    assert places(layout) == {"a": (0, 0), "b": (0, 160)}
+    assert offsets(layout) == {"a": (0, 0), "b": (0, 160)}
     assert layout.buckets[0].splits == [96, 112]
     assert [[layout.rows_of(slot, rank) for slot in layout.slots] for rank in (0, 1)] == [
         [range(12), None],

@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.ranks
 Results = list[dict[str, Any]]
 NAMES = [f"{layer}.{kind}" for layer in (0, 2, 4) for kind in ("bias", "weight")]
-MODES = {"one piece": (), "overlap": ("overlap",)}
+MODES = {"one bucket": (), "overlap": ("overlap",)}
 
 
 @pytest.fixture(params=MODES)
@@ -24,7 +24,7 @@ def results(start: Any, world: tuple[str, int], mode: tuple[str, ...]) -> Result
     return found
 
 
-def test_trains_what_one_process_trains(results: Results) -> None:
+def test_matches_a_single_process(results: Results) -> None:
     for result in results:
         assert result["moved"] > 0.1
         assert result["difference"] < 1e-5
@@ -109,4 +109,6 @@ def test_what_is_read_before_its_update_has_come_is_told(
     start: Any, controller: str, size: int
 ) -> None:
     for result in start("held", controller, size):
-        assert result["told"].startswith("linear.weight: read before its last update had arrived")
+        assert result["message"].startswith(
+            "linear.weight: read before its last update had arrived"
+        )

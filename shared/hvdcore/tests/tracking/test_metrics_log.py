@@ -74,9 +74,9 @@ def test_a_killed_writer_leaves_whole_lines(tmp_path: Path) -> None:
     ) as writer:
         assert writer.stdout is not None
         for _ in range(200):
-            told = int(writer.stdout.readline())
+            reported = int(writer.stdout.readline())
         writer.send_signal(signal.SIGKILL)
     steps = [line["step"] for line in MetricsLog(path).read()]
     assert steps == list(range(len(steps)))
-    assert len(steps) > told
+    assert len(steps) > reported
     assert all(json.loads(line) for line in path.read_text().splitlines())

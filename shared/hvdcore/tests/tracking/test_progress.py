@@ -102,12 +102,12 @@ def shown_at_a_terminal(code: str) -> str:
         drawn = b""
         while True:
             try:
-                piece = os.read(main, 4096)
+                chunk = os.read(main, 4096)
             except OSError:  # Linux reports the other end's closing as EIO
                 break
-            if not piece:
+            if not chunk:
                 break
-            drawn += piece
+            drawn += chunk
     os.close(main)
     assert child.returncode == 0
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn.decode())

@@ -41,7 +41,7 @@ def curve(logdir: Path, tag: str) -> list[tuple[int, float]]:
 
 
 def png(width: int, height: int) -> bytes:
-    """A black picture, made by hand."""
+    """A black image, made by hand."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         body = kind + data
@@ -66,7 +66,7 @@ def test_curves_are_there_before_the_board_is_closed(tmp_path: Path) -> None:
     board.close()
 
 
-def test_texts_and_pictures(tmp_path: Path) -> None:
+def test_texts_and_images(tmp_path: Path) -> None:
     with Board(tmp_path) as board:
         board.add_text("sample", "Once *upon*\n a time é", 5)
         board.add_image("confusion", png(3, 2), 5)

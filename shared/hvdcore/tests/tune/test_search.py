@@ -108,7 +108,7 @@ def test_what_is_not_promising_is_stopped(laboratory: Laboratory, plan_of: Any) 
     assert all(row.value == min(row.points) for row in pruned)
 
 
-def test_trials_that_run_ahead_are_judged_by_their_values_alike(
+def test_pruning_does_not_depend_on_how_far_trials_ran_ahead(
     laboratory: Laboratory, plan_of: Any
 ) -> None:
     _, rows = laboratory.run(plan_of(trials=14))
@@ -196,7 +196,7 @@ def test_several_at_once(laboratory: Laboratory, plan_of: Any) -> None:
 
 
 def test_the_time_is_up(laboratory: Laboratory, plan_of: Any) -> None:
-    """What runs is stopped and tried again by the next call; no signal is told."""
+    """Running trials are stopped and repeated by the next call; no signal is reported."""
     laboratory.values = lambda params: [1.0] * 1_000_000
     ended_by, rows = laboratory.run(plan_of(trials=5, timeout=0.3, parallel_trials=2))
     assert ended_by is None

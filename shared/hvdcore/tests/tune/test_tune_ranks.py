@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -117,7 +118,7 @@ def check_refusals(out: Path, file: list[str]) -> None:
         (["--timeout", "-1"], "timeout: got -1.0 from --timeout; give a number above 0"),
         (["--objective", "speed"], "objective: got 'speed'; give one of loss, accuracy"),
         (["--max-steps", "0"], "max_steps: got 0 from --max-steps; give 1 or more"),
-        (["--data", "nowhere"], "data: nowhere: no such place; give another"),
+        (["--data", "nowhere"], "data: nowhere: no such path; give another"),
         pytest.param(
             ["--data", "odd"],
             "data: odd: not for this model",
@@ -178,7 +179,7 @@ def test_killed_in_mid_study_nothing_is_lost_or_run_twice(tmp_path: Path) -> Non
     assert "another tune is running there" in busy.stderr
     process.kill()
     process.communicate(timeout=60)
-    # No trial runs for long: the kernel tells the launchers, and the ranks save.
+    # No trial runs for long: the kernel signals the launchers, and the ranks save.
     assert not orphans(marker, within=30)
     for trial in ("0000", "0001"):
         assert list((out / "trials" / trial / "checkpoints").iterdir())
@@ -217,6 +218,28 @@ def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
     assert not find_orphans(TEST_MARKER, marker) or not orphans(marker, within=5)
 
 
+def finished(out: Path) -> dict[int, tuple[str, float]]:
+    """State and learning rate of each trial that the database has as complete or pruned."""
+    query = """
+        SELECT number, state, param_value FROM trials JOIN trial_params USING (trial_id)
+        WHERE state IN ('COMPLETE', 'PRUNED') AND param_name = 'learning_rate'
+    """
+    file = out / "study.db"
+    if not file.is_file():
+        return {}
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        if "trial_params" not in tables:
+            return {}  # killed before the tables were there
+        rows = database.execute(query).fetchall()
+    return {number: (state.lower(), rate) for number, state, rate in rows}
+
+
+def has_config(out: Path, number: int) -> bool:
+    """Whether a trial's configuration was written: all its parameters had been drawn by then."""
+    return (out / "trials" / f"{number:04d}.json").is_file()
+
+
 @pytest.mark.ranks
 @pytest.mark.proof
 @pytest.mark.parametrize("seed", range(2))
@@ -224,6 +247,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_run_twice(tmp_path: Path, seed:
     """Five kills at random moments of a study of ten trials, two at a time."""
     out, marker, draw = tmp_path / "study", secrets.token_hex(8), random.Random(seed)
     flags = [*config(tmp_path, "seconds = 0.1\n"), "--trials", "10", "--parallel-trials", "2"]
+    finished_at_kills = []
     for _ in range(5):
         process = subprocess.Popen(
             tune_line(out, *flags), env=environment(marker), stdout=subprocess.DEVNULL,
@@ -233,17 +257,28 @@ def test_killed_at_any_moment_nothing_is_lost_or_run_twice(tmp_path: Path, seed:
             process.wait(draw.uniform(0.5, 6.0))
         process.kill()
         process.wait()
+        finished_at_kills.append(finished(out))
     done = tune(out, *flags)
     assert done.returncode == 0, done.stderr
     assert not orphans(marker, within=30)
     rows = results(out)["trials"]
+    for trials in finished_at_kills:
+        for number, (state, rate) in trials.items():
+            row = rows[number]
+            assert (row["state"], row["params"]["learning_rate"]) == (state, rate)
     kept = [row for row in rows if row["state"] != "interrupted"]
+    assert [row["number"] for row in rows] == list(range(len(rows)))
     assert len(kept) == 10
     assert {row["state"] for row in kept} <= {"complete", "pruned"}
     again = sorted(row["repeats"] for row in rows if row["repeats"] is not None)
     assert again == [row["number"] for row in rows if row["state"] == "interrupted"]
     for row in rows:
         if row["repeats"] is not None:
-            # A tuner that was killed while it drew a trial's parameters left some of them out.
-            assert rows[row["repeats"]]["params"].items() <= row["params"].items()
+            earlier = rows[row["repeats"]]["params"]
+            if has_config(out, row["repeats"]):
+                assert row["params"] == earlier
+            else:
+                # Optuna records one parameter after the other: a tuner that was killed between two
+                # left the rest out. No process of this trial was started; the rest is drawn now.
+                assert earlier.items() <= row["params"].items()
     assert len({row["params"]["learning_rate"] for row in kept}) == 10

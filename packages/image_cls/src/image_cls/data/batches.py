@@ -108,8 +108,8 @@ def _affine(
     middle = (size - 1) / 2.0
     # The crop stays within the image, except for rotated corners, which are filled by reflection.
     room = np.stack([1.0 - width, 1.0 - height], axis=1).clip(0.0) * size / 2.0
-    centre = middle + room * _signed(u[:, [_X, _Y]])
-    offset = centre - matrix @ np.array([middle, middle])
+    center = middle + room * _signed(u[:, [_X, _Y]])
+    offset = center - matrix @ np.array([middle, middle])
     maps = np.zeros((len(u), 8))
     maps[:, 0:2], maps[:, 2] = matrix[:, 0], offset[:, 0]
     maps[:, 3:5], maps[:, 5] = matrix[:, 1], offset[:, 1]
@@ -158,10 +158,10 @@ def apply_augmentation(
         fill_mode="REFLECT",
     ).numpy()
     contrast, brightness, saturation = (color[:, i, None, None, None] for i in range(3))
-    grey = (moved[..., 0:1] + moved[..., 1:2] + moved[..., 2:3]) / np.float32(3.0)
-    # Saturation and contrast in one step: both are linear around a grey.
+    gray = (moved[..., 0:1] + moved[..., 1:2] + moved[..., 2:3]) / np.float32(3.0)
+    # Saturation and contrast in one step: both are linear around a gray.
     changed: npt.NDArray[np.float32] = moved * (saturation * contrast)
-    changed += grey * ((1.0 - saturation) * contrast) + (127.5 * (1.0 - contrast) + brightness)
+    changed += gray * ((1.0 - saturation) * contrast) + (127.5 * (1.0 - contrast) + brightness)
     np.clip(changed, 0.0, 255.0, out=changed)
     for image, box in zip(changed, np.ceil(boxes).astype(np.int64), strict=True):
         top, bottom, left, right = box

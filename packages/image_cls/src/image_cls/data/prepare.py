@@ -25,10 +25,11 @@ from hvdcore.classifier.prepared import (
     request_digest,
     write_meta,
 )
-from hvdcore.classifier.splits import SPLITS, Row, SplitResult, split_rows
+from hvdcore.classifier.splits import Row, SplitResult, split_rows
 from hvdcore.errors import Problems
 from hvdcore.files.atomic import move_folder_into_place
 from hvdcore.files.cache import default_cache_dir
+from hvdcore.run.splits import SPLITS
 from hvdcore.runtime.environment import cores_available
 from image_cls.config import DataFields
 from image_cls.data.dataset import LABELS, PIXELS, SCHEMA, ImageData, open_data

@@ -2,7 +2,7 @@
 
 The classes differ in the texture of the ground and in nothing else. Colors, light, horizon, tilt,
 scale and phase are random and have the same distribution in all classes, and so have the clutter
-and the noise. The mean image of each class is the same grey, so a linear model learns little.
+and the noise. The mean image of each class is the same gray, so a linear model learns little.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def _plane(draw: np.random.Generator, size: int) -> tuple[Field, Field]:
     return x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
 
 
-def _draw_sky(draw: np.random.Generator, image: Field, x: Field, y: Field, colour: Field) -> None:
+def _draw_sky(draw: np.random.Generator, image: Field, x: Field, y: Field, color: Field) -> None:
     horizon = draw.uniform(-1.1, -0.3)
     clouds = 0.15 * np.sin(draw.uniform(2, 5) * x + draw.uniform(0, 6)) * np.sin(4 * y)
     above = y < horizon
-    image[above] = (colour + clouds[..., None])[above]
+    image[above] = (color + clouds[..., None])[above]
 
 
 def _draw_clutter(draw: np.random.Generator, image: Field) -> None:
@@ -86,9 +86,9 @@ def _furrows(draw: np.random.Generator, x: Field, y: Field) -> Field:
 
 
 def _pebbles(draw: np.random.Generator, x: Field, y: Field) -> Field:
-    centres = draw.uniform(-1.1, 1.1, (draw.integers(35, 80), 2)).astype(np.float32)
+    centers = draw.uniform(-1.1, 1.1, (draw.integers(35, 80), 2)).astype(np.float32)
     distance = np.min(
-        (x[..., None] - centres[:, 0]) ** 2 + (y[..., None] - centres[:, 1]) ** 2, axis=-1
+        (x[..., None] - centers[:, 0]) ** 2 + (y[..., None] - centers[:, 1]) ** 2, axis=-1
     )
     return (np.sqrt(distance) < draw.uniform(0.08, 0.14)).astype(np.float32)
 

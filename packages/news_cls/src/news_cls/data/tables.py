@@ -1,4 +1,4 @@
-"""The rows of a labelled table in a CSV, JSON, JSON Lines or Parquet file.
+"""The rows of a labeled table in a CSV, JSON, JSON Lines or Parquet file.
 
 Every row that cannot be used is reported with its number; an unclosed quote of a CSV file is an
 error that names its row instead of swallowing the rows after it.

@@ -15,11 +15,12 @@ from hvdcore.classifier.figures import draw_results
 from hvdcore.classifier.keras import setup_run
 from hvdcore.classifier.report import report_values, write_report
 from hvdcore.classifier.score import Score
-from hvdcore.classifier.splits import SPLITS, subsample
+from hvdcore.classifier.splits import subsample
 from hvdcore.keras import barrier, broadcast_object
 from hvdcore.metrics.classification import confusion_matrix
 from hvdcore.run.lock import run_dirs_held
 from hvdcore.run.run_dir import RunDir
+from hvdcore.run.splits import SPLITS
 from hvdcore.run.start import start_run
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.world import World

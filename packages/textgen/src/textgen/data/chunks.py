@@ -45,7 +45,7 @@ it was asked for: its ids then differ from those of the whole run."""
 
 
 def cut_at(read: Read, position: int, stop: int, find: Find) -> int:
-    """Where to cut at or soon after `position`, in bytes; `stop` where there is no such place."""
+    """Where to cut at or soon after `position`, in bytes; `stop` where nothing may be cut."""
     if position >= stop:
         return stop
     for window in _WINDOWS:
@@ -77,7 +77,7 @@ def _continuation_bytes(raw: bytes) -> int:
 
 @dataclass(frozen=True)
 class Segments:
-    """Parts of documents, as arrays of equal length.
+    """Sections of documents, as arrays of equal length.
 
     Attributes:
         document: number in the index.
@@ -100,7 +100,7 @@ class Segments:
         return Segments(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     def tasks(self) -> list[tuple[int, slice]]:
-        """Neighbouring segments with about TASK_BYTES together: their bytes and their rows."""
+        """Neighboring segments with about TASK_BYTES together: their bytes and their rows."""
         sizes = self.stop - self.start
         ends = np.cumsum(sizes)
         task = (ends - sizes) // TASK_BYTES

@@ -179,7 +179,7 @@ def _word_hashes(codes: npt.NDArray[np.uint8]) -> UInt64Array:
 
 
 def _shingles(words: UInt64Array) -> UInt64Array:
-    """A hash of each five neighbours; of all words where there are fewer."""
+    """A hash of each five neighbors; of all words where there are fewer."""
     count = len(words) - SHINGLE_WORDS + 1
     if count < 1:
         return (words * _FACTORS[: len(words)]).sum(keepdims=True, dtype=np.uint64)[: len(words)]

@@ -1,6 +1,6 @@
 """Documents, and the units of a source that reading is distributed by.
 
-A document is text as it stands in its source, with two normalisations: a leading byte order mark is
+A document is text as it stands in its source, with two normalizations: a leading byte order mark is
 dropped and CRLF becomes LF. It is read in blocks, so its length does not matter for memory.
 
 A unit is a group of shards of the source. Units depend on the source alone, not on the number of
@@ -28,7 +28,7 @@ __all__ = [
     "blocks_of",
     "group_shards",
     "missing_column",
-    "normalised",
+    "normalized",
     "row_document",
     "unit_from_json",
     "unit_to_json",
@@ -82,7 +82,7 @@ class Skipped:
             names += origins[: _EXAMPLES - len(names)]
 
 
-def normalised(raw: Iterable[bytes]) -> Iterator[bytes]:
+def normalized(raw: Iterable[bytes]) -> Iterator[bytes]:
     """Drop a leading byte order mark and turn CRLF into LF; chunk sizes change."""
     held = b""
     at_start = True
@@ -170,7 +170,7 @@ Unit = tuple[SourceShard, ...]
 
 
 def group_shards(shards: Iterable[SourceShard]) -> list[Unit]:
-    """Group neighbouring shards into units of UNIT_BYTES."""
+    """Group neighboring shards into units of UNIT_BYTES."""
     units: list[Unit] = []
     held: list[SourceShard] = []
     for shard in shards:

@@ -100,7 +100,7 @@ class WordCount:
 
 @dataclass(frozen=True)
 class TextSpan:
-    """A document, or a part of one.
+    """A document, or a section of one.
 
     Attributes:
         texts: its text, in chunks that are encoded independently.
@@ -121,7 +121,7 @@ class SplitCounts:
     """Counts of one split.
 
     Attributes:
-        documents: documents, or parts of documents.
+        documents: documents, or sections of documents.
         tokens: ids in the file, end-of-text included.
         bytes: UTF-8 bytes of its text.
         target_bytes: the same without the bytes of the very first token (end-of-text has none): the

@@ -138,7 +138,7 @@ class StagedText:
         self._table = table
 
     def read(self, number: int, start: int, stop: int) -> bytes:
-        """Bytes [start, stop) of a document's normalised UTF-8."""
+        """Bytes [start, stop) of a document's normalized UTF-8."""
         row = self._table[number]
         with self._paths[row["unit"]].open("rb", buffering=0) as file:
             file.seek(int(row["start"]) + start)

@@ -19,7 +19,7 @@ from textgen.data.documents import (
     Skipped,
     SourceShard,
     missing_column,
-    normalised,
+    normalized,
     row_document,
 )
 from textgen.data.packed import is_packed, open_packed
@@ -110,7 +110,7 @@ def json_documents(shard: SourceShard, column: str, skipped: Skipped) -> Iterato
         UserError: a line is no JSON object with text in the column.
     """
     for number, line in lines(shard):
-        line = b"".join(normalised((line,))) if number == 1 else line
+        line = b"".join(normalized((line,))) if number == 1 else line
         if not line.strip():
             continue
         origin = f"{shard.name} line {number}"

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from textgen.data.dedup import BANDS, SKETCH_SIZE, Sketcher, band_hashes
-from textgen.data.documents import Document, Skipped, blocks_of, normalised
+from textgen.data.documents import Document, Skipped, blocks_of, normalized
 from textgen.data.work_queue import Advance
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
 DOCUMENT = np.dtype(
     [("digest", ">u8", 4), ("start", "<i8"), ("size", "<i8"), ("bits", "<f8"), ("words", "?")]
 )
-"""SHA-256 of the normalised text; offset and length of the text in the unit's file; entropy of the
+"""SHA-256 of the normalized text; offset and length of the text in the unit's file; entropy of the
 choices that generated it, NaN where unknown; whether it has a sketch."""
 
 _ROWS_AT_ONCE = 1 << 12  # of band hashes
@@ -204,7 +204,7 @@ def _write_document(
     """A row of the table, or the reason why the document is not text; then nothing is written."""
     start, size = texts.tell(), 0
     check, sketcher, digest = TextCheck(), Sketcher(), hashlib.sha256()
-    for block in blocks_of(normalised(document.raw)):
+    for block in blocks_of(normalized(document.raw)):
         codes = np.frombuffer(block, dtype=np.uint8)
         check.feed(block, codes)
         if check.failed:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import hvdcore.torch
 from hvdcore.config import load_config
-from hvdcore.errors import Problems, UserError
+from hvdcore.errors import UserError
 from hvdcore.files.json_files import json_safe
 from hvdcore.run.run_dir import RunDir
+from hvdcore.run.splits import check_split_names
 from hvdcore.torch.hardware import pick_device
 from hvdcore.tracking.logs import get_logger, setup_logging
 from textgen.config import TrainConfig
 from textgen.data.corpus import SlidingWindows
 from textgen.data.distributed import prepare_distributed
-from textgen.data.splits import SPLITS
 from textgen.evaluation.evaluate import evaluate
 from textgen.evaluation.quality.page import FILE
 from textgen.evaluation.quality.prompts import held_out_prompts
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from textgen.evaluation.quality.config import QualityConfig
     from textgen.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["DATA_FIELDS", "Scoring", "check_splits", "score_model"]
+__all__ = ["DATA_FIELDS", "Scoring", "score_model"]
 
 logger = get_logger(__name__)
 
@@ -70,7 +70,7 @@ def score_model(
     """
     world = hvdcore.torch.init()
     setup_logging(world, None)
-    check_splits(splits)
+    check_split_names(splits)
     device = pick_device(world)
     scoring = Scoring.of(resolve_distributed(name, world), stride, flags, device)
     judge = scoring.opened if scorer is None else open_scorer(scorer, world, device)
@@ -154,19 +154,6 @@ class Scoring:
             )  # fmt: skip
             scores[split] = {**score.to_json(), "context_length": length, "stride": self.stride}
         return scores
-
-
-def check_splits(splits: Sequence[str]) -> None:
-    """Check the names of splits.
-
-    Raises:
-        UserError: there is no split of such a name.
-    """
-    problems = Problems()
-    for split in splits:
-        if split not in SPLITS:
-            problems.add("split", f"got {split!r}; give one of {', '.join(SPLITS)}")
-    problems.raise_if_any()
 
 
 def _context_length(opened: LoadedModel, config: TrainConfig, *, is_given: bool) -> int:

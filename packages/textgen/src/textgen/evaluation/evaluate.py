@@ -37,7 +37,7 @@ class Windows(Protocol):
 
 @dataclass(frozen=True)
 class Score:
-    """The negative log-likelihood of a split, in nats, and the counts to normalise it by."""
+    """The negative log-likelihood of a split, in nats, and the counts to normalize it by."""
 
     nll_sum: float
     num_tokens: int

@@ -45,7 +45,7 @@ FIGURES = (
         (("train", "peak_memory_mb", "train"),), from_zero=True,
     ),
     Figure(
-        "Model FLOP utilisation", "model_flop_utilization", "share of the peak",
+        "Model FLOP utilization", "model_flop_utilization", "share of the peak",
         (("train", "model_flop_utilization", "train"),), from_zero=True,
     ),
 )  # fmt: skip
@@ -60,7 +60,7 @@ COLUMNS = (
     Column("FLOP per token, forward and backward", "train_flops_per_token", "{:,}"),
     Column("peak FLOP/s, all ranks", "peak_flops_per_second", "{:.3g}"),
     Column("source of the peak", "peak_flops_source", "{}"),
-    Column("model FLOP utilisation", "model_flop_utilization", "{:.1%}"),
+    Column("model FLOP utilization", "model_flop_utilization", "{:.1%}"),
     Column("seed", "seed", "{}"),
     Column("weights", "weights_sha256", "{:.12}"),
 )

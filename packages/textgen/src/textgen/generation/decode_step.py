@@ -122,7 +122,7 @@ class _LayerViews:
 
 
 def _complex(x: Tensor) -> Tensor:
-    """A view of neighbouring pairs of the last dimension as complex numbers."""
+    """A view of neighboring pairs of the last dimension as complex numbers."""
     return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
 
 
@@ -225,20 +225,20 @@ class DecodeStep:
         torch.index_select(self._weights.rotations, 0, self._positions, out=self._rotation)
         self._attention.open_slot()
         for mix, gate_up, down in self._layers:
-            self._normalise()
+            self._normalize()
             mix()
-            self._normalise()
+            self._normalize()
             gate_up()
             torch.nn.functional.silu(self._gate, inplace=True)
             self._gate.mul_(self._up)
             down()
-        self._normalise()
+        self._normalize()
         self._head()
         self._positions.add_(1)
         cache.end += 1
         return self._logits
 
-    def _normalise(self) -> None:
+    def _normalize(self) -> None:
         """x / sqrt(|x|^2 + D eps): RMSNorm without the factors that are in the next matrix."""
         torch.linalg.vector_norm(self._x, 2, -1, True, out=self._norm)
         torch.hypot(self._norm, self._eps, out=self._norm)

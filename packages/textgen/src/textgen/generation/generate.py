@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 CONTEXT_TOKENS = 8
-"""Tokens decoded again before the new ones: some tokenizers put spaces between neighbours."""
+"""Tokens decoded again before the new ones: some tokenizers put spaces between neighbors."""
 
 
 def continuation(tokenizer: Tokenizer, before: Sequence[int], new: Sequence[int]) -> str:

@@ -60,7 +60,7 @@ class KVCache:
         self, config: ModelConfig, lengths: Sequence[int], capacity: int, device: torch.device
     ) -> None:
         heads = (config.num_attention_layers, len(lengths), config.num_kv_heads)
-        # Zeros, not uninitialised: a masked slot has weight 0, and 0 x NaN would be NaN.
+        # Zeros, not uninitialized: a masked slot has weight 0, and 0 x NaN would be NaN.
         self.keys = torch.zeros(*heads, capacity, config.head_dim, device=device)
         self.values = torch.zeros_like(self.keys)
         self._before = config.conv_kernel - 1
@@ -109,7 +109,7 @@ class KVCache:
 
 def pair_order(head_dim: int) -> Tensor:
     """The order 0, h/2, 1, h/2 + 1, ..., in which the two dimensions that a rotation mixes are
-    neighbours, as one complex number. Scores do not depend on the order."""
+    neighbors, as one complex number. Scores do not depend on the order."""
     return torch.arange(head_dim).view(2, -1).t().reshape(-1)
 
 

@@ -64,7 +64,7 @@ class CausalLM(LanguageModel):
     Dropout masks would differ between ranks: without them N ranks train the same model as one.
 
     Args:
-        hf: a `PreTrainedModel` with a language modelling head, its weights in place.
+        hf: a `PreTrainedModel` with a language modeling head, its weights in place.
 
     Attributes:
         adapter: its LoRA adapters, after `add_lora`; all other weights are then frozen.
@@ -134,7 +134,7 @@ def new_cache(model: CausalLM) -> Any:
 
 
 def build_gpt2(shape: Gpt2Shape, end_token: int) -> CausalLM:
-    """A new model, initialised from torch's global random state as `transformers` does.
+    """A new model, initialized from torch's global random state as `transformers` does.
 
     Weights are N(0, 0.02^2), divided by sqrt(2 x layers) for projections to the residual stream.
 

@@ -64,7 +64,7 @@ def train_flops_per_token(config: ModelConfig, length: int) -> int:
 
 @dataclass(frozen=True)
 class Utilization:
-    """Model FLOP utilisation: the share of the hardware's peak that a speed amounts to (PaLM)."""
+    """Model FLOP utilization: the share of the hardware's peak that a speed amounts to (PaLM)."""
 
     flops_per_token: int
     """Of a training step."""
@@ -72,7 +72,7 @@ class Utilization:
     """Of all ranks together."""
 
     def of(self, tokens_per_second: float) -> float:
-        """The model FLOP utilisation, 0 to 1, for the tokens per second of all ranks."""
+        """The model FLOP utilization, 0 to 1, for the tokens per second of all ranks."""
         return tokens_per_second * self.flops_per_token / self.peak.per_second
 
     def to_json(self, tokens_per_second: float | None) -> dict[str, Any]:

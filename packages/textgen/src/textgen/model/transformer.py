@@ -262,7 +262,7 @@ class Decoder(nn.Module):
 
 
 class Transformer(LanguageModel):
-    """A decoder-only language model, initialised from torch's global random state."""
+    """A decoder-only language model, initialized from torch's global random state."""
 
     config: ModelConfig
 

@@ -120,7 +120,7 @@ def _from_pretrained(folder: Path) -> Any:
         raise UserError(
             f"{folder}: transformers cannot load it ({first_line(error)}); copy the model again"
         ) from error
-    # transformers would initialise missing weights at random.
+    # transformers would initialize missing weights at random.
     missing = sorted(info["missing_keys"])
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""

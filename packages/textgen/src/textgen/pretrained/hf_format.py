@@ -1,6 +1,6 @@
 """The format of `transformers`: config.json and the names of the weights, from ours and back.
 
-A model is a Llama without normalised queries and keys, a Qwen3 with them, and an LFM2 with short
+A model is a Llama without normalized queries and keys, a Qwen3 with them, and an LFM2 with short
 convolutions; nothing else, and no remote code.
 """
 

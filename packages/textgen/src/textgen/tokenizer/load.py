@@ -14,7 +14,7 @@ from hvdcore.errors import UserError
 from hvdcore.files.cache import expand_user
 from textgen.tokenizer.tokenizer import END_OF_TEXT, ByteTokenizer, SubwordTokenizer, Tokenizer
 
-__all__ = ["check_tokenizer_files", "load_pretrained", "load_tokenizer"]
+__all__ = ["check_tokenizer_files", "load_tokenizer"]
 
 _TIMEOUT_SECONDS = 30
 TOKENIZER = "tokenizer.json"
@@ -27,12 +27,18 @@ _PROBED_IDS = 1000
 _KNOWN_END_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 
 
-def load_pretrained(name: str | Path) -> Tokenizer:
-    """The tokenizer of a path or a hub id. Only JSON and vocabulary text is read.
+def load_tokenizer(name: str | Path) -> Tokenizer:
+    """The tokenizer that `--tokenizer` names; not "bpe", which `prepare` trains.
+
+    Args:
+        name: "byte"; a `tokenizer.json` or a folder with one (a run's model/, a saved Hugging Face
+            tokenizer); or a hub id. Nothing but JSON and vocabulary text is read; no code is run.
 
     Raises:
         UserError: no such tokenizer, or one that cannot be used.
     """
+    if str(name) == "byte":
+        return ByteTokenizer()
     path = expand_user(name)
     if path.is_dir() and not (path / TOKENIZER).is_file():
         check_tokenizer_files(path)
@@ -192,18 +198,3 @@ def _from_transformers(name: str, *, is_cached_only: bool = False) -> Tokenizer:
     if spelled is None:
         raise UserError(f"tokenizer: {name!r} has no eos_token; set one and save it to a folder")
     return _usable(backend, spelled, repr(name))
-
-
-def load_tokenizer(name: str | Path) -> Tokenizer:
-    """The tokenizer that `--tokenizer` names; not "bpe", which `prepare` trains.
-
-    Args:
-        name: "byte"; a `tokenizer.json` or a folder with one (a run's model/, a saved Hugging Face
-            tokenizer); or a hub id. Nothing but JSON and vocabulary text is read; no code is run.
-
-    Raises:
-        UserError: no such tokenizer, or one that cannot be used.
-    """
-    if str(name) == "byte":
-        return ByteTokenizer()
-    return load_pretrained(name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,15 +16,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hvdcore.run.checkpoint import Checkpoint, require_same_run, save
+from hvdcore.run.checkpoint import Checkpoint, save
 from hvdcore.runtime.heartbeat import beat
-from hvdcore.sharding import Position
-from hvdcore.torch import barrier
+from hvdcore.torch import ShardedOptimizer, barrier
+from textgen.training.state import Counters
 
 if TYPE_CHECKING:
     from textgen.config import TrainConfig
     from textgen.model.language_model import LanguageModel
-    from textgen.training.state import TrainState
 
 __all__ = ["load_weights", "restore", "run_fingerprint", "write_checkpoint"]
 
@@ -36,52 +34,52 @@ RANDOM = "random.safetensors"
 
 
 def write_checkpoint(
-    state: TrainState, folder: Path, fingerprint: Mapping[str, Any], *, is_best: bool = False
+    folder: Path,
+    model: nn.Module,
+    optimizer: ShardedOptimizer,
+    counters: Counters,
+    fingerprint: Mapping[str, Any],
+    *,
+    is_root: bool,
+    is_best: bool = False,
 ) -> None:
-    """Save the run as it is after ``state.step`` steps. Every rank must call.
+    """Save a run as it is after ``counters.step`` steps. Every rank must call.
 
     Args:
         folder: of the run's checkpoints.
         fingerprint: of the run.
+        is_root: whether this rank is the one that writes.
         is_best: whether its val loss is the lowest so far.
     """
-    beat("checkpoint", state.step)
-    state.optimizer.synchronize()
-    optimizer = state.optimizer.gather_state()
+    beat("checkpoint", counters.step)
+    optimizer.synchronize()
+    gathered = optimizer.gather_state()
 
     def write(target: Path) -> None:
-        save_file(_trained_weights(state.model), target / MODEL)
-        save_file(optimizer.tensors, target / OPTIMIZER)
-        (target / OPTIMIZER_DESCRIPTION).write_text(json.dumps(optimizer.description))
+        save_file(_trained_weights(model), target / MODEL)
+        save_file(gathered.tensors, target / OPTIMIZER)
+        (target / OPTIMIZER_DESCRIPTION).write_text(json.dumps(gathered.description))
         save_file({"torch": torch.get_rng_state()}, target / RANDOM)
 
-    if state.world.is_root:
-        meta = {
-            "position": state.position.to_json(),
-            "seconds": state.seconds,
-            "best_val_loss": None if state.best_val_loss == math.inf else state.best_val_loss,
-            **fingerprint,
-        }
-        save(folder, state.step, write, meta=meta, is_best=is_best)
+    if is_root:
+        meta = {**counters.to_json(), **fingerprint}
+        save(folder, counters.step, write, meta=meta, is_best=is_best)
     barrier()  # no rank continues, or exits, before the checkpoint is complete
 
 
-def restore(state: TrainState, checkpoint: Checkpoint, fingerprint: Mapping[str, Any]) -> None:
-    """Set the run back to the checkpoint.
+def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: ShardedOptimizer) -> Counters:
+    """Set the model, the optimizer and PyTorch's random state back to the checkpoint's.
 
-    Raises:
-        UserError: it belongs to another model, corpus or batch size.
+    The checkpoint must be of a run with the same fingerprint, as `start_run` makes sure.
+
+    Returns:
+        How far the run had come.
     """
-    require_same_run(fingerprint, checkpoint.meta)
-    load_weights(state.model, checkpoint)
+    load_weights(model, checkpoint)
     description = json.loads(checkpoint.file(OPTIMIZER_DESCRIPTION).read_text())
-    state.optimizer.load_state(load_file(checkpoint.file(OPTIMIZER)), description)
+    optimizer.load_state(load_file(checkpoint.file(OPTIMIZER)), description)
     torch.set_rng_state(load_file(checkpoint.file(RANDOM))["torch"])
-    state.position = Position.from_json(checkpoint.meta["position"])
-    state.step = checkpoint.step
-    state.seconds = checkpoint.meta["seconds"]
-    best = checkpoint.meta["best_val_loss"]
-    state.best_val_loss = math.inf if best is None else best
+    return Counters.from_json(checkpoint.step, checkpoint.meta)
 
 
 def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:

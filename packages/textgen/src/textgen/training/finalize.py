@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hvdcore.run.checkpoint import best, load
 from hvdcore.run.run_dir import RunDir
+from hvdcore.run.splits import SPLITS
 from hvdcore.torch import allreduce_sum, barrier, broadcast_object, check_same_weights
 from hvdcore.tracking.logs import get_logger
 from textgen.data.corpus import BlockSubset, TokenBlocks
@@ -36,14 +37,14 @@ def finalize(state: TrainState, metrics: MetricsLogger) -> None:
 
     Every rank must call.
     """
-    run = metrics.run
+    run, counters = metrics.run, state.counters
     chosen_step = load_best_checkpoint(state, run.checkpoints)
     digest = check_same_weights(state.model)
-    scores = {split: evaluate_split(state, split) for split in ("train", "val", "test")}
+    scores = {split: evaluate_split(state, split) for split in SPLITS}
     speed, peak_memory = metrics.tokens_per_second(), metrics.peak_memory_mb()
     step_seconds = metrics.speed.mean_step(allreduce_sum)
     if scores["test"] is not None:
-        metrics.log_evaluation(state.step, state.position.epoch, "test", scores["test"])
+        metrics.log_evaluation(counters.step, counters.position.epoch, "test", scores["test"])
     if state.world.is_root:
         save(state.model, state.corpus.tokenizer, run, state.base)
         report = {
@@ -55,10 +56,10 @@ def finalize(state: TrainState, metrics: MetricsLogger) -> None:
             "size": state.world.size,
             "global_batch_size": state.config.global_batch_size,
             "seed": state.config.seed,
-            "epochs": state.position.epoch,
-            "steps": state.step,
+            "epochs": counters.position.epoch,
+            "steps": counters.step,
             "chosen_step": chosen_step,
-            "seconds": state.seconds,
+            "seconds": counters.seconds,
             "tokens_per_second": speed,
             "step_seconds": step_seconds,
             "communication": state.optimizer.communication,
@@ -79,9 +80,9 @@ def load_best_checkpoint(state: TrainState, checkpoints: Path) -> int:
     found = best(checkpoints) if state.world.is_root else None
     path = broadcast_object("" if found is None else str(found.path))
     if not path:
-        return state.step
+        return state.counters.step
     checkpoint = load(Path(path))
-    if checkpoint.step != state.step:
+    if checkpoint.step != state.counters.step:
         logger.info("step %d had the lowest val loss; its weights are used", checkpoint.step)
         load_weights(state.model, checkpoint)
     return checkpoint.step

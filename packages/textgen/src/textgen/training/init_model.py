@@ -1,4 +1,4 @@
-"""The model at step 0: newly initialised, or with the weights of a run, a folder or the hub."""
+"""The model at step 0: newly initialized, or with the weights of a run, a folder or the hub."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_model(
 
     Args:
         tokenizer: of the corpus.
-        init_from: the model whose weights it starts from; None initialises a new one.
+        init_from: the model whose weights it starts from; None initializes a new one.
 
     Raises:
         UserError: the shape is not valid or does not fit this machine, or ``init_from`` does not

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -30,12 +31,44 @@ if TYPE_CHECKING:
     from textgen.config import TrainConfig
     from textgen.pretrained.load import ResolvedModel
 
-__all__ = ["TrainState", "build_state", "product_dtype"]
+__all__ = ["Counters", "TrainState", "build_state", "product_dtype"]
+
+
+@dataclass
+class Counters:
+    """How far a run has come; with the weights and the optimizer, all that changes in it."""
+
+    position: Position = field(default_factory=Position)
+    """In the train split."""
+    step: int = 0
+    """Optimizer steps made."""
+    seconds: float = 0.0
+    """Spent in the loop, evaluations and checkpoints included, before and after resuming."""
+    best_val_loss: float = math.inf
+
+    def to_json(self) -> dict[str, Any]:
+        """The values in a checkpoint's meta data, which has the step of its own."""
+        return {
+            "position": self.position.to_json(),
+            "seconds": self.seconds,
+            "best_val_loss": None if self.best_val_loss == math.inf else self.best_val_loss,
+        }
+
+    @classmethod
+    def from_json(cls, step: int, values: Mapping[str, Any]) -> Counters:
+        """The reverse of `to_json`."""
+        best = values["best_val_loss"]
+        return cls(
+            position=Position.from_json(values["position"]),
+            step=step,
+            seconds=values["seconds"],
+            best_val_loss=math.inf if best is None else best,
+        )
 
 
 @dataclass
 class TrainState:
-    """A run in memory. ``position``, ``step`` and what follows change; the rest is fixed."""
+    """A run in memory. Which objects it holds is fixed, but for ``counters``."""
 
     config: TrainConfig
     world: World
@@ -49,12 +82,7 @@ class TrainState:
     dtype: torch.dtype
     """Of the matrix products."""
     total_steps: int
-    position: Position
-    step: int = 0
-    """Optimizer steps made."""
-    seconds: float = 0.0
-    """Spent in the loop, evaluations and checkpoints included, before and after resuming."""
-    best_val_loss: float = math.inf
+    counters: Counters = field(default_factory=Counters)
     base: Path | None = None
     """The folder of the model that training started from."""
     own_loss: float | torch.Tensor = 0.0
@@ -62,7 +90,7 @@ class TrainState:
 
     @property
     def is_done(self) -> bool:
-        return self.step == self.total_steps
+        return self.counters.step == self.total_steps
 
     @property
     def warmup_steps(self) -> int:
@@ -73,7 +101,7 @@ class TrainState:
     def learning_rate_fraction(self) -> float:
         """Learning rate of the next step, as a fraction of the peak."""
         return learning_rate_at(
-            self.step,
+            self.counters.step,
             peak=1.0,
             warmup_steps=self.warmup_steps,
             total_steps=self.total_steps,
@@ -126,7 +154,6 @@ def build_state(
         device=device,
         dtype=product_dtype(config.dtype, device),
         total_steps=_total_steps(config, len(blocks)),
-        position=Position(),
         base=None if init_from is None else init_from.folder,
     )
     check_schedule(

@@ -89,7 +89,7 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bo
             fingerprint=fingerprint, world=world, broadcast=broadcast_object,
         )  # fmt: skip
         if checkpoint is not None:
-            restore(state, checkpoint, fingerprint)
+            state.counters = restore(checkpoint, state.model, state.optimizer)
         utilization = Utilization(
             train_flops(state.model, config.context_length), peak_flops(state.device, state.dtype)
         )
@@ -98,7 +98,8 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bo
             total_steps=state.total_steps,
             resume_step=None if checkpoint is None else checkpoint.step,
         )  # fmt: skip
-        trace = StepProfile(run.profile if profile else None, world, state.total_steps - state.step)
+        steps_left = state.total_steps - state.counters.step
+        trace = StepProfile(run.profile if profile else None, world, steps_left)
         with metrics:
             with trace:
                 stopped = fit(state, metrics, stop, trace, fingerprint)
@@ -137,10 +138,10 @@ def fit(
     Returns:
         Whether a rank was asked to stop before the last step. A checkpoint has been written.
     """
-    config = state.config
+    config, counters = state.config, state.counters
     eval_every = state.every(config.eval_every)
     checkpoint_every = state.every(config.checkpoint_every or config.eval_every)
-    if state.step == 0:
+    if counters.step == 0:
         validate(state, metrics)
     for batch in batches(state):
         if state.is_done:
@@ -153,10 +154,10 @@ def fit(
         check_step(state, outcome)
         times = clock.times()
         num_tokens = batch.num_samples * config.context_length
-        state.step, state.position = state.step + 1, batch.position
+        counters.step, counters.position = counters.step + 1, batch.position
         metrics.log_step(
-            state.step,
-            state.position.epoch,
+            counters.step,
+            counters.position.epoch,
             loss=outcome.sums[0] / num_tokens,
             gradient_norm=outcome.gradient_norm,
             learning_rate=learning_rate,
@@ -165,12 +166,15 @@ def fit(
         )
         profile.step()
         improved = False
-        if state.is_done or state.step % eval_every == 0:
+        if state.is_done or counters.step % eval_every == 0:
             improved = validate(state, metrics)
-        if state.is_done or improved or outcome.stop or state.step % checkpoint_every == 0:
+        if state.is_done or improved or outcome.stop or counters.step % checkpoint_every == 0:
             check_weights(state)
-            write_checkpoint(state, metrics.run.checkpoints, fingerprint, is_best=improved)
-        state.seconds += perf_counter() - began
+            write_checkpoint(
+                metrics.run.checkpoints, state.model, state.optimizer, counters, fingerprint,
+                is_root=state.world.is_root, is_best=improved,
+            )  # fmt: skip
+        counters.seconds += perf_counter() - began
         if outcome.stop and not state.is_done:
             return True
     return False
@@ -184,14 +188,14 @@ def batches(state: TrainState) -> Iterator[TrainStep]:
         seed=state.config.seed,
         rank=state.world.rank,
         size=state.world.size,
-        start=state.position,
+        start=state.counters.position,
         tail="short",
     )
 
 
 def get_batch(state: TrainState, batch: TrainStep) -> tuple[torch.Tensor, torch.Tensor]:
     """This rank's (tokens, targets), each [sequences, T], on the device."""
-    beat("data", state.step)
+    beat("data", state.counters.step)
     tokens, targets = state.train_blocks.batch(batch.epoch, batch.indices)
     return to_device(tokens, state.device), to_device(targets, state.device)
 
@@ -229,7 +233,7 @@ def train_step(
     optimizer.zero_grad(backward_passes=len(starts))
     # Added up on the device, so that no micro-batch waits for the one before, nor the step's end.
     loss_sum = torch.zeros((), dtype=torch.float64, device=state.device)
-    beat("compute", state.step)
+    beat("compute", state.counters.step)
     for start in starts:
         with state.autocast():
             loss = state.model.loss(
@@ -251,7 +255,7 @@ def check_step(state: TrainState, outcome: StepOutcome) -> None:
     """
     check_finite(
         {"loss": outcome.sums[0], "gradient": outcome.gradient_norm},
-        step=state.step + 1, is_finite_here=math.isfinite(float(state.own_loss)),
+        step=state.counters.step + 1, is_finite_here=math.isfinite(float(state.own_loss)),
         gather=gather_objects, hint=NOT_FINITE_HINT,
     )  # fmt: skip
 
@@ -267,23 +271,24 @@ def check_weights(state: TrainState) -> None:
         norms = [torch.linalg.vector_norm(p.float()) for p in state.model.parameters()]
         norm = float(torch.stack(norms).sum())
     check_finite(
-        {"size of the weights": norm}, step=state.step, is_finite_here=True, gather=gather_objects,
+        {"size of the weights": norm}, step=state.counters.step, is_finite_here=True, gather=gather_objects,
         hint=NOT_FINITE_HINT,
     )  # fmt: skip
 
 
 def validate(state: TrainState, metrics: MetricsLogger) -> bool:
     """Score the val split and log it with a sample; whether the loss is the best so far."""
+    counters = state.counters
     state.optimizer.synchronize()
     score = evaluate_split(state, "val")
     if score is None:
         return False
     check_finite(
-        {"val loss": score.loss}, step=state.step, is_finite_here=True, gather=gather_objects,
-        hint=NOT_FINITE_HINT if state.step else "the weights to start from are damaged",
+        {"val loss": score.loss}, step=counters.step, is_finite_here=True, gather=gather_objects,
+        hint=NOT_FINITE_HINT if counters.step else "the weights to start from are damaged",
     )  # fmt: skip
-    metrics.log_evaluation(state.step, state.position.epoch, "val", score)
-    metrics.log_sample(state.step, sample_text(state, state.config.sample_tokens))
-    improved = score.loss < state.best_val_loss
-    state.best_val_loss = min(score.loss, state.best_val_loss)
-    return improved and state.step > 0
+    metrics.log_evaluation(counters.step, counters.position.epoch, "val", score)
+    metrics.log_sample(counters.step, sample_text(state, state.config.sample_tokens))
+    improved = score.loss < counters.best_val_loss
+    counters.best_val_loss = min(score.loss, counters.best_val_loss)
+    return improved and counters.step > 0

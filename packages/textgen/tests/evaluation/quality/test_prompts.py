@@ -10,7 +10,7 @@ from textgen.evaluation.quality.config import QualityConfig, parse_decodings
 from textgen.evaluation.quality.prompts import Prompt, cut_prompts, first_words, ngrams
 
 
-def part_of(*documents: str) -> tuple[np.ndarray, list[int]]:
+def encoded(*documents: str) -> tuple[np.ndarray, list[int]]:
     """Documents as the byte tokenizer lays them: a zero before each."""
     raw = b"".join(b"\0" + text.encode() for text in documents)
     starts = [0]
@@ -25,24 +25,24 @@ def book(name: str, count: int) -> str:
 
 
 def cut(num_prompts: int, *documents: str, seed: int = 0, words: tuple[int, int] = (3, 4)):
-    part, starts = part_of(*documents)
+    tokens, starts = encoded(*documents)
     return cut_prompts(
-        part, starts, num_prompts=num_prompts, prompt_words=words[0], continuation_words=words[1],
+        tokens, starts, num_prompts=num_prompts, prompt_words=words[0], continuation_words=words[1],
         seed=seed,
     )  # fmt: skip
 
 
 def test_the_only_stretch_there_is() -> None:
     # Five words: the first is passed over, and one must follow, so only 'b c d' can be taken.
-    part, starts = part_of("a b c  d e")
+    tokens, starts = encoded("a b c  d e")
     for seed in range(5):
         (found,) = cut_prompts(
-            part, starts, num_prompts=1, prompt_words=2, continuation_words=1, seed=seed
+            tokens, starts, num_prompts=1, prompt_words=2, continuation_words=1, seed=seed
         )
         assert found == Prompt("b c", "  d", 3)
 
 
-def test_stretches_lie_within_a_document_and_apart() -> None:
+def test_prompts_lie_within_a_document_and_do_not_overlap() -> None:
     documents = [book("ä", 60), book("b", 90), book("c", 12)]
     found = cut(8, *documents)
     joined = "\0" + "\0".join(documents)

@@ -21,7 +21,7 @@ BPE = ("--tokenizer", "bpe", "--vocab-size", "300", "--context-length", "12")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("judge")
+    return tmp_path_factory.mktemp("quality")
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def evaluate_quality(run_dir: Path, *flags: str) -> dict[str, Any]:
     """The quality_report that the run keeps, after it was asked for."""
     done = run(run_dir.parent, "evaluate", str(run_dir), "--generation", *FLAGS, *flags).check()
     kept: dict[str, Any] = json.loads((run_dir / "generation.json").read_text(encoding="utf-8"))
-    told = json.loads(done.stdout)
-    assert told["generation"] == {key: kept[key] for key in kept if key != "prompts"}
-    assert set(told) == {"val", "test", "generation"}
+    output = json.loads(done.stdout)
+    assert output["generation"] == {key: kept[key] for key in kept if key != "prompts"}
+    assert set(output) == {"val", "test", "generation"}
     return kept
 
 
@@ -139,11 +139,11 @@ def test_compare_puts_runs_and_pretrained_models_side_by_side(
 def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line of a command that ends with exit code 2."""
     result = CliRunner().invoke(app, list(arguments))
-    told = capfd.readouterr().err + result.output
-    assert result.exit_code == 2, told
-    lines = [line for line in told.splitlines() if line.startswith("error: ")]
+    output = capfd.readouterr().err + result.output
+    assert result.exit_code == 2, output
+    lines = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
-    assert "Traceback" not in told
+    assert "Traceback" not in output
     return lines[0]
 
 
@@ -163,9 +163,9 @@ def test_a_model_that_is_no_run_is_scored_by_another(
         ["evaluate", str(gpt2), "--data", str(books), "--split", "val", "--val-fraction", "0.3",
          "--generation", *FLAGS, "--decoding", "greedy", "--scorer", str(trained.path)],
     )  # fmt: skip
-    told = result.stdout + capfd.readouterr().out
-    assert result.exit_code == 0, told
-    quality_report = json.loads(told[told.index("{\n") :])["generation"]
+    output = result.stdout + capfd.readouterr().out
+    assert result.exit_code == 0, output
+    quality_report = json.loads(output[output.index("{\n") :])["generation"]
     assert quality_report["split"] == "val"
     assert quality_report["scorer"] == str(trained.path)
     assert list(quality_report["figures"]) == ["human", "greedy"]

@@ -27,13 +27,13 @@ def scorer() -> LoadedModel:
     return LoadedModel(model, ByteTokenizer(), ResolvedModel("tiny", Path("tiny")))
 
 
-def nll_of(model: Transformer, ids: list[int], places: range, starts: list[int]) -> float:
+def nll_of(model: Transformer, ids: list[int], positions: range, starts: list[int]) -> float:
     """Each token predicted by itself, from tokens that begin at its start."""
     total = 0.0
     with torch.inference_mode():
-        for place, start in zip(places, starts, strict=True):
-            logits = model(torch.tensor([ids[start:place]]))[0, -1].double()
-            total -= logits.log_softmax(-1)[ids[place]].item()
+        for position, start in zip(positions, starts, strict=True):
+            logits = model(torch.tensor([ids[start:position]]))[0, -1].double()
+            total -= logits.log_softmax(-1)[ids[position]].item()
     return total
 
 
@@ -62,7 +62,7 @@ def test_windows_predict_each_token_once() -> None:
     for length in range(2, 40):
         for first in range(1, length):
             found = list(windows(length, first, 8))
-            scored = [place for _, begin, stop in found for place in range(begin, stop)]
+            scored = [position for _, begin, stop in found for position in range(begin, stop)]
             assert scored == list(range(first, length))
             for start, begin, stop in found:
                 assert stop - start <= 9

@@ -152,13 +152,13 @@ def test_the_table_tells_value_and_interval() -> None:
 
 
 def test_the_settings_are_stated() -> None:
-    told = settings(60)
+    found = settings(60)
     assert (
-        told["bleu"]
+        found["bleu"]
         == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
     )
-    assert told["rouge"].startswith("rouge-score 0.1.")
-    assert "k-means of 6 clusters, c = 5" in told["mauve"]
+    assert found["rouge"].startswith("rouge-score 0.1.")
+    assert "k-means of 6 clusters, c = 5" in found["mauve"]
 
 
 def test_resamples_without_a_figure_are_left_out() -> None:

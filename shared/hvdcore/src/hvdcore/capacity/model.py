@@ -39,7 +39,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Network:
-    """The links between neighbours of a ring.
+    """The links between neighbors of a ring.
 
     Attributes:
         latency_seconds: of one message, with all that a library adds to it.
@@ -57,7 +57,7 @@ class Network:
 
     def allreduce_seconds(self, num_bytes: float, size: int) -> float:
         """A ring of `size` ranks sums `num_bytes`: 2 (N - 1) messages one after another, each of
-        the N-th part (Patarasuk & Yuan 2009). Neighbours on one host share no link with others,
+        the N-th part (Patarasuk & Yuan 2009). Neighbors on one host share no link with others,
         so the ranks of a host do not count."""
         messages = 2 * (size - 1)
         return messages * (self.latency_seconds + num_bytes / size / self.bytes_per_second)

@@ -44,7 +44,7 @@ class SplitFields(Config):
 class OptimizerFields(Config):
     """How the weights are updated: AdamW with linear warmup and cosine decay."""
 
-    panel: ClassVar[str] = "Optimisation"
+    panel: ClassVar[str] = "Optimization"
 
     learning_rate: float | None = Field(None, gt=0.0)
     """Peak learning rate. Default: the model's."""
@@ -68,7 +68,7 @@ class OptimizerFields(Config):
 class RunFields(Config):
     """How long to train, and how often to evaluate, checkpoint and log."""
 
-    panel: ClassVar[str] = "Optimisation"
+    panel: ClassVar[str] = "Optimization"
 
     epochs: int = Field(30, ge=1)
     """Passes over the train split; ``max_steps`` overrides it."""

@@ -93,7 +93,7 @@ def draw_reliability(
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     width = 1.0 / NUM_BINS
     middles = (np.arange(NUM_BINS) + 0.5) * width
-    above.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="perfect calibration")
+    above.plot([0, 1], [0, 1], "--", color="gray", linewidth=1, label="perfect calibration")
     above.bar(middles, found.accuracy, width=width * 0.92, color="C0", label="this model")
     above.set(ylabel="accuracy", ylim=(0, 1), xlim=(0, 1))
     above.set_title(f"{title}; expected calibration error {found.error:.3f}")

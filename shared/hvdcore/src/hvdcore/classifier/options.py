@@ -15,22 +15,12 @@ __all__ = [
     "Models",
     "Output",
     "RunArgument",
-    "Runs",
     "Sizes",
-    "Splits",
     "Spreadsheet",
     "compare_options",
 ]
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="One or more run directories.")]
-Splits = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--split", rich_help_panel="Data", metavar="train|val|test",
-        help="Split to score; may be repeated. Default: val and test.",
-    ),
-]  # fmt: skip
 Format = Annotated[
     str,
     typer.Option(

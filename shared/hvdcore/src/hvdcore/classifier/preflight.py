@@ -9,17 +9,16 @@ from typing import Any, TypeVar
 from hvdcore.classifier.config import ClassifierConfig, SampleNames
 from hvdcore.classifier.model_folder import load_classes
 from hvdcore.classifier.prepared import PreparedData, ProgressCallback, hand_over
-from hvdcore.classifier.splits import SPLITS
 from hvdcore.errors import Problems, UserError
 from hvdcore.metrics.schedule import check_schedule
 from hvdcore.run.run_dir import RunDir
+from hvdcore.run.splits import check_split_names
 
 __all__ = [
     "check_classes",
     "check_data",
     "check_evaluation",
     "check_schedule_of",
-    "check_split_names",
     "total_steps",
     "warmup_steps",
 ]
@@ -67,19 +66,6 @@ def check_evaluation(path: Path, splits: Sequence[str]) -> RunDir:
         load_classes(run.model)
     problems.raise_if_any()
     return run
-
-
-def check_split_names(splits: Sequence[str]) -> None:
-    """Check that each is the name of a split.
-
-    Raises:
-        UserError: one is not.
-    """
-    problems = Problems()
-    for split in splits:
-        if split not in SPLITS:
-            problems.add("split", f"got {split!r}; give one of {', '.join(SPLITS)}")
-    problems.raise_if_any()
 
 
 def check_classes(found: Sequence[str], known: Sequence[str]) -> None:

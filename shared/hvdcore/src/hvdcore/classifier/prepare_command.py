@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from hvdcore.classifier.prepared import PreparedData, ProgressCallback
-from hvdcore.classifier.splits import SPLITS
 from hvdcore.errors import printable
+from hvdcore.run.splits import SPLITS
 from hvdcore.tracking.progress import Progress
 
 __all__ = ["prepare_with_progress", "print_prepared"]

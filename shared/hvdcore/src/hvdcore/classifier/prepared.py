@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hvdcore.classifier.config import ClassifierConfig, SampleNames
-from hvdcore.classifier.splits import SPLITS, Split, stratified_subset
+from hvdcore.classifier.splits import Split, stratified_subset
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import writing
 from hvdcore.files.cache import CacheLock
 from hvdcore.files.checksums import CHECKSUMS, checksums, damaged_file, require_sizes
 from hvdcore.files.json_files import read_json_object, write_json_atomically
+from hvdcore.run.splits import SPLITS
 from hvdcore.runtime.environment import PREPARED_DATA
 
 __all__ = [

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hvdcore.errors import UserError
+from hvdcore.run.splits import SPLITS
 
-if TYPE_CHECKING:  # the launcher's checks read SPLITS and must not load NumPy
+if TYPE_CHECKING:  # the launcher's checks must not load NumPy
     import numpy as np
     import numpy.typing as npt
 
 __all__ = [
-    "SPLITS",
     "Row",
     "Split",
     "SplitResult",
@@ -25,8 +25,6 @@ __all__ = [
     "stratified_subset",
     "subsample",
 ]
-
-SPLITS = ("train", "val", "test")
 
 S = TypeVar("S", bound="Split")
 

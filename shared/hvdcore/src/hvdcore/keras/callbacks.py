@@ -58,7 +58,7 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]
         needed_distribution(self.model).reduction.forget_stop()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if not self._wish and self._signalled():
+        if not self._wish and self._signaled():
             self._tell()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -69,13 +69,13 @@ class StopTogether(keras.callbacks.Callback):  # type: ignore[misc]
         ).reduction.stop_agreed()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        wish = bool(self._wish or self.model.stop_training or self._signalled())
+        wish = bool(self._wish or self.model.stop_training or self._signaled())
         self.model.stop_training = self.stopped = any_rank(wish)
 
     def on_train_end(self, logs: Any = None) -> None:
-        self.by_signal = any_rank(self._signalled())
+        self.by_signal = any_rank(self._signaled())
 
-    def _signalled(self) -> bool:
+    def _signaled(self) -> bool:
         return self.flag is not None and self.flag.requested
 
     def _tell(self) -> None:

@@ -12,6 +12,7 @@ from hvdcore.files.atomic import writing
 from hvdcore.files.json_files import read_json_object
 from hvdcore.run.report import Curve, Section, Table, draw_curves, run_labels, series
 from hvdcore.run.run_dir import RunDir
+from hvdcore.run.splits import SPLITS
 
 __all__ = [
     "Column",
@@ -26,7 +27,6 @@ __all__ = [
 ]
 
 _SHOWN_CHARACTERS = 200
-PARTS = ("train", "val", "test")
 
 
 class Column(NamedTuple):
@@ -87,18 +87,18 @@ def run_table(reports: Mapping[str, Mapping[str, Any]], columns: Sequence[Column
 
 
 def score_table(reports: Mapping[str, Mapping[str, Any]], columns: Sequence[Column]) -> Table:
-    """A row for each part of each run."""
+    """A row for each split of each run."""
     rows = [
         [name, split, *(column.cell(report[split]) for column in columns)]
         for name, report in reports.items()
-        for split in PARTS
+        for split in SPLITS
         if split in report
     ]
-    return Table(["run", "part", *(column.title for column in columns)], rows)
+    return Table(["run", "split", *(column.title for column in columns)], rows)
 
 
 def draw_figures(runs: Runs, figures: Sequence[Figure]) -> list[Path]:
-    """Draw those that some run has values for; several runs share a figure, a colour for each.
+    """Draw those that some run has values for; several runs share a figure, a color for each.
 
     Raises:
         UserError: the disk is full or cannot be written.
@@ -112,10 +112,10 @@ def draw_figures(runs: Runs, figures: Sequence[Figure]) -> list[Path]:
                 f"{label} {name}" if several else name,
                 *points,
                 color=number if several else None,
-                dashed=several and place > 0,
+                dashed=several and index > 0,
             )
             for number, label in enumerate(rows)
-            for place, (split, value, name) in enumerate(figure.curves)
+            for index, (split, value, name) in enumerate(figure.curves)
             if (points := series(rows[label], split, value))[0]
         ]
         if curves:
@@ -167,7 +167,7 @@ def report_runs(
         write: writes the page about runs to a path.
 
     Raises:
-        UserError: several runs and no place for their page, or one that is no finished run,
+        UserError: several runs and no directory for their page, or one that is no finished run,
             or that holds text for numbers, lists for text and the like.
     """
     if len(paths) > 1 and output_dir is None:

@@ -24,7 +24,7 @@ __all__ = [
 class Curve:
     """One line of a figure: ``y`` over ``x``, both of the same length.
 
-    ``color`` numbers the colours, so that the curves of one run can share theirs; None takes the
+    ``color`` numbers the colors, so that the curves of one run can share theirs; None takes the
     next. A ``dashed`` curve is the lesser of two.
     """
 

@@ -52,7 +52,7 @@ ObjectiveName = Annotated[
     str | None,
     typer.Option(
         "--objective", **_SEARCH, metavar="NAME",
-        help="Metric on val that is optimised.  [default: loss]",
+        help="Metric on val that is optimized.  [default: loss]",
     ),
 ]  # fmt: skip
 Pruner = Annotated[

@@ -1,4 +1,4 @@
-"""Case: under supervision the collective itself tells when a rank waits for the others."""
+"""Case: under supervision the collective itself reports when a rank waits for the others."""
 
 from __future__ import annotations
 

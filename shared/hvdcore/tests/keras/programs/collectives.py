@@ -99,8 +99,10 @@ def case_evaluate(world: World, out: Path) -> Any:
     model.compile(loss="mse", metrics=["mae"])
 
     def on(first: int) -> dict[str, float]:
-        part = slice(0, first) if world.rank == 0 else slice(first, None)
-        return hvk.evaluate(model, tf.data.Dataset.from_tensor_slices((x[part], y[part])).batch(2))
+        share = slice(0, first) if world.rank == 0 else slice(first, None)
+        return hvk.evaluate(
+            model, tf.data.Dataset.from_tensor_slices((x[share], y[share])).batch(2)
+        )
 
     empty_last = on(7)
     uneven = on(5)

@@ -70,8 +70,8 @@ def case_metrics(world: World, out: Path) -> Any:
     model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse", metrics=["mae"])
     hvk.distribute(model)
     first = 5 if world.rank == 0 else 11  # validation shards of 5 and 11 samples
-    part = slice(0, 5) if world.rank == 0 else slice(16 - first, 16)
-    validation = ([DENSE[part], WORDS[part]], TARGET[part])
+    share = slice(0, 5) if world.rank == 0 else slice(16 - first, 16)
+    validation = ([DENSE[share], WORDS[share]], TARGET[share])
     history = fitted(world, model, epochs=1, validation_data=validation).history
     error = model.predict([DENSE, WORDS], verbose=0) - TARGET
     expected = [float(np.mean(error**2)), float(np.mean(np.abs(error)))]

@@ -184,8 +184,8 @@ def main():
 def test_a_host_that_asked_to_stop_and_then_left_may_save(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its ranks are told twice, by their host and, seconds later, by the launcher: that is no
-    order to end at once."""
+    """Its ranks are asked to stop twice, by their host and, seconds later, by the launcher: that
+    is no order to end at once."""
     monkeypatch.chdir(job.folder)
     script = job.list_hosts("localhost:1\\n127.0.0.1:1\\n")
     process = job.start(SAVES_FOR_LONG, "--min-np", "1", *script)
@@ -234,7 +234,7 @@ def test_a_script_that_fails_later_is_told_and_borne(job: Job) -> None:
     said = process.stderr.readline()
     assert "printed '<html>', not one host per line" in said
     assert said.endswith("continuing with the previous hosts\n")
-    time.sleep(3)  # it is asked again, and told of once
+    time.sleep(3)  # it is asked again, and reported once
     os.kill(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (143, "")

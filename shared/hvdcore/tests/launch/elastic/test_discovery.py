@@ -1,4 +1,4 @@
-"""Real scripts, right and wrong: each is answered or told in bounded time."""
+"""Real scripts, right and wrong: each is answered or refused in bounded time."""
 
 from __future__ import annotations
 

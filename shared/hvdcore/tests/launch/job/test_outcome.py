@@ -22,12 +22,12 @@ def tail(name: str = "", text: str = "") -> deque[str]:
     return deque(line.format(name=name, text=text) for line in TRACEBACK) if name else deque()
 
 
-def judge(code: int, lines: deque[str] | None = None, stop: int | None = None) -> RankEnd:
+def outcome_of(code: int, lines: deque[str] | None = None, stop: int | None = None) -> RankEnd:
     return read_outcome(1, code, lines or deque(), log="LOG", asked_to_stop=stop)
 
 
 def test_exception() -> None:
-    end = judge(1, tail("ValueError", "no: colon trouble"))
+    end = outcome_of(1, tail("ValueError", "no: colon trouble"))
     assert end.line() == "rank 1 failed: ValueError: no: colon trouble (log: LOG)"
     assert end.is_failure
 
@@ -42,20 +42,20 @@ def test_exception_without_text() -> None:
 
 
 def test_killed() -> None:
-    end = judge(-signal.SIGKILL)
+    end = outcome_of(-signal.SIGKILL)
     assert end.line() == "rank 1 was killed by SIGKILL (log: LOG)"
     assert (end.kind, end.code) == ("killed", 1)
 
 
 @pytest.mark.parametrize("text", ["HorovodInternalError", "HorovodShutdownError"])
 def test_losing_another_rank_is_no_failure_of_ones_own(text: str) -> None:
-    end = judge(1, tail(text, "Horovod has been shut down. This was caused by ..."))
+    end = outcome_of(1, tail(text, "Horovod has been shut down. This was caused by ..."))
     assert end.kind == "victim"
     assert not end.is_failure
 
 
 def test_crash_in_cpp_after_losing_another_rank() -> None:
-    end = judge(-signal.SIGABRT, deque(["terminate called after 'gloo::IoException'"]))
+    end = outcome_of(-signal.SIGABRT, deque(["terminate called after 'gloo::IoException'"]))
     assert end.kind == "victim"
 
 
@@ -73,13 +73,14 @@ def test_crash_in_cpp_after_losing_another_rank() -> None:
     ],
 )
 def test_exit_codes(code: int, stop: int | None, kind: str, exit_code: int) -> None:
-    end = judge(code, stop=stop)
+    end = outcome_of(code, stop=stop)
     assert (end.kind, end.code) == (kind, exit_code)
 
 
 def test_without_traceback_the_last_line_says_why() -> None:
     assert (
-        judge(3, deque(["x", "out of luck", ""])).reason == "failed with exit code 3: out of luck"
+        outcome_of(3, deque(["x", "out of luck", ""])).reason
+        == "failed with exit code 3: out of luck"
     )
 
 

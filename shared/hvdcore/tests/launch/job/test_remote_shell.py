@@ -11,7 +11,7 @@ import pytest
 from hvdcore.launch.hosts.remote_shell import remote_shell, srun_environment
 
 ALLOCATION = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_TASKS_PER_NODE": "1(x2)"}
-# In srun's place: tells its arguments, and runs the shell that they end with.
+# In place of srun: prints its arguments, and runs the shell that they end with.
 SRUN = """#!/bin/sh
 echo "$@" > "$0.arguments"
 while [ "$1" != sh ]; do shift; done

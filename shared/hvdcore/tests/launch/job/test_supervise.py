@@ -210,7 +210,7 @@ def main():
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
-    time.sleep(1.5)  # signals within a second of each other are one request, told twice
+    time.sleep(1.5)  # signals within a second of each other are one request, sent twice
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
     assert process.returncode == 143
@@ -252,7 +252,7 @@ def test_no_temporary_file_stays(job: Rank) -> None:
     code, _, err = job.run("def main(): raise ValueError('x')", **variables)
     (log,) = (job.folder / "tmp").iterdir()
     assert code == 1
-    assert str(log) in err, "a log that the user is told of stays"
+    assert str(log) in err, "a log that was named to the user stays"
 
 
 def test_the_supervisor_is_light(job: Rank) -> None:

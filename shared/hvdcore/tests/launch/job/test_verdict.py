@@ -1,4 +1,4 @@
-"""The launcher's verdict from what ranks tell, over hand-made times."""
+"""The launcher's verdict from what ranks report, over hand-made times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the options of a job on Ray, or with the cluster, is told in one line."""
+"""What is wrong with the options of a job on Ray, or with the cluster, is reported in one line."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from hvdcore.cli import app
 
 NASTY = ["--a", "it's $HOME", '--b=`id` "x" $(id)', "--c", "two\nlines #SBATCH --x", "*", "\\", ""]
 TRAIN = ("trainer", "train", "--output-dir", "runs/a b")
-# In place of the trainer: tells its arguments, and saves for a moment when it is asked to stop.
+# In place of the trainer: prints its arguments, and saves for a moment when it is asked to stop.
 TRAINER = """#!{python}
 import json, os, signal, sys, time
 def stop(*_):
@@ -108,8 +108,8 @@ def test_it_waits_for_the_trainer_to_save_and_at_the_limit_asks_to_go_on(
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == 143
-    told = tmp_path / "asked"
-    assert (told.read_text("utf-8") if told.exists() else "") == asked
+    file = tmp_path / "asked"
+    assert (file.read_text("utf-8") if file.exists() else "") == asked
 
 
 def test_a_trainer_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -55,11 +55,11 @@ def main() -> None:
     model = Holder()
     other = copy.deepcopy(model)
     optimizer = train(model, world.rank, wait=False)
-    told = message_of_stale_read(model, optimizer)
+    message = message_of_stale_read(model, optimizer)
     optimizer.synchronize()
     train(other, world.rank, wait=True)
     hashes = [hvt.weights_sha256(each) for each in (model, other)]
-    save_result({"hashes": hashes, "told": told, "common": hvt.check_same_weights(model)})
+    save_result({"hashes": hashes, "message": message, "common": hvt.check_same_weights(model)})
     hvt.shutdown()
 
 

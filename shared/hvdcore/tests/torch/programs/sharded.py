@@ -1,6 +1,6 @@
 """The same training by `ShardedOptimizer` on this many ranks, by plain AdamW, and by no wrapper.
 
-`sharded.py`: each step in one piece. `sharded.py overlap`: in small buckets, behind two backward
+`sharded.py`: each step in one bucket. `sharded.py overlap`: in small buckets, behind two backward
 passes and the next forward pass. `bfloat16`: that, and half the bytes. `early`: buckets leave after
 the first of the two, which is wrong.
 """
@@ -23,8 +23,8 @@ GLOBAL_BATCH = 12
 STEPS = 20
 HALF = 10
 CLIP_NORM = 0.5
-MODE = sys.argv[1] if len(sys.argv) > 1 else "one piece"
-PASSES = 1 if MODE == "one piece" else 2
+MODE = sys.argv[1] if len(sys.argv) > 1 else "one bucket"
+PASSES = 1 if MODE == "one bucket" else 2
 
 
 class Turned(nn.Sequential):
@@ -38,7 +38,7 @@ class Turned(nn.Sequential):
 
 def new_model() -> nn.Module:
     torch.manual_seed(0)
-    if MODE == "one piece":
+    if MODE == "one bucket":
         return nn.Sequential(
             nn.Linear(7, 9), nn.Tanh(), nn.Linear(9, 5), nn.Tanh(), nn.Linear(5, 3)
         )
@@ -46,7 +46,7 @@ def new_model() -> nn.Module:
 
 
 def new_optimizer(model: nn.Module) -> hvt.ShardedOptimizer:
-    if MODE == "one piece":
+    if MODE == "one bucket":
         return hvt.ShardedOptimizer(model, make_adamw, clip_norm=CLIP_NORM)
     return hvt.ShardedOptimizer(
         model,
@@ -94,7 +94,7 @@ def train(
     seen = []
     for step in steps:
         optimizer.zero_grad(backward_passes=None if PASSES == 1 else PASSES)
-        inputs, targets = (part[rank::size] for part in batch(step))
+        inputs, targets = (array[rank::size] for array in batch(step))
         sums = [0.0, float(len(inputs))]
         for number in range(PASSES):
             rows = slice(number, None, PASSES)
@@ -116,7 +116,7 @@ def train_plainly(model: nn.Module, rank: int, size: int) -> list[list[float]]:
     seen = []
     for step in range(STEPS):
         optimizer.zero_grad()
-        inputs, targets = (part[rank::size] for part in batch(step))
+        inputs, targets = (array[rank::size] for array in batch(step))
         loss = (model(inputs) - targets).square().sum()
         (loss / GLOBAL_BATCH).backward()
         optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / (2 * STEPS))

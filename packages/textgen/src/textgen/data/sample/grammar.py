@@ -52,10 +52,10 @@ class Slot:
 class Choice:
     """The mark `[this|that]`."""
 
-    options: tuple[Parts, ...]
+    options: tuple[Symbols, ...]
 
 
-Parts: TypeAlias = "tuple[str | Rule | Slot | Choice, ...]"
+Symbols: TypeAlias = "tuple[str | Rule | Slot | Choice, ...]"
 
 
 class Chooser:
@@ -75,12 +75,12 @@ class Chooser:
         return options[int(self._random.random() * len(options))]
 
     def pick_word(self, options: Sequence[T]) -> T:
-        """One of `options`, the earlier the likelier: weights 1 / (place + 4), as words are."""
+        """One of `options`, the earlier the likelier: weights 1 / (rank + 4), as words are."""
         sums = _word_weights(len(options))
-        place = bisect(sums, self._random.random() * sums[-1])
-        weight = sums[place] - (sums[place - 1] if place else 0.0)
+        rank = bisect(sums, self._random.random() * sums[-1])
+        weight = sums[rank] - (sums[rank - 1] if rank else 0.0)
         self.bits -= math.log2(weight / sums[-1])
-        return options[place]
+        return options[rank]
 
     def chance(self, probability: float) -> bool:
         """True with `probability`, which is above 0 and below 1."""
@@ -100,7 +100,7 @@ class Chooser:
 
 @lru_cache
 def _word_weights(count: int) -> tuple[float, ...]:
-    return tuple(accumulate(1 / (place + 4) for place in range(count)))
+    return tuple(accumulate(1 / (rank + 4) for rank in range(count)))
 
 
 class Spelled(ABC):
@@ -126,25 +126,25 @@ class Grammar:
         """Text of one derivation of `rule`."""
         return self._fill(self._chooser.pick(self._rules[rule].options), bound)
 
-    def _fill(self, sequence: Parts, bound: Mapping[str, Any]) -> str:
-        return "".join([self._text(part, bound) for part in sequence])
+    def _fill(self, sequence: Symbols, bound: Mapping[str, Any]) -> str:
+        return "".join([self._text(symbol, bound) for symbol in sequence])
 
-    def _text(self, part: str | Rule | Slot | Choice, bound: Mapping[str, Any]) -> str:
-        if isinstance(part, str):
-            return part
-        if isinstance(part, Slot):
-            value = bound[part.name]
-            if part.attribute:
-                return str(getattr(value, part.attribute))
+    def _text(self, symbol: str | Rule | Slot | Choice, bound: Mapping[str, Any]) -> str:
+        if isinstance(symbol, str):
+            return symbol
+        if isinstance(symbol, Slot):
+            value = bound[symbol.name]
+            if symbol.attribute:
+                return str(getattr(value, symbol.attribute))
             return value.spell(self._chooser) if isinstance(value, Spelled) else str(value)
-        choice = self._rules[part.name] if isinstance(part, Rule) else part
+        choice = self._rules[symbol.name] if isinstance(symbol, Rule) else symbol
         return self._fill(self._chooser.pick(choice.options), bound)
 
 
 def parse_rules(text: str) -> dict[str, Choice]:
     """Rules from their written form: a name at the margin, its alternatives indented below."""
-    rules: dict[str, list[Parts]] = {}
-    alternatives: list[Parts] = []
+    rules: dict[str, list[Symbols]] = {}
+    alternatives: list[Symbols] = []
     for line in filter(str.strip, text.splitlines()):
         if line.startswith(" "):
             alternatives.append(_parse_alternative(line.strip()))
@@ -153,15 +153,15 @@ def parse_rules(text: str) -> dict[str, Choice]:
     return {name: Choice(tuple(options)) for name, options in rules.items()}
 
 
-def _parse_alternative(text: str) -> Parts:
+def _parse_alternative(text: str) -> Symbols:
     # One list of options for each bracket that is open; the last option is being written.
     open_choices: list[list[list[str | Rule | Slot | Choice]]] = [[[]]]
-    place = 0
+    end = 0
     for match in _MARK.finditer(text):
         written = open_choices[-1][-1]
-        if text[place : match.start()]:
-            written.append(text[place : match.start()])
-        place = match.end()
+        if text[end : match.start()]:
+            written.append(text[end : match.start()])
+        end = match.end()
         rule, slot, attribute, bracket = match.groups()
         if rule:
             written.append(Rule(rule))
@@ -176,8 +176,8 @@ def _parse_alternative(text: str) -> Parts:
             open_choices[-1][-1].append(Choice(tuple(map(tuple, options))))
     if len(open_choices) != 1 or len(open_choices[0]) != 1:
         raise ValueError(f"brackets do not match in {text!r}")
-    if text[place:]:
-        open_choices[0][0].append(text[place:])
+    if text[end:]:
+        open_choices[0][0].append(text[end:])
     return tuple(open_choices[0][0])
 
 

@@ -12,10 +12,10 @@ from hvdcore.files.atomic import writing
 from hvdcore.files.json_files import write_json_atomically
 from hvdcore.run.report import print_table
 from hvdcore.run.run_dir import default_run_dir
+from hvdcore.run.splits import check_split_names
 from hvdcore.torch import barrier, broadcast_object
 from hvdcore.torch.hardware import pick_device
 from hvdcore.tracking.logs import setup_logging
-from textgen.evaluation.command import check_splits
 from textgen.evaluation.compare.candidates import Candidate, find_candidates, reference_config
 from textgen.evaluation.compare.page import (
     comparison_table,
@@ -59,7 +59,7 @@ def compare_models(
     """
     world = hvdcore.torch.init()
     setup_logging(world, None)
-    check_splits([split])
+    check_split_names([split])
     device = pick_device(world)
     candidates = find_candidates(names, flags, stride, world, device)
     judge = None if scorer is None else open_scorer(scorer, world, device)

@@ -137,7 +137,7 @@ def _text(comparison: Mapping[str, Any]) -> str:
 def draw_comparison(path: Path, models: Mapping[str, Mapping[str, Any]]) -> Path:
     """Plot bits per byte over parameters and, where known, over seconds of training.
 
-    A model has the same colour in both.
+    A model has the same color in both.
 
     Raises:
         UserError: the disk is full or cannot be written.

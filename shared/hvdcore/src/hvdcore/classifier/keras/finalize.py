@@ -11,12 +11,12 @@ from hvdcore.classifier.keras.evaluate import Evaluator
 from hvdcore.classifier.keras.metrics_logger import ClassifierMetricsLogger
 from hvdcore.classifier.keras.state import TrainState
 from hvdcore.classifier.report import report_values, write_report
-from hvdcore.classifier.splits import SPLITS
 from hvdcore.keras.collectives import allreduce_sum, barrier, broadcast_object
 from hvdcore.keras.weights import check_same_weights
 from hvdcore.metrics.metrics import max_over_ranks
 from hvdcore.run.checkpoint import best, load
 from hvdcore.run.run_dir import RunDir
+from hvdcore.run.splits import SPLITS
 from hvdcore.tracking.logs import get_logger
 
 __all__ = ["finalize"]

@@ -85,7 +85,7 @@ class Agent:
             return self._judge_failure(end, team)
         if end.code in STOP_CODES and end.drained:
             return None
-        leaving = {team.hosts.host_of(rank) for rank in end.signalled}
+        leaving = {team.hosts.host_of(rank) for rank in end.signaled}
         if (
             end.code in STOP_CODES
             and self.plan.is_elastic

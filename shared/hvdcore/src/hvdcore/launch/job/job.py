@@ -99,14 +99,14 @@ class JobEnd:
         asked: a signal to the launcher ended it.
         drained: it was asked to save and stop so that another one can continue.
         blamed: ranks to blame for a failure.
-        signalled: ranks that their own host asked to stop.
+        signaled: ranks that their own host asked to stop.
     """
 
     code: int
     asked: bool = False
     drained: bool = False
     blamed: tuple[int, ...] = ()
-    signalled: tuple[int, ...] = ()
+    signaled: tuple[int, ...] = ()
 
 
 class RunningJob:
@@ -146,8 +146,8 @@ class RunningJob:
                 self._drain_if_wanted()
             write_fd(2, "".join(f"{line}\n" for line in verdict.lines).encode())
             self._end_ranks()
-            asked, signalled = self._stop_signal is not None, self.monitor.job.signalled
-            return JobEnd(verdict.code, asked, self._drained, verdict.ranks, signalled)
+            asked, signaled = self._stop_signal is not None, self.monitor.job.signaled
+            return JobEnd(verdict.code, asked, self._drained, verdict.ranks, signaled)
         finally:
             self.starter.end()
 

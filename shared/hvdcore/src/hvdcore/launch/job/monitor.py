@@ -73,9 +73,9 @@ class Job:
         return self.all_here and all(view.end for view in self.ranks.values())
 
     @property
-    def signalled(self) -> tuple[int, ...]:
+    def signaled(self) -> tuple[int, ...]:
         """Ranks whose own host asked them to stop."""
-        return tuple(sorted(v.rank for v in self.ranks.values() if v.end and v.end.signalled))
+        return tuple(sorted(v.rank for v in self.ranks.values() if v.end and v.end.signaled))
 
     def end(self, end: RankEnd, now: float) -> None:
         """A rank has ended. Its first word counts."""

@@ -42,7 +42,7 @@ class RankEnd:
 
     `kind` is 'done', 'stopped-by-request', 'input' (the user's error), 'victim' (failed because
     another rank did) or the rank's own failure: 'failed', 'killed', 'hung', 'stopped', 'starved'.
-    `signalled`: its host, and not the launcher, asked it to stop.
+    `signaled`: its host, and not the launcher, asked it to stop.
     """
 
     rank: int
@@ -51,7 +51,7 @@ class RankEnd:
     reason: str = ""
     log: str = ""
     errors: tuple[str, ...] = ()
-    signalled: bool = False
+    signaled: bool = False
 
     @property
     def is_failure(self) -> bool:
@@ -76,7 +76,7 @@ class RankEnd:
             reason=str(message.get("reason", "")),
             log=str(message.get("log", "")),
             errors=tuple(map(str, message.get("errors", ()))),
-            signalled=bool(message.get("signalled", False)),
+            signaled=bool(message.get("signaled", False)),
         )
 
 

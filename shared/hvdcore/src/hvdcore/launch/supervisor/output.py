@@ -19,7 +19,7 @@ _LOG_ONLY = LOG_ONLY.encode()
 _HOROVOD_SAYS = re.compile(rb"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [A-Z] ")
 _MAX_LINE_BYTES = 1 << 20
 """A line that grows longer is cut, so that output without any newline needs bounded memory."""
-_CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")  # colours and cursor moves of a terminal
+_CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")  # colors and cursor moves of a terminal
 _NAMED = re.compile(r"^([A-Za-z_][\w.]*)(?::\s*(.*))?$")
 
 

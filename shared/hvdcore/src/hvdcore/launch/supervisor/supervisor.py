@@ -112,7 +112,7 @@ class Supervisor:
         self.peers = PeerSupervisors(world, os.environ, self.timeout)
         self.finding: Finding | None = None
         self.stop_signal: int | None = None
-        self._signalled = False
+        self._signaled = False
         self._stop_at = 0.0
         self._asked_at: dict[str, float] = {}
         self._cut_short = False
@@ -123,7 +123,7 @@ class Supervisor:
             self.page = HeartbeatPage()
             try:
                 end = self._work(command)
-                self.line.send_end(replace(end, signalled=self._signalled))
+                self.line.send_end(replace(end, signaled=self._signaled))
                 self._wait_for_the_others(end)
                 if self.world.is_root:
                     self.line.clean_up_for_launcher()
@@ -190,7 +190,7 @@ class Supervisor:
         self.line.listen()
         orders = self.line.orders
         own = self.inbox.take_stop_signal()
-        self._signalled |= own is not None and self.stop_signal is None and not orders.stop_signals
+        self._signaled |= own is not None and self.stop_signal is None and not orders.stop_signals
         for number in orders.stop_signals:
             self._stop(process, number, "launcher")
         orders.stop_signals.clear()
