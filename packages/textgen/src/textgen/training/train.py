@@ -271,8 +271,8 @@ def check_weights(state: TrainState) -> None:
         norms = [torch.linalg.vector_norm(p.float()) for p in state.model.parameters()]
         norm = float(torch.stack(norms).sum())
     check_finite(
-        {"size of the weights": norm}, step=state.counters.step, is_finite_here=True, gather=gather_objects,
-        hint=NOT_FINITE_HINT,
+        {"size of the weights": norm}, step=state.counters.step, is_finite_here=True,
+        gather=gather_objects, hint=NOT_FINITE_HINT,
     )  # fmt: skip
 
 
