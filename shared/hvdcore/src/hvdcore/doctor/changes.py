@@ -48,7 +48,7 @@ class Use:
         if isinstance(value, ast.JoinedStr) and value.values:
             value = value.values[-1]
         is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
-        return value.value if is_text else None  # type: ignore[union-attr, return-value]
+        return value.value if is_text else None  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ CHANGES = (
     ),
     Change(
         "model.fit_generator(batches, steps_per_epoch=1)",
-        "model.fit(batches, steps_per_epoch=1)",
-        "`fit`, `evaluate` and `predict` take generators.",
+        "model.fit(batches, steps_per_epoch=1, shuffle=False)",
+        "`fit`, `evaluate` and `predict` take generators; `fit` warns that it cannot shuffle one.",
         _method("fit_generator", "evaluate_generator", "predict_generator"),
     ),
     Change(
