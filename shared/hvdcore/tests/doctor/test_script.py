@@ -111,7 +111,7 @@ def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script.write_text("raise SystemExit(7)  # never run\nmodel.fit_generator(batches)\n")
     assert run_script_doctor(script) == 0
     said = capsys.readouterr().out
-    assert f"{script}:2: `fit`, `evaluate` and `predict` take generators." in said
+    assert f"{script}:2: `fit`, `evaluate` and `predict` take generators;" in said
     assert "1 line to change" in said
     assert run_script_doctor(script, as_json=True) == 0
     assert [c["line"] for c in json.loads(capsys.readouterr().out)["changes"]] == [2]

@@ -168,8 +168,8 @@ CHANGES = (
     ),
     Change(
         "model.fit_generator(batches, steps_per_epoch=1)",
-        "model.fit(batches, steps_per_epoch=1)",
-        "`fit`, `evaluate` and `predict` take generators.",
+        "model.fit(batches, steps_per_epoch=1, shuffle=False)",
+        "`fit`, `evaluate` and `predict` take generators; `fit` warns that it cannot shuffle one.",
         _method("fit_generator", "evaluate_generator", "predict_generator"),
     ),
     Change(
