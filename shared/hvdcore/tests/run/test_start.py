@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from hvdcore.errors import UserError
+from hvdcore.errors import Problems, UserError
 from hvdcore.run.checkpoint import save
 from hvdcore.run.run_dir import RunDir
-from hvdcore.run.start import start_run
+from hvdcore.run.start import check_output_dir, start_run
 from hvdcore.runtime.world import World
 
 ALONE = World(0, 1, 0, 1, "none")
@@ -43,3 +44,12 @@ def test_a_restart_goes_on_from_the_newest_checkpoint(
     monkeypatch.delenv("HVDCORE_RESTART")
     with pytest.raises(UserError, match="is not empty"):
         start(path, "never")
+
+
+def test_a_run_directory_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    problems = Problems()
+    check_output_dir(tmp_path / "caf\u00e9", "never", problems)
+    assert not problems, "control"
+    check_output_dir(tmp_path / os.fsdecode(b"caf\xe9"), "never", problems)
+    with pytest.raises(UserError, match="not UTF-8, and weights cannot be read"):
+        problems.raise_if_any()

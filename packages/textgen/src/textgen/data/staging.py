@@ -167,7 +167,7 @@ class StagedUnit:
         table = np.array(rows, dtype=DOCUMENT)
         np.save(self._table, table)
         self._write_bands(table)
-        self._origins.write_text(json.dumps(origins, ensure_ascii=False), encoding="utf-8")
+        self._origins.write_text(json.dumps(origins), encoding="utf-8")
         return size
 
     def _write_bands(self, table: npt.NDArray[Any]) -> None:

@@ -288,7 +288,9 @@ class SharedWork(WorkFolder):
             with writing(self._cache, CACHE_HINT):
                 result = task()
                 text = json.dumps(result, ensure_ascii=False)
-                write_bytes_atomically(prefix.with_suffix(".done"), text.encode())
+                write_bytes_atomically(
+                    prefix.with_suffix(".done"), text.encode("utf-8", "backslashreplace")
+                )
         except UserError as error:
             self.fail(error)
             raise

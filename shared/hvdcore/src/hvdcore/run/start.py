@@ -32,6 +32,11 @@ def check_output_dir(path: Path, resume: str, problems: Problems) -> None:
         problems: takes it in if the run's directory `path` is in use, by a run or by files, or if
             nothing is where `resume` says.
     """
+    if not _is_utf8(path):
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        problems.add("output_dir", f"{shown}: not UTF-8, and weights cannot be read from there;"
+                     " give another name")  # fmt: skip
+        return
     run = RunDir(path)
     found = None
     try:
@@ -43,6 +48,15 @@ def check_output_dir(path: Path, resume: str, problems: Problems) -> None:
         found = _named(run, resume)
     with problems.catching():
         run.check_free(resuming=resume == "auto" or _restarted() or _is_own(run, found))
+
+
+def _is_utf8(path: Path) -> bool:
+    """safetensors, for one, opens no other names."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _restarted() -> bool:

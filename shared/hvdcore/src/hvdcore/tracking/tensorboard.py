@@ -157,7 +157,7 @@ def hparams_summaries(hparams: Mapping[str, Any], metrics: Mapping[str, str]) ->
         elif isinstance(value, float):
             start.hparams[name].number_value = value
         else:
-            start.hparams[name].string_value = value
+            start.hparams[name].string_value = value.encode("utf-8", "backslashreplace").decode()
     return [
         _summary("_hparams_/experiment", HParamsPluginData(experiment=experiment)),
         _summary("_hparams_/session_start_info", HParamsPluginData(session_start_info=start)),

@@ -164,4 +164,4 @@ class Agent:
             self._say(f"{self._why}: resuming from the newest checkpoint {where}")
 
     def _say(self, text: str) -> None:
-        write_fd(2, f"launcher: {text}\n".encode())
+        write_fd(2, f"launcher: {text}\n".encode("utf-8", "backslashreplace"))

@@ -150,4 +150,4 @@ def require_like(name: str, there: HostFacts, here: HostFacts, option: str = "--
 
 def show_fleet(fleet: Fleet) -> None:
     """Tell the user, on stderr, what was found on each host that was asked."""
-    write_fd(2, "".join(f"{line}\n" for line in fleet.lines()).encode())
+    write_fd(2, "".join(f"{line}\n" for line in fleet.lines()).encode("utf-8", "backslashreplace"))

@@ -144,7 +144,10 @@ class RunningJob:
                 self._hear()
                 self._pass_on_signal()
                 self._drain_if_wanted()
-            write_fd(2, "".join(f"{line}\n" for line in verdict.lines).encode())
+            write_fd(
+                2,
+                "".join(f"{line}\n" for line in verdict.lines).encode("utf-8", "backslashreplace"),
+            )
             self._end_ranks()
             asked, signaled = self._stop_signal is not None, self.monitor.job.signaled
             return JobEnd(verdict.code, asked, self._drained, verdict.ranks, signaled)

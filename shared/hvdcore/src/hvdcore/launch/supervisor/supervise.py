@@ -118,7 +118,9 @@ def _expected_size() -> int | None:
 
 
 def _show(error: UserError) -> int:
-    write_fd(2, "".join(f"error: {p}\n" for p in error.problems).encode())
+    write_fd(
+        2, "".join(f"error: {p}\n" for p in error.problems).encode("utf-8", "backslashreplace")
+    )
     return EXIT_USER_ERROR
 
 

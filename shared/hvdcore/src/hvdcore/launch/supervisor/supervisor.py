@@ -141,7 +141,11 @@ class Supervisor:
         try:
             process = RankProcess(command, env, at_terminal=self.world.is_root)
         except OSError as error:
-            self.err.feed(f"error: {command[0]}: cannot be started ({error.strerror})\n".encode())
+            self.err.feed(
+                f"error: {command[0]}: cannot be started ({error.strerror})\n".encode(
+                    "utf-8", "backslashreplace"
+                )
+            )
             return self._end(EXIT_USER_ERROR)
         try:
             return self._end(self._watch_to_end(process))
@@ -226,7 +230,12 @@ class Supervisor:
             for rank in self.peers.end_stopped(now):
                 log = self.log.path.with_name(f"rank-{rank}.log")
                 reason = f"was stopped by a signal for more than {self.timeout:g} s"
-                write_fd(2, f"rank {rank}: its supervisor {reason} (log: {log})\n".encode())
+                write_fd(
+                    2,
+                    f"rank {rank}: its supervisor {reason} (log: {log})\n".encode(
+                        "utf-8", "backslashreplace"
+                    ),
+                )
         if self.finding is not None:
             process.kill()
         elif self.stop_signal is not None and now - self._stop_at > min(
@@ -264,10 +273,10 @@ class Supervisor:
         if self.line.channel is not None:
             self._wait(_RELEASE_WAITS_SECONDS)
         elif end.is_failure or (end.kind == "victim" and self._wait(_VICTIM_WAITS_SECONDS)):
-            write_fd(2, (end.line() + "\n").encode())
+            write_fd(2, (end.line() + "\n").encode("utf-8", "backslashreplace"))
         elif end.errors and self._wait(_INPUT_ERROR_WAITS_SECONDS):
             text = "".join(f"[rank {end.rank}] {line}\n" for line in end.errors)
-            write_fd(2, text.encode())
+            write_fd(2, text.encode("utf-8", "backslashreplace"))
 
     def _wait(self, seconds: float) -> bool:
         """True when the time passed without a signal or the launcher's word."""
