@@ -15,7 +15,7 @@ from textgen.model.transformer import Transformer
 device = torch.device(sys.argv[1])
 plan = json.loads(sys.argv[2])
 torch.manual_seed(0)
-model = Transformer(preset(plan["model"]).config(256, plan["length"])).to(device)
+model = Transformer(preset(plan["model"]).config(256, context_length=plan["length"])).to(device)
 on_gpu = device.type == "cuda"
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=on_gpu)
 rows = torch.randint(256, (512, plan["length"] + 1))

@@ -52,6 +52,16 @@ def test_orthogonalize_keeps_the_singular_vectors_and_evens_the_values() -> None
     assert (middle - middle.diag().diag()).abs().max() < 1e-6
 
 
+def test_orthogonalize_in_bfloat16_evens_the_values_too() -> None:
+    """As on a GPU. A float32 matrix whose values are 1 to 8 would fail as it is: the control."""
+    matrix = torch.diag(torch.arange(1.0, 9.0))
+    result = orthogonalize(matrix[None], dtype=torch.bfloat16)[0]
+    assert result.dtype == torch.bfloat16
+    values = torch.linalg.svdvals(result.float())
+    assert 0.5 < float(values.min()) <= float(values.max()) < 1.5
+    assert not 0.5 < float(torch.linalg.svdvals(matrix).max()) < 1.5
+
+
 def test_an_update_does_not_depend_on_what_it_is_batched_with() -> None:
     torch.manual_seed(0)
     shapes = [(32, 32), (16, 32), (40, 32), (32, 40), (32, 32)]

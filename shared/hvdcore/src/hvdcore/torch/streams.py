@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+
+_new_event: Any = torch.cuda.Event  # PyTorch's annotations lack its arguments
 
 
 class Readback:
@@ -17,12 +20,12 @@ class Readback:
     """
 
     def __init__(self, tensor: Tensor) -> None:
-        self._copied: torch.cuda.Event | None = None
+        self._copied: Any = None
         self._host = tensor
         if tensor.is_cuda:
             self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             self._host.copy_(tensor, non_blocking=True)
-            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied = _new_event()
             self._copied.record()
 
     def values(self) -> list[float]:
@@ -40,13 +43,13 @@ class StreamTimer:
     """
 
     def __init__(self) -> None:
-        self._pairs: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
+        self._pairs: deque[tuple[Any, Any]] = deque()
         self._seconds = 0.0
 
     @contextmanager
     def timing(self) -> Iterator[None]:
         """Counts what is queued in the block."""
-        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        began, ended = (_new_event(enable_timing=True) for _ in range(2))
         began.record()
         yield
         ended.record()
@@ -54,7 +57,7 @@ class StreamTimer:
 
     def seconds(self) -> float:
         """All that is known by now."""
-        while self._pairs and self._pairs[0][1].query():  # type: ignore[no-untyped-call]
+        while self._pairs and self._pairs[0][1].query():
             began, ended = self._pairs.popleft()
             self._seconds += began.elapsed_time(ended) / 1e3
         return self._seconds
