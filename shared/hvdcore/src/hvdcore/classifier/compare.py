@@ -176,7 +176,7 @@ def compare_command(
         flags: fields of the configuration that all runs share; `config` is a file with more.
 
     Returns:
-        The exit code: 0, or that of the first run that failed.
+        Exit code 0, or that of the first run that failed.
 
     Raises:
         UserError: one of the configurations is wrong.

@@ -44,7 +44,7 @@ def collect_environment(package: str, argv: list[str] | None = None) -> dict[str
         argv: the command line; default `sys.argv`.
 
     Returns:
-        A dict for env.json: time (UTC), argv, python, platform, cores, memory, versions,
+        The dict for env.json, with time (UTC), argv, python, platform, cores, memory, versions,
         horovod (which build of its library), git (commit and whether files were changed, or None).
     """
     return {

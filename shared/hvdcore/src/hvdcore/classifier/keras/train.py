@@ -54,7 +54,7 @@ def train(
         resume: ``never``, ``auto`` or the path of a checkpoint or a run.
 
     Returns:
-        The exit code: 0, or 128 + the signal that asked to stop, after saving a checkpoint.
+        Exit code 0, or 128 + the signal that asked to stop, after saving a checkpoint.
     """
     world, output_dir = setup_run(package, output_dir, resume)
     state = build_state(open_task(world), world)
