@@ -215,7 +215,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "outside": (sharded("../model.safetensors"), "is not a safetensors file in the same folder"),
     "pickled shard": (sharded("a.bin"), "is not a safetensors file in the same folder"),
     "lost shard": (sharded("a.safetensors"), r"a\.safetensors: missing"),
-    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer: cannot load"),
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json: missing"),
     "larger tokenizer": (
         lambda f: train_bpe([" ".join(f"word{i}" for i in range(500)) * 2], 300).save(f),
         r"it has \d+ tokens and the model only 288",
