@@ -148,7 +148,7 @@ class RunLock:
         """The lock's number, 0 when there is none; and who holds it, None for nobody."""
         try:
             numbers = [int(name) for name in os.listdir(self.folder) if name.isdecimal()]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return 0, None
         number = max(numbers, default=0)
         return number, _read(self.folder / str(number)) if number else None

@@ -139,6 +139,7 @@ def test_a_host_whose_rank_failed_is_left_out_for_a_while(job: Job) -> None:
     body = """
 def main():
     if rank == 1 and restart == 0:
+        time.sleep(1)  # rank 0 has said that it started
         raise ValueError("a bad host")
     with StopFlag() as flag:
         print("start", restart, "size", size, flush=True)
