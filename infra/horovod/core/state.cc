@@ -1,5 +1,6 @@
 #include "state.h"
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -17,6 +18,8 @@ struct Names {
   int64_t joins = 0;
   std::map<std::string, int64_t> counts;
 };
+
+std::atomic<bool> does_not_wait_at_exit{false};
 
 std::mutex mutex;
 std::map<int, Names> names_by_set;
@@ -44,6 +47,10 @@ void ResetAllNames() {
   std::lock_guard<std::mutex> guard(mutex);
   names_by_set.clear();
 }
+
+void DoNotWaitAtExit() { does_not_wait_at_exit = true; }
+
+bool DoesNotWaitAtExit() { return does_not_wait_at_exit; }
 
 } // namespace core
 } // namespace horovod

@@ -20,6 +20,11 @@ std::string NextName(const std::string& kind, int process_set);
 void ResetNames(int process_set);
 void ResetAllNames();
 
+// MPI_Finalize waits for all ranks, and a rank that stalls does not come: after a stall this process
+// exits without it, which has mpirun end the others.
+void DoNotWaitAtExit();
+bool DoesNotWaitAtExit();
+
 // While one lives, what this thread finishes wakes nobody; its end wakes all who wait. Waking at each
 // of many tensors lets the waiter and the thread that finishes them take turns on the processor.
 class WakeTogether {

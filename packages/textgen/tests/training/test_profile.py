@@ -26,16 +26,16 @@ def check_profile(run: Run, operation: str) -> None:
         assert {"aten::mm", "communicate"} <= names
     events = trace_events(folder / TIMELINE)
     lanes = {e["args"].get("name"): e["pid"] for e in events if e.get("name") == "process_name"}
-    assert "allgather.hvdcore.parameters" in lanes
-    lane = lanes["allreduce.hvdcore.gradients"]
-    sums = [e for e in events if e["pid"] == lane and e.get("name") == operation]
-    assert len(sums) == 4  # one sum of the gradients a step
+    for what in ("gradients", "parameters"):
+        lane = lanes[f"alltoall.hvdcore.sharded.0.{what}.0"]
+        found = [e for e in events if e["pid"] == lane and e.get("name") == operation]
+        assert len(found) == 4  # each is exchanged once a step
 
 
 def test_a_short_run_is_profiled_whole(tmp_path: Path) -> None:
     book = write_book(tmp_path / "book.txt")
     run = train(tmp_path / "run", book, *FLAGS, "--np", "2").check()
-    check_profile(run, "MPI_ALLREDUCE")
+    check_profile(run, "MPI_ALLTOALL")
 
 
 @pytest.mark.proof
@@ -43,7 +43,7 @@ def test_plain_horovodrun_is_profiled_too(tmp_path: Path) -> None:
     book = write_book(tmp_path / "book.txt")
     launcher = (str(find_program("horovodrun")), "-np", "2", "--gloo")
     run = train(tmp_path / "run", book, *FLAGS, launcher=launcher).check()
-    check_profile(run, "GLOO_ALLREDUCE")
+    check_profile(run, "GLOO_ALLTOALL")
     plain = train(tmp_path / "plain", book, *FLAGS[:-1], launcher=launcher).check()
     assert not (plain.path / "profile").exists()
     assert plain.report["weights_sha256"] == run.report["weights_sha256"]
