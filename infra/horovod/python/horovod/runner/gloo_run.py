@@ -140,7 +140,9 @@ class _ExecCommand:
         all_events = [*(events or []), *([self._terminate_all] if self._terminate_all else [])]
         try:
             exit_code, ended_at = self._run(command, slot_info, all_events)
-            if exit_code != 0:
+            # A worker that left the job and was slow to go has not failed.
+            has_left = self._settings.elastic and any(event.is_set() for event in all_events)
+            if exit_code != 0 and not has_left:
                 print(f"Process {slot_info.rank} exit with status code {exit_code}.")
         except Exception as e:
             print(f"Exception happened during safe_shell_exec, exception message: {e}")
