@@ -111,7 +111,9 @@ def test_a_checkpoint_of_another_model_is_refused(
 def contents(run_dir: Path) -> dict[str, bytes]:
     """All files of a run but its logs and its lock."""
     files = (path for path in run_dir.rglob("*") if path.is_file())
-    return {str(path): path.read_bytes() for path in files if path.parent.name not in ("logs", ".lock")}
+    return {
+        str(path): path.read_bytes() for path in files if path.parent.name not in ("logs", ".lock")
+    }
 
 
 @pytest.mark.parametrize("damage", ["none", "half-written"])
