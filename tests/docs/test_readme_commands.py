@@ -99,7 +99,9 @@ def nox_sessions() -> frozenset[str]:
     tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     decorated = {f.name: " ".join(map(ast.unparse, f.decorator_list)) for f in functions}
-    return frozenset(name for name, marks in decorated.items() if "nox.session" in marks)
+    sessions = {name: marks for name, marks in decorated.items() if "nox.session" in marks}
+    named = {name: re.search(r"name='([^']+)'", marks) for name, marks in sessions.items()}
+    return frozenset(found[1] if found else name for name, found in named.items())
 
 
 def cli_problems(program: str, words: list[str]) -> list[str]:
