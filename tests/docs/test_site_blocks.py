@@ -67,6 +67,7 @@ def page_name(path: Path) -> str:
     return str(path.relative_to(DOCS))
 
 
+@pytest.mark.proof
 @pytest.mark.ranks
 @pytest.mark.parametrize("path", RUNNABLE, ids=page_name)
 def test_a_page_runs_as_it_stands(path: Path, tmp_path: Path) -> None:
@@ -82,6 +83,7 @@ def test_a_block_is_run_or_says_why_not(path: Path) -> None:
             assert len(block.reason) > 10, f"no reason: {block.text}"
 
 
+@pytest.mark.proof
 @pytest.mark.ranks
 def test_the_first_run_ends_with_equal_weights(tmp_path: Path) -> None:
     """The page's claim, beyond its commands' exit codes; the run was really stopped."""

@@ -17,7 +17,7 @@ EXAMPLES = ROOT / "infra" / "docs" / "examples"
 BIN = Path(sys.executable).parent
 TWO = ("-m", "hvdcore", "launch", "--np", "2", sys.executable)
 
-pytestmark = pytest.mark.ranks
+pytestmark = [pytest.mark.proof, pytest.mark.ranks]
 
 
 def run(*words: str, code: int = 0) -> str:

@@ -19,6 +19,7 @@ TINY = {
 }  # fmt: skip
 
 
+@pytest.mark.proof
 @pytest.mark.ranks
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_a_tutorial_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
