@@ -342,8 +342,9 @@ class ShardedOptimizer:
         for bucket, own in enumerate(self._own_parts(self._flat.gradients)):
             if self._world.size > 1:
                 self._exchange.receive_gradients(bucket)
-            norms.append(torch.linalg.vector_norm(own))
-        return torch.stack(norms).double().square().sum()
+            # In float64, so that the norm does not depend on where parts and buckets begin.
+            norms.append(torch.linalg.vector_norm(own, dtype=torch.float64))
+        return torch.stack(norms).square().sum()
 
     def _clip(self, norm: Tensor) -> None:
         if self.clip_norm is None or (norm.is_cpu and float(norm) <= self.clip_norm):
