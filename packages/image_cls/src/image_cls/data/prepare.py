@@ -201,14 +201,12 @@ def check_split(source: Source, result: SplitResult) -> None:
         UserError: naming each class that has none.
     """
     problems = Problems()
-    present = {row.label for row in result.splits["train"]}
-    for label, name in enumerate(source.classes):
-        if label not in present:
-            problems.add(
-                "data",
-                f"{source.name}: class {name!r} has no image to train on that is not in another "
-                "class too; add some, or remove its folder",
-            )
+    for name in result.untrained(source.classes):
+        problems.add(
+            "data",
+            f"{source.name}: class {name!r} has no image to train on that is not in another "
+            "class too; add some, or remove its folder",
+        )
     problems.raise_if_any()
 
 

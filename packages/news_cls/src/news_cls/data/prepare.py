@@ -146,14 +146,12 @@ def _check_split(source: Source, classes: Classes, result: SplitResult) -> None:
         UserError: naming each class that has none.
     """
     problems = Problems()
-    present = {row.label for row in result.splits["train"]}
-    for label, name in enumerate(classes.names):
-        if label not in present:
-            problems.add(
-                "data",
-                f"{source.name}: class {name!r} has no text to train on that does not have "
-                "another label too; add some",
-            )
+    for name in result.untrained(classes.names):
+        problems.add(
+            "data",
+            f"{source.name}: class {name!r} has no text to train on that does not have "
+            "another label too; add some",
+        )
     problems.raise_if_any()
 
 

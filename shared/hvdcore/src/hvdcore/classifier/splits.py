@@ -72,6 +72,11 @@ class SplitResult:
     splits: dict[str, list[Row]]
     left_out: dict[str, int]
 
+    def untrained(self, classes: Sequence[str]) -> list[str]:
+        """The classes of which no sample is in train: all were copies, or had another label too."""
+        present = {row.label for row in self.splits["train"]}
+        return [name for label, name in enumerate(classes) if label not in present]
+
     def rows(self) -> list[Row]:
         """All rows that were kept: train, val, test."""
         return [row for name in SPLITS for row in self.splits[name]]
