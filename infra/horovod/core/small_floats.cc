@@ -13,6 +13,7 @@ namespace {
 
 #if HVD_X86
 struct Features {
+  bool avx = false;
   bool f16c = false;
   bool fma = false;
 
@@ -25,6 +26,7 @@ struct Features {
     unsigned low, high;
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     if ((low & 6) == 6) {
+      avx = true;
       f16c = ecx & bit_F16C;
       fma = f16c && (ecx & bit_FMA);
     }
@@ -77,9 +79,11 @@ float Get(const uint16_t* bits) {
 } // namespace
 
 #if HVD_X86
+bool HasAVX() { return ThisProcessor().avx; }
 bool HasF16C() { return ThisProcessor().f16c; }
 bool HasFMA() { return ThisProcessor().fma; }
 #else
+bool HasAVX() { return false; }
 bool HasF16C() { return false; }
 bool HasFMA() { return false; }
 #endif

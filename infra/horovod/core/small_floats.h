@@ -9,6 +9,7 @@
 // The library runs on every x86-64: functions marked so are called after a test at run time alone.
 #if defined(__x86_64__)
 #define HVD_X86 1
+#define HVD_USES_AVX __attribute__((target("avx")))
 #define HVD_USES_F16C __attribute__((target("avx,f16c")))
 #define HVD_USES_FMA __attribute__((target("avx,f16c,fma")))
 #else
@@ -18,7 +19,8 @@
 namespace horovod {
 namespace core {
 
-// Whether this processor and its operating system have AVX and F16C; and FMA.
+// Whether this processor and its operating system have AVX; AVX and F16C; and FMA.
+bool HasAVX();
 bool HasF16C();
 bool HasFMA();
 
