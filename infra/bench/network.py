@@ -54,7 +54,14 @@ class HostsJob(Job):
 
     hosts: Sequence[TestHost] = field(default=())
 
-    def _each(self, do: Callable[[psutil.Process], None]) -> None:
+    def wake(self) -> None:
+        # A stopped rank's nsenter has stopped itself, and would never see the rank's end.
+        self._each_of(psutil.Process.resume, (str(RANK), "nsenter"))
+
+    def sleep(self) -> None:
+        self._each_of(psutil.Process.suspend, (str(RANK),))
+
+    def _each_of(self, do: Callable[[psutil.Process], None], of: Sequence[str]) -> None:
         # What was started from here, and what ssh servers have started.
         if self.process is None:
             return
@@ -62,7 +69,7 @@ class HostsJob(Job):
             for process in psutil.Process(parent).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     mine = process.environ().get(JOB) == self.name
-                    if mine and process.cmdline()[1:2] == [str(RANK)]:
+                    if mine and any(word in of for word in process.cmdline()[:2]):
                         do(process)
 
 
@@ -178,6 +185,7 @@ def _measure(jobs: Jobs, names: Sequence[str], rounds: int, title: str) -> dict[
     steps = {name: _num_steps(jobs[name]) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     waited: dict[str, list[float]] = {name: [] for name in names}
+    cpu: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         print(f"network {title}: round {number + 1} of {rounds}", file=sys.stderr)
         for index in range(len(names)):
@@ -185,9 +193,11 @@ def _measure(jobs: Jobs, names: Sequence[str], rounds: int, title: str) -> dict[
             answers = jobs[name].run(steps=steps[name])
             seconds[name].append(max(a["seconds"] for a in answers) / steps[name])
             waited[name].append(min(a["waited"] for a in answers) / steps[name])
+            cpu[name].append(max(a["cpu_seconds"] for a in answers) / steps[name])
     return {
         "ms_a_step": {name: 1e3 * statistics.median(times) for name, times in seconds.items()},
         "waited_ms_a_step": {name: 1e3 * statistics.median(t) for name, t in waited.items()},
+        "cpu_ms_a_step": {name: 1e3 * statistics.median(t) for name, t in cpu.items()},
         "against_ddp": {
             name: _ratio(seconds[name], seconds["ddp_16_bit" if "16_bit" in name else "ddp"])
             for name in names

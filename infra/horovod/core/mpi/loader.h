@@ -4,6 +4,7 @@
 #define HOROVOD_CORE_MPI_LOADER_H
 
 #include <string>
+#include <vector>
 
 namespace horovod {
 namespace core {
@@ -31,15 +32,19 @@ bool StartedByMPI();
 // Whether somebody else in this process, such as mpi4py, has started MPI already.
 bool MPIIsRunning();
 
-// Lets Open MPI find its own files if it is not where it was built for, as when pip installed it.
+// What Open MPI reads from the environment during MPI_Init, unless the user has set it: where its
+// files are if that is not where it was built for, as when pip installed it; and to send over TCP
+// without its PUT protocol, in which two ranks that send to each other take turns.
 // Holds during MPI_Init alone, so that programs started later keep their own.
-class OpenMPIPrefix {
+class OpenMPISettings {
 public:
-  OpenMPIPrefix();
-  ~OpenMPIPrefix();
+  OpenMPISettings();
+  ~OpenMPISettings();
 
 private:
-  bool set_ = false;
+  void Set(const char* name, const std::string& value);
+
+  std::vector<const char*> names_;
 };
 
 } // namespace core
