@@ -75,6 +75,15 @@ def test_buckets_go_in_the_order_of_the_backward_pass() -> None:
     assert numbers == [1, 0, 1, 0, 3, 2, 3, 2]
 
 
+def test_what_is_ready_does_not_wait_for_an_embedding() -> None:
+    """It would if 48 + 256 elements were one bucket."""
+    items = [Item("embedding", (16, 16), 1, elementwise=True), Item("norm", (48,), 1, True)]
+    layout = plan_layout(items, size=2, bucket_elements=128)
+    assert offsets(layout) == {"norm": (0, 0), "embedding": (1, 48)}
+    small = plan_layout(items, size=2, bucket_elements=512)
+    assert offsets(small) == {"norm": (0, 0), "embedding": (0, 48)}
+
+
 def test_more_ranks_have_larger_buckets_and_one_host_has_one() -> None:
     assert default_bucket_elements(10**9, 2, 1) == default_bucket_elements(10**9, 16, 8) == 1 << 20
     assert default_bucket_elements(10**9, 512, 8) == 512 * 65536

@@ -161,10 +161,18 @@ def plan_layout(
 def _groups(
     items: Sequence[Item], order: Sequence[int], size: int, wanted: int
 ) -> Iterator[list[int]]:
-    """Indices of each bucket as it fills; elementwise items have buckets of their own."""
+    """Indices of each bucket as it fills; elementwise items have buckets of their own.
+
+    What is ready does not wait for an item that fills a bucket by itself: a tied embedding's
+    gradient is complete at the very end of the backward pass, and its rows are read first.
+    """
     filling: dict[bool, list[int]] = {True: [], False: []}
     for index in order:
-        group = filling[items[index].elementwise]
+        item = items[index]
+        group = filling[item.elementwise]
+        if group and item.elementwise and _padded(item.numel) >= wanted:
+            yield list(group)
+            group.clear()
         group.append(index)
         if _is_full(items, group, size, wanted):
             yield list(group)
