@@ -37,7 +37,7 @@ TORCH = "torch>=2.13,<2.14"
 TENSORFLOW = "tensorflow>=2.21,<2.22"
 JAX = "jax>=0.6"
 KERAS_2 = "tf_keras>=2.21,<2.22"  # Keras 2, which TensorFlow takes if TF_USE_LEGACY_KERAS=1
-TEST_BUILDS = ("pip>=26.3", "setuptools<81", "wheel")
+TEST_BUILDS = ("pip>=26.3", "setuptools<81", "wheel", "auditwheel>=6.8")
 
 PACKAGES: dict[str, tuple[str, list[str]]] = {
     "horovod": (
