@@ -144,6 +144,10 @@ class RunLock:
         _, holder = self._highest()
         return holder if holder is not None and holder.is_alive() else None
 
+    def last_holder(self) -> Holder | None:
+        """Who took it last and has not released it, alive or not."""
+        return self._highest()[1]
+
     def _highest(self) -> tuple[int, Holder | None]:
         """The lock's number, 0 when there is none; and who holds it, None for nobody."""
         try:
