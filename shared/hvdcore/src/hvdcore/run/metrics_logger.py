@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from hvdcore.metrics.step_times import WARM_UP_STEPS, Speed, StepTimes, Window
+from hvdcore.run.live_report import LiveReport
 from hvdcore.run.run_dir import RunDir
 from hvdcore.tracking.progress import Progress
 from hvdcore.tracking.tensorboard import Board
@@ -32,20 +33,28 @@ class RunLogger:
     is_root: bool
     window: Window
     speed: Speed = field(default_factory=Speed)
+    live: LiveReport | None = field(default=None, init=False)
 
     def write(self, step: int, epoch: int, split: str, values: Mapping[str, float]) -> None:
         """A line of metrics.jsonl and a point of each curve `<split>/<name>`. Counts (`num_...`)
         are the same at every step, and no curve."""
         if not self.is_root:
             return
-        self.run.append_metrics({"step": step, "epoch": epoch, "split": split, **values})
+        row = {"step": step, "epoch": epoch, "split": split, **values}
+        self.run.append_metrics(row)
+        if self.live is not None:
+            self.live.add(row)
         curves = {k: value for k, value in values.items() if not k.startswith("num_")}
         self.board.add_scalars({f"{split}/{name}": value for name, value in curves.items()}, step)
 
     def __enter__(self: R) -> R:
         self.progress.__enter__()
+        if self.is_root:
+            self.live = LiveReport.if_asked(self.run)
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self.progress.__exit__(*exception)
+        if self.live is not None:
+            self.live.close()
         self.board.close()
