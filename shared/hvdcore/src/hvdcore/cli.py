@@ -137,6 +137,22 @@ def stacks(
 
 
 @app.command()
+def runs(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Folder that holds runs.")
+    ] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List runs: running, stopped, failed or done, their newest scores, and how to resume.
+
+    Exit code: 0; 2: no run is there.
+    """
+    from hvdcore.run.listing import print_runs
+
+    raise typer.Exit(print_runs(folder, as_json=as_json))
+
+
+@app.command()
 def network(
     output: Annotated[
         Path,

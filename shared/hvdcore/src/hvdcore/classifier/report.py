@@ -8,6 +8,7 @@ from typing import Any
 
 from hvdcore.classifier.config import SampleNames
 from hvdcore.classifier.score import Score
+from hvdcore.run.closing import Headline
 from hvdcore.run.pages import (
     Column,
     Figure,
@@ -20,7 +21,7 @@ from hvdcore.run.pages import (
 )
 from hvdcore.run.report import Section, Table, write_page
 
-__all__ = ["report_values", "write_report"]
+__all__ = ["ACCURACY", "report_values", "write_report"]
 
 FIGURES = (
     ("Confusion matrix", "confusion"),
@@ -28,6 +29,7 @@ FIGURES = (
     ("Most confident mistakes", "mistakes"),
     ("Augmentation", "augmentations"),
 )
+ACCURACY = Headline("accuracy", "accuracy")
 CLASS_SCORES = ("precision", "recall", "f1")
 SCORES = (
     Column("samples", "num_samples", "{:,}"),
