@@ -19,6 +19,7 @@ from hvdcore.run.pages import (
     score_table,
     software,
 )
+from hvdcore.run.rank_table import rank_sections
 from hvdcore.run.report import Section, Table, write_page
 
 __all__ = ["ACCURACY", "report_values", "write_report"]
@@ -75,6 +76,7 @@ def write_report(paths: Sequence[Path], page: Path, names: SampleNames) -> None:
             "Runs" if len(paths) > 1 else "Run", table=run_table(found.reports, columns(names))
         ),
         Section("Curves", figures=draw_figures(found, curves(names))),
+        *rank_sections(found),
         *figure_sections(found),
         *mistake_sections(found),
         *configurations(found),
