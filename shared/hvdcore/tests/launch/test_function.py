@@ -86,7 +86,7 @@ def test_what_cannot_be_sent_is_told_in_one_line(tmp_path: Path) -> None:
         run(lambda: lock)
     with pytest.raises(UserError, match="fn: got str; give a function"):
         run("train")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="work_dir: with hosts"):
+    with pytest.raises(UserError, match="work_dir: got none; with hosts"):
         run(print, hosts="a:1,b:1")
     assert run(len, ("abc",), np=1) == [3]  # the control
 

@@ -123,8 +123,8 @@ Current thread 0x02 (most recent call first):
   File "/env/lib/python3.11/site-packages/horovod/common/collectives.py", line 223 in finish
   File "/env/lib/python3.11/site-packages/horovod/torch/mpi_ops.py", line 126 in synchronize
   File "/env/lib/python3.11/site-packages/horovod/torch/mpi_ops.py", line 332 in broadcast
-  File "/home/me/train.py", line 56 in main
-  File "/home/me/train.py", line 72 in <module>
+  File "/srv/code/train.py", line 56 in main
+  File "/srv/code/train.py", line 72 in <module>
 """
 
 

@@ -102,7 +102,7 @@ def run(
         [(0, 2), (1, 2)]
     """
     if hosts is not None and work_dir is None:
-        raise UserError("work_dir: with hosts, give a folder that all of them share")
+        raise UserError("work_dir: got none; with hosts, give a folder that all of them share")
     content = _packed(fn, args, dict(kwargs or {}))
     folder = Path(tempfile.mkdtemp(prefix="hvdcore-run-", dir=work_dir)).resolve()
     try:
