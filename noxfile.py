@@ -48,6 +48,8 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
         "shared/hvdcore",
         [
             "./shared/hvdcore[tune,ray]",
+            "nbclient>=0.10",
+            "ipykernel",
             TORCH,
             TENSORFLOW,
             "hypothesis",
@@ -57,7 +59,7 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
     ),
     "textgen": (
         "packages/textgen",
-        ["./packages/textgen[tune,lora,mauve,onnx]", TORCH, "hypothesis"],
+        ["./packages/textgen[tune,lora,mauve,onnx,notebook]", TORCH, "hypothesis"],
     ),
     "image_cls": (
         "packages/image_cls",
@@ -65,7 +67,7 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
     ),
     "news_cls": (
         "packages/news_cls",
-        ["./packages/news_cls[tune]", TENSORFLOW, "hypothesis", "huggingface_hub"],
+        ["./packages/news_cls[tune,notebook]", TENSORFLOW, "hypothesis", "huggingface_hub"],
     ),
 }
 """What is tested and published: its folder, and what its tests need beside it."""

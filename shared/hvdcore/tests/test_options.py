@@ -64,7 +64,7 @@ def test_help_lists_the_shared_options_by_panels() -> None:
             "--cpus-per-rank", "--gpus-per-rank",
         ],
         "Elastic": ["--min-np", "--max-np", "--host-discovery-script", "--elastic-timeout"],
-        "Output": ["--eval-every", "--checkpoint-every", "--output-dir", "--resume"],
+        "Output": ["--eval-every", "--checkpoint-every", "--output-dir", "--resume", "--open"],
         "Options": ["--config", "--help"],
     }  # fmt: skip
     shown = [flag for flags in listed(out).values() for flag in flags]

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 MODELS = ("logreg", "mlp", "cnn", "mobilenet")
-SAMPLE_NAMES = SampleNames(package="image_cls", sample="image")
+SAMPLE_NAMES = SampleNames(package="image_cls", sample="image", predict="IMAGE.jpg")
 
 
 class DataFields(SplitFields):

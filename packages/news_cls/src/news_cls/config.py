@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 MODELS = ("lstm", "gru", "cnn", "tfidf")
-SAMPLE_NAMES = SampleNames(package="news_cls", sample="text")
+SAMPLE_NAMES = SampleNames(package="news_cls", sample="text", predict="--text TEXT")
 
 
 class DataFields(SplitFields):

@@ -39,16 +39,19 @@ def train(**flags: Any) -> None:
     from hvdcore.config import load_config
 
     start = StartOptions.take(flags)
-    output_dir, resume, file, profile = (
-        flags.pop(name) for name in ("output_dir", "resume", "config", "profile")
+    output_dir, resume, file, profile, show = (
+        flags.pop(name) for name in ("output_dir", "resume", "config", "profile", "open")
     )
 
     def config() -> TrainConfig:
         return load_config(TrainConfig, file, flags)
 
     def work() -> int:
+        from hvdcore.run.live_report import ask_to_open
         from textgen.training.train import train
 
+        if show:
+            ask_to_open()
         return train(config(), output_dir, resume or "never", profile)
 
     _run(work, start, output_dir, check=config)

@@ -116,6 +116,43 @@ def doctor(
 
 
 @app.command()
+def stacks(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Directory of a run that is training, or the process id of a launcher.",
+        ),
+    ],
+) -> None:
+    """Show where every rank of a live run stands: its Python frames and the collective it waits in.
+
+    The run goes on. The stacks go into the ranks' logs too, as after `kill -USR1` to the launcher.
+
+    Exit code: 0, or 1 if a rank did not answer; 2: no run is there.
+    """
+    from hvdcore.launch.stacks import print_stacks
+
+    raise typer.Exit(print_stacks(run))
+
+
+@app.command()
+def runs(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Folder that holds runs.")
+    ] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List runs: running, stopped, failed or done, their newest scores, and how to resume.
+
+    Exit code: 0; 2: no run is there.
+    """
+    from hvdcore.run.listing import print_runs
+
+    raise typer.Exit(print_runs(folder, as_json=as_json))
+
+
+@app.command()
 def network(
     output: Annotated[
         Path,

@@ -56,6 +56,7 @@ __all__ = [
     "MinNp",
     "Model",
     "Np",
+    "Open",
     "OptionGroup",
     "OutputDir",
     "Ray",
@@ -248,6 +249,13 @@ Resume = Annotated[
         " run (PATH), or start from scratch (never).",
     ),
 ]  # fmt: skip
+Open = Annotated[
+    bool,
+    typer.Option(
+        "--open", **_OUTPUT,
+        help="Open the report in the browser; it follows the run while it goes on.",
+    ),
+]  # fmt: skip
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -280,7 +288,9 @@ START = {
 }  # fmt: skip
 """Of a command that may also be restarted, run elastically or on Ray: the fields of
 `StartOptions`."""
-OUTPUT = {"output_dir": OutputDir, "resume": Resume, "config": ConfigFile}
+OUTPUT = {
+    "output_dir": OutputDir, "resume": Resume, "open": (Open, False), "config": ConfigFile,
+}  # fmt: skip
 """Where a training writes, what it resumes, and where its options are read from."""
 TRAIN = {**SCHEDULE, **START, **OUTPUT}
 SHARED_OPTIONS = tuple("--" + name.replace("_", "-") for name in TRAIN)

@@ -13,11 +13,12 @@ import numpy as np
 
 from hvdcore.classifier.figures import draw_results
 from hvdcore.classifier.keras import setup_run
-from hvdcore.classifier.report import report_values, write_report
+from hvdcore.classifier.report import ACCURACY, report_values, write_report
 from hvdcore.classifier.score import Score
 from hvdcore.classifier.splits import subsample
 from hvdcore.keras import barrier, broadcast_object
 from hvdcore.metrics.classification import confusion_matrix
+from hvdcore.run.closing import log_closing
 from hvdcore.run.lock import run_dirs_held
 from hvdcore.run.run_dir import RunDir
 from hvdcore.run.splits import SPLITS
@@ -76,7 +77,7 @@ def fit_and_report(config: TrainConfig, data: TextData, run: RunDir, world: Worl
     if scores[shown] is not None:
         draw(run, model, data, shown)
     write_report([run.path], run.report_html, SAMPLE_NAMES)
-    logger.info("report: %s", run.report_html)
+    log_closing(run, ACCURACY, SAMPLE_NAMES.next_command)
 
 
 def draw(run: RunDir, model: TfidfModel, data: TextData, name: str) -> None:

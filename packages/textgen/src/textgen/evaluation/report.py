@@ -18,6 +18,7 @@ from hvdcore.run.pages import (
     score_table,
     software,
 )
+from hvdcore.run.rank_table import rank_sections
 from hvdcore.run.report import Section, Table, write_page
 from textgen.evaluation.quality.page import FILE, quality_sections
 
@@ -99,6 +100,7 @@ def write_report(paths: Sequence[Path], page: Path) -> None:
         *_samples(found.reports),
         *_quality(found),
         Section("Curves", figures=draw_figures(found, FIGURES)),
+        *rank_sections(found),
         *configurations(found),
     ]
     title = "textgen: " + ", ".join(found.reports)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hvdcore.run.checkpoint import best, load
+from hvdcore.run.closing import Headline, log_closing
 from hvdcore.run.run_dir import RunDir
 from hvdcore.run.splits import SPLITS
 from hvdcore.torch import allreduce_sum, barrier, broadcast_object, check_same_weights
@@ -26,6 +27,8 @@ from textgen.training.state import TrainState
 
 __all__ = ["evaluate_split", "finalize", "sample_text"]
 
+BITS_PER_BYTE = Headline("bits_per_byte", "bits per byte", "{:.3f}", lower_is_better=True)
+NEXT_COMMAND = 'textgen generate {run} --prompt "One morning"'
 SAMPLE_TOKENS = 192
 """Length of the sample in report.json."""
 
@@ -71,7 +74,7 @@ def finalize(state: TrainState, metrics: MetricsLogger) -> None:
         }
         run.write_json("report.json", report)
         write_report([run.path], run.report_html)
-        logger.info("report: %s", run.report_html)
+        log_closing(run, BITS_PER_BYTE, NEXT_COMMAND)
     barrier()
 
 

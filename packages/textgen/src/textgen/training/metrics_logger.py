@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import platform
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hvdcore.metrics.metrics import max_over_ranks
+from hvdcore.metrics.rank_times import RankTimes
 from hvdcore.run.metrics_logger import RunLogger, StepTimes, Window
-from hvdcore.torch import allreduce_sum, peak_memory_bytes
+from hvdcore.torch import allreduce_sum, gather_objects, peak_memory_bytes
 from hvdcore.tracking.logs import get_logger
 from hvdcore.tracking.progress import Progress
 from hvdcore.tracking.tensorboard import Board
@@ -36,6 +38,7 @@ class MetricsLogger(RunLogger):
     utilization: Utilization = field(kw_only=True)
     total_steps: int = field(kw_only=True)
     log_every: int = field(kw_only=True)
+    ranks: RankTimes = field(kw_only=True)
 
     @classmethod
     def create(
@@ -69,6 +72,7 @@ class MetricsLogger(RunLogger):
             run, board, progress, world.is_root, Window(UNIT),
             world=world, device=device, utilization=utilization,
             total_steps=total_steps, log_every=config.log_every,
+            ranks=RankTimes(world, allreduce_sum, lambda: gather_objects(platform.node())),
         )  # fmt: skip
 
     def log_step(
@@ -96,14 +100,18 @@ class MetricsLogger(RunLogger):
         if step % self.log_every:
             return
         means = self.window.means()
+        peak_mb = peak_memory_bytes(self.device) / 1e6
+        figures = self.ranks.exchange(self.window.times, self.window.num_steps, peak_mb)
+        self.log_ranks(figures)
         values = {
             "loss": means["loss"],
             "perplexity": _exp(means["loss"]),
             **means,
             "gradient_norm": gradient_norm,
             "learning_rate": learning_rate,
-            "peak_memory_mb": self.peak_memory_mb(),
+            "peak_memory_mb": max(figures.extra),
             "model_flop_utilization": self.utilization.of(means["tokens_per_second"]),
+            **figures.to_json(),
         }
         self.write(step, epoch, "train", values)
         self.window = Window(UNIT)

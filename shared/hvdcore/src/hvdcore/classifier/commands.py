@@ -48,7 +48,7 @@ def run_training(
     """
     start = StartOptions.take(flags)
     output_dir, file = flags.pop("output_dir"), flags.pop("config")
-    resume = flags.pop("resume") or "never"
+    resume, show = flags.pop("resume") or "never", flags.pop("open")
     config = functools.cache(lambda: load_config(config_type, file, flags))
 
     def check() -> C:
@@ -64,9 +64,15 @@ def run_training(
             check_data(config(), start.np)
         return config()
 
+    def work() -> int:
+        from hvdcore.run.live_report import ask_to_open
+
+        if show:
+            ask_to_open()
+        return train(config(), output_dir, resume)
+
     return run_on_ranks(
-        names.package, lambda: train(config(), output_dir, resume), start,
-        output_dir=output_dir, check=check,
+        names.package, work, start, output_dir=output_dir, check=check,
     )  # fmt: skip
 
 

@@ -112,10 +112,17 @@ class SampleNames:
     Attributes:
         package: the distribution that trains, such as `image_cls`.
         sample: one sample, such as `image`.
+        predict: what the verb `predict` takes after the run, as an example.
     """
 
     package: str
     sample: str
+    predict: str = "--help"
+
+    @property
+    def next_command(self) -> str:
+        """The command to try after a training; `{run}` is the run directory."""
+        return f"{self.package.replace('_', '-')} predict {{run}} {self.predict}"
 
     @property
     def samples(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hvdcore.classifier.config import SampleNames
 from hvdcore.classifier.score import Score
+from hvdcore.run.closing import Headline
 from hvdcore.run.pages import (
     Column,
     Figure,
@@ -18,9 +19,10 @@ from hvdcore.run.pages import (
     score_table,
     software,
 )
+from hvdcore.run.rank_table import rank_sections
 from hvdcore.run.report import Section, Table, write_page
 
-__all__ = ["report_values", "write_report"]
+__all__ = ["ACCURACY", "report_values", "write_report"]
 
 FIGURES = (
     ("Confusion matrix", "confusion"),
@@ -28,6 +30,7 @@ FIGURES = (
     ("Most confident mistakes", "mistakes"),
     ("Augmentation", "augmentations"),
 )
+ACCURACY = Headline("accuracy", "accuracy")
 CLASS_SCORES = ("precision", "recall", "f1")
 SCORES = (
     Column("samples", "num_samples", "{:,}"),
@@ -73,6 +76,7 @@ def write_report(paths: Sequence[Path], page: Path, names: SampleNames) -> None:
             "Runs" if len(paths) > 1 else "Run", table=run_table(found.reports, columns(names))
         ),
         Section("Curves", figures=draw_figures(found, curves(names))),
+        *rank_sections(found),
         *figure_sections(found),
         *mistake_sections(found),
         *configurations(found),

@@ -37,9 +37,9 @@ __all__ = [
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
+def waiting(name: str = "") -> Iterator[None]:
     """Around a collective outside of any graph: 'communicate' within, 'compute' after."""
-    heartbeat.beat("communicate")
+    heartbeat.beat("communicate", collective=name)
     yield
     heartbeat.beat("compute")
 
@@ -68,7 +68,7 @@ def inside_collective(ready: list[Any]) -> Iterator[list[Any]]:
 
 def _beat(phase: str) -> Any:
     def tell() -> int:
-        heartbeat.beat(phase)
+        heartbeat.beat(phase, collective="the sum of the gradients")
         return 0
 
     return tf.numpy_function(tell, [], tf.int64)
@@ -126,8 +126,9 @@ def allreduce_sum(array: npt.ArrayLike) -> npt.NDArray[Any]:
     hvd = engine()
     if hvd.size() == 1 or values.size == 0:
         return np.array(values)
-    with waiting(), tf.device("CPU:0"):  # sums of metrics must not wait in a GPU's queue
-        total = hvd.allreduce(tf.constant(values), op=hvd.Sum, name="hvdcore_allreduce_sum")
+    name = "hvdcore_allreduce_sum"
+    with waiting(name), tf.device("CPU:0"):  # sums of metrics must not wait in a GPU's queue
+        total = hvd.allreduce(tf.constant(values), op=hvd.Sum, name=name)
     result: npt.NDArray[Any] = total.numpy()
     return result
 
@@ -147,7 +148,7 @@ def allgather_rows(row: bytes) -> list[bytes]:
     hvd = engine()
     if hvd.size() == 1:
         return [row]
-    with waiting(), tf.device("CPU:0"):
+    with waiting("hvdcore_allgather_rows"), tf.device("CPU:0"):
         mine = tf.constant(np.frombuffer(row, dtype=np.uint8)[None, :])
         rows = hvd.allgather(mine, name="hvdcore_allgather_rows")
     return [each.tobytes() for each in rows.numpy()]
@@ -163,7 +164,7 @@ def broadcast_object(value: Any, root_rank: int = 0) -> Any:
     if hvd.size() == 1:
         return json.loads(json.dumps(value))
     text = json.dumps(value).encode() if hvd.rank() == root_rank else b""
-    with waiting(), tf.device("CPU:0"):
+    with waiting("hvdcore_broadcast_object"), tf.device("CPU:0"):
         # The root's bytes and nobody else's: a gather needs no length to be known beforehand.
         mine = tf.constant(np.frombuffer(text, dtype=np.uint8))
         everyone = hvd.allgather(mine, name="hvdcore_broadcast_object")

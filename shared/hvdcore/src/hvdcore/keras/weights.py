@@ -127,5 +127,5 @@ def _broadcast(variables: Sequence[Any], root_rank: int) -> None:
 
     # In one graph all broadcasts are negotiated together.
     together = tf.function(run, autograph=False).get_concrete_function()
-    with waiting():
+    with waiting("hvdcore_broadcast"):
         together()

@@ -31,6 +31,7 @@ from hvdcore.tracking.logs import get_logger
 __all__ = ["LOCK_FOLDER", "RunLock", "hold_run_dir", "refuse_if_held", "run_dirs_held"]
 
 LOCK_FOLDER = ".lock"
+_OUTCOME = "outcome"
 _BEAT_SECONDS = 5.0
 _DEAD_SECONDS = 60.0
 _POLL_SECONDS = 0.2
@@ -131,18 +132,39 @@ class RunLock:
             self._remove_lower()
         threading.Thread(target=self._beat, daemon=True, name="run lock").start()
 
-    def release(self) -> None:
-        """Give it back. The file stays and says so: a number is never used twice."""
+    def release(self, outcome: str = "") -> None:
+        """Give it back. The file stays and says so: a number is never used twice.
+
+        Args:
+            outcome: 'failed' or 'stopped', kept beside it for who lists the runs.
+        """
         path, self._path = self._path, None
         self._stop.set()
         if path is not None and path.exists():
             with suppress(OSError, UserError):
+                write_bytes_atomically(self.folder / _OUTCOME, f"{outcome}\n".encode())
                 write_bytes_atomically(path, _encoded(Holder.ours(), released=True))
+
+    def outcome(self) -> str:
+        """How the last run that could say so ended: 'failed', 'stopped', or nothing is known."""
+        with suppress(OSError):
+            return (self.folder / _OUTCOME).read_text(encoding="ascii", errors="replace").strip()
+        return ""
+
+    def changed_at(self) -> float | None:
+        """When the holder touched it last, in seconds since 1970."""
+        number, _ = self._highest()
+        change = _change(self.folder / str(number)) if number else None
+        return None if change is None else change[0] / 1e9
 
     def holder(self) -> Holder | None:
         """Who is known to hold it at this moment."""
         _, holder = self._highest()
         return holder if holder is not None and holder.is_alive() else None
+
+    def last_holder(self) -> Holder | None:
+        """Who took it last and has not released it, alive or not."""
+        return self._highest()[1]
 
     def _highest(self) -> tuple[int, Holder | None]:
         """The lock's number, 0 when there is none; and who holds it, None for nobody."""
@@ -274,9 +296,12 @@ def hold_run_dir(run_dir: Path) -> None:
 @contextmanager
 def run_dirs_held() -> Iterator[None]:
     """Around a training, as a decorator too: gives back what `hold_run_dir` took inside."""
-    before = len(_held)
+    before, outcome = len(_held), "stopped"
     try:
         yield
+    except Exception:
+        outcome = "failed"
+        raise
     finally:
         while len(_held) > before:
-            _held.pop().release()
+            _held.pop().release(outcome)

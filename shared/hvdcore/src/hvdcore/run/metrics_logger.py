@@ -9,14 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from hvdcore.metrics.rank_times import RankFigures
 from hvdcore.metrics.step_times import WARM_UP_STEPS, Speed, StepTimes, Window
+from hvdcore.run.live_report import LiveReport
 from hvdcore.run.run_dir import RunDir
+from hvdcore.tracking.logs import get_logger
 from hvdcore.tracking.progress import Progress
 from hvdcore.tracking.tensorboard import Board
 
 __all__ = ["WARM_UP_STEPS", "RunLogger", "Speed", "StepTimes", "Window"]
 
 R = TypeVar("R", bound="RunLogger")
+logger = get_logger(__name__)
 
 
 @dataclass
@@ -32,20 +36,34 @@ class RunLogger:
     is_root: bool
     window: Window
     speed: Speed = field(default_factory=Speed)
+    live: LiveReport | None = field(default=None, init=False)
 
-    def write(self, step: int, epoch: int, split: str, values: Mapping[str, float]) -> None:
+    def log_ranks(self, figures: RankFigures) -> None:
+        """Tell the user, once, of a rank that has become slow, or has recovered. Every rank may
+        call."""
+        for line in figures.lines if self.is_root else []:
+            logger.warning("%s", line)
+
+    def write(self, step: int, epoch: int, split: str, values: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl and a point of each curve `<split>/<name>`. Counts (`num_...`)
-        are the same at every step, and no curve."""
+        are the same at every step, and no curve; neither are the lists of all ranks' values."""
         if not self.is_root:
             return
-        self.run.append_metrics({"step": step, "epoch": epoch, "split": split, **values})
-        curves = {k: value for k, value in values.items() if not k.startswith("num_")}
+        row = {"step": step, "epoch": epoch, "split": split, **values}
+        self.run.append_metrics(row)
+        if self.live is not None:
+            self.live.add(row)
+        curves = {k: v for k, v in values.items() if not k.startswith(("num_", "rank_"))}
         self.board.add_scalars({f"{split}/{name}": value for name, value in curves.items()}, step)
 
     def __enter__(self: R) -> R:
         self.progress.__enter__()
+        if self.is_root:
+            self.live = LiveReport.if_asked(self.run)
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self.progress.__exit__(*exception)
+        if self.live is not None:
+            self.live.close()
         self.board.close()

@@ -26,6 +26,7 @@ __all__ = [
     "PREPARED_DATA",
     "RANK_MARKER",
     "RESTART",
+    "STACKS",
     "STALL_CHECK",
     "STALL_TIMEOUT",
     "STUDY",
@@ -63,6 +64,8 @@ SUPERVISED = "HVDCORE_SUPERVISED"
 """Set for a process that has a supervisor."""
 HEARTBEAT = "HVDCORE_HEARTBEAT"
 """Path of the page of memory that carries a rank's heartbeat."""
+STACKS = "HVDCORE_STACKS"
+"""Path of the file that takes a rank's stacks when it is asked for them by SIGUSR1."""
 PREPARED = "HVDCORE_PREPARED"
 """Set once `prepare_environment` has been done for a single rank."""
 PREPARED_DATA = "HVDCORE_PREPARED_DATA"
@@ -75,7 +78,7 @@ STUDY = "HVDCORE_STUDY"
 JOB_VARIABLES = frozenset(
     {
         LOG_DIR, RESTART, LAUNCH, EXPECTED_SIZE, NETWORKS, MONITOR, JOB, RANK_MARKER, SUPERVISED,
-        HEARTBEAT, PREPARED, STALL_CHECK,
+        HEARTBEAT, PREPARED, STACKS, STALL_CHECK,
     }
 )  # fmt: skip
 """What belongs to one job and must not reach another one that is started inside of it."""

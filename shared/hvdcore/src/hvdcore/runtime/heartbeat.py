@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hvdcore.runtime.environment import HEARTBEAT
+from hvdcore.runtime.stacks import write_stacks_for_supervisor
 
 __all__ = ["PHASES", "Beat", "HeartbeatPage", "beat", "tell_log_path"]
 
@@ -20,6 +21,8 @@ _CODES = {name: code for code, name in enumerate(PHASES)}
 _BEAT = struct.Struct("=QqQQ")  # count, step (-1: none), phase code, process id
 _PAGE_BYTES = 8192
 _TEXT_OFFSET = 64  # the log path, as a 2-byte length and its bytes
+_COLLECTIVE_OFFSET = 7168  # the collective that is waited for, likewise
+_MAX_COLLECTIVE_BYTES = 512
 
 
 class Beat(NamedTuple):
@@ -39,6 +42,7 @@ class _Writer:
         self.count = 0
         self.step = -1
         self.pid = os.getpid()
+        self.collective = ""
         path = os.environ.get(HEARTBEAT)
         if path:
             try:
@@ -46,17 +50,25 @@ class _Writer:
                     self.page = mmap.mmap(file.fileno(), _PAGE_BYTES)
             except (OSError, ValueError):
                 self.page = None  # the supervisor is gone, and we soon will be
+            write_stacks_for_supervisor()
+
+    def write_text(self, offset: int, raw: bytes) -> None:
+        """The length goes last, so that a reader never sees half a text."""
+        assert self.page is not None
+        self.page[offset + 2 : offset + 2 + len(raw)] = raw
+        struct.pack_into("=H", self.page, offset, len(raw))
 
 
 _writer: _Writer | None = None
 
 
-def beat(phase: str, step: int | None = None) -> None:
+def beat(phase: str, step: int | None = None, collective: str = "") -> None:
     """Say that this rank is alive and enters `phase` (one of PHASES). Costs under 2 us.
 
     Every rank calls it, at least once in each stall time-out. Around a collective call
     `beat('communicate')` before and another phase after: a rank that sits in 'communicate' waits
     for the others, and is never the one to blame. `step` stays as it was when not given.
+    `collective` is the name of the call, for whoever asks where the ranks stand.
     """
     global _writer
     writer = _writer
@@ -67,6 +79,10 @@ def beat(phase: str, step: int | None = None) -> None:
     writer.count += 1
     if step is not None:
         writer.step = step
+    if collective != writer.collective and phase == "communicate":
+        writer.collective = collective
+        raw = collective.encode("utf-8", "replace")[:_MAX_COLLECTIVE_BYTES]
+        writer.write_text(_COLLECTIVE_OFFSET, raw)
     _BEAT.pack_into(writer.page, 0, writer.count, writer.step, _CODES[phase], writer.pid)
 
 
@@ -76,11 +92,8 @@ def tell_log_path(path: Path) -> None:
     if _writer is None:
         _writer = _Writer()
     if _writer.page is not None:
-        raw = os.fsencode(path.resolve())[: _PAGE_BYTES - _TEXT_OFFSET - 2]
-        # The length goes last, so that a reader never sees half a path.
-        start = _TEXT_OFFSET + 2
-        _writer.page[start : start + len(raw)] = raw
-        struct.pack_into("=H", _writer.page, _TEXT_OFFSET, len(raw))
+        raw = os.fsencode(path.resolve())[: _COLLECTIVE_OFFSET - _TEXT_OFFSET - 2]
+        _writer.write_text(_TEXT_OFFSET, raw)
 
 
 class HeartbeatPage:
@@ -108,9 +121,16 @@ class HeartbeatPage:
 
     def log_path(self) -> Path | None:
         """Where the rank wants its log, or None while it has not said so."""
-        (length,) = struct.unpack_from("=H", self._page, _TEXT_OFFSET)
-        start = _TEXT_OFFSET + 2
-        return Path(os.fsdecode(self._page[start : start + length])) if length else None
+        raw = self._text(_TEXT_OFFSET)
+        return Path(os.fsdecode(raw)) if raw else None
+
+    def collective(self) -> str:
+        """The name of the collective that the rank waited for last; empty when it gave none."""
+        return self._text(_COLLECTIVE_OFFSET).decode("utf-8", "replace")
+
+    def _text(self, offset: int) -> bytes:
+        (length,) = struct.unpack_from("=H", self._page, offset)
+        return self._page[offset + 2 : offset + 2 + length]
 
     def close(self) -> None:
         """Give the page back."""

@@ -94,7 +94,8 @@ class SignalInbox:
         os.set_blocking(self.fd, False)
         os.set_blocking(self._write_fd, False)
         self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        numbers = (*_STOP_SIGNALS, signal.SIGCHLD)
+        self._wants_stacks = False
+        numbers = (*_STOP_SIGNALS, signal.SIGCHLD, signal.SIGUSR1)
         # A Python handler must be there, or the interpreter writes nothing to the pipe.
         self._before = {n: signal.signal(n, lambda *_: None) for n in numbers}
 
@@ -104,10 +105,16 @@ class SignalInbox:
             received = os.read(self.fd, 4096)
         except BlockingIOError:
             return None
+        self._wants_stacks |= signal.SIGUSR1 in received
         stops = [n for n in received if n in _STOP_SIGNALS]
         if not stops:
             return None
         return signal.SIGINT if stops[-1] == signal.SIGINT else signal.SIGTERM
+
+    def take_stacks_request(self) -> bool:
+        """Whether SIGUSR1 was among what `take_stop_signal` has read since the last call."""
+        wanted, self._wants_stacks = self._wants_stacks, False
+        return wanted
 
     def close(self) -> None:
         """Put everything back."""

@@ -103,12 +103,13 @@ def communication_seconds() -> float:
     return _Clock.seconds + _Clock.gpu.seconds()
 
 
-def wait(handle: int) -> Tensor:
+def wait(handle: int, name: str = "") -> Tensor:
     """Wait for one of Horovod's handles and return its output.
 
-    While it waits the watchdog knows this rank as blameless: phase 'communicate'.
+    While it waits the watchdog knows this rank as blameless: phase 'communicate'. `name` is the
+    operation's, for whoever asks where the ranks stand.
     """
-    heartbeat.beat("communicate")
+    heartbeat.beat("communicate", collective=name)
     started = time.perf_counter()
     # On a GPU the stream waits, and the host goes on; so the time is the stream's.
     gpu = _Clock.gpu.timing() if torch.cuda.is_initialized() else nullcontext()  # type: ignore[no-untyped-call]
@@ -127,7 +128,7 @@ def sum_in_place(tensor: Tensor, name: str) -> None:
     """
     if current_world().size > 1:
         hvd = engine()
-        wait(hvd.allreduce_async_(tensor, op=hvd.Sum, name=name))
+        wait(hvd.allreduce_async_(tensor, op=hvd.Sum, name=name), name)
 
 
 def allreduce_sum(values: Summed) -> Summed:
@@ -143,7 +144,7 @@ def gather_rows(tensor: Tensor, name: str) -> Tensor:
     """All ranks' rows, in rank order: [rows of this rank, ...] -> [rows of all ranks, ...]."""
     if current_world().size == 1:
         return tensor
-    return wait(engine().allgather_async(tensor, name=name))
+    return wait(engine().allgather_async(tensor, name=name), name)
 
 
 def any_rank(flag: bool) -> bool:
@@ -169,7 +170,7 @@ def broadcast_parameters(module: nn.Module, root_rank: int = 0) -> None:
         for name, tensor in module.state_dict().items()
     ]
     for handle in handles:
-        wait(handle)
+        wait(handle, "broadcast_parameters")
 
 
 def broadcast_object(value: Any, root_rank: int = 0) -> Any:
@@ -184,11 +185,11 @@ def broadcast_object(value: Any, root_rank: int = 0) -> Any:
     hvd = engine()
     text = json.dumps(value).encode() if world.rank == root_rank else b""
     length = torch.tensor([len(text)])
-    wait(hvd.broadcast_async_(length, root_rank, name="hvdcore.object.length"))
+    wait(hvd.broadcast_async_(length, root_rank, name="hvdcore.object.length"), "hvdcore.object")
     data = torch.zeros(int(length[0]), dtype=torch.uint8)
     if world.rank == root_rank:
         data.copy_(torch.frombuffer(bytearray(text), dtype=torch.uint8))
-    wait(hvd.broadcast_async_(data, root_rank, name="hvdcore.object.text"))
+    wait(hvd.broadcast_async_(data, root_rank, name="hvdcore.object.text"), "hvdcore.object")
     return json.loads(data.numpy().tobytes())
 
 
@@ -212,7 +213,7 @@ def gather_bytes(data: Tensor, name: str, piece_bytes: int = PIECE_BYTES) -> lis
         piece = data[start : ends[world.rank]]
         # Horovod has no gather: an all-to-all in which all send to rank 0 moves the same bytes.
         handle = engine().alltoall_async(piece, splits.int(), name=f"hvdcore.gather.{name}")
-        joined = first_output(wait(handle))
+        joined = first_output(wait(handle, f"hvdcore.gather.{name}"))
         if world.rank == 0:
             _place(joined, received, start, ends)
     return received if world.rank == 0 else []

@@ -63,7 +63,8 @@ class Exchange:
         """Wait for the owners' sums; returns this rank's part, in place in the buffer."""
         part = self._buckets[bucket].part(self._world.rank)
         own = self._flat.gradients[part]
-        received = self._from_wire(first_output(wait(self._gradients.pop(bucket))))
+        name = f"{self._name}.gradients.{bucket}"
+        received = self._from_wire(first_output(wait(self._gradients.pop(bucket), name)))
         del self._kept[bucket]
         if len(own):
             shares = list(received.view(-1, len(own)))
@@ -96,7 +97,8 @@ class Exchange:
         handle = self._parameters.pop(bucket, None)
         if handle is None:
             return
-        received = self._from_wire(first_output(wait(handle)))
+        name = f"{self._name}.parameters.{bucket}"
+        received = self._from_wire(first_output(wait(handle, name)))
         own = self._from_wire(self._kept.pop(bucket))
         place, rank = self._buckets[bucket], self._world.rank
         if self._world.size > 2:

@@ -13,6 +13,7 @@ from hvdcore.errors import printable
 from hvdcore.files.atomic import writing
 from hvdcore.runtime.environment import HEARTBEAT
 from hvdcore.runtime.heartbeat import tell_log_path
+from hvdcore.runtime.stacks import write_stacks_to
 from hvdcore.runtime.world import World
 
 __all__ = ["LOG_ONLY", "get_logger", "lines_go_above", "rank_log_path", "setup_logging"]
@@ -116,4 +117,5 @@ def setup_logging(world: World, run_dir: Path | None) -> None:
                 file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
             file.setFormatter(_RankFormatter("%(asctime)s %(name)s: %(message)s"))
             handlers.append(file)
+            write_stacks_to(path)
     logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)

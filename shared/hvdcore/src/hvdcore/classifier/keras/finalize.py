@@ -10,11 +10,12 @@ from hvdcore.classifier.keras.checkpoints import restore_averaged
 from hvdcore.classifier.keras.evaluate import Evaluator
 from hvdcore.classifier.keras.metrics_logger import ClassifierMetricsLogger
 from hvdcore.classifier.keras.state import TrainState
-from hvdcore.classifier.report import report_values, write_report
+from hvdcore.classifier.report import ACCURACY, report_values, write_report
 from hvdcore.keras.collectives import allreduce_sum, barrier, broadcast_object
 from hvdcore.keras.weights import check_same_weights
 from hvdcore.metrics.metrics import max_over_ranks
 from hvdcore.run.checkpoint import best, load
+from hvdcore.run.closing import log_closing
 from hvdcore.run.run_dir import RunDir
 from hvdcore.run.splits import SPLITS
 from hvdcore.tracking.logs import get_logger
@@ -55,7 +56,7 @@ def finalize(state: TrainState, evaluator: Evaluator, metrics: ClassifierMetrics
         write_report([run.path], run.report_html, task.names)
         for figure in sorted(run.figures.glob("*.png")):
             metrics.board.add_image(figure.stem, figure.read_bytes(), state.step)
-        logger.info("report: %s", run.report_html)
+        log_closing(run, ACCURACY, task.names.next_command)
     barrier()
 
 

@@ -72,7 +72,7 @@ def train(
             return stop.exit_code
         with ClassifierMetricsLogger.create(
             run, state.config, state.task.names, step=state.step, total_steps=state.total_steps,
-            is_resumed=checkpoint is not None, is_root=world.is_root,
+            is_resumed=checkpoint is not None, world=world,
         ) as metrics:  # fmt: skip
             evaluator = Evaluator(state.averaged, state.task, world)
             if checkpoint is None:

@@ -23,6 +23,7 @@ from hvdcore.launch.job.controllers import ControllerChoice, choose_controller
 from hvdcore.launch.job.horovodrun import Horovodrun, clean_environment, horovodrun_command
 from hvdcore.launch.job.monitor import MAX_STRANGERS, Monitor, Verdict
 from hvdcore.launch.job.open_mpi_daemon import DAEMON, daemon_environment
+from hvdcore.launch.job.stacks import standing_line
 from hvdcore.launch.supervisor.channel import Listener
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED
 from hvdcore.launch.supervisor.processes import kill_orphans
@@ -144,15 +145,26 @@ class RunningJob:
                 self._hear()
                 self._pass_on_signal()
                 self._drain_if_wanted()
-            write_fd(
-                2,
-                "".join(f"{line}\n" for line in verdict.lines).encode("utf-8", "backslashreplace"),
-            )
+            self._tell(*verdict.lines, *self._standing(verdict))
             self._end_ranks()
             asked, signaled = self._stop_signal is not None, self.monitor.job.signaled
             return JobEnd(verdict.code, asked, self._drained, verdict.ranks, signaled)
         finally:
             self.starter.end()
+
+    def _tell(self, *lines: str) -> None:
+        write_fd(2, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+
+    def _standing(self, verdict: Verdict) -> tuple[str, ...]:
+        """Where the ranks of a job that hangs stand, before they are ended."""
+        stacks = self.monitor.stacks
+        if not verdict.is_hang:
+            return ()
+        if not stacks.are_fresh(time.monotonic()):
+            self.monitor.ask_for_stacks()
+        while stacks.is_running:  # bounded by the round itself
+            self._hear()
+        return (standing_line(stacks.answers.values()),) if stacks.answers else ()
 
     def _hear(self) -> None:
         sockets = [*self.monitor.sockets, *self.starter.sockets, self.inbox.fd]
@@ -167,6 +179,8 @@ class RunningJob:
         what it gets: that is one signal.
         """
         number, now = self.inbox.take_stop_signal(), time.monotonic()
+        if self.inbox.take_stacks_request():
+            self.monitor.ask_for_stacks()
         if number is None:
             return
         if self._stop_signal is not None and now - self._stop_signal_at < SAME_SIGNAL_SECONDS:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hvdcore.errors import EXIT_USER_ERROR
+from hvdcore.launch.job.stacks import StacksRound
 from hvdcore.launch.supervisor.channel import Channel, Listener, Message
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, STOP_CODES, RankEnd
 
@@ -28,6 +29,8 @@ _HELLO_SECONDS = 10.0
 _HELLO_IN_A_CROWD_SECONDS = 1.0
 # A rank that lost another one may notice before the launcher hears of the loss itself.
 _VICTIM_SECONDS = 5.0
+# Supervisors report twice a second.
+_SILENT_SECONDS = 5.0
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Verdict:
     code: int
     lines: tuple[str, ...] = ()
     ranks: tuple[int, ...] = ()
+    is_hang: bool = False
 
 
 class Job:
@@ -95,7 +99,9 @@ class Job:
         ended.sort(key=lambda view: view.end_at)
         failures = [v.end for v in ended if v.end and v.end.is_failure]
         if failures:
-            return Verdict(EXIT_FAILED, (failures[0].line(),), (failures[0].rank,))
+            first = failures[0]
+            is_hang = first.kind in ("hung", "stopped", "starved")
+            return Verdict(EXIT_FAILED, (first.line(),), (first.rank,), is_hang)
         return (
             self._input_verdict(ended, now)
             or self._victim_verdict(ended, now)
@@ -129,7 +135,7 @@ class Job:
         for view in running:
             if now - view.heard_at > self.timeout:
                 line = f"rank {view.rank} does not answer for {self.timeout:g} s (log: {view.log})"
-                return Verdict(EXIT_FAILED, (line,), (view.rank,))
+                return Verdict(EXIT_FAILED, (line,), (view.rank,), is_hang=True)
         waiting = [
             v
             for v in running
@@ -140,7 +146,8 @@ class Job:
         names = ", ".join(str(v.rank) for v in waiting)
         logs = ", ".join(v.log for v in waiting)
         text = f"ranks {names} wait for each other for more than {2 * self.timeout:g} s"
-        return Verdict(EXIT_FAILED, (f"{text}: do all ranks make the same calls? (logs: {logs})",))
+        line = f"{text}: do all ranks make the same calls? (logs: {logs})"
+        return Verdict(EXIT_FAILED, (line,), is_hang=True)
 
     def _good_verdict(self, ended: list[RankView]) -> Verdict | None:
         if not self.all_ended:
@@ -177,6 +184,7 @@ class Monitor:
         self._strangers: dict[Channel, float] = {}  # since when, the oldest first
         self._channels: dict[int, Channel] = {}
         self._warnings: set[bytes] = set()
+        self.stacks = StacksRound(self.order)
 
     @property
     def sockets(self) -> list[int]:
@@ -199,6 +207,22 @@ class Monitor:
             channel.flush()
             self._take(rank, channel, channel.receive(), now)
         self._tell_of_silent_ranks(now)
+        self.stacks.look(now)
+
+    def ask_for_stacks(self, listener: Channel | None = None) -> None:
+        """Have every rank that runs say where it stands; `stacks` collects what they answer.
+
+        Args:
+            listener: a caller who gets the answers.
+        """
+        now, views = time.monotonic(), self.job.ranks
+        # A supervisor that is stopped itself, or lost, would only be waited for.
+        running = [
+            rank
+            for rank in self._channels
+            if views[rank].end is None and now - views[rank].heard_at < _SILENT_SECONDS
+        ]
+        self.stacks.begin(running, listener)
 
     def _tell_of_silent_ranks(self, now: float) -> None:
         silent = [
@@ -243,6 +267,10 @@ class Monitor:
                 self._hang_up(stranger)
             return
         hello, *rest = messages
+        if hello.get("type") == "ask-stacks" and self.listener.admits(hello):
+            del self._strangers[stranger]
+            self.ask_for_stacks(stranger)
+            return
         rank = hello.get("rank")
         good = hello.get("type") == "hello" and self.listener.admits(hello)
         if not good or type(rank) is not int or rank in self._channels:
@@ -263,6 +291,7 @@ class Monitor:
         if not channel.open:
             channel.close()
             del self._channels[rank]
+            self.stacks.lost(rank)
             if view.end is None:
                 self.job.lost(rank, now)
 
@@ -276,6 +305,11 @@ class Monitor:
             view.idle, view.log = float(message["idle"]), str(message["log"])
         elif kind == "end":
             self.job.end(RankEnd.from_message(message), now)
+            self.stacks.lost(view.rank)
+        elif kind == "stacks":
+            self.stacks.answer(view.rank, message)
+        elif kind == "given-up":
+            self.ask_for_stacks()
 
     def _show(self, fd: int, raw: bytes) -> None:
         """All ranks often warn of the same thing; the user reads it once."""
@@ -302,4 +336,5 @@ class Monitor:
         for channel in [*self._strangers, *self._channels.values()]:
             channel.close()
         self._channels.clear()
+        self.stacks.close()
         self.listener.close()

@@ -20,7 +20,15 @@ from hvdcore.runtime.environment import JOB, MONITOR
 from hvdcore.runtime.terminal import write_fd
 from hvdcore.runtime.world import World
 
-__all__ = ["Channel", "LauncherConnection", "Listener", "Message", "Orders", "connect_to_launcher"]
+__all__ = [
+    "Channel",
+    "LauncherConnection",
+    "Listener",
+    "Message",
+    "Orders",
+    "connect",
+    "connect_to_launcher",
+]
 
 Message = dict[str, Any]
 _READ_BYTES = 1 << 16
@@ -199,6 +207,8 @@ class Orders:
     abort: bool = False
     release: bool = False
     was_released: bool = False  # in words, not because the line broke
+    stacks: bool = False
+    stacks_taken: bool = False
 
 
 class LauncherConnection:
@@ -267,6 +277,10 @@ class LauncherConnection:
                 self.orders.stop_signals.append(number)
         elif kind == "abort":
             self.orders.abort = True
+        elif kind == "stacks":
+            self.orders.stacks = True
+        elif kind == "stacks-taken":
+            self.orders.stacks_taken = True
         elif kind == "release":
             self.orders.release = self.orders.was_released = True
 

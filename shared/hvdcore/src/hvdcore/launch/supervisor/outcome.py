@@ -19,6 +19,7 @@ __all__ = [
     "Finding",
     "RankEnd",
     "Watch",
+    "lost_another_rank",
     "read_outcome",
 ]
 
@@ -78,6 +79,11 @@ class RankEnd:
             errors=tuple(map(str, message.get("errors", ()))),
             signaled=bool(message.get("signaled", False)),
         )
+
+
+def lost_another_rank(text: str) -> bool:
+    """Whether a rank's last words say that it failed only because another one had gone."""
+    return _LOST_ANOTHER_RANK.search(text) is not None
 
 
 def read_outcome(

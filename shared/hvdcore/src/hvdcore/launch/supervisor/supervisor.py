@@ -23,6 +23,7 @@ from hvdcore.launch.supervisor.channel import LauncherConnection
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, Finding, RankEnd, Watch, read_outcome
 from hvdcore.launch.supervisor.output import RankLog, RankOutput
 from hvdcore.launch.supervisor.processes import RankProcess, find_orphans, process_state
+from hvdcore.launch.supervisor.stacks import RankStacks, StacksAnswer
 from hvdcore.runtime.environment import (
     HEARTBEAT,
     LOG_DIR,
@@ -95,6 +96,8 @@ _STUCK_AFTER_STOP_SECONDS = 30.0
 _VICTIM_WAITS_SECONDS = 5.0
 _INPUT_ERROR_WAITS_SECONDS = 1.0
 _RELEASE_WAITS_SECONDS = 30.0
+# The launcher's own bound for the stacks of all ranks is shorter.
+_STACKS_SECONDS = 20.0
 
 
 class Supervisor:
@@ -116,11 +119,13 @@ class Supervisor:
         self._stop_at = 0.0
         self._asked_at: dict[str, float] = {}
         self._cut_short = False
+        self._found_at: float | None = None
 
     def run(self, command: list[str]) -> int:
         """Run the command to its end; the exit code is 0, 1, 2, 130 or 143."""
         with SignalInbox() as self.inbox:
             self.page = HeartbeatPage()
+            self.stacks = RankStacks(self.world.rank)
             try:
                 end = self._work(command)
                 self.line.send_end(replace(end, signaled=self._signaled))
@@ -129,6 +134,7 @@ class Supervisor:
                     self.line.clean_up_for_launcher()
             finally:
                 self.page.close()
+                self.stacks.close()
                 keep = self.finding is not None or not self._cut_short
                 self.log.close(keep=keep and end.code == EXIT_FAILED)
             return end.code
@@ -138,6 +144,7 @@ class Supervisor:
         prepare_environment(self.world, env)
         env.update(interface_settings(env))
         env.update({SUPERVISED: "1", HEARTBEAT: self.page.path, "PYTHONUNBUFFERED": "1"})
+        env.update(self.stacks.file.variables)
         try:
             process = RankProcess(command, env, at_terminal=self.world.is_root)
         except OSError as error:
@@ -198,6 +205,9 @@ class Supervisor:
         for number in orders.stop_signals:
             self._stop(process, number, "launcher")
         orders.stop_signals.clear()
+        if self.inbox.take_stacks_request() or orders.stacks:
+            orders.stacks = False
+            self.stacks.ask(self._working_pid(process), time.monotonic())
         if own is not None:
             self._stop(process, own, "host")
         if orders.abort:
@@ -224,6 +234,9 @@ class Supervisor:
         if beat.number and beat.pid != process.pid and state not in ("T", "t"):
             state = process_state(beat.pid)
         self.finding = self.finding or watch.look(beat, state, now)
+        answer = self.stacks.poll(self._working_pid(process), beat, self.page.collective(), now)
+        if answer is not None:
+            self._tell_stacks(answer)
         self.line.report(watch, str(self.log.path), now)
         self._follow_log()
         if self.line.channel is None:
@@ -237,7 +250,7 @@ class Supervisor:
                     ),
                 )
         if self.finding is not None:
-            process.kill()
+            self._end_after_stacks(process, now)
         elif self.stop_signal is not None and now - self._stop_at > min(
             self.timeout, _STUCK_AFTER_STOP_SECONDS
         ):
@@ -245,6 +258,36 @@ class Supervisor:
             if waits and watch.idle_seconds(now) > min(self.timeout, _STUCK_AFTER_STOP_SECONDS):
                 self._cut_short = True
                 process.kill()
+
+    def _working_pid(self, process: RankProcess) -> int:
+        """The process that gives the heartbeat, which a shell script may have started."""
+        beat = self.page.read()
+        return beat.pid if beat.number else process.pid
+
+    def _tell_stacks(self, answer: StacksAnswer) -> None:
+        """Into the log, and to the launcher, which may wait for them."""
+        text = "\n".join(answer.lines())
+        self.log.write(f"{text}\n".encode("utf-8", "replace"))
+        if self.line.channel is not None:
+            self.line.channel.send(answer.as_message())
+
+    def _end_after_stacks(self, process: RankProcess, now: float) -> None:
+        """A rank is given up: ended once its stacks, and those of all others, are in the logs.
+
+        The others would fail as soon as it is gone, and show nothing of what they waited for.
+        """
+        if self._found_at is None:
+            self._found_at = now
+            self.line.orders.stacks_taken = False
+            if self.line.channel is None:
+                self.stacks.ask(self._working_pid(process), now)
+            else:
+                self.line.channel.send({"type": "given-up"})
+            return
+        alone = self.line.channel is None and not self.stacks.is_asked
+        late = now - self._found_at > _STACKS_SECONDS
+        if alone or late or self.line.orders.stacks_taken:
+            process.kill()
 
     def _follow_log(self) -> None:
         path = self.page.log_path()
