@@ -398,9 +398,14 @@ class ShardedOptimizer:
         for index in indices:
             self._exchange.receive_parameters(self.layout.slots[index].bucket)
 
-    def gather_state(self) -> SavedState:
-        """The whole optimizer's state on rank 0, whatever the number of ranks; elsewhere empty."""
-        return gather_state(self.optimizer, self._pieces)
+    def gather_state(self, memory: dict[str, Tensor] | None = None) -> SavedState:
+        """The whole optimizer's state on rank 0, whatever the number of ranks; elsewhere empty.
+
+        Args:
+            memory: kept by the caller between calls; the copies of the call before may then be
+                overwritten.
+        """
+        return gather_state(self.optimizer, self._pieces, memory)
 
     def load_state(self, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
         """Load a state from `gather_state`, of any number of ranks.
