@@ -119,10 +119,14 @@ def test_control_in_the_foreground_it_is_complete_at_once(tmp_path: Path) -> Non
 
 
 def test_leaving_the_block_by_an_error_completes_the_write(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), alone(tmp_path) as writer:
-        writer.begin()
-        writer.save(3, put([3]), meta={})
-        raise KeyError
+    def failing() -> None:
+        with alone(tmp_path) as writer:
+            writer.begin()
+            writer.save(3, put([3]), meta={})
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing()
     assert latest_valid(tmp_path) is not None
 
 

@@ -13,7 +13,7 @@ import torch
 import hvdcore.torch
 from hvdcore.errors import Problems, UserError
 from hvdcore.run.checkpoint import CheckpointWriter, Mirror
-from hvdcore.run.finite import check_finite
+from hvdcore.run.finite import check_finite, rerun_command
 from hvdcore.run.lock import hold_run_dir, run_dirs_held
 from hvdcore.run.run_dir import default_run_dir
 from hvdcore.run.start import check_output_dir, start_run
@@ -35,6 +35,7 @@ from textgen.model.cost import Utilization, train_flops
 from textgen.model.language_model import rows_at_once
 from textgen.pretrained.load import check_model_exists
 from textgen.training.checkpoints import Checkpoints, restore, run_fingerprint
+from textgen.training.diagnosis import diagnose
 from textgen.training.finalize import evaluate_split, finalize, sample_text
 from textgen.training.init_model import resolve_init_from
 from textgen.training.metrics_logger import MetricsLogger
@@ -158,7 +159,7 @@ def fit(
         outcome = train_step(
             state, tokens, targets, batch.num_samples, stop.requested, checkpoints.writer.failed
         )
-        check_step(state, outcome, checkpoints.writer)
+        check_step(state, outcome, checkpoints.writer, batch, (tokens, targets))
         times = clock.times()
         num_tokens = batch.num_samples * config.context_length
         counters.step, counters.position = counters.step + 1, batch.position
@@ -236,8 +237,7 @@ def train_step(
     """
     config, optimizer = state.config, state.optimizer
     num_tokens = num_samples * config.context_length
-    wanted = config.per_rank_batch_size or max(1, len(tokens))
-    micro = rows_at_once(state.model, config.context_length, wanted)
+    micro = micro_batch(state, len(tokens))
     starts = range(0, len(tokens), micro)
     optimizer.scale_learning_rate(state.learning_rate_fraction())
     optimizer.zero_grad(backward_passes=len(starts))
@@ -257,19 +257,52 @@ def train_step(
     return optimizer.step(sums=(loss_sum, float(failed)), stop=stop, wait=False)
 
 
-def check_step(state: TrainState, outcome: StepOutcome, writer: CheckpointWriter) -> None:
+def check_step(
+    state: TrainState,
+    outcome: StepOutcome,
+    writer: CheckpointWriter,
+    batch: TrainStep,
+    data: tuple[torch.Tensor, torch.Tensor],
+) -> None:
     """Check that loss and gradient are finite, and that the last checkpoint could be written.
+
+    Args:
+        batch, data: of this step, to find out what is not finite.
 
     Raises:
         UserError: on all ranks, they are not, or it could not.
     """
     if outcome.sums[1]:
         writer.raise_failure()
+
+    def explain() -> list[str]:
+        state.optimizer.synchronize()
+        found = diagnose(
+            state.model, *data, batch.indices.tolist(), micro=micro_batch(state, len(data[0])),
+            temperature=state.config.train_temperature, autocast=state.autocast(),
+        )  # fmt: skip
+        return gather_objects(found)
+
     check_finite(
         {"loss": outcome.sums[0], "gradient": outcome.gradient_norm},
         step=state.counters.step + 1, is_finite_here=math.isfinite(float(state.own_loss)),
-        gather=after(writer), hint=NOT_FINITE_HINT,
+        gather=after(writer), hint=NOT_FINITE_HINT, explain=explain,
+        rerun=lambda: rerun(state, writer),
     )  # fmt: skip
+
+
+def rerun(state: TrainState, writer: CheckpointWriter) -> str:
+    """The command that makes the next step again."""
+    return rerun_command(
+        "textgen", writer.run, state.world.size,
+        has_checkpoint=writer.has_saved, mirror=bool(state.config.mirror),
+    )  # fmt: skip
+
+
+def micro_batch(state: TrainState, num_rows: int) -> int:
+    """Sequences of this rank's share that go through the model at once."""
+    wanted = state.config.per_rank_batch_size or max(1, num_rows)
+    return rows_at_once(state.model, state.config.context_length, wanted)
 
 
 def after(writer: CheckpointWriter) -> Callable[[bool], list[object]]:

@@ -29,7 +29,7 @@ class CheckpointFields(Config):
     @field_validator("mirror")
     @classmethod
     def _is_a_url_without_credentials(cls, url: str | None) -> str | None:
-        if url is None:
+        if not url:  # given as "" it turns off what a --config says
             return None
         scheme, rest = urlsplit(url).scheme, urlsplit(url)
         if not scheme or not (rest.netloc or rest.path.strip("/")):

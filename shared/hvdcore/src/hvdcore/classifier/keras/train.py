@@ -10,6 +10,7 @@ import numpy as np
 
 from hvdcore.classifier.config import ClassifierConfig
 from hvdcore.classifier.keras.checkpoints import Checkpoints, restore
+from hvdcore.classifier.keras.diagnosis import diagnose
 from hvdcore.classifier.keras.evaluate import Evaluator
 from hvdcore.classifier.keras.finalize import finalize
 from hvdcore.classifier.keras.metrics_logger import ClassifierMetricsLogger
@@ -20,7 +21,7 @@ from hvdcore.errors import Problems
 from hvdcore.keras.collectives import allgather_rows, broadcast_object
 from hvdcore.keras.startup import init
 from hvdcore.run.checkpoint import CheckpointWriter, Mirror
-from hvdcore.run.finite import check_finite
+from hvdcore.run.finite import check_finite, rerun_command
 from hvdcore.run.lock import hold_run_dir, run_dirs_held
 from hvdcore.run.metrics_logger import StepTimes
 from hvdcore.run.run_dir import default_run_dir
@@ -215,13 +216,20 @@ def train_step(
     )
     computed = perf_counter()
     own_loss = gradients[-1]
+    own_gradients = gradients[:-1]
     gradients, sums = state.steps.reduce(gradients)
     if sums.failed:
         writer.raise_failure()
+
+    def explain() -> list[str]:
+        found = diagnose(state.model, samples, own_gradients, batch.indices.tolist())
+        return gather_texts(found)
+
     check_finite(
         {"loss": sums.loss, "gradient": state.steps.gradient_norm(gradients)},
         step=state.step + 1, is_finite_here=bool(np.isfinite(own_loss.numpy()[0])),
-        gather=after(writer), hint=NOT_FINITE_HINT,
+        gather=after(writer), hint=NOT_FINITE_HINT, explain=explain,
+        rerun=lambda: rerun(state, writer),
     )  # fmt: skip
     reduced = perf_counter()
     learning_rate = state.learning_rate()
@@ -263,6 +271,23 @@ def after(writer: CheckpointWriter) -> Callable[[bool], list[bool]]:
         return gather_flags(flag)
 
     return gather
+
+
+def rerun(state: TrainState, writer: CheckpointWriter) -> str:
+    """The command that makes the next step again."""
+    return rerun_command(
+        state.task.names.package.replace("_", "-"), writer.run, state.world.size,
+        has_checkpoint=writer.has_saved, mirror=bool(state.config.mirror),
+    )  # fmt: skip
+
+
+TEXT_BYTES = 500
+
+
+def gather_texts(text: str) -> list[str]:
+    """The beginnings of the texts of all ranks. Every rank must call."""
+    row = text.encode()[:TEXT_BYTES].ljust(TEXT_BYTES)
+    return [row.decode(errors="ignore").rstrip() for row in allgather_rows(row)]
 
 
 def gather_flags(flag: bool) -> list[bool]:

@@ -58,7 +58,8 @@ class Mirror:
         self._root = root.rstrip("/")
 
     def copy(self, checkpoint: Path, progress: Callable[[], None] = _no_progress) -> None:
-        """Copy a whole checkpoint, then delete the copies of those that are not beside it any more.
+        """Copy a whole checkpoint, and those beside it of which there is no copy, then delete the
+        copies of those that are not there any more.
 
         Args:
             checkpoint: in the run's `checkpoints/`.
@@ -73,11 +74,13 @@ class Mirror:
                 self._make_folder_of(_METRICS)
                 # At once, for the run goes on and appends lines; half a line is passed over.
                 self._fs.pipe_file(self._path(_METRICS), metrics.read_bytes())
-            self._copy_files(checkpoint, progress)
-            kept = {path.name for path in newest_first(checkpoint.parent)}
-            for name in self._names():
-                if name not in kept:
-                    self._delete(name)
+            here = newest_first(checkpoint.parent)
+            there = self._names()
+            for path in here:  # others too, if a copy of them failed
+                if path == checkpoint or path.name not in there or not self._is_sealed(path.name):
+                    self._copy_files(path, progress)
+            for name in set(there) - {path.name for path in here}:
+                self._delete(name)
 
     def discard_after(self, step: int) -> None:
         """Delete the copies of later steps, when a run goes back to an earlier one.
@@ -159,6 +162,9 @@ class Mirror:
             return []
         names = [path.rstrip("/").rpartition("/")[2] for path in paths]
         return sorted(filter(is_checkpoint_name, names), key=order_of, reverse=True)
+
+    def _is_sealed(self, name: str) -> bool:
+        return bool(self._fs.exists(self._path(f"checkpoints/{name}/{MANIFEST}")))
 
     def _metas(self) -> dict[str, dict[str, Any]]:
         """meta.json of each copy that has a manifest, newest first."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from hvdcore.errors import UserError
 from hvdcore.run.checkpoint.mirror import Mirror
-from hvdcore.run.checkpoint.store import Checkpoint, save
+from hvdcore.run.checkpoint.store import Checkpoint, newest_first, save
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.tracking.logs import get_logger
 
@@ -75,6 +75,16 @@ class CheckpointWriter:
     def failed(self) -> bool:
         """Whether a write has failed that no rank was told of. Always False on other ranks."""
         return self._error is not None
+
+    @property
+    def run(self) -> Path:
+        """The run's directory."""
+        return self._directory.parent
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether the run has a checkpoint, or has begun to write one."""
+        return self._thread is not None or bool(newest_first(self._directory))
 
     def begin(self) -> None:
         """Wait for the checkpoint being written, so that memory can be copied to again. Every rank
