@@ -3,13 +3,16 @@ saved before stays, and the run goes on from there."""
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
 from hvdcore.launch.job.controllers import find_program
-from hvdcore.testing.runs import run_command
+from hvdcore.sharding import epoch_order
+from hvdcore.testing.runs import Run, run_command
 from textgen.testing import TINY, environment, train, write_book
 
 pytestmark = pytest.mark.ranks
@@ -79,3 +82,75 @@ def test_where_one_rank_alone_is_bad(tmp_path: Path, book: Path, what: str) -> N
     # Without the fault it goes on from there: the checkpoint is good.
     again = train(out, book, *flags, "--resume", "auto", launcher=MPI, cache=tmp_path / "cache")
     assert again.returncode == 0, again.stderr
+
+
+POISON = """
+import sys
+from textgen.training import train
+
+step = train.train_step
+what = sys.argv.pop(1)
+
+
+def poisoned(state, *arguments, **named):
+    if state.counters.step == 5:
+        module = state.model.get_submodule("layers.1.mlp.down_proj")
+        if what == "weight":
+            module.weight.data[0, 0] = float("nan")
+        else:
+            def poison(module, inputs, output):
+                if output.requires_grad:
+                    output.register_hook(lambda gradient: gradient * float("nan"))
+            module.register_forward_hook(poison)
+    return step(state, *arguments, **named)
+
+
+train.train_step = poisoned
+from textgen.cli import app
+
+app()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "found"),
+    [
+        ("weight", "the loss is not finite (nan) on rank 0 (samples {}, first in the output"),
+        ("gradient", "the gradient is not finite (nan) on rank 0 (samples {}, first in the gradient"
+         " at the output"),
+    ],
+)  # fmt: skip
+def test_the_samples_and_the_module_are_named(
+    tmp_path: Path, book: Path, what: str, found: str
+) -> None:
+    """All three micro-batches are bad; the first is named."""
+    program = tmp_path / "poisoned.py"
+    program.write_text(POISON)
+    out = tmp_path / "run"
+    flags = ["--max-steps", "8", "--checkpoint-every", "2", "--eval-every", "100"]
+    flags += ["--per-rank-batch-size", "4"]
+    line = [sys.executable, str(program), what, "train", "--data", str(book)]
+    line += ["--output-dir", str(out), *TINY, *flags]
+    run = run_command(out, line, environment(tmp_path / "cache"), timeout=120)
+    assert run.returncode == 2, run.stderr
+    (error,) = [line for line in run.stderr.splitlines() if line.startswith("error:")]
+    # 12 of 8,133 // 16 blocks a step, in the order of epoch 0: the sixth twelve.
+    samples = ", ".join(map(str, epoch_order(num_blocks(run), 0, 0)[60:64]))
+    assert f"step 6: {found.format(f'{samples} of the train split')}" in error
+    assert "output of layers.1.mlp.down_proj)" in error
+    command = error.partition("To make this step again: ")[2]
+    assert command == (
+        f"textgen train --config {out}/config.json --output-dir {out}-again --resume {out}"
+    )
+    # Without the poison the step is a good one.
+    again = run_command(
+        out, [sys.executable, "-m", *shlex.split(command)], environment(tmp_path / "cache"), 120
+    )
+    assert again.returncode == 0, again.stderr
+
+
+def num_blocks(run: Run) -> int:
+    """Sequences of the train split."""
+    tokens = re.search(r"tokens: train ([\d,]+)", run.stderr + run.stdout)
+    assert tokens is not None
+    return int(tokens[1].replace(",", "")) // 16

@@ -64,6 +64,15 @@ def test_sigterm_saves_and_leaves_with_143(folder: Path, book: Path, undisturbed
     run.finish_as(undisturbed)
 
 
+def test_an_empty_disk_is_filled_from_the_mirror(
+    folder: Path, book: Path, undisturbed: Run
+) -> None:
+    run = stopped(folder, "mirrored", book, *SIZE, "--mirror", f"file://{folder / 'mirror'}")
+    run.terminate_after_a_checkpoint()
+    shutil.rmtree(run.path)
+    run.finish_as(undisturbed)
+
+
 @pytest.mark.parametrize("ranks", ["1", "2"])
 def test_sigterm_while_the_corpus_is_read_ends_at_once(folder: Path, ranks: str) -> None:
     """Before the first step there is nothing to save, and reading may take hours."""

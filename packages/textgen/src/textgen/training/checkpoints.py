@@ -7,6 +7,7 @@ checkpoint does not depend on the number of ranks that wrote it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,16 +17,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hvdcore.run.checkpoint import Checkpoint, save
+from hvdcore.run.checkpoint import Checkpoint, CheckpointWriter
 from hvdcore.runtime.heartbeat import beat
-from hvdcore.torch import ShardedOptimizer, barrier
+from hvdcore.torch import SavedState, ShardedOptimizer, broadcast_object, copy_to_host
 from textgen.training.state import Counters
 
 if TYPE_CHECKING:
+    from hvdcore.run.checkpoint import Mirror
+    from hvdcore.run.run_dir import RunDir
     from textgen.config import TrainConfig
     from textgen.model.language_model import LanguageModel
+    from textgen.training.state import TrainState
 
-__all__ = ["load_weights", "restore", "run_fingerprint", "write_checkpoint"]
+__all__ = ["Checkpoints", "load_weights", "restore", "run_fingerprint"]
 
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -33,38 +37,61 @@ OPTIMIZER_DESCRIPTION = "optimizer.json"
 RANDOM = "random.safetensors"
 
 
-def write_checkpoint(
-    folder: Path,
-    model: nn.Module,
-    optimizer: ShardedOptimizer,
-    counters: Counters,
-    fingerprint: Mapping[str, Any],
-    *,
-    is_root: bool,
-    is_best: bool = False,
-) -> None:
-    """Save a run as it is after ``counters.step`` steps. Every rank must call.
+class Checkpoints:
+    """Writes the checkpoints of a run, behind its next steps. Every rank makes one.
 
     Args:
-        folder: of the run's checkpoints.
         fingerprint: of the run.
-        is_root: whether this rank is the one that writes.
-        is_best: whether its val loss is the lowest so far.
+        mirror: where each checkpoint is copied to as well; on rank 0.
     """
-    beat("checkpoint", counters.step)
-    optimizer.synchronize()
-    gathered = optimizer.gather_state()
 
-    def write(target: Path) -> None:
-        save_file(_trained_weights(model), target / MODEL)
-        save_file(gathered.tensors, target / OPTIMIZER)
-        (target / OPTIMIZER_DESCRIPTION).write_text(json.dumps(gathered.description))
-        save_file({"torch": torch.get_rng_state()}, target / RANDOM)
+    def __init__(
+        self, state: TrainState, run: RunDir, fingerprint: Mapping[str, Any], mirror: Mirror | None
+    ) -> None:
+        self._state, self._fingerprint = state, dict(fingerprint)
+        self.writer = CheckpointWriter(
+            run.checkpoints,
+            keep=state.config.keep_checkpoints,
+            in_background=state.config.checkpoint_in_background,
+            mirror=mirror,
+            is_root=state.world.is_root,
+            broadcast=broadcast_object,
+        )
+        # In host memory, overwritten by each checkpoint.
+        self._weights: dict[str, torch.Tensor] = {}
+        self._optimizer: dict[str, torch.Tensor] = {}
 
-    if is_root:
-        meta = {**counters.to_json(), **fingerprint}
-        save(folder, counters.step, write, meta=meta, is_best=is_best)
-    barrier()  # no rank continues, or exits, before the checkpoint is complete
+    def write(self, *, is_best: bool = False) -> None:
+        """Save the run as it is after ``counters.step`` steps. Every rank must call.
+
+        Returns when the state is copied to memory and the checkpoint before is complete. All are
+        complete after the writer's ``finish``.
+
+        Args:
+            is_best: whether its val loss is the lowest so far.
+        """
+        state, counters = self._state, self._state.counters
+        beat("checkpoint", counters.step)
+        self.writer.begin()
+        state.optimizer.synchronize()
+        gathered = state.optimizer.gather_state(self._optimizer)
+        if state.world.is_root:
+            # Frozen weights come from `init_from`.
+            trained = {n: p for n, p in state.model.named_parameters() if p.requires_grad}
+            copy_to_host(trained, self._weights)
+            write = functools.partial(_write_files, self._weights, gathered, torch.get_rng_state())
+            meta = {**counters.to_json(), **self._fingerprint}
+            self.writer.save(counters.step, write, meta=meta, is_best=is_best)
+        self.writer.end()
+
+
+def _write_files(
+    weights: Mapping[str, torch.Tensor], optimizer: SavedState, random: torch.Tensor, target: Path
+) -> None:
+    save_file(dict(weights), target / MODEL)
+    save_file(optimizer.tensors, target / OPTIMIZER)
+    (target / OPTIMIZER_DESCRIPTION).write_text(json.dumps(optimizer.description))
+    save_file({"torch": random}, target / RANDOM)
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: ShardedOptimizer) -> Counters:
@@ -106,13 +133,4 @@ def run_fingerprint(
         "global_batch_size": config.global_batch_size,
         "seed": config.seed,
         "optimizer": optimizer,
-    }
-
-
-def _trained_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    # Frozen weights come from `init_from`. Copies: parameters are views of one buffer.
-    return {
-        name: parameter.detach().cpu().clone()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ import torch
 
 import hvdcore.torch
 from hvdcore.errors import Problems, UserError
-from hvdcore.run.finite import check_finite
+from hvdcore.run.checkpoint import CheckpointWriter, Mirror
+from hvdcore.run.finite import check_finite, rerun_command
 from hvdcore.run.lock import hold_run_dir, run_dirs_held
 from hvdcore.run.run_dir import default_run_dir
 from hvdcore.run.start import check_output_dir, start_run
@@ -33,7 +34,8 @@ from textgen.data.distributed import prepare_distributed, summary
 from textgen.model.cost import Utilization, train_flops
 from textgen.model.language_model import rows_at_once
 from textgen.pretrained.load import check_model_exists
-from textgen.training.checkpoints import restore, run_fingerprint, write_checkpoint
+from textgen.training.checkpoints import Checkpoints, restore, run_fingerprint
+from textgen.training.diagnosis import diagnose
 from textgen.training.finalize import evaluate_split, finalize, sample_text
 from textgen.training.init_model import resolve_init_from
 from textgen.training.metrics_logger import MetricsLogger
@@ -82,11 +84,13 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bo
     fingerprint = run_fingerprint(
         config, state.model, corpus.path.name, state.optimizer_config.name
     )
+    mirror = Mirror(config.mirror) if config.mirror and world.is_root else None
     # Only now: until here a signal may end the process at once, even in hours of preparing data.
     with StopFlag() as stop:
         run, checkpoint = start_run(
             output_dir, "textgen", config, resume,
             fingerprint=fingerprint, world=world, broadcast=broadcast_object,
+            mirror=mirror,
         )  # fmt: skip
         if checkpoint is not None:
             state.counters = restore(checkpoint, state.model, state.optimizer)
@@ -100,9 +104,11 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bo
         )  # fmt: skip
         steps_left = state.total_steps - state.counters.step
         trace = StepProfile(run.profile if profile else None, world, steps_left)
-        with metrics:
+        checkpoints = Checkpoints(state, run, fingerprint, mirror)
+        with metrics, checkpoints.writer:
             with trace:
-                stopped = fit(state, metrics, stop, trace, fingerprint)
+                stopped = fit(state, metrics, stop, trace, checkpoints)
+            checkpoints.writer.finish()
             if stopped:
                 return stop.exit_code
             finalize(state, metrics)
@@ -117,7 +123,7 @@ def preflight(path: Path, config: TrainConfig, resume: str) -> None:
             all problems at once.
     """
     problems = Problems()
-    check_output_dir(path, resume, problems)
+    check_output_dir(path, resume, problems, config.mirror)
     if config.init_from is not None:
         try:
             check_model_exists(config.init_from)
@@ -131,18 +137,18 @@ def fit(
     metrics: MetricsLogger,
     stop: StopFlag,
     profile: StepProfile,
-    fingerprint: dict[str, object],
+    checkpoints: Checkpoints,
 ) -> bool:
     """Make the remaining steps; evaluate, save checkpoints and log on the way.
 
     Returns:
-        Whether a rank was asked to stop before the last step. A checkpoint has been written.
+        Whether a rank was asked to stop before the last step. A checkpoint is being written.
     """
     config, counters = state.config, state.counters
     eval_every = state.every(config.eval_every)
     checkpoint_every = state.every(config.checkpoint_every or config.eval_every)
     if counters.step == 0:
-        validate(state, metrics)
+        validate(state, metrics, checkpoints.writer)
     for batch in batches(state):
         if state.is_done:
             break
@@ -150,8 +156,10 @@ def fit(
         clock = StepClock(state.optimizer)
         tokens, targets = get_batch(state, batch)
         clock.fetched()
-        outcome = train_step(state, tokens, targets, batch.num_samples, stop.requested)
-        check_step(state, outcome)
+        outcome = train_step(
+            state, tokens, targets, batch.num_samples, stop.requested, checkpoints.writer.failed
+        )
+        check_step(state, outcome, checkpoints.writer, batch, (tokens, targets))
         times = clock.times()
         num_tokens = batch.num_samples * config.context_length
         counters.step, counters.position = counters.step + 1, batch.position
@@ -167,13 +175,10 @@ def fit(
         profile.step()
         improved = False
         if state.is_done or counters.step % eval_every == 0:
-            improved = validate(state, metrics)
+            improved = validate(state, metrics, checkpoints.writer)
         if state.is_done or improved or outcome.stop or counters.step % checkpoint_every == 0:
-            check_weights(state)
-            write_checkpoint(
-                metrics.run.checkpoints, state.model, state.optimizer, counters, fingerprint,
-                is_root=state.world.is_root, is_best=improved,
-            )  # fmt: skip
+            check_weights(state, checkpoints.writer)
+            checkpoints.write(is_best=improved)
         counters.seconds += perf_counter() - began
         if outcome.stop and not state.is_done:
             return True
@@ -209,7 +214,12 @@ def to_device(array: npt.NDArray[np.int64], device: torch.device) -> torch.Tenso
 
 
 def train_step(
-    state: TrainState, tokens: torch.Tensor, targets: torch.Tensor, num_samples: int, stop: bool
+    state: TrainState,
+    tokens: torch.Tensor,
+    targets: torch.Tensor,
+    num_samples: int,
+    stop: bool,
+    failed: bool = False,
 ) -> StepOutcome:
     """One optimizer step on this rank's share of the global batch.
 
@@ -220,14 +230,14 @@ def train_step(
         tokens, targets: [sequences of this rank, T].
         num_samples: sequences of the global batch, over all ranks.
         stop: whether this rank was asked to stop.
+        failed: whether it could not write a checkpoint.
 
     Returns:
-        The sum of the losses, the gradient norm and the stop flag, over all ranks.
+        The sums of the losses and of `failed`, the gradient norm and the stop flag, over all ranks.
     """
     config, optimizer = state.config, state.optimizer
     num_tokens = num_samples * config.context_length
-    wanted = config.per_rank_batch_size or max(1, len(tokens))
-    micro = rows_at_once(state.model, config.context_length, wanted)
+    micro = micro_batch(state, len(tokens))
     starts = range(0, len(tokens), micro)
     optimizer.scale_learning_rate(state.learning_rate_fraction())
     optimizer.zero_grad(backward_passes=len(starts))
@@ -244,23 +254,69 @@ def train_step(
         (loss / num_tokens).backward()
         loss_sum += loss.detach()
     state.own_loss = loss_sum
-    return optimizer.step(sums=(loss_sum,), stop=stop, wait=False)
+    return optimizer.step(sums=(loss_sum, float(failed)), stop=stop, wait=False)
 
 
-def check_step(state: TrainState, outcome: StepOutcome) -> None:
-    """Check that loss and gradient are finite, before anything is written.
+def check_step(
+    state: TrainState,
+    outcome: StepOutcome,
+    writer: CheckpointWriter,
+    batch: TrainStep,
+    data: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    """Check that loss and gradient are finite, and that the last checkpoint could be written.
+
+    Args:
+        batch, data: of this step, to find out what is not finite.
 
     Raises:
-        UserError: on all ranks, they are not.
+        UserError: on all ranks, they are not, or it could not.
     """
+    if outcome.sums[1]:
+        writer.raise_failure()
+
+    def explain() -> list[str]:
+        state.optimizer.synchronize()
+        found = diagnose(
+            state.model, *data, batch.indices.tolist(), micro=micro_batch(state, len(data[0])),
+            temperature=state.config.train_temperature, autocast=state.autocast(),
+        )  # fmt: skip
+        return gather_objects(found)
+
     check_finite(
         {"loss": outcome.sums[0], "gradient": outcome.gradient_norm},
         step=state.counters.step + 1, is_finite_here=math.isfinite(float(state.own_loss)),
-        gather=gather_objects, hint=NOT_FINITE_HINT,
+        gather=after(writer), hint=NOT_FINITE_HINT, explain=explain,
+        rerun=lambda: rerun(state, writer),
     )  # fmt: skip
 
 
-def check_weights(state: TrainState) -> None:
+def rerun(state: TrainState, writer: CheckpointWriter) -> str:
+    """The command that makes the next step again."""
+    return rerun_command(
+        "textgen", writer.run, state.world.size,
+        has_checkpoint=writer.has_saved, mirror=bool(state.config.mirror),
+    )  # fmt: skip
+
+
+def micro_batch(state: TrainState, num_rows: int) -> int:
+    """Sequences of this rank's share that go through the model at once."""
+    wanted = state.config.per_rank_batch_size or max(1, num_rows)
+    return rows_at_once(state.model, state.config.context_length, wanted)
+
+
+def after(writer: CheckpointWriter) -> Callable[[bool], list[object]]:
+    """`gather_objects`, once the checkpoint that is being written is complete: no rank may end the
+    run before."""
+
+    def gather(flag: bool) -> list[object]:
+        writer.wait()
+        return gather_objects(flag)
+
+    return gather
+
+
+def check_weights(state: TrainState, writer: CheckpointWriter) -> None:
     """Check that the weights are finite, before a checkpoint of them is written.
 
     Raises:
@@ -272,11 +328,11 @@ def check_weights(state: TrainState) -> None:
         norm = float(torch.stack(norms).sum())
     check_finite(
         {"size of the weights": norm}, step=state.counters.step, is_finite_here=True,
-        gather=gather_objects, hint=NOT_FINITE_HINT,
+        gather=after(writer), hint=NOT_FINITE_HINT,
     )  # fmt: skip
 
 
-def validate(state: TrainState, metrics: MetricsLogger) -> bool:
+def validate(state: TrainState, metrics: MetricsLogger, writer: CheckpointWriter) -> bool:
     """Score the val split and log it with a sample; whether the loss is the best so far."""
     counters = state.counters
     state.optimizer.synchronize()
@@ -284,7 +340,7 @@ def validate(state: TrainState, metrics: MetricsLogger) -> bool:
     if score is None:
         return False
     check_finite(
-        {"val loss": score.loss}, step=counters.step, is_finite_here=True, gather=gather_objects,
+        {"val loss": score.loss}, step=counters.step, is_finite_here=True, gather=after(writer),
         hint=NOT_FINITE_HINT if counters.step else "the weights to start from are damaged",
     )  # fmt: skip
     metrics.log_evaluation(counters.step, counters.position.epoch, "val", score)

@@ -10,6 +10,8 @@ from typing import Any
 from hvdcore.errors import Problems, UserError
 from hvdcore.run.checkpoint import (
     Checkpoint,
+    Mirror,
+    check_mirror,
     clean_up,
     discard_after,
     latest_valid,
@@ -25,12 +27,15 @@ from hvdcore.runtime.world import World
 __all__ = ["check_output_dir", "start_run"]
 
 
-def check_output_dir(path: Path, resume: str, problems: Problems) -> None:
+def check_output_dir(
+    path: Path, resume: str, problems: Problems, mirror: str | None = None
+) -> None:
     """Look at the folders that the flags name before hours of work begin, on rank 0 alone.
 
     Args:
         problems: takes it in if the run's directory `path` is in use, by a run or by files, or if
             nothing is where `resume` says.
+        mirror: URL of the copies of the checkpoints, which is looked at too.
     """
     if not _is_utf8(path):
         shown = os.fsencode(path).decode("utf-8", "backslashreplace")
@@ -46,8 +51,10 @@ def check_output_dir(path: Path, resume: str, problems: Problems) -> None:
         return  # what is in there changes all the time
     with problems.catching():
         found = _named(run, resume)
+    resuming = resume == "auto" or _restarted() or _is_own(run, found)
     with problems.catching():
-        run.check_free(resuming=resume == "auto" or _restarted() or _is_own(run, found))
+        run.check_free(resuming=resuming)
+    check_mirror(mirror, resuming=resuming, problems=problems)
 
 
 def _is_utf8(path: Path) -> bool:
@@ -84,6 +91,7 @@ def start_run(
     fingerprint: Mapping[str, Any],
     world: World,
     broadcast: Callable[[str], str],
+    mirror: Mirror | None = None,
 ) -> tuple[RunDir, Checkpoint | None]:
     """The run's directory and the checkpoint to resume from, if any. Every rank must call.
 
@@ -96,6 +104,7 @@ def start_run(
         resume: `never`, `auto` or a path, as `resolve_resume` takes it.
         fingerprint: what a checkpoint's meta.json must hold for this run to resume from it.
         broadcast: gives every rank rank 0's text (the adapter's `broadcast_object`).
+        mirror: of the run's checkpoints; `auto` fetches from there what is newer than on the disk.
 
     Raises:
         UserError: the directory is in use or cannot be written, or the checkpoint is not whole or
@@ -104,6 +113,8 @@ def start_run(
     run = RunDir(path)
     chosen = ""
     if world.is_root:
+        if mirror is not None and (resume == "auto" or _restarted()):
+            mirror.fetch(run.checkpoints, fingerprint)
         found = latest_valid(run.checkpoints) if _restarted() else None
         found = found or resolve_resume(run, resume)
         goes_on = resume == "auto" or _restarted() or _is_own(run, found)
@@ -116,6 +127,8 @@ def start_run(
             step = -1 if found is None else found.step
             discard_after(run.checkpoints, step)
             run.trim_metrics(step)
+            if mirror is not None:
+                mirror.discard_after(step)
         chosen = "" if found is None else str(found.path)
     chosen = broadcast(chosen)
     return run, load(Path(chosen)) if chosen else None

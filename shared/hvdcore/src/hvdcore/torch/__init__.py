@@ -25,6 +25,7 @@ from hvdcore.torch.hardware import (
     peak_flops,
     peak_memory_bytes,
 )
+from hvdcore.torch.host_copy import copy_to_host
 from hvdcore.torch.optimizer_state import SavedState
 from hvdcore.torch.profile import StepClock, StepProfile
 from hvdcore.torch.sharded import ShardedOptimizer, StepOutcome
@@ -43,6 +44,7 @@ __all__ = [
     "broadcast_parameters",
     "check_same_weights",
     "communication_seconds",
+    "copy_to_host",
     "elementwise_cost",
     "gather_objects",
     "init",

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from hvdcore.errors import UserError
 from hvdcore.torch.buckets import Piece
-from hvdcore.torch.collectives import gather_bytes
+from hvdcore.torch.collectives import current_world, gather_bytes
+from hvdcore.torch.host_copy import copy_to_host
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,20 @@ class SavedState:
     description: dict[str, Any] = field(default_factory=dict)
 
 
-def gather_state(optimizer: torch.optim.Optimizer | None, owned: Sequence[Piece]) -> SavedState:
-    """Bring all owners' state to rank 0. Every rank must call."""
+def gather_state(
+    optimizer: torch.optim.Optimizer | None,
+    owned: Sequence[Piece],
+    memory: dict[str, Tensor] | None = None,
+) -> SavedState:
+    """Bring all owners' state to rank 0. Every rank must call.
+
+    Args:
+        memory: copies of an earlier call, which one rank alone overwrites in place of new ones.
+    """
     tensors, cuts, description = _own_state(optimizer, owned)
+    if memory is not None and not cuts and current_world().size == 1:
+        copy_to_host(tensors, memory)
+        return SavedState({name: memory[name] for name in tensors}, {"parameters": description})
     index = [
         (name, str(t.dtype).removeprefix("torch."), list(t.shape), cuts.get(name))
         for name, t in tensors.items()

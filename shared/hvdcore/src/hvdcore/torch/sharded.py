@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from math import sqrt
+from math import isfinite, sqrt
 from time import perf_counter
 from typing import Any
 
@@ -264,6 +264,9 @@ class ShardedOptimizer:
     ) -> StepOutcome:
         """Sum gradients over ranks, clip, update, and share the updated parameters.
 
+        Where their norm is not finite, parameters on CPUs stay as they were; a GPU updates them,
+        for nothing waits for the norm there.
+
         Args:
             sums: up to 8 numbers to add up over ranks (a loss sum, a token count), at no cost;
                 tensors without dimensions on the parameters' device are not waited for.
@@ -292,6 +295,9 @@ class ShardedOptimizer:
         extras = pack_extras(self._receive_squares(), stop, sums)
         sum_in_place(extras, f"{self._name}.extras.{len(sums)}")
         numbers = Readback(extras)  # before the update is queued, which need not be waited for
+        if extras.is_cpu and not isfinite(extras[0]):  # the same on all ranks
+            self._begin(None)
+            return numbers
         self._clip(extras[0].sqrt())
         self._update_and_share()
         self._begin(None)
@@ -398,9 +404,14 @@ class ShardedOptimizer:
         for index in indices:
             self._exchange.receive_parameters(self.layout.slots[index].bucket)
 
-    def gather_state(self) -> SavedState:
-        """The whole optimizer's state on rank 0, whatever the number of ranks; elsewhere empty."""
-        return gather_state(self.optimizer, self._pieces)
+    def gather_state(self, memory: dict[str, Tensor] | None = None) -> SavedState:
+        """The whole optimizer's state on rank 0, whatever the number of ranks; elsewhere empty.
+
+        Args:
+            memory: kept by the caller between calls; the copies of the call before may then be
+                overwritten.
+        """
+        return gather_state(self.optimizer, self._pieces, memory)
 
     def load_state(self, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
         """Load a state from `gather_state`, of any number of ranks.

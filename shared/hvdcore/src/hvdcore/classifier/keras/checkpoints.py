@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hvdcore.classifier.keras.pretraining import read_variables, write_variables
+import numpy as np
+from safetensors.numpy import save_file
+
+from hvdcore.classifier.keras.pretraining import read_variables
 from hvdcore.classifier.keras.state import TrainState
-from hvdcore.keras.collectives import barrier
-from hvdcore.run.checkpoint import Checkpoint, require_same_run, save
+from hvdcore.keras.collectives import broadcast_object
+from hvdcore.run.checkpoint import Checkpoint, CheckpointWriter, Mirror, require_same_run
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.sharding import Position
@@ -26,26 +29,79 @@ OPTIMIZER = "optimizer.safetensors"
 EARLIER_EVALS_SINCE_BEST = "evaluations_without_gain"
 
 
+class Checkpoints:
+    """Writes the checkpoints of a run, behind its next steps. Every rank makes one.
+
+    Args:
+        mirror: where each checkpoint is copied to as well; on rank 0.
+        in_background: None takes the configuration's.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        run: RunDir,
+        mirror: Mirror | None = None,
+        in_background: bool | None = None,
+    ) -> None:
+        self._state, config = state, state.config
+        if in_background is None:
+            in_background = config.checkpoint_in_background
+        self.writer = CheckpointWriter(
+            run.checkpoints,
+            keep=config.keep_checkpoints,
+            in_background=in_background,
+            mirror=mirror,
+            is_root=state.world.is_root,
+            broadcast=broadcast_object,
+        )
+        self._copies: dict[str, dict[str, Any]] = {}
+        """File name -> arrays by name, overwritten by each checkpoint."""
+
+    def write(self, *, is_best: bool = False) -> None:
+        """Save the state after ``state.step`` updates. Every rank must call.
+
+        Returns when the state is copied to memory and the checkpoint before is complete. All are
+        complete after the writer's ``finish``.
+        """
+        state = self._state
+        beat("checkpoint", state.step)
+        self.writer.begin()
+        if state.world.is_root:
+            self._copy_variables()
+            best = state.best_val_loss
+            meta = {
+                "position": state.position.to_json(),
+                "seconds": state.seconds,
+                "best_val_loss": None if best == math.inf else best,
+                "evals_since_best": state.evals_since_best,
+                **state.run_fingerprint(),
+            }
+            self.writer.save(state.step, self._write_files, meta=meta, is_best=is_best)
+        self.writer.end()
+
+    def _copy_variables(self) -> None:
+        for name, variables in (
+            (MODEL, self._state.model.weights),
+            (AVERAGED, self._state.averaged.weights),
+            (OPTIMIZER, self._state.optimizer.variables),
+        ):
+            copies = self._copies.setdefault(name, {})
+            # By position: Keras numbers names by what else the process has built.
+            for i, variable in enumerate(variables):
+                array = np.asarray(variable.numpy())
+                copy = copies.setdefault(f"{i:04d}", np.empty_like(array, order="C"))
+                np.copyto(copy, array)
+
+    def _write_files(self, folder: Path) -> None:
+        for name, arrays in self._copies.items():
+            save_file(arrays, folder / name)
+
+
 def write_checkpoint(state: TrainState, run: RunDir, *, is_best: bool = False) -> None:
-    """Save the state after ``state.step`` updates. Every rank must call."""
-    beat("checkpoint", state.step)
-
-    def write(folder: Path) -> None:
-        write_variables(state.model.weights, folder / MODEL)
-        write_variables(state.averaged.weights, folder / AVERAGED)
-        write_variables(state.optimizer.variables, folder / OPTIMIZER)
-
-    if state.world.is_root:
-        best = state.best_val_loss
-        meta = {
-            "position": state.position.to_json(),
-            "seconds": state.seconds,
-            "best_val_loss": None if best == math.inf else best,
-            "evals_since_best": state.evals_since_best,
-            **state.run_fingerprint(),
-        }
-        save(run.checkpoints, state.step, write, meta=meta, is_best=is_best)
-    barrier()  # no rank may continue or exit before the checkpoint is complete
+    """Save the state after ``state.step`` updates, and return when the checkpoint is complete.
+    Every rank must call."""
+    Checkpoints(state, run, in_background=False).write(is_best=is_best)
 
 
 def restore(state: TrainState, checkpoint: Checkpoint) -> None:

@@ -57,11 +57,13 @@ class StepSums:
         loss: summed over the samples.
         correct: number of correct predictions.
         stop: whether any rank was asked to stop.
+        failed: whether rank 0 could not write a checkpoint.
     """
 
     loss: float
     correct: float
     stop: bool
+    failed: bool = False
 
 
 class Steps:
@@ -105,17 +107,20 @@ class Steps:
         sizes = [v.value.dtype.size * math.prod(v.shape) for v in self.model.trainable_variables]
         return {"allreduce_bytes": sum(sizes)}
 
-    def gradients(self, batch: Batch, num_samples: int, stop: bool) -> list[Any]:
+    def gradients(
+        self, batch: Batch, num_samples: int, stop: bool, *, failed: bool = False
+    ) -> list[Any]:
         """This rank's share of the gradients of the mean loss, with its sums as the last tensor.
 
         Args:
             num_samples: samples of the global batch, over all ranks.
             stop: whether this rank was asked to stop.
+            failed: whether it could not write a checkpoint.
         """
         gradients, loss, correct = self._gradients(
             batch.inputs, batch.targets, batch.weights, tf.constant(num_samples, tf.float32)
         )
-        return [*gradients, tf.stack([loss, correct, tf.constant(float(stop))])]
+        return [*gradients, tf.concat([[loss, correct], [float(stop), float(failed)]], axis=0)]
 
     def reduce(self, tensors: Sequence[Any]) -> tuple[list[Any], StepSums]:
         """The sums over ranks of what `gradients` returned, in one collective.
@@ -123,8 +128,8 @@ class Steps:
         Of an embedding table only the rows that some rank used are communicated.
         """
         *gradients, sums = self._reduce(list(tensors))
-        loss, correct, stop = sums.numpy()
-        return gradients, StepSums(float(loss), float(correct), bool(stop > 0))
+        loss, correct, stop, failed = sums.numpy()
+        return gradients, StepSums(float(loss), float(correct), bool(stop > 0), bool(failed > 0))
 
     def gradient_norm(self, gradients: Sequence[Any]) -> float:
         """The global norm of the summed gradients."""

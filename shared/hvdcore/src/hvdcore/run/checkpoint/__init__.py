@@ -3,6 +3,7 @@
 Framework-free. Rank 0 writes, every rank may read.
 """
 
+from hvdcore.run.checkpoint.mirror import Mirror, check_mirror
 from hvdcore.run.checkpoint.resume import (
     require_same,
     require_same_run,
@@ -20,10 +21,14 @@ from hvdcore.run.checkpoint.store import (
     stage,
     staging_path,
 )
+from hvdcore.run.checkpoint.writer import CheckpointWriter
 
 __all__ = [
     "Checkpoint",
+    "CheckpointWriter",
+    "Mirror",
     "best",
+    "check_mirror",
     "clean_up",
     "commit",
     "discard_after",

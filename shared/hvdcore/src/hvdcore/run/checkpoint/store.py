@@ -34,9 +34,11 @@ __all__ = [
     "discard_after",
     "file_sha256",
     "free_name",
+    "is_checkpoint_name",
     "latest_valid",
     "load",
     "newest_first",
+    "order_of",
     "save",
     "stage",
     "staging_path",
@@ -77,7 +79,7 @@ def discard_after(directory: Path, step: int) -> list[str]:
     Returns:
         The names deleted.
     """
-    later = [path for path in newest_first(directory) if _order(path)[0] > step]
+    later = [path for path in newest_first(directory) if order_of(path.name)[0] > step]
     for path in later:
         _logger.warning(
             "%s: later than step %d, which the run resumes from; deleting it", path, step
@@ -91,11 +93,17 @@ def newest_first(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
     found = [p for p in directory.iterdir() if p.is_dir() and _NAME.fullmatch(p.name)]
-    return sorted(found, key=_order, reverse=True)
+    return sorted(found, key=lambda path: order_of(path.name), reverse=True)
 
 
-def _order(path: Path) -> tuple[int, int]:
-    match = _NAME.fullmatch(path.name)
+def is_checkpoint_name(name: str) -> bool:
+    """Whether a checkpoint may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
+def order_of(name: str) -> tuple[int, int]:
+    """(step, number among those of this step) of a checkpoint of this name, to sort by."""
+    match = _NAME.fullmatch(name)
     assert match is not None
     return int(match[1]), int(match[2] or 1)
 
