@@ -23,6 +23,7 @@ from hvdcore.launch.supervisor.channel import LauncherConnection
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, Finding, RankEnd, Watch, read_outcome
 from hvdcore.launch.supervisor.output import RankLog, RankOutput
 from hvdcore.launch.supervisor.processes import RankProcess, find_orphans, process_state
+from hvdcore.runtime.affinity import bound
 from hvdcore.runtime.environment import (
     HEARTBEAT,
     LOG_DIR,
@@ -139,7 +140,8 @@ class Supervisor:
         env.update(interface_settings(env))
         env.update({SUPERVISED: "1", HEARTBEAT: self.page.path, "PYTHONUNBUFFERED": "1"})
         try:
-            process = RankProcess(command, env, at_terminal=self.world.is_root)
+            with bound(self.world, env):
+                process = RankProcess(command, env, at_terminal=self.world.is_root)
         except OSError as error:
             self.err.feed(
                 f"error: {command[0]}: cannot be started ({error.strerror})\n".encode(
