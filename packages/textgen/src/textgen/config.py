@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hvdcore.config import Config, Flag
+from hvdcore.tracking.tracker.fields import TrackingFields
 from textgen.data.config import DataConfig
 from textgen.model.config import PRESETS, LoraFields
 
@@ -106,7 +107,7 @@ class RunFields(Config):
     """Length of the sample that is written to TensorBoard at every evaluation; 0 for none."""
 
 
-class TrainConfig(DataConfig, ModelFields, LoraFields, OptimizerFields, RunFields):
+class TrainConfig(DataConfig, ModelFields, LoraFields, OptimizerFields, RunFields, TrackingFields):
     """All fields of a training run, frozen; unknown fields are refused."""
 
     @field_validator("model")

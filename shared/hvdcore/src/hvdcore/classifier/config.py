@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from hvdcore.config import Config, Flag
+from hvdcore.tracking.tracker.fields import TrackingFields
 
 __all__ = [
     "ClassifierConfig",
@@ -89,7 +90,7 @@ class RunFields(Config):
     """Steps between points of the train curves."""
 
 
-class ClassifierConfig(SplitFields, OptimizerFields, RunFields):
+class ClassifierConfig(SplitFields, OptimizerFields, RunFields, TrackingFields):
     """The fields of a package's configuration that the training loop reads."""
 
     data: str = "sample"

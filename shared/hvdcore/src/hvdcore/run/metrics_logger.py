@@ -13,6 +13,8 @@ from hvdcore.metrics.step_times import WARM_UP_STEPS, Speed, StepTimes, Window
 from hvdcore.run.run_dir import RunDir
 from hvdcore.tracking.progress import Progress
 from hvdcore.tracking.tensorboard import Board
+from hvdcore.tracking.tracker.backend import Status
+from hvdcore.tracking.tracker.tracker import Tracker, point_of
 
 __all__ = ["WARM_UP_STEPS", "RunLogger", "Speed", "StepTimes", "Window"]
 
@@ -32,13 +34,17 @@ class RunLogger:
     is_root: bool
     window: Window
     speed: Speed = field(default_factory=Speed)
+    tracker: Tracker | None = None
 
     def write(self, step: int, epoch: int, split: str, values: Mapping[str, float]) -> None:
         """A line of metrics.jsonl and a point of each curve `<split>/<name>`. Counts (`num_...`)
         are the same at every step, and no curve."""
         if not self.is_root:
             return
-        self.run.append_metrics({"step": step, "epoch": epoch, "split": split, **values})
+        line = {"step": step, "epoch": epoch, "split": split, **values}
+        self.run.append_metrics(line)
+        if self.tracker is not None and (point := point_of(line)) is not None:
+            self.tracker.add(point)
         curves = {k: value for k, value in values.items() if not k.startswith("num_")}
         self.board.add_scalars({f"{split}/{name}": value for name, value in curves.items()}, step)
 
@@ -48,4 +54,12 @@ class RunLogger:
 
     def __exit__(self, *exception: Any) -> None:
         self.progress.__exit__(*exception)
+        if self.tracker is not None:
+            self.tracker.close(self._status(exception[0] is not None))
         self.board.close()
+
+    def _status(self, has_failed: bool) -> Status:
+        """A run that was asked to stop has saved a checkpoint, and no report."""
+        if has_failed:
+            return "failed"
+        return "finished" if self.run.report.is_file() else "stopped"

@@ -47,6 +47,7 @@ class ClassifierMetricsLogger(RunLogger):
         progress = Progress(total_steps * batch, names.samples, is_root, initial=step * batch)
         return cls(
             run, board, progress, is_root, Window(names.samples),
+            tracker=run.open_tracker(config, names.package) if is_root else None,
             names=names, log_every=config.log_every, total_steps=total_steps,
         )  # fmt: skip
 
