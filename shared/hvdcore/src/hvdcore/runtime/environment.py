@@ -129,13 +129,15 @@ def cgroup_cpu_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | Non
 def python_module(name: str) -> list[str]:
     """The command that runs a module in this Python, before its arguments.
 
-    From Python 3.11 on the working folder is not searched for other modules than this one: a
-    `random.py` in it would be taken for the standard library's.
+    The working folder is not searched for other modules than this one: a `random.py` in it would
+    be taken for the standard library's.
     """
     top = name.partition(".")[0]
-    is_here = Path(top).is_dir() or Path(f"{top}.py").is_file()
-    safe = [] if is_here or sys.version_info < (3, 11) else ["-P"]
-    return [sys.executable, *safe, "-m", name]
+    if Path(top).is_dir() or Path(f"{top}.py").is_file():
+        return [sys.executable, "-m", name]
+    if sys.version_info < (3, 11):  # there is no -P
+        return [sys.executable, str(Path(__file__).with_name("run_module.py")), name]
+    return [sys.executable, "-P", "-m", name]
 
 
 def threads_per_rank(local_size: int, cores: int) -> int:

@@ -124,6 +124,7 @@ class Supervisor:
             self.page = HeartbeatPage()
             try:
                 end = self._work(command)
+                self._tell_of_hidden_lines(end)
                 self.line.send_end(replace(end, signaled=self._signaled))
                 self._wait_for_the_others(end)
                 if self.world.is_root:
@@ -133,6 +134,14 @@ class Supervisor:
                 keep = self.finding is not None or not self._cut_short
                 self.log.close(keep=keep and end.code == EXIT_FAILED)
             return end.code
+
+    def _tell_of_hidden_lines(self, end: RankEnd) -> None:
+        """What rank 1 printed goes with its temporary log; once, it says so for all ranks."""
+        count = self.out.num_hidden + self.err.num_hidden
+        if self.world.rank == 1 and self.log.is_temporary and end.code == 0 and count:
+            lines = f"{count} line{'s' * (count > 1)}"
+            text = f"[rank 1] printed {lines} more; --log-dir DIR keeps what every rank prints\n"
+            self.line.show(2, text.encode())
 
     def _work(self, command: list[str]) -> RankEnd:
         env = dict(os.environ)
