@@ -115,10 +115,12 @@ def test_without_a_home_the_cache_is_a_private_temporary_folder(
     assert default_cache_dir("textgen") == tmp_path / "own" / "textgen", "control"
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no -P")
+@pytest.mark.parametrize("version", [sys.version_info, (3, 10)])
 def test_a_file_of_the_working_folder_is_no_module_of_the_library(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...]
 ) -> None:
+    """By -P, and as Python 3.10 has to do without it."""
+    monkeypatch.setattr(sys, "version_info", version)
     monkeypatch.chdir(tmp_path)
     Path("random.py").write_text("raise SystemExit('the wrong random')", encoding="utf-8")
     command = python_module("hvdcore")

@@ -37,6 +37,7 @@ def main() -> None:
 def train(**flags: Any) -> None:
     """Train a model, on one rank or on many."""
     from hvdcore.config import load_config
+    from hvdcore.tracking.tracker.fields import check_tracker
 
     start = StartOptions.take(flags)
     output_dir, resume, file, profile, show = (
@@ -54,7 +55,12 @@ def train(**flags: Any) -> None:
             ask_to_open()
         return train(config(), output_dir, resume or "never", profile)
 
-    _run(work, start, output_dir, check=config)
+    def check() -> TrainConfig:
+        checked = config()
+        check_tracker(checked.tracker)
+        return checked
+
+    _run(work, start, output_dir, check=check)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hvdcore.config import Config, Flag
 from hvdcore.run.checkpoint_fields import CheckpointFields
+from hvdcore.tracking.tracker.fields import TrackingFields
 from textgen.data.config import DataConfig
 from textgen.model.config import PRESETS, LoraFields
 
@@ -108,7 +109,13 @@ class RunFields(Config):
 
 
 class TrainConfig(
-    DataConfig, ModelFields, LoraFields, OptimizerFields, RunFields, CheckpointFields
+    DataConfig,
+    ModelFields,
+    LoraFields,
+    OptimizerFields,
+    RunFields,
+    CheckpointFields,
+    TrackingFields,
 ):
     """All fields of a training run, frozen; unknown fields are refused."""
 

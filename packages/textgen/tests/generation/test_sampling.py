@@ -137,3 +137,13 @@ def test_wrong_options_are_named_all_at_once() -> None:
     assert fields == ["temperature", "top_k", "top_p", "repetition_penalty"]
     with pytest.raises(UserError, match="temperature: got nan"):
         SamplingOptions(temperature=math.nan)
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_logits_that_are_not_numbers_are_told(greedy: bool) -> None:
+    options = SamplingOptions(0.0 if greedy else 1.0)
+    bad = torch.tensor([[0.0, math.nan, 1.0]])
+    with pytest.raises(UserError, match=r"^model: its logits are not numbers \(NaN\)"):
+        next_tokens(bad, options, None, torch.tensor([0.5]))
+    never = torch.tensor([[0.0, -math.inf, 1.0]])  # the control: a token that is never chosen
+    assert next_tokens(never, options, None, torch.tensor([0.9])).tolist() == [2]

@@ -73,7 +73,8 @@ def launch(
 
     start = StartOptions.take(flags)
     # Inside a Slurm allocation the launcher finds the number of ranks by itself.
-    if start == StartOptions(stall_timeout=start.stall_timeout) and not start.needs_launcher:
+    unplaced = StartOptions(stall_timeout=start.stall_timeout, bind_to=start.bind_to)
+    if start == unplaced and not start.needs_launcher:
         raise UserError("--np: give the number of ranks, or the hosts to start them on")
     settings = JobSettings(
         flags["controller"],

@@ -37,6 +37,7 @@ __all__ = [
     "RANKS",
     "SHARED_OPTIONS",
     "START",
+    "BindTo",
     "CheckpointEvery",
     "ConfigFile",
     "CpusPerRank",
@@ -195,6 +196,15 @@ GpusPerRank = Annotated[
         help="With --ray: GPUs reserved per rank. Default: 1 if the cluster has any.",
     ),
 ]  # fmt: skip
+BindTo = Annotated[
+    str | None,
+    typer.Option(
+        "--bind-to", **_RANKS, metavar="auto|numa|core|none",
+        help="Bind each rank to cores of its own (core), to the NUMA node of those (numa), or not"
+        " at all. Default: auto, which is numa where several nodes have as many ranks each. What"
+        " Slurm, mpirun or taskset has bound stays as it is.",
+    ),
+]  # fmt: skip
 MinNp = Annotated[
     int | None,
     typer.Option(
@@ -285,6 +295,7 @@ START = {
     "max_restarts": MaxRestarts, "ray": Ray, "cpus_per_rank": CpusPerRank,
     "gpus_per_rank": GpusPerRank, "min_np": MinNp, "max_np": MaxNp,
     "host_discovery_script": HostDiscoveryScript, "elastic_timeout": ElasticTimeout,
+    "bind_to": BindTo,
 }  # fmt: skip
 """Of a command that may also be restarted, run elastically or on Ray: the fields of
 `StartOptions`."""

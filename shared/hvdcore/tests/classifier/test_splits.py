@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hvdcore.classifier.prepared import prepare_summary
 from hvdcore.classifier.splits import Row, split_rows, stratified_subset, subsample
 from hvdcore.errors import UserError
 
@@ -54,3 +55,15 @@ def test_stratified_subset_by_hand() -> None:
     assert found == [[0, 3, 4], [0, 1, 3, 4, 5]]
     with pytest.raises(UserError, match="num: 7 of only 6 points; give 6 or less"):
         stratified_subset(labels, 7, field="num", samples="points")
+
+
+def test_classes_that_a_split_has_no_sample_of_are_told() -> None:
+    meta = {
+        "parts": {"train": 4, "val": 1, "test": 0},
+        "classes_of_parts": {"val": {"cat": 1, "d\x1bog": 0}, "test": {"cat": 0, "d\x1bog": 0}},
+        "skipped": {}, "left_out": {}, "notes": {},
+    }  # fmt: skip
+    line = prepare_summary("images", meta, "2 classes")
+    assert line == r"images: train 4, val 1, test 0 in 2 classes; no val images of d\x1bog"
+    meta["classes_of_parts"]["val"]["d\x1bog"] = 1  # type: ignore[index]
+    assert prepare_summary("images", meta, "2").endswith("test 0 in 2"), "control"

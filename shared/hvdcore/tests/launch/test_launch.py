@@ -153,3 +153,18 @@ def test_help_loads_no_framework() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_what_rank_1_printed_is_not_lost_without_a_word(tmp_path: Path) -> None:
+    """Sixteen ranks, whatever the number of cores: one line for all of them."""
+    rank = [sys.executable, "-c", "print('hello')"]
+    command = [sys.executable, "-m", "hvdcore", "launch", "--np", "16"]
+    done = subprocess.run([*command, *rank], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
+    assert (
+        done.stderr == "[rank 1] printed 1 line more; --log-dir DIR keeps what every rank prints\n"
+    )
+    logs = ["--log-dir", str(tmp_path)]
+    done = subprocess.run([*command, *logs, *rank], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
+    assert (tmp_path / "rank-15.log").read_text() == "hello\n"

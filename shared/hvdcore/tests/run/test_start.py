@@ -53,3 +53,23 @@ def test_a_run_directory_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> Non
     check_output_dir(tmp_path / os.fsdecode(b"caf\xe9"), "never", problems)
     with pytest.raises(UserError, match="not UTF-8, and weights cannot be read"):
         problems.raise_if_any()
+
+
+def test_other_settings_are_told_with_the_place_of_the_runs_own(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    start(path, "never")
+    save(RunDir(path).checkpoints, 3, write, meta={"layers": 2})
+
+    def resume(folder: Path, resume: str) -> None:
+        start_run(
+            folder, "hvdcore", {}, resume, fingerprint={"layers": 4}, world=ALONE,
+            broadcast=lambda text: text,
+        )  # fmt: skip
+
+    with pytest.raises(UserError) as error:
+        resume(path, "auto")
+    assert len(error.value.problems) == 2
+    assert error.value.problems[1].endswith(f"add --config {path / 'config.json'}")
+    with pytest.raises(UserError) as error:
+        resume(tmp_path / "other", str(path))
+    assert len(error.value.problems) == 1, "control: another run's settings are not asked for"

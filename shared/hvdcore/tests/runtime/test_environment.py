@@ -64,8 +64,8 @@ def test_cores_that_mpirun_bound_are_not_shared_out_again() -> None:
 def test_container_quota(tmp_path: Path, text: str, cores: float | None) -> None:
     file = tmp_path / "cpu.max"
     file.write_text(text, encoding="ascii")
-    assert environment._cgroup_cpu_quota(file) == cores
-    assert environment._cgroup_cpu_quota(tmp_path / "missing") is None
+    assert environment.cgroup_cpu_quota(file) == cores
+    assert environment.cgroup_cpu_quota(tmp_path / "missing") is None
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ The training loop of the networks is `hvdcore.classifier.keras.train`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hvdcore.classifier import keras as classifier
 from hvdcore.classifier.preflight import check_classes
+from hvdcore.files.json_files import json_for_terminal
 from hvdcore.keras import barrier, init
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.world import World
@@ -71,6 +71,6 @@ def _evaluate_tfidf(run: RunDir, data: TextData, splits: Sequence[str], world: W
         scores = {name: score.with_classes(classes) for name, score in found.items() if score}
         for name in found.keys() - scores.keys():
             logger.warning("the %s split of this data is empty; it is not scored", name)
-        print(json.dumps(scores, indent=2, ensure_ascii=False), flush=True)
+        print(json_for_terminal(scores, indent=2), flush=True)
     barrier()
     return 0

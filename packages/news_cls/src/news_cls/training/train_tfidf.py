@@ -26,6 +26,7 @@ from hvdcore.run.start import start_run
 from hvdcore.runtime.heartbeat import beat
 from hvdcore.runtime.world import World
 from hvdcore.tracking.logs import get_logger
+from hvdcore.tracking.tracker.tracker import point_of
 from news_cls.config import SAMPLE_NAMES, TrainConfig
 from news_cls.data.dataset import Split, TextData
 from news_cls.model.tfidf import TfidfModel, fit_tfidf, save_tfidf
@@ -64,10 +65,13 @@ def fit_and_report(config: TrainConfig, data: TextData, run: RunDir, world: Worl
     seconds = perf_counter() - began
     splits = {**data.splits, "train": train_sample(split, data)}
     scores = {name: score_split(model, splits[name]) for name in SPLITS}
+    tracker = run.open_tracker(config, SAMPLE_NAMES.package)
     for name, score in scores.items():
         if score is not None:
-            values = {**score.to_json(), "seconds": seconds}
-            run.append_metrics({"step": 1, "epoch": 1, "split": name, **values})
+            line = {"step": 1, "epoch": 1, "split": name, **score.to_json(), "seconds": seconds}
+            run.append_metrics(line)
+            if tracker is not None and (point := point_of(line)) is not None:
+                tracker.add(point)
             logger.info("%s loss %.4f, accuracy %.4f", name, score.loss, score.accuracy)
     save_tfidf(run.model, model, data.classes)
     values = run_values(config, model, seconds, len(split), world)
@@ -77,6 +81,8 @@ def fit_and_report(config: TrainConfig, data: TextData, run: RunDir, world: Worl
     if scores[shown] is not None:
         draw(run, model, data, shown)
     write_report([run.path], run.report_html, SAMPLE_NAMES)
+    if tracker is not None:
+        tracker.close("finished")
     log_closing(run, ACCURACY, SAMPLE_NAMES.next_command)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hvdcore.errors import Problems
+from hvdcore.errors import Problems, UserError
 
 _SEED_STRIDE = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: spreads consecutive rows over the seeds
 
@@ -123,7 +123,15 @@ def next_tokens(
     Args:
         seen: [B, V] of bool; needed for a repetition penalty.
         uniforms: [B]; needed unless `options.greedy`.
+
+    Raises:
+        UserError: the logits are not finite; -inf, a token that is never chosen, may be.
     """
+    if bool(logits.sum().isnan()):
+        raise UserError(
+            "model: its logits are not numbers (NaN); its weights are damaged, or its training "
+            "diverged; give an earlier checkpoint or another model"
+        )
     if seen is not None and options.repetition_penalty != 1.0:
         logits = penalize_repetition(logits, seen, options.repetition_penalty)
     if options.greedy:

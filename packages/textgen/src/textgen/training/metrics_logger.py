@@ -71,6 +71,7 @@ class MetricsLogger(RunLogger):
         return cls(
             run, board, progress, world.is_root, Window(UNIT),
             world=world, device=device, utilization=utilization,
+            tracker=run.open_tracker(config, "textgen") if world.is_root else None,
             total_steps=total_steps, log_every=config.log_every,
             ranks=RankTimes(world, allreduce_sum, lambda: gather_objects(platform.node())),
         )  # fmt: skip

@@ -17,6 +17,7 @@ from hvdcore.errors import Problems
 from hvdcore.launch.launch import run_on_ranks
 from hvdcore.launch.options import StartOptions
 from hvdcore.run.start import check_output_dir
+from hvdcore.tracking.tracker.fields import check_tracker
 
 __all__ = ["run_evaluation", "run_training", "write_report_page"]
 
@@ -57,6 +58,8 @@ def run_training(
             check_output_dir(output_dir, resume, problems)
         with problems.catching():
             check_files(config())
+        with problems.catching():
+            check_tracker(config().tracker)
         problems.raise_if_any()
         if start.needs_launcher:
             # A single rank checks when it begins. Checking here would load NumPy, and then the

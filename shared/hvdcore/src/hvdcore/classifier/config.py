@@ -12,6 +12,7 @@ from pydantic import Field
 
 from hvdcore.config import Config, Flag
 from hvdcore.run.checkpoint_fields import CheckpointFields
+from hvdcore.tracking.tracker.fields import TrackingFields
 
 __all__ = [
     "ClassifierConfig",
@@ -90,7 +91,7 @@ class RunFields(Config):
     """Steps between points of the train curves."""
 
 
-class ClassifierConfig(SplitFields, OptimizerFields, RunFields, CheckpointFields):
+class ClassifierConfig(SplitFields, OptimizerFields, RunFields, CheckpointFields, TrackingFields):
     """The fields of a package's configuration that the training loop reads."""
 
     data: str = "sample"

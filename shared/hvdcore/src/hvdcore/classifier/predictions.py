@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import numpy as np
 
 from hvdcore.errors import Problems, printable
 from hvdcore.files.atomic import write_bytes_atomically
+from hvdcore.files.json_files import json_for_terminal
 from hvdcore.run.run_dir import RunDir
 
 __all__ = ["FORMATS", "Prediction", "find_model", "for_spreadsheets", "write_predictions"]
@@ -62,7 +62,7 @@ def to_json(
     """A list of objects with source, class, probability and probabilities, or with source and
     skipped."""
     rows = [_object(p, classes, column) for p in predictions]
-    yield json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    yield json_for_terminal(rows, indent=2) + "\n"
 
 
 def to_json_lines(
@@ -70,7 +70,7 @@ def to_json_lines(
 ) -> Iterator[str]:
     """The same objects, one per line."""
     for p in predictions:
-        yield json.dumps(_object(p, classes, column), ensure_ascii=False) + "\n"
+        yield json_for_terminal(_object(p, classes, column)) + "\n"
 
 
 def _object(p: Prediction, classes: Sequence[str], column: str) -> dict[str, object]:

@@ -9,14 +9,14 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hvdcore.classifier.config import ClassifierConfig, SampleNames
 from hvdcore.classifier.splits import Split, stratified_subset
-from hvdcore.errors import UserError
+from hvdcore.errors import UserError, printable
 from hvdcore.files.atomic import writing
 from hvdcore.files.cache import CacheLock
 from hvdcore.files.checksums import CHECKSUMS, checksums, damaged_file, require_sizes
@@ -51,6 +51,7 @@ LEFT_OUT = {
     "test_in_train": "of test that train contains too",
 }
 EXAMPLES = 5
+_SHOWN_CLASSES = 5
 """Files or rows named for each reason."""
 
 S = TypeVar("S", bound=Split)
@@ -254,4 +255,16 @@ def prepare_summary(samples: str, meta: Mapping[str, Any], classes: str) -> str:
     line = f"{samples}: {splits} in {classes}"
     if skipped or left_out:
         line += f"; left out: {', '.join([*skipped, *left_out])}"
+    line += "".join(_unscored(samples, meta))
     return line + (f"; notes: {', '.join(notes)}" if notes else "")
+
+
+def _unscored(samples: str, meta: Mapping[str, Any]) -> Iterator[str]:
+    """The classes that val or test, where there is one, has no sample of."""
+    for split in ("val", "test"):
+        counts = meta.get("classes_of_parts", {}).get(split, {})
+        names = [name for name, count in counts.items() if not count]
+        if names and meta["parts"][split]:
+            more = f" and {len(names) - _SHOWN_CLASSES} more" * (len(names) > _SHOWN_CLASSES)
+            shown = ", ".join(map(printable, names[:_SHOWN_CLASSES]))
+            yield f"; no {split} {samples} of {shown}{more}"

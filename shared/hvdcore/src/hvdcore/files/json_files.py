@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import write_bytes_atomically
 
-__all__ = ["json_safe", "read_json_object", "write_json_atomically"]
+__all__ = ["json_for_terminal", "json_safe", "read_json_object", "write_json_atomically"]
+
+_C1 = re.compile("[\x7f-\x9f]")
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -42,6 +45,13 @@ def write_json_atomically(path: Path, value: Any) -> None:
     text = json.dumps(json_safe(value), indent=2, ensure_ascii=False, allow_nan=False)
     # Names that are no UTF-8 hold lone surrogates, which JSON can write as \\udcXX.
     write_bytes_atomically(path, text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def json_for_terminal(value: Any, indent: int | None = None) -> str:
+    """JSON as text that moves no cursor: the control characters that JSON leaves as they are (C1,
+    which names of classes and files may hold) are written as \\u00XX."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _C1.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def json_safe(value: Any) -> Any:

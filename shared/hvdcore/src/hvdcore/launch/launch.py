@@ -96,6 +96,7 @@ def launch_on_hosts(
         UserError: the options, the hosts or the controller cannot work here.
     """
     start.check()
+    start.tell_ranks()
     if start.ray is not None:
         from hvdcore.launch.ray.launch import launch_on_ray
 
@@ -190,6 +191,7 @@ def run_on_ranks(
         UserError: the launcher started another number of ranks than asked for, or ``check`` or
             the hosts are not fit.
     """
+    start.tell_ranks()
     world = world_from_environment()
     if world.controller != "none":
         is_rank = world.size > 1 or start.np not in (None, 1)

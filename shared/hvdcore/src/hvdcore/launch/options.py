@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import Problems, UserError
+from hvdcore.runtime.affinity import BINDINGS
+from hvdcore.runtime.environment import BIND
 from hvdcore.runtime.world import is_single_slurm_task, slurm_tasks
 
 __all__ = ["StartOptions"]
@@ -29,6 +31,7 @@ class StartOptions:
     ray: str | None = None
     cpus_per_rank: int | None = None
     gpus_per_rank: int | None = None
+    bind_to: str | None = None
 
     @classmethod
     def take(cls, flags: dict[str, Any]) -> StartOptions:
@@ -74,6 +77,11 @@ class StartOptions:
         elsewhere = self.ray is not None
         return several or elsewhere or self.may_start_again or self.max_np is not None
 
+    def tell_ranks(self) -> None:
+        """Set the environment variables of this process that its ranks, or it as one, read."""
+        if self.bind_to is not None:
+            os.environ[BIND] = self.bind_to
+
     def check(self) -> None:
         """Look at the options as a whole.
 
@@ -96,6 +104,8 @@ class StartOptions:
             problems.add("--host-discovery-script", "give it or --hosts/--hostfile, not both")
         if self.elastic_timeout is not None and not self.elastic_timeout > 0:
             problems.add("--elastic-timeout", f"got {self.elastic_timeout:g}; give seconds above 0")
+        if self.bind_to is not None and self.bind_to not in BINDINGS:
+            problems.add("--bind-to", f"got {self.bind_to!r}; give {', '.join(BINDINGS)}")
         self._check_ray(problems)
         problems.raise_if_any()
 

@@ -16,6 +16,8 @@ from hvdcore.run.run_dir import RunDir
 from hvdcore.tracking.logs import get_logger
 from hvdcore.tracking.progress import Progress
 from hvdcore.tracking.tensorboard import Board
+from hvdcore.tracking.tracker.backend import Status
+from hvdcore.tracking.tracker.tracker import Tracker, point_of
 
 __all__ = ["WARM_UP_STEPS", "RunLogger", "Speed", "StepTimes", "Window"]
 
@@ -36,6 +38,7 @@ class RunLogger:
     is_root: bool
     window: Window
     speed: Speed = field(default_factory=Speed)
+    tracker: Tracker | None = None
     live: LiveReport | None = field(default=None, init=False)
 
     def log_ranks(self, figures: RankFigures) -> None:
@@ -53,6 +56,8 @@ class RunLogger:
         self.run.append_metrics(row)
         if self.live is not None:
             self.live.add(row)
+        if self.tracker is not None and (point := point_of(row)) is not None:
+            self.tracker.add(point)
         curves = {k: v for k, v in values.items() if not k.startswith(("num_", "rank_"))}
         self.board.add_scalars({f"{split}/{name}": value for name, value in curves.items()}, step)
 
@@ -66,4 +71,12 @@ class RunLogger:
         self.progress.__exit__(*exception)
         if self.live is not None:
             self.live.close()
+        if self.tracker is not None:
+            self.tracker.close(self._status(exception[0] is not None))
         self.board.close()
+
+    def _status(self, has_failed: bool) -> Status:
+        """A run that was asked to stop has saved a checkpoint, and no report."""
+        if has_failed:
+            return "failed"
+        return "finished" if self.run.report.is_file() else "stopped"

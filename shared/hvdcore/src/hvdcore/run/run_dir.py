@@ -13,6 +13,9 @@ from hvdcore.files.json_files import read_json_object, write_json_atomically
 from hvdcore.run.lock import LOCK_FOLDER
 from hvdcore.runtime.software import collect_environment
 from hvdcore.tracking.metrics_log import MetricsLog, Trimmed
+from hvdcore.tracking.tracker.backend import RunInfo
+from hvdcore.tracking.tracker.fields import TrackingFields
+from hvdcore.tracking.tracker.tracker import Tracker, open_tracker
 
 __all__ = ["RunDir", "default_run_dir"]
 
@@ -143,6 +146,15 @@ class RunDir:
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every whole line of metrics.jsonl, in the order written."""
         return list(self._metrics_log.read())
+
+    def open_tracker(self, config: TrackingFields, package: str) -> Tracker | None:
+        """The tracker that the configuration names, if any. Rank 0 only, after `create`.
+
+        Raises:
+            UserError: it is not installed, or a new run cannot be opened.
+        """
+        info = RunInfo(package, self.path, config.model_dump(mode="json"))
+        return open_tracker(config.tracker, info, self._metrics_log.read())
 
     def write_json(self, name: str, value: Any) -> Path:
         """Write `name` (such as report.json) in the run directory, atomically. Rank 0 only.

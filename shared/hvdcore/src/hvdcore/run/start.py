@@ -57,6 +57,20 @@ def check_output_dir(
     check_mirror(mirror, resuming=resuming, problems=problems)
 
 
+def _check_same_run(run: RunDir, fingerprint: Mapping[str, Any], found: Checkpoint) -> None:
+    """`require_same_run`; of a run's own checkpoint it also says where its settings are.
+
+    Raises:
+        UserError: the checkpoint is another run's, or this run's with other settings.
+    """
+    try:
+        require_same_run(fingerprint, found.meta)
+    except UserError as error:
+        own = found.path.is_relative_to(run.path) and run.config.is_file()
+        hint = f"resume: to go on with the settings that this run has, add --config {run.config}"
+        raise UserError(*error.problems, *([hint] if own else [])) from None
+
+
 def _is_utf8(path: Path) -> bool:
     """safetensors, for one, opens no other names."""
     try:
@@ -120,7 +134,7 @@ def start_run(
         goes_on = resume == "auto" or _restarted() or _is_own(run, found)
         begun = latest_valid(run.pretraining) if goes_on and found is None else found
         if begun is not None:
-            require_same_run(fingerprint, begun.meta)
+            _check_same_run(run, fingerprint, begun)
         RunDir.create(path, package, config, resuming=goes_on)
         clean_up(run.checkpoints)
         if goes_on:

@@ -14,6 +14,7 @@ from pathlib import Path
 from hvdcore.runtime.world import World
 
 __all__ = [
+    "BIND",
     "EXPECTED_SIZE",
     "HEARTBEAT",
     "JOB",
@@ -32,6 +33,7 @@ __all__ = [
     "STUDY",
     "SUPERVISED",
     "TERMINAL",
+    "cgroup_cpu_quota",
     "cores_available",
     "horovod_stall_check",
     "prepare_environment",
@@ -42,6 +44,8 @@ __all__ = [
 
 STALL_TIMEOUT = "HVDCORE_STALL_TIMEOUT"
 """Seconds without progress after which a rank counts as hung. Users may set it."""
+BIND = "HVDCORE_BIND_TO"
+"""How ranks are bound to cores, as `--bind-to`: auto, numa, core or none. Users may set it."""
 STALL_CHECK = "HVDCORE_STALL_CHECK"
 """Set where the launcher has set Horovod's own stall check for programs without heartbeats."""
 LOG_DIR = "HVDCORE_LOG_DIR"
@@ -106,14 +110,21 @@ def cores_available() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    quota = _cgroup_cpu_quota()
+    quota = cgroup_cpu_quota()
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
-def _cgroup_cpu_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
+def cgroup_cpu_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
+    """Processors' worth of time that the container may use; None where there is no limit.
+
+    Args:
+        path: of version 2; version 1 has `cpu/cpu.cfs_quota_us` and `_period_us` beside it.
+    """
+    files = [path.parent / f"cpu/cpu.cfs_{name}_us" for name in ("quota", "period")]
     try:
-        quota, period = path.read_text(encoding="ascii").split()
-        return None if quota == "max" else int(quota) / int(period)
+        texts = [path] if path.exists() else files
+        quota, period = " ".join(file.read_text(encoding="ascii") for file in texts).split()
+        return None if quota in ("max", "-1") else int(quota) / int(period)
     except (OSError, ValueError):
         return None
 
@@ -121,13 +132,15 @@ def _cgroup_cpu_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | No
 def python_module(name: str) -> list[str]:
     """The command that runs a module in this Python, before its arguments.
 
-    From Python 3.11 on the working folder is not searched for other modules than this one: a
-    `random.py` in it would be taken for the standard library's.
+    The working folder is not searched for other modules than this one: a `random.py` in it would
+    be taken for the standard library's.
     """
     top = name.partition(".")[0]
-    is_here = Path(top).is_dir() or Path(f"{top}.py").is_file()
-    safe = [] if is_here or sys.version_info < (3, 11) else ["-P"]
-    return [sys.executable, *safe, "-m", name]
+    if Path(top).is_dir() or Path(f"{top}.py").is_file():
+        return [sys.executable, "-m", name]
+    if sys.version_info < (3, 11):  # there is no -P
+        return [sys.executable, str(Path(__file__).with_name("run_module.py")), name]
+    return [sys.executable, "-P", "-m", name]
 
 
 def threads_per_rank(local_size: int, cores: int) -> int:

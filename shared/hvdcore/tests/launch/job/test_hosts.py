@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from hvdcore.errors import UserError
-from hvdcore.launch.hosts.hosts import Hosts, named_hosts, parse_hostfile, parse_hosts
+from hvdcore.launch.hosts.ask import ask_host
+from hvdcore.launch.hosts.hosts import Hosts, address_of, named_hosts, parse_hostfile, parse_hosts
 from hvdcore.launch.options import StartOptions
 from hvdcore.runtime.world import slurm_slots, slurm_tasks
 
@@ -115,3 +116,19 @@ def test_a_command_inside_an_allocation_starts_a_rank_for_each_task(
 def test_a_slurm_allocation_that_cannot_be_read() -> None:
     with pytest.raises(UserError, match="do not fit together"):
         slurm_slots({"SLURM_JOB_NODELIST": "n[1-3]", "SLURM_TASKS_PER_NODE": "2(x2)"})
+
+
+def test_a_host_of_ipv6_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system answers for such names; the addresses themselves are bound for real."""
+    known = {"here": ["::1"], "both": ["::1", "127.0.0.1"], "far": ["2001:db8::2"]}
+
+    def answer(name: str, port: object, **kind: object) -> list[tuple[object, ...]]:
+        families = {True: socket.AF_INET6, False: socket.AF_INET}
+        return [(families[":" in a], 1, 6, "", (a, 0)) for a in known[name]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    assert [address_of(name) for name in known] == ["::1", "127.0.0.1", "2001:db8::2"]
+    hosts = Hosts({"here": 2, "both": 1, "far": 1})
+    assert hosts.with_ipv4_names().slots == {"localhost": 2, "both": 1, "far": 1}
+    with pytest.raises(UserError, match=r"--hosts: far has addresses of IPv6 alone"):
+        ask_host("far", "hvdcore", [])

@@ -5,7 +5,6 @@ Also the verb ``evaluate``, which scores a saved model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from hvdcore.classifier.model_folder import load_preprocessing
 from hvdcore.classifier.preflight import check_classes, check_evaluation
 from hvdcore.classifier.score import Score
 from hvdcore.classifier.splits import Split, subsample
+from hvdcore.files.json_files import json_for_terminal
 from hvdcore.keras.collectives import allreduce_sum
 from hvdcore.keras.startup import init
 from hvdcore.metrics.classification import confusion_matrix
@@ -176,7 +176,7 @@ def evaluate_run(
     check_classes(task.classes, classes)
     scores = score_splits(SplitPredictor(load_model(run.model), task), splits, world)
     if world.is_root:
-        print(json.dumps(scores, indent=2, ensure_ascii=False), flush=True)
+        print(json_for_terminal(scores, indent=2), flush=True)
     return 0
 
 

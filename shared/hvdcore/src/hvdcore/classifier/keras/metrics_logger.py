@@ -53,6 +53,7 @@ class ClassifierMetricsLogger(RunLogger):
         progress = Progress(total_steps * batch, names.samples, is_root, initial=step * batch)
         return cls(
             run, board, progress, is_root, Window(names.samples),
+            tracker=run.open_tracker(config, names.package) if is_root else None,
             names=names, log_every=config.log_every, total_steps=total_steps,
             ranks=RankTimes(world, allreduce_sum, gather_hosts),
         )  # fmt: skip

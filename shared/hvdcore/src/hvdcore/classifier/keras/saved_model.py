@@ -12,10 +12,26 @@ import keras
 
 from hvdcore.classifier.model_folder import MODEL, PREPROCESSING, load_preprocessing
 from hvdcore.errors import UserError
-from hvdcore.files.atomic import writing
+from hvdcore.files.atomic import write_bytes_atomically, writing
 from hvdcore.files.json_files import write_json_atomically
 
 __all__ = ["load_model", "save_model"]
+
+
+_README = """\
+# {model}
+
+A model of Keras 3 from standard layers. Its output are *logits*, [batch, class], not probabilities:
+these are their softmax. The classes, in the order of the output, and what makes an input of a
+sample are in `preprocessing.json`.
+
+```python
+import json, keras
+model = keras.models.load_model("{model}", compile=False)
+classes = json.load(open("preprocessing.json"))["classes"]
+probabilities = keras.ops.softmax(model(batch))
+```
+"""
 
 
 def save_model(
@@ -39,6 +55,7 @@ def save_model(
             temporary.unlink(missing_ok=True)
     values = {"classes": list(classes), **preprocessing, "output": "logits, [batch, class]"}
     write_json_atomically(folder / PREPROCESSING, values)
+    write_bytes_atomically(folder / "README.md", _README.format(model=MODEL).encode())
 
 
 def load_model(folder: Path) -> keras.Model:

@@ -6,13 +6,12 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 
 from hvdcore.errors import UserError
 from hvdcore.launch.hosts.facts import MARK, HostFacts, facts_here
-from hvdcore.launch.hosts.hosts import is_ours
+from hvdcore.launch.hosts.hosts import address_of, is_ipv6, is_ours
 from hvdcore.launch.hosts.remote_shell import encode_command, remote_shell
 
 __all__ = ["ask_host", "is_here"]
@@ -29,7 +28,7 @@ _STRANGER = re.compile(r"Host key verification failed|REMOTE HOST IDENTIFICATION
 def is_here(name: str) -> bool:
     """Whether a host is this machine; no for a name that nobody knows."""
     try:
-        return is_ours(socket.gethostbyname(name))
+        return is_ours(address_of(name))
     except OSError:
         return False
 
@@ -41,13 +40,18 @@ def ask_host(name: str, package: str, peers: list[str]) -> HostFacts:
         UserError: one line: no such host, unreachable, it refuses us, no Python or no hvdcore.
     """
     try:
-        address = socket.gethostbyname(name)
+        address = address_of(name)
     except OSError:
         raise UserError(
             f"--hosts: unknown host {name!r}; check the name, or give an address"
         ) from None
     if is_ours(address):
         return facts_here(package, os.getcwd(), peers)
+    if is_ipv6(address):
+        raise UserError(
+            f"--hosts: {name} has addresses of IPv6 alone ({address}), and ranks on several hosts "
+            "need IPv4; give the hosts an IPv4 network, a private one is enough"
+        )
     return _answer(name, *_run(name, _question(package, peers)))
 
 

@@ -12,6 +12,8 @@ from hvdcore.runtime.world import slurm_slots, slurm_tasks
 
 __all__ = [
     "Hosts",
+    "address_of",
+    "is_ipv6",
     "is_ours",
     "named_hosts",
     "parse_hostfile",
@@ -51,12 +53,20 @@ class Hosts:
         which it sends to another host is one that the other host can answer.
         """
         for name in self.slots:
-            address = socket.gethostbyname(name)
+            address = address_of(name)
             if not is_ours(address):
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
                     probe.connect((address, 9))  # chooses a route; nothing is sent
                     return str(probe.getsockname()[0])
         return None
+
+    def with_ipv4_names(self) -> Hosts:
+        """The same with `localhost` for a name of this machine that only IPv6 knows: Horovod's
+        launcher looks names up in IPv4, and would take it for another host."""
+        return Hosts({
+            "localhost" if is_ipv6(address := address_of(name)) and is_ours(address) else name: n
+            for name, n in self.slots.items()
+        })  # fmt: skip
 
     def require_slots(self, np: int) -> None:
         """Check that `np` ranks fit.
@@ -71,9 +81,25 @@ class Hosts:
             )
 
 
+def address_of(name: str) -> str:
+    """An address of a host: of IPv4 if it has one, else of IPv6.
+
+    Raises:
+        OSError: nobody knows the name.
+    """
+    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    first = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return str(first[4][0])
+
+
+def is_ipv6(address: str) -> bool:
+    """Whether an address is one of IPv6."""
+    return ":" in address
+
+
 def is_ours(address: str) -> bool:
     """Whether an address is this machine's: only such a one can be bound."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if is_ipv6(address) else socket.AF_INET) as probe:
         try:
             probe.bind((address, 0))
         except OSError:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from hvdcore.launch.hosts.hosts import address_of
 from hvdcore.runtime.environment import NETWORKS
 
 __all__ = ["Route", "interface_settings", "route_to"]
@@ -41,7 +42,7 @@ def route_to(host: str) -> Route:
         OSError: the name is unknown, or there is no route.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((socket.gethostbyname(host), _DISCARD_PORT))
+        probe.connect((address_of(host), _DISCARD_PORT))
         ours = probe.getsockname()[0]
     for name, interface in _interfaces():
         if str(interface.ip) == ours:

@@ -298,7 +298,8 @@ def start_with_horovodrun(
     # MPI takes networks, whatever their interfaces are called on each host; Gloo's launcher wants
     # the name here, and the ranks put in the one there.
     interfaces = fleet.our_interface and (fleet.networks if kind == "mpi" else fleet.our_interface)
-    line = horovodrun_command(np, fleet.hosts, kind, seconds, command, interfaces)
+    hosts = fleet.hosts.with_ipv4_names()
+    line = horovodrun_command(np, hosts, kind, seconds, command, interfaces)
     return lambda env: Horovodrun(line, env)
 
 

@@ -79,6 +79,8 @@ class RankOutput:
         self.show = show
         self.errors: list[str] = []
         self.tail: deque[str] = deque(maxlen=400)
+        self.num_hidden = 0
+        """Lines that the user has not seen: they are in the log alone."""
         self._partial = bytearray()
         self._shown = 0
 
@@ -115,6 +117,8 @@ class RankOutput:
             self.show(b"[rank %d] " % self.rank + text + b"\n")
         elif text.startswith(b"error: "):
             self.errors.append(text.decode("utf-8", "replace"))
+        else:
+            self.num_hidden += 1
 
     def pause(self) -> None:
         """Nothing more came for a moment: show rank 0's unfinished line (a progress bar)."""

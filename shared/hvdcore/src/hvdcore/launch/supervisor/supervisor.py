@@ -24,6 +24,7 @@ from hvdcore.launch.supervisor.outcome import EXIT_FAILED, Finding, RankEnd, Wat
 from hvdcore.launch.supervisor.output import RankLog, RankOutput
 from hvdcore.launch.supervisor.processes import RankProcess, find_orphans, process_state
 from hvdcore.launch.supervisor.stacks import RankStacks, StacksAnswer
+from hvdcore.runtime.affinity import bound
 from hvdcore.runtime.environment import (
     HEARTBEAT,
     LOG_DIR,
@@ -128,6 +129,7 @@ class Supervisor:
             self.stacks = RankStacks(self.world.rank)
             try:
                 end = self._work(command)
+                self._tell_of_hidden_lines(end)
                 self.line.send_end(replace(end, signaled=self._signaled))
                 self._wait_for_the_others(end)
                 if self.world.is_root:
@@ -139,6 +141,14 @@ class Supervisor:
                 self.log.close(keep=keep and end.code == EXIT_FAILED)
             return end.code
 
+    def _tell_of_hidden_lines(self, end: RankEnd) -> None:
+        """What rank 1 printed goes with its temporary log; once, it says so for all ranks."""
+        count = self.out.num_hidden + self.err.num_hidden
+        if self.world.rank == 1 and self.log.is_temporary and end.code == 0 and count:
+            lines = f"{count} line{'s' * (count > 1)}"
+            text = f"[rank 1] printed {lines} more; --log-dir DIR keeps what every rank prints\n"
+            self.line.show(2, text.encode())
+
     def _work(self, command: list[str]) -> RankEnd:
         env = dict(os.environ)
         prepare_environment(self.world, env)
@@ -146,7 +156,8 @@ class Supervisor:
         env.update({SUPERVISED: "1", HEARTBEAT: self.page.path, "PYTHONUNBUFFERED": "1"})
         env.update(self.stacks.file.variables)
         try:
-            process = RankProcess(command, env, at_terminal=self.world.is_root)
+            with bound(self.world, env):
+                process = RankProcess(command, env, at_terminal=self.world.is_root)
         except OSError as error:
             self.err.feed(
                 f"error: {command[0]}: cannot be started ({error.strerror})\n".encode(

@@ -1,0 +1,1 @@
+"""Logging a run to MLflow or Weights & Biases, beside TensorBoard."""
