@@ -27,7 +27,7 @@ def told(watch: SlowRankWatch, *intervals: list[float]) -> list[list[tuple[int, 
 def test_a_slow_rank_is_told_once_and_so_is_its_recovery() -> None:
     slow, even = [0.10, 0.10, 0.15, 0.10], [0.10, 0.10, 0.10, 0.10]
     between = [0.10, 0.10, 0.12, 0.10]  # above the bound of recovery, below that of slowness
-    answers = told(SlowRankWatch(4), *[slow] * 5, *[between] * 5, *[even] * 4)
+    answers = told(SlowRankWatch(4, persist_seconds=0), *[slow] * 5, *[between] * 5, *[even] * 4)
     assert answers == [[], [], [(2, True)], *[[]] * 9, [(2, False)], []]
 
 
@@ -41,7 +41,13 @@ def test_a_slow_rank_is_told_once_and_so_is_its_recovery() -> None:
     ],
 )
 def test_control_nobody_is_told(intervals: list[list[float]]) -> None:
-    assert not any(told(SlowRankWatch(len(intervals[0])), *intervals))
+    assert not any(told(SlowRankWatch(len(intervals[0]), persist_seconds=0), *intervals))
+
+
+def test_short_intervals_are_not_persistent() -> None:
+    """Three seconds' intervals make twenty in the seventh."""
+    watch = SlowRankWatch(2)
+    assert [len(watch.look([0.1, 0.2], 3.0)) for _ in range(9)] == [0, 0, 0, 0, 0, 0, 1, 0, 0]
 
 
 def test_a_rank_alone_has_its_own_figures_and_writes_no_lists() -> None:
@@ -75,7 +81,7 @@ def main():
     from hvdcore.metrics.step_times import StepTimes
     from hvdcore.torch import allreduce_sum, any_rank, gather_objects
     world = hvdcore.torch.init()
-    ranks = RankTimes(world, allreduce_sum, lambda: gather_objects(platform.node()))
+    ranks = RankTimes(world, allreduce_sum, lambda: gather_objects(platform.node()), 2.0)
     Path(sys.argv[1], f"pid-{world.rank}").write_text(str(os.getpid()))
     stop = Path(sys.argv[1], "stop")
     while True:

@@ -23,6 +23,8 @@ SLOWER_FACTOR = 1.25
 RECOVERED_FACTOR = 1.1
 PATIENCE = 3
 """Intervals in a row that it takes to call a rank slow, or recovered."""
+PERSIST_SECONDS = 20.0
+"""Seconds that these intervals have to last together: of short steps three are soon over."""
 _NOISE_SECONDS = 0.001  # of a step: what the clock and the scheduler do to the smallest models
 
 
@@ -38,18 +40,24 @@ class Change(NamedTuple):
 class SlowRankWatch:
     """Says once that a rank has become slow, and once that it has recovered.
 
+    Args:
+        size: number of ranks.
+        persist_seconds: how long it has to last, in `PATIENCE` intervals or more.
+
     Example:
-        >>> watch = SlowRankWatch(3)
+        >>> watch = SlowRankWatch(3, persist_seconds=0)
         >>> [len(watch.look([0.1, 0.1, 0.2])) for _ in range(5)]
         [0, 0, 1, 0, 0]
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, persist_seconds: float = PERSIST_SECONDS) -> None:
+        self._persist_seconds = persist_seconds
         self._slow = [False] * size
         self._streak = [0] * size
+        self._lasted = [0.0] * size
 
-    def look(self, seconds: Sequence[float]) -> list[Change]:
-        """Take in each rank's seconds of work per step over an interval."""
+    def look(self, seconds: Sequence[float], interval_seconds: float = 0.0) -> list[Change]:
+        """Take in each rank's seconds of work per step over an interval of that length."""
         changes = []
         for rank, own in enumerate(seconds):
             others = median([*seconds[:rank], *seconds[rank + 1 :]] or [own])
@@ -58,8 +66,10 @@ class SlowRankWatch:
             else:
                 turns = own > max(others * SLOWER_FACTOR, others + _NOISE_SECONDS)
             self._streak[rank] = self._streak[rank] + 1 if turns else 0
-            if self._streak[rank] == PATIENCE:
-                self._slow[rank], self._streak[rank] = not self._slow[rank], 0
+            self._lasted[rank] = self._lasted[rank] + interval_seconds if turns else 0.0
+            if self._streak[rank] >= PATIENCE and self._lasted[rank] >= self._persist_seconds:
+                self._slow[rank] = not self._slow[rank]
+                self._streak[rank], self._lasted[rank] = 0, 0.0
                 changes.append(Change(rank, self._slow[rank], own, others))
         return changes
 
@@ -98,15 +108,17 @@ class RankTimes:
         allreduce: sums a float64 array over the ranks (the adapter's `allreduce_sum`).
         gather_hosts: the host name of every rank; called on all ranks, when one has become slow,
             and needed on rank 0.
+        persist_seconds: how long a rank has to be slow before it is named.
     """
 
     world: World
     allreduce: AllReduce
     gather_hosts: Callable[[], Sequence[str]]
+    persist_seconds: float = PERSIST_SECONDS
     _watch: SlowRankWatch = field(init=False)
 
     def __post_init__(self) -> None:
-        self._watch = SlowRankWatch(self.world.size)
+        self._watch = SlowRankWatch(self.world.size, self.persist_seconds)
 
     def exchange(self, times: StepTimes, num_steps: int, extra: float = 0.0) -> RankFigures:
         """Every rank's times of an interval of `num_steps` steps. Every rank must call."""
@@ -117,7 +129,7 @@ class RankTimes:
             values = self.allreduce(values.reshape(-1)).reshape(-1, 3)
         work, waits, extras = (values[:, column].tolist() for column in range(3))
         # The same values on every rank, so that all come to the same decision.
-        changes = self._watch.look(work)
+        changes = self._watch.look(work, float(values[:, :2].sum(axis=1).max()) * num_steps)
         hosts = self.gather_hosts() if changes else []
         lines = [_line(change, hosts[change.rank]) for change in changes if hosts]
         return RankFigures(work, waits, extras, lines)

@@ -127,7 +127,8 @@ def _goes_on(lock: RunLock, alive: bool | None) -> bool:
 
 def _newest_scores(run: RunDir) -> tuple[int | None, str]:
     """The newest step, and the scores of the newest evaluation."""
-    step, scored = None, {}
+    step: int | None = None
+    scored: Mapping[str, Any] = {}
     for row in _last_rows(run.metrics):
         step = row.get("step", step)
         if row.get("split") in ("val", "test"):

@@ -45,7 +45,7 @@ class RunLogger:
         """Tell the user, once, of a rank that has become slow, or has recovered. Every rank may
         call."""
         for line in figures.lines if self.is_root else []:
-            logger.warning("%s", line)
+            logger.info("%s", line)
 
     def write(self, step: int, epoch: int, split: str, values: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl and a point of each curve `<split>/<name>`. Counts (`num_...`)

@@ -117,6 +117,7 @@ class RankStacks:
         self.rank = rank
         self.file = StacksFile()
         self._asked_at: float | None = None
+        self._seen: tuple[Beat, str] | None = None
         self._size, self._grew_at = 0, 0.0
 
     @property
@@ -124,11 +125,15 @@ class RankStacks:
         """An answer is awaited."""
         return self._asked_at is not None
 
-    def ask(self, pid: int, now: float) -> None:
-        """Have process `pid` write its stacks. Harmless where it does not know how to."""
+    def ask(self, pid: int, beat: Beat, collective: str, now: float) -> None:
+        """Have process `pid` write its stacks. Harmless where it does not know how to.
+
+        Args:
+            beat: what the rank does at this moment, for `place_of`; so is `collective`.
+        """
         if self._asked_at is not None:
             return
-        self._asked_at = now
+        self._asked_at, self._seen = now, (beat, collective)
         if catches_signal(pid, signal.SIGUSR1) and process_state(pid) not in ("T", "t", "Z"):
             try:
                 os.kill(pid, signal.SIGUSR1)
@@ -149,12 +154,13 @@ class RankStacks:
             text = self.file.take() or _from_outside(pid)
         else:
             return None
-        self._asked_at = None
-        return StacksAnswer(self.rank, os.uname().nodename, place_of(text, beat, collective), text)
+        place = place_of(text, *(self._seen or (beat, collective)))
+        self._asked_at = self._seen = None
+        return StacksAnswer(self.rank, os.uname().nodename, place, text)
 
     def wait(self, pid: int, beat: Beat, collective: str) -> StacksAnswer:
         """The answer, waited for."""
-        self.ask(pid, time.monotonic())
+        self.ask(pid, beat, collective, time.monotonic())
         while (answer := self.poll(pid, beat, collective, time.monotonic())) is None:
             time.sleep(_QUIET_SECONDS / 4)
         return answer

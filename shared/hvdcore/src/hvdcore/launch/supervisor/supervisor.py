@@ -218,7 +218,7 @@ class Supervisor:
         orders.stop_signals.clear()
         if self.inbox.take_stacks_request() or orders.stacks:
             orders.stacks = False
-            self.stacks.ask(self._working_pid(process), time.monotonic())
+            self._ask_for_stacks(process)
         if own is not None:
             self._stop(process, own, "host")
         if orders.abort:
@@ -275,6 +275,10 @@ class Supervisor:
         beat = self.page.read()
         return beat.pid if beat.number else process.pid
 
+    def _ask_for_stacks(self, process: RankProcess) -> None:
+        pid, beat, name = self._working_pid(process), self.page.read(), self.page.collective()
+        self.stacks.ask(pid, beat, name, time.monotonic())
+
     def _tell_stacks(self, answer: StacksAnswer) -> None:
         """Into the log, and to the launcher, which may wait for them."""
         text = "\n".join(answer.lines())
@@ -291,7 +295,7 @@ class Supervisor:
             self._found_at = now
             self.line.orders.stacks_taken = False
             if self.line.channel is None:
-                self.stacks.ask(self._working_pid(process), now)
+                self._ask_for_stacks(process)
             else:
                 self.line.channel.send({"type": "given-up"})
             return
