@@ -47,7 +47,7 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
     "hvdcore": (
         "shared/hvdcore",
         [
-            "./shared/hvdcore[tune,ray]",
+            "./shared/hvdcore[tune,ray,mlflow,wandb]",
             TORCH,
             TENSORFLOW,
             "hypothesis",
