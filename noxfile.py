@@ -47,7 +47,7 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
     "hvdcore": (
         "shared/hvdcore",
         [
-            "./shared/hvdcore[tune,ray,mirror]",
+            "./shared/hvdcore[tune,ray,mirror,mlflow,wandb]",
             "moto[server]>=5",  # a server of S3's protocol on loopback
             "nbclient>=0.10",
             "ipykernel",

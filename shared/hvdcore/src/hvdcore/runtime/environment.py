@@ -138,7 +138,8 @@ def python_module(name: str) -> list[str]:
     top = name.partition(".")[0]
     if Path(top).is_dir() or Path(f"{top}.py").is_file():
         return [sys.executable, "-m", name]
-    if sys.version_info < (3, 11):  # there is no -P
+    version = tuple(sys.version_info)
+    if version < (3, 11):  # there is no -P
         return [sys.executable, str(Path(__file__).with_name("run_module.py")), name]
     return [sys.executable, "-P", "-m", name]
 
