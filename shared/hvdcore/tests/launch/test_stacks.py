@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hvdcore.cli import app
 from hvdcore.launch.job.controllers import horovod_library
+from hvdcore.launch.job.monitor import Monitor
 from hvdcore.launch.job.stacks import standing_line
+from hvdcore.launch.supervisor.channel import Listener, connect
 from hvdcore.launch.supervisor.stacks import RankStacks, StacksAnswer, catches_signal, place_of
 from hvdcore.runtime.heartbeat import Beat
 from hvdcore.testing.ranks import start_ranks
@@ -159,3 +163,43 @@ def test_nothing_to_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
             app(["stacks", str(given)])
         assert exit_.value.code == 2
         assert error in capsys.readouterr().err
+
+
+def listen_until(monitor: Monitor, reached: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < deadline
+        monitor.hear()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("knows_the_token", [True, False])
+def test_over_the_network_only_who_knows_the_token_may_ask(
+    tmp_path: Path, knows_the_token: bool
+) -> None:
+    """As with ranks on other hosts: rank 1 answers, rank 0's supervisor has ended meanwhile."""
+    monitor = Monitor(Listener(tmp_path, "127.0.0.1"), 2, 60.0, lambda fd, raw: None)
+    with contextlib.ExitStack() as stack:
+        stack.callback(monitor.close)
+        ranks, asker = [], None
+        for rank in (0, 1, None):
+            asker, token = connect(monitor.listener.address)
+            stack.callback(asker.close)
+            if rank is not None:
+                asker.send({"type": "hello", "rank": rank, "token": token})
+                ranks.append(asker)
+        listen_until(monitor, lambda: monitor.job.all_here)
+        asker.send({"type": "ask-stacks", "token": token if knows_the_token else "guessed"})
+        if not knows_the_token:
+            listen_until(monitor, lambda: asker.receive() == [] and not asker.open)
+            assert [channel.receive() for channel in ranks] == [[], []]
+            return
+        listen_until(monitor, lambda: monitor.stacks.is_running)
+        assert [[m["type"] for m in channel.receive()] for channel in ranks] == [["stacks"]] * 2
+        ranks[0].close()
+        ranks[1].send(StacksAnswer(1, "b", "in phase 'data'", "its frames").as_message())
+        listen_until(monitor, lambda: not monitor.stacks.is_running)
+        monitor.hear()
+        told = asker.receive()
+    assert [message["type"] for message in told] == ["stacks", "done"]
+    assert (told[0]["rank"], told[0]["host"], told[0]["text"]) == (1, "b", "its frames")
