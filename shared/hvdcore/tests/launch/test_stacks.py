@@ -17,6 +17,7 @@ from hvdcore.cli import app
 from hvdcore.launch.job.controllers import horovod_library
 from hvdcore.launch.job.monitor import Monitor
 from hvdcore.launch.job.stacks import standing_line
+from hvdcore.launch.stacks import print_stacks
 from hvdcore.launch.supervisor.channel import Listener, connect
 from hvdcore.launch.supervisor.stacks import RankStacks, StacksAnswer, catches_signal, place_of
 from hvdcore.runtime.heartbeat import Beat
@@ -166,6 +167,41 @@ def test_nothing_to_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
             app(["stacks", str(given)])
         assert exit_.value.code == 2
         assert error in capsys.readouterr().err
+
+
+ALONE = """
+import sys, time
+from pathlib import Path
+from hvdcore.run.lock import hold_run_dir, run_dirs_held
+from hvdcore.run.run_dir import RunDir
+from hvdcore.runtime.world import World
+from hvdcore.tracking.logs import setup_logging
+
+def wait_here():
+    print("ready", flush=True)
+    time.sleep(600)
+
+with run_dirs_held():
+    run = RunDir.create(Path(sys.argv[1]), "hvdcore", {})
+    hold_run_dir(run.path)
+    setup_logging(World(0, 1, 0, 1, "none"), run.path)
+    wait_here()
+"""
+
+
+def test_a_single_rank_without_a_launcher_is_asked_directly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert print_stacks(str(tmp_path / "run")) == 0
+        assert process.poll() is None
+        process.kill()
+    out = capsys.readouterr().out
+    assert out.startswith(f"--- rank 0, from {tmp_path / 'run' / 'logs' / 'rank-0.log'}:")
+    assert "in wait_here" in out
 
 
 def listen_until(monitor: Monitor, reached: Callable[[], object]) -> None:
