@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hvdcore.cli import app
 from hvdcore.launch.job.controllers import horovod_library
+from hvdcore.launch.job.monitor import Monitor
 from hvdcore.launch.job.stacks import standing_line
+from hvdcore.launch.stacks import print_stacks
+from hvdcore.launch.supervisor.channel import Listener, connect
 from hvdcore.launch.supervisor.stacks import RankStacks, StacksAnswer, catches_signal, place_of
 from hvdcore.runtime.heartbeat import Beat
 from hvdcore.testing.ranks import start_ranks
@@ -63,6 +68,10 @@ def test_a_rank_that_is_stuck_is_found(tmp_path: Path) -> None:
     )
     log = tmp_path / "logs" / "rank-1.log"
     until(lambda: "stuck" in job.read("stdout") and "stuck" in log.read_text(), "no hang")
+    os.kill(job.process.pid, signal.SIGUSR1)
+    until(
+        lambda: job.read("stderr").startswith("where the ranks stand: rank 0 waits in"), "SIGUSR1"
+    )
     asked = subprocess.run(
         [*COMMAND, str(job.process.pid)], capture_output=True, text=True, timeout=120, check=False
     )
@@ -74,13 +83,12 @@ def test_a_rank_that_is_stuck_is_found(tmp_path: Path) -> None:
     assert asked.stdout.count("in lose_the_way") == 1
     result = job.wait(LIMIT_SECONDS)
     told = [line for line in result.stderr.splitlines() if line.startswith("where the ranks")]
-    assert len(told) == 1, result
-    assert "rank 0 waits in hvdcore.sum" in told[0]
-    assert "rank 1 in phase 'compute'" in told[0]
-    # By the command and by the watchdog: the victim's stacks as well, of before it became one.
-    assert [result.logs[rank].count("(most recent call first)") >= 2 for rank in (0, 1)] == [
-        True
-    ] * 2
+    assert len(told) == 2, result  # by the signal, and by the watchdog
+    assert all("rank 0 waits in hvdcore.sum" in line for line in told)
+    assert all("rank 1 in phase 'compute'" in line for line in told)
+    # By the signal, the command and the watchdog: of rank 0 as well, before it became a victim.
+    counts = [result.logs[rank].count("(most recent call first)") for rank in (0, 1)]
+    assert min(counts) >= 3
     assert result.returncode == 1
     assert result.orphans == ()
 
@@ -159,3 +167,78 @@ def test_nothing_to_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
             app(["stacks", str(given)])
         assert exit_.value.code == 2
         assert error in capsys.readouterr().err
+
+
+ALONE = """
+import sys, time
+from pathlib import Path
+from hvdcore.run.lock import hold_run_dir, run_dirs_held
+from hvdcore.run.run_dir import RunDir
+from hvdcore.runtime.world import World
+from hvdcore.tracking.logs import setup_logging
+
+def wait_here():
+    print("ready", flush=True)
+    time.sleep(600)
+
+with run_dirs_held():
+    run = RunDir.create(Path(sys.argv[1]), "hvdcore", {})
+    hold_run_dir(run.path)
+    setup_logging(World(0, 1, 0, 1, "none"), run.path)
+    wait_here()
+"""
+
+
+def test_a_single_rank_without_a_launcher_is_asked_directly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert print_stacks(str(tmp_path / "run")) == 0
+        assert process.poll() is None
+        process.kill()
+    out = capsys.readouterr().out
+    assert out.startswith(f"--- rank 0, from {tmp_path / 'run' / 'logs' / 'rank-0.log'}:")
+    assert "in wait_here" in out
+
+
+def listen_until(monitor: Monitor, reached: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < deadline
+        monitor.hear()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("knows_the_token", [True, False])
+def test_over_the_network_only_who_knows_the_token_may_ask(
+    tmp_path: Path, knows_the_token: bool
+) -> None:
+    """As with ranks on other hosts: rank 1 answers, rank 0's supervisor has ended meanwhile."""
+    monitor = Monitor(Listener(tmp_path, "127.0.0.1"), 2, 60.0, lambda fd, raw: None)
+    with contextlib.ExitStack() as stack:
+        stack.callback(monitor.close)
+        ranks, asker = [], None
+        for rank in (0, 1, None):
+            asker, token = connect(monitor.listener.address)
+            stack.callback(asker.close)
+            if rank is not None:
+                asker.send({"type": "hello", "rank": rank, "token": token})
+                ranks.append(asker)
+        listen_until(monitor, lambda: monitor.job.all_here)
+        asker.send({"type": "ask-stacks", "token": token if knows_the_token else "guessed"})
+        if not knows_the_token:
+            listen_until(monitor, lambda: asker.receive() == [] and not asker.open)
+            assert [channel.receive() for channel in ranks] == [[], []]
+            return
+        listen_until(monitor, lambda: monitor.stacks.is_running)
+        assert [[m["type"] for m in channel.receive()] for channel in ranks] == [["stacks"]] * 2
+        ranks[0].close()
+        ranks[1].send(StacksAnswer(1, "b", "in phase 'data'", "its frames").as_message())
+        listen_until(monitor, lambda: not monitor.stacks.is_running)
+        monitor.hear()
+        told = asker.receive()
+    assert [message["type"] for message in told] == ["stacks", "done"]
+    assert (told[0]["rank"], told[0]["host"], told[0]["text"]) == (1, "b", "its frames")

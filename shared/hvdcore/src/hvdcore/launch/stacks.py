@@ -114,19 +114,24 @@ def _ask_launcher(address: str) -> int:
             " launcher's host, while the run goes on"
         ) from None
     channel.send({"type": "ask-stacks", "token": token})
-    deadline = time.monotonic() + _ANSWER_SECONDS
-    while channel.open and time.monotonic() < deadline:
-        wait_readable([channel.sock.fileno()], 0.5)
-        for message in channel.receive():
-            if message.get("type") == "done":
-                return _done(message)
-            _show(StacksAnswer.from_message(int(message["rank"]), message))
+    deadline, shown = time.monotonic() + _ANSWER_SECONDS, 0
+    with contextlib.closing(channel):
+        while channel.open and time.monotonic() < deadline:
+            wait_readable([channel.sock.fileno()], 0.5)
+            for message in channel.receive():
+                if message.get("type") == "done":
+                    return _done(message, shown)
+                _show(StacksAnswer.from_message(int(message["rank"]), message))
+                shown += 1
     print("the launcher did not answer: the run has ended")
     return 1
 
 
-def _done(message: Message) -> int:
+def _done(message: Message, shown: int) -> int:
     missing = message.get("missing") or []
+    if not shown and not missing:
+        print("no rank has started yet, or all have ended")
+        return 1
     for rank in missing:
         print(f"--- rank {rank}: no answer: its supervisor is stopped, or its host not reached")
     return 1 if missing else 0

@@ -137,6 +137,7 @@ class RunningJob:
         self._stop_signal: int | None = None
         self._stop_signal_at = 0.0
         self._give_up = False
+        self._wants_standing = False
 
     def run(self) -> JobEnd:
         """Hear and watch until there is a verdict, tell it, and end what still runs."""
@@ -181,6 +182,10 @@ class RunningJob:
         number, now = self.inbox.take_stop_signal(), time.monotonic()
         if self.inbox.take_stacks_request():
             self.monitor.ask_for_stacks()
+            self._wants_standing = True
+        if self._wants_standing and not self.monitor.stacks.is_running:
+            self._wants_standing = False
+            self._tell(standing_line(self.monitor.stacks.answers.values()))
         if number is None:
             return
         if self._stop_signal is not None and now - self._stop_signal_at < SAME_SIGNAL_SECONDS:
