@@ -47,8 +47,7 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
     "hvdcore": (
         "shared/hvdcore",
         [
-            "./shared/hvdcore[tune,ray,mirror,mlflow,wandb]",
-            "moto[server]>=5",  # a server of S3's protocol on loopback
+            "./shared/hvdcore[tune,ray,mirror]",
             "nbclient>=0.10",
             "ipykernel",
             TORCH,
@@ -72,6 +71,14 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
     ),
 }
 """What is tested and published: its folder, and what its tests need beside it."""
+
+BESIDE: dict[str, list[list[str]]] = {
+    "hvdcore": [
+        ["./shared/hvdcore[mlflow,wandb]"],
+        ["moto[server]>=5"],  # a server of S3's protocol on loopback
+    ],
+}
+"""Installed after the rest, one list at a time: pip would look for versions of all for minutes."""
 
 ACROSS = ("tests", "infra/wheels/tests", "infra/kubernetes/tests")
 """What crosses packages."""
@@ -101,6 +108,8 @@ def install(session: nox.Session, name: str) -> None:
     """Install one package the way a user does, and what its tests need."""
     folder, beside = PACKAGES[name]
     session.install(f"./{folder}", *beside, *TEST_TOOLS)
+    for more in BESIDE.get(name, []):
+        session.install(*more)
 
 
 def pytest(session: nox.Session, *where: str) -> None:

@@ -222,3 +222,32 @@ def test_clipping_without_a_wait_does_the_same(clip: float, factor: float) -> No
     flat[:2] = torch.tensor([3.0, 4.0])
     optimizer._clip(torch.tensor(5.0).as_subclass(OnDevice))
     assert flat[:2].tolist() == [3.0 * factor, 4.0 * factor]
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_weights() -> None:
+    model = ones_model()
+    optimizer = hvt.ShardedOptimizer(model, sgd, clip_norm=1.0)
+    for factor, expected in ((math.nan, [[1.0, 1.0]]), (1.0, [[0.4, 0.2]])):
+        optimizer.zero_grad()
+        (factor * model.weight * torch.tensor([[3.0, 4.0]])).sum().backward()
+        assert math.isnan(optimizer.step().gradient_norm) == math.isnan(factor)
+        assert model.weight.tolist() == [pytest.approx(row) for row in expected]
+
+
+def test_gathered_state_in_the_same_memory() -> None:
+    """Equal to a new copy, and overwritten by the next one."""
+    model = ones_model()
+    optimizer = hvt.ShardedOptimizer(model, sgd)
+    memory: dict[str, Tensor] = {}
+    places = []
+    for momentum in ([[3.0, 4.0]], [[5.7, 7.6]]):  # 0.9 of the one before, and the gradient
+        optimizer.zero_grad()
+        (model.weight * torch.tensor([[3.0, 4.0]])).sum().backward()
+        optimizer.step()
+        kept, fresh = optimizer.gather_state(memory), optimizer.gather_state()
+        assert kept.description == fresh.description
+        assert kept.tensors.keys() == fresh.tensors.keys() == {"weight/momentum_buffer"}
+        for found in (kept.tensors, fresh.tensors):
+            assert found["weight/momentum_buffer"].tolist() == [pytest.approx(momentum[0])]
+        places.append(kept.tensors["weight/momentum_buffer"].data_ptr())
+    assert places[0] == places[1]

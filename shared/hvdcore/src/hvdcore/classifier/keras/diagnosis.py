@@ -46,8 +46,7 @@ def _first_layer(model: keras.Model, batch: Batch) -> str:
 def _outputs(model: keras.Model, batch: Batch) -> list[tuple[Any, Any]]:
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     watched = keras.Model(model.inputs, [layer.output for layer in layers])
-    inputs = batch.inputs[0] if len(batch.inputs) == 1 else list(batch.inputs)
-    values = watched(inputs, training=True)
+    values = watched(list(batch.inputs), training=True)
     return list(zip(layers, values if len(layers) > 1 else [values], strict=True))
 
 
