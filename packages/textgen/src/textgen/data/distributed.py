@@ -82,4 +82,6 @@ def summary(corpus: Corpus) -> str:
     notes = [f"{skipped:,} skipped as not text"] * bool(skipped)
     notes += [f"{duplicates:,} duplicates skipped"] * bool(duplicates)
     notes += [f"{near:,} near-duplicates"] * bool(near)
+    licences = corpus.meta.get("licences", 0)
+    notes += [f"Project Gutenberg's licence cut from {licences:,}"] * bool(licences)
     return f"tokens: {counts}" + (f" ({', '.join(notes)})" if notes else "")

@@ -69,6 +69,12 @@ class Skipped:
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    licences: int = 0
+    """Documents of which a licence was cut off, which are not skipped."""
+
+    def licence_cut(self) -> None:
+        """Count a document without its licence."""
+        self.licences += 1
 
     def add(self, reason: str, origin: str) -> None:
         """Count one skipped document."""

@@ -157,8 +157,8 @@ class Documents:
         texts: their text.
         table: one row per document (see `DocumentIndex`), memory mapped.
         split: the split of each.
-        found: `fingerprint`, `documents`, `duplicates`, `near_duplicates`, `bytes`, `skipped` and
-            `skipped_examples`, for meta.json.
+        found: `fingerprint`, `documents`, `duplicates`, `near_duplicates`, `bytes`, `skipped`,
+            `skipped_examples` and, where there are some, `licences`, for meta.json.
     """
 
     texts: StagedText
@@ -239,6 +239,8 @@ def _list(
         "skipped": dict(sorted(skipped.counts.items())),
         "skipped_examples": skipped.examples,
     }
+    if licences := sum(result.get("licences", 0) for result in results):
+        found["licences"] = licences
     return {"method": split.method, "found": found}
 
 

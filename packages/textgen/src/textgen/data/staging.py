@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from textgen.data.dedup import BANDS, SKETCH_SIZE, Sketcher, band_hashes
 from textgen.data.documents import Document, Skipped, blocks_of, normalized
+from textgen.data.licence import without_licence
 from textgen.data.work_queue import Advance
 
 __all__ = [
@@ -155,7 +156,7 @@ class StagedUnit:
         origins: list[str] = []
         with self.text_path.open("wb") as texts, self._sketches.open("wb") as sketches:
             for document in documents:
-                row = _write_document(document, texts, sketches, advance)
+                row = _write_document(document, texts, sketches, advance, skipped.licence_cut)
                 if isinstance(row, str):
                     skipped.add(row, document.origin)
                 else:
@@ -186,7 +187,7 @@ def write_unit(
     """Read a unit into staging files.
 
     Returns:
-        Bytes and number of documents, and what was skipped.
+        Bytes and number of documents, what was skipped, and how many lost a licence.
     """
     unit = StagedUnit(prefix)
     size = unit.write(documents, skipped, advance)
@@ -195,16 +196,21 @@ def write_unit(
         "documents": len(unit.table()),
         "skipped": dict(skipped.counts),
         "examples": skipped.examples,
+        "licences": skipped.licences,
     }
 
 
 def _write_document(
-    document: Document, texts: IO[bytes], sketches: IO[bytes], advance: Advance
+    document: Document,
+    texts: IO[bytes],
+    sketches: IO[bytes],
+    advance: Advance,
+    licence_cut: Callable[[], None],
 ) -> tuple[Any, ...] | str:
     """A row of the table, or the reason why the document is not text; then nothing is written."""
     start, size = texts.tell(), 0
     check, sketcher, digest = TextCheck(), Sketcher(), hashlib.sha256()
-    for block in blocks_of(normalized(document.raw)):
+    for block in blocks_of(without_licence(normalized(document.raw), licence_cut)):
         codes = np.frombuffer(block, dtype=np.uint8)
         check.feed(block, codes)
         if check.failed:

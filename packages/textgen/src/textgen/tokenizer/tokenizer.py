@@ -166,7 +166,10 @@ class SubwordTokenizer(Tokenizer):
     ) -> None:
         eot_id = backend.token_to_id(end_of_text)
         if eot_id is None:
-            raise UserError(f"tokenizer: it has no end-of-text token {end_of_text!r}")
+            raise UserError(
+                f"tokenizer: it has no end-of-text token {end_of_text!r}; correct the eos_token "
+                "in its tokenizer_config.json"
+            )
         backend.no_padding()
         backend.no_truncation()
         # "<|endoftext|>" in a document is text.

@@ -67,7 +67,7 @@ def _check_same_run(run: RunDir, fingerprint: Mapping[str, Any], found: Checkpoi
         require_same_run(fingerprint, found.meta)
     except UserError as error:
         own = found.path.is_relative_to(run.path) and run.config.is_file()
-        hint = f"resume: to go on with the settings that this run has, add --config {run.config}"
+        hint = f"resume: without its own settings a run cannot go on; add --config {run.config}"
         raise UserError(*error.problems, *([hint] if own else [])) from None
 
 
