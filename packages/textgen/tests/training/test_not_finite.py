@@ -119,6 +119,7 @@ app()
         ("gradient", "the gradient is not finite (nan) on rank 0 (samples {}, first in the gradient"
          " at the output"),
     ],
+    ids=["weight", "gradient"],
 )  # fmt: skip
 def test_the_samples_and_the_module_are_named(
     tmp_path: Path, book: Path, what: str, found: str
