@@ -51,7 +51,7 @@ def first_not_finite(
     model: LanguageModel, tokens: Tensor, targets: Tensor, temperature: float = 1.0
 ) -> str:
     """The first output, in the order of the forward pass, or else the first gradient, in that of
-    the backward pass, that is not finite: `the output of layers.0.mlp`; nothing if all are.
+    the backward pass, that is not finite: `the output of model.layers.0.mlp`; nothing if all are.
 
     Parameters and their gradients stay as they are.
     """
