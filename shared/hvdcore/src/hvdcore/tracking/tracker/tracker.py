@@ -75,7 +75,9 @@ def _is_number(value: Any) -> bool:
 
 
 class Tracker:
-    """Args:
+    """Sends a run's points to a service from a thread; no step waits for it.
+
+    Args:
         backend: the client of the service.
         folder: the run directory.
         history: points of earlier starts; those which the service has are left out.
