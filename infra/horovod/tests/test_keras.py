@@ -127,6 +127,12 @@ def test_a_saved_model_is_plain_and_goes_on(ranks: Ranks) -> None:
         assert rank["saved_model"]["iterations"] == 12
 
 
+def test_a_loss_by_name_is_found_in_an_h5_file(ranks: Ranks) -> None:
+    for rank in ranks:
+        case = rank["saved_with_a_loss_by_name"]
+        assert case["found"] == pytest.approx(case["expected"], rel=1e-5)
+
+
 def test_a_saved_optimizer_of_ones_own(ranks: Ranks) -> None:
     if ranks[0]["legacy"]:
         pytest.skip("asked of Keras 3 alone")

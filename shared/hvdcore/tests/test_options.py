@@ -61,7 +61,7 @@ def test_help_lists_the_shared_options_by_panels() -> None:
         ],
         "Ranks and hosts": [
             "--np", "--hosts", "--hostfile", "--stall-timeout", "--max-restarts", "--ray",
-            "--cpus-per-rank", "--gpus-per-rank",
+            "--cpus-per-rank", "--gpus-per-rank", "--bind-to",
         ],
         "Elastic": ["--min-np", "--max-np", "--host-discovery-script", "--elastic-timeout"],
         "Output": ["--eval-every", "--checkpoint-every", "--output-dir", "--resume", "--open"],

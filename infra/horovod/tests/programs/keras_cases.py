@@ -366,6 +366,19 @@ def case_saved_model() -> dict[str, Any]:
     }
 
 
+def case_saved_with_a_loss_by_name() -> dict[str, float]:
+    """An .h5 file of a model that was compiled with `loss="mse"`."""
+    path = Path(tempfile.mkdtemp()) / "model.h5"
+    model = dense_model()
+    model.compile(hvd.DistributedOptimizer(sgd()), loss="mse")
+    x, y = shard(ROWS, 2), shard(TARGETS, 2)
+    model.fit(x, y, batch_size=2, shuffle=False, verbose=0)
+    model.save(path)
+    loaded = hvd.load_model(str(path))
+    expected = float(np.mean((model.predict(x, verbose=0) - y) ** 2))
+    return {"expected": expected, "found": float(loaded.evaluate(x, y, verbose=0))}
+
+
 class Doubled(keras.optimizers.SGD):
     """An optimizer that is not Keras's."""
 

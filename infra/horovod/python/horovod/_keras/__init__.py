@@ -6,6 +6,7 @@ Apache License 2.0.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import horovod.tensorflow as hvd
@@ -90,7 +91,8 @@ def load_model(
         legacy_opts: the optimizer is one of `tf.keras.optimizers.legacy`.
     """
     if keras3.is_keras3(keras):
-        known = {cls.__name__: cls for cls in custom_optimizers or ()}
+        known = _losses_by_text(keras, filepath)
+        known.update({cls.__name__: cls for cls in custom_optimizers or ()})
         known.update(custom_objects or {})
         return keras.models.load_model(filepath, custom_objects=known)
     base = keras.optimizers.legacy.Optimizer if legacy_opts else keras.optimizers.Optimizer
@@ -98,6 +100,23 @@ def load_model(
     known.update({cls.__name__: wrap_optimizer(cls) for cls in custom_optimizers or ()})
     known.update(custom_objects or {})
     return keras.models.load_model(filepath, custom_objects=known)
+
+
+def _losses_by_text(keras: Any, filepath: Any) -> dict[str, Any]:
+    """What `loss="mse"` and its like mean in an .h5 file; Keras 3.15 does not find them."""
+    if not str(filepath).endswith((".h5", ".hdf5")):
+        return {}
+    found = {}
+    for name in _LOSSES:
+        with contextlib.suppress(ValueError):
+            found[name] = keras.losses.get(name)
+    return found
+
+
+_LOSSES = (
+    "mse", "mae", "mape", "msle", "kld", "mean_squared_error", "mean_absolute_error",
+    "mean_absolute_percentage_error", "mean_squared_logarithmic_error", "kl_divergence",
+)  # fmt: skip
 
 
 def _eval(backend: Any, result: Any) -> Any:

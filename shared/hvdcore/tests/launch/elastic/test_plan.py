@@ -57,6 +57,7 @@ def test_how_often_a_run_starts_again() -> None:
         ({"min_np": 3, "max_np": 2}, ["--max-np: got 2, below --min-np 3"]),
         ({"host_discovery_script": Path("x"), "hosts": "a:1"}, ["--host-discovery-script: "]),
         ({"min_np": 1, "elastic_timeout": -1.0}, ["--elastic-timeout: got -1"]),
+        ({"np": 2, "bind_to": "cores"}, ["--bind-to: got 'cores'; give auto, numa, core, none"]),
         ({"host_discovery_script": Path("/no/such")}, ["--host-discovery-script: /no/such: not a"]),
         ({"min_np": 1, "hosts": "no-such-host.invalid:2"}, ["--hosts: unknown host", "--min"]),
         ({"min_np": 3, "hosts": "localhost:2"}, ["--min-np: too few usable slots"]),

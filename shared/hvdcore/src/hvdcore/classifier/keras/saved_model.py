@@ -21,9 +21,9 @@ __all__ = ["load_model", "save_model"]
 _README = """\
 # {model}
 
-A model of Keras 3 from standard layers. Its output are *logits*, [batch, class], not probabilities:
-these are their softmax. The classes, in the order of the output, and what makes an input of a
-sample are in `preprocessing.json`.
+A model of Keras 3 (of `news_cls`: with that package installed and its model modules imported).
+Its outputs are *logits*, [batch, class], not probabilities: these are their softmax. The classes,
+in the order of the output, and what makes an input of a sample are in `preprocessing.json`.
 
 ```python
 import json, keras

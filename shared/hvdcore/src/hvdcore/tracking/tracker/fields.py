@@ -24,7 +24,7 @@ class TrackingFields(Config):
     Default: none."""
 
 
-def check_tracker(name: TrackerName | None) -> None:
+def check_tracker(name: str | None) -> None:
     """Check that a tracker is installed; it is not loaded.
 
     Raises:

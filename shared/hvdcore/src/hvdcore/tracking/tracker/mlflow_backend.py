@@ -26,8 +26,10 @@ _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOU
 
 
 class MlflowBackend:
-    """Args:
-    info: what MLflow shows about the run.
+    """A run in MLflow.
+
+    Args:
+        info: what the service shows about the run.
     """
 
     name = "mlflow"

@@ -18,7 +18,7 @@ from hvdcore.errors import UserError
 from hvdcore.files.json_files import read_json_object, write_json_atomically
 from hvdcore.tracking.logs import get_logger
 from hvdcore.tracking.tracker.backend import Backend, Point, RunInfo, Status
-from hvdcore.tracking.tracker.fields import TrackerName, check_tracker
+from hvdcore.tracking.tracker.fields import check_tracker
 
 __all__ = ["STATE_FILE", "Tracker", "open_tracker", "point_of"]
 
@@ -29,7 +29,7 @@ _logger = get_logger(__name__)
 
 
 def open_tracker(
-    name: TrackerName | None, info: RunInfo, history: Iterable[Mapping[str, Any]]
+    name: str | None, info: RunInfo, history: Iterable[Mapping[str, Any]]
 ) -> Tracker | None:
     """The tracker of that name, with its run open; None without a name. Rank 0 alone calls.
 
@@ -46,7 +46,7 @@ def open_tracker(
     return Tracker(_backend(name, info), info.path, points)
 
 
-def _backend(name: TrackerName, info: RunInfo) -> Backend:
+def _backend(name: str, info: RunInfo) -> Backend:
     if name == "mlflow":
         from hvdcore.tracking.tracker.mlflow_backend import MlflowBackend
 
@@ -75,7 +75,9 @@ def _is_number(value: Any) -> bool:
 
 
 class Tracker:
-    """Args:
+    """Sends a run's points to a service from a thread; no step waits for it.
+
+    Args:
         backend: the client of the service.
         folder: the run directory.
         history: points of earlier starts; those which the service has are left out.

@@ -20,8 +20,10 @@ __all__ = ["WandbBackend"]
 
 
 class WandbBackend:
-    """Args:
-    info: what the service shows about the run; its files are below the run directory.
+    """A run in Weights & Biases.
+
+    Args:
+        info: what the service shows about the run; its files are below the run directory.
     """
 
     name = "wandb"
