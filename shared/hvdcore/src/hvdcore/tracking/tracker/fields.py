@@ -8,9 +8,7 @@ from typing import ClassVar, Literal
 from hvdcore.config import Config
 from hvdcore.errors import UserError
 
-__all__ = ["TrackerName", "TrackingFields", "check_tracker"]
-
-TrackerName = Literal["mlflow", "wandb"]
+__all__ = ["TrackingFields", "check_tracker"]
 
 
 class TrackingFields(Config):
@@ -18,7 +16,7 @@ class TrackingFields(Config):
 
     panel: ClassVar[str] = "Output"
 
-    tracker: TrackerName | None = None
+    tracker: Literal["mlflow", "wandb"] | None = None
     """Also log the run to MLflow or Weights & Biases, which their own environment variables
     configure (MLFLOW_TRACKING_URI, WANDB_MODE, ...). A resumed run continues the same one there.
     Default: none."""
