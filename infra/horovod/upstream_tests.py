@@ -6,11 +6,13 @@ CHECKOUT is a checkout of github.com/horovod/horovod at v0.28.1; nothing of it i
 project. test/parallel runs under two ranks, by mpirun and by horovodrun with Gloo; test/single and
 what of test/integration needs no Spark run in one process. A test counts as it did on the rank
 where it went worst, and as failed if a rank ended or hung in it. The exit code is 1 if one failed.
+Tests of Keras run once more under Keras 2, for which they were written, if tf_keras is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 import signal
@@ -62,15 +64,22 @@ def test_files(part: Path) -> list[Path]:
     return [file for file in files if not any(word in file.name for word in NEEDS)]
 
 
-def run_file(file: Path, launcher: list[str], chosen: str | None) -> Run:
+def settings_for(file: Path) -> list[dict[str, str]]:
+    """Variables of each run of a test file: those of Keras are run under Keras 3 and Keras 2."""
+    has_keras_2 = "keras" in file.name and importlib.util.find_spec("tf_keras") is not None
+    return [{}, {"TF_USE_LEGACY_KERAS": "1"}] if has_keras_2 else [{}]
+
+
+def run_file(file: Path, launcher: list[str], chosen: str | None, settings: dict[str, str]) -> Run:
     """Runs a test file and reads what each rank wrote about it."""
-    run = Run(f"{file.parent.name}/{file.name}", launcher_name(launcher))
+    how = launcher_name(launcher) + (", Keras 2" if settings else "")
+    run = Run(f"{file.parent.name}/{file.name}", how)
     with tempfile.TemporaryDirectory() as folder:
         rank_script = Path(__file__).with_name("upstream_rank.py")
         command = [*launcher, sys.executable, str(rank_script), folder, file.name]
         command += ["--timeout", str(TEST_SECONDS), *(["-k", chosen] if chosen else [])]
         output = Path(folder) / "output"
-        code = bounded(command, file.parent, output)
+        code = bounded(command, file.parent, output, settings)
         merge(run, Path(folder), RANKS if launcher else 1)
         if code is None:
             run.problem = f"did not end within {FILE_SECONDS} s"
@@ -83,13 +92,13 @@ def launcher_name(launcher: list[str]) -> str:
     return {"mpirun": "MPI", "horovodrun": "Gloo"}[launcher[0]] if launcher else "one process"
 
 
-def bounded(command: list[str], folder: Path, output: Path) -> int | None:
+def bounded(command: list[str], folder: Path, output: Path, settings: dict[str, str]) -> int | None:
     """The exit code of a command, or None if its processes had to be ended."""
     with output.open("wb") as stream:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(),
+            env={**environment(), **settings},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
@@ -222,9 +231,10 @@ def main() -> int:
             if options.files and file.name not in options.files:
                 continue
             for launcher in launchers(options.controllers)[part]:
-                runs.append(run_file(file, launcher, options.chosen))
-                print(row(runs[-1].file, runs[-1].launcher, runs[-1].counts(), runs[-1].problem))
-                sys.stdout.flush()
+                for settings in settings_for(file):
+                    run = run_file(file, launcher, options.chosen, settings)
+                    print(row(run.file, run.launcher, run.counts(), run.problem), flush=True)
+                    runs.append(run)
     text = table(runs)
     print(text)
     if options.out:
