@@ -36,6 +36,7 @@ nitpick_ignore_regex = [
                r"|optional|array|callable|function|ValueError|RuntimeError)"),
     (r"py:.*", r".*\b(T|P|R|S|Model|Output|Indices|Summed|Doc|BaseModel|pattern)"),
     (r"py:.*", r"(dict|list|tuple)\[\w+|\d\.\d"),  # pieces of an annotation that Sphinx cuts up
+    (r"py:class", r"URL"),  # a metavar in an annotation
     # Types that a signature names and that a user never makes.
     (r"py:.*", r"hvdcore\.(run\.report\.(Table|Section)|launch\.(job\.job\.JobSettings"
                r"|elastic\.membership\.Membership)|classifier\.(prepared\.Tally"
