@@ -42,6 +42,8 @@ __all__ = [
     "Supervisor",
 ]
 
+FUNCTION_RANK = "hvdcore.launch.function_rank"
+"""The module that calls a function of `hvdcore.launch.run` on a rank."""
 # What the processes of one job, and no others, have in common under each launcher.
 _JOB_VARIABLES = ("PMIX_NAMESPACE", "OMPI_MCA_orte_hnp_uri", "HOROVOD_GLOO_RENDEZVOUS_PORT")
 _LOOK_SECONDS = 5.0
@@ -129,7 +131,8 @@ class Supervisor:
             self.stacks = RankStacks(self.world.rank)
             try:
                 end = self._work(command)
-                self._tell_of_hidden_lines(end)
+                if FUNCTION_RANK not in command:  # whose caller has no --log-dir
+                    self._tell_of_hidden_lines(end)
                 self.line.send_end(replace(end, signaled=self._signaled))
                 self._wait_for_the_others(end)
                 if self.world.is_root:
