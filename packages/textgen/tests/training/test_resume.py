@@ -113,6 +113,7 @@ def test_a_checkpoint_of_another_model_is_refused(
     assert [line.split("; ")[0] for line in run.stderr.splitlines()] == [
         "error: model.embed_dim: the checkpoint was written with 16, this run asks for 32",
         "error: seed: the checkpoint was written with 0, this run asks for 3",
+        "error: resume: without its own settings a run cannot go on",
     ]
     assert contents(undisturbed.path) == before
 
