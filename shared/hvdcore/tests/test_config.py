@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from hvdcore.config import Config, dump_json, dump_toml, load_config
 from hvdcore.errors import UserError
+from hvdcore.run.checkpoint_fields import CheckpointFields
 
 
 class Optimizer(Config):
@@ -95,6 +96,12 @@ def test_a_check_across_fields_names_the_field_itself() -> None:
     assert problems_of(None, {"data": "x", "max_steps": 13}) == (
         "max_steps: 13 is unlucky; give another number",
     )
+
+
+def test_a_password_in_a_url_is_not_shown() -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(CheckpointFields, None, {"mirror": "s3://user:secret@bucket/run"})
+    assert "got 's3://user:***@bucket/run' from --mirror; leave the password" in str(caught.value)
 
 
 def test_infinite_numbers_are_refused() -> None:

@@ -189,7 +189,8 @@ def _split_field(text: str) -> tuple[str, str]:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    # Of a URL with a password in it, the rest: a message ends up in logs.
+    text = re.sub(r"(://[^:/@\s]*):[^/@\s]*@", r"\1:***@", repr(value))
     return text if len(text) <= 80 else text[:77] + "..."
 
 
