@@ -13,6 +13,7 @@ from pathlib import Path
 from hvdcore.errors import user_errors_exit
 from hvdcore.launch.launch import launch
 from hvdcore.launch.supervisor.processes import end_with_parent
+from hvdcore.launch.supervisor.supervisor import FUNCTION_RANK
 from hvdcore.runtime.environment import python_module
 
 
@@ -22,7 +23,7 @@ def main() -> int:
     end_with_parent(parent, signal.SIGTERM)
     settings = json.loads((folder / "job.json").read_bytes())
     np, hosts = settings.pop("np"), settings.pop("hosts")
-    command = [*python_module("hvdcore.launch.function_rank"), str(folder)]
+    command = [*python_module(FUNCTION_RANK), str(folder)]
     with user_errors_exit():
         return launch(command, np, hosts, **settings)
 
