@@ -10,6 +10,7 @@ import sys
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -27,18 +28,30 @@ TINY = (
 def installed(folder: Path, package: str) -> Iterator[Path]:
     """A fresh environment with one package from the checkout, and what it brings along.
 
-    Two gigabytes with a framework, so it does not stay.
+    Two gigabytes with a framework, so it does not stay. Where this environment has a PyTorch, pip
+    takes that version: the newest one brings some eight gigabytes for GPUs.
     """
     venv.create(folder, with_pip=True)
+    constraints = folder / "constraints.txt"
+    constraints.write_text(_same_version("torch"))
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
     done = subprocess.run(
-        [*pip, ROOT / "packages" / package], capture_output=True, text=True, check=False
-    )
+        [*pip, "--constraint", constraints, ROOT / "packages" / package],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     try:
         assert done.returncode == 0, done.stdout + done.stderr
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def _same_version(name: str) -> str:
+    """A line of a file of constraints; empty if the package is not installed here."""
+    try:
+        return f"{name}=={version(name)}\n"
+    except PackageNotFoundError:
+        return ""
 
 
 @pytest.fixture(scope="module")
