@@ -242,9 +242,7 @@ def _write_gguf(path: Path, saved: Path, kind: str) -> None:
             continue  # the embedding
         if kind == "q8_0" and values.ndim == 2 and values.shape[1] % 32 == 0:
             rounded = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)
-            writer.add_tensor(
-                _gguf_name(name), rounded, raw_dtype=gguf.GGMLQuantizationType.Q8_0
-            )
+            writer.add_tensor(_gguf_name(name), rounded, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
         else:
             writer.add_tensor(_gguf_name(name), values)
     writer.write_header_to_file()
@@ -263,8 +261,9 @@ def _onnxruntime(model: torch.nn.Module, prompts: Tensor, count: int, folder: Pa
     if not path.exists():
         subprocess.run(
             [
-                sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", _saved(model, folder),
-                "-o", path, "-p", "fp32", "-e", "cpu", "-c", folder / "cache",
+                sys.executable, "-m", "onnxruntime_genai.models.builder",
+                "-i", _saved(model, folder), "-o", path, "-p", "fp32", "-e", "cpu",
+                "-c", folder / "cache",
             ],
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip

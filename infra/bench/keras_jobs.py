@@ -87,7 +87,11 @@ def _jobs(work: str) -> list[Job]:
     one_thread = {**ours, **dict.fromkeys(THREADS, "1")}
     # The peers get what their users have: no malloc settings, and TensorFlow's own threads; the
     # strategy's two workers share the cores as our ranks do.
-    worker = {**plain, **dict.fromkeys(THREADS, "1"), "HVD_BENCH_PORTS": json.dumps(_free_ports())}
+    worker = {
+        **plain,
+        **dict.fromkeys(THREADS, "1"),
+        "HVD_BENCH_WORKERS": json.dumps(_free_addresses()),
+    }
     both = [sys.executable, str(RANK.with_name("keras_workers.py")), work]
     alone = [sys.executable, str(RANK), work]
     return [
@@ -100,12 +104,12 @@ def _jobs(work: str) -> list[Job]:
     ]
 
 
-def _free_ports() -> list[int]:
+def _free_addresses() -> list[str]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    ports = [s.getsockname()[1] for s in sockets]
+    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
     for s in sockets:
         s.close()
-    return ports
+    return addresses
 
 
 def _num_steps(job: Job, share: int) -> int:

@@ -1,4 +1,4 @@
-"""A process that trains in bursts: `keras_rank.py images|news ours|keras|mwms|input [INDEX]`.
+"""A process that trains in bursts: `keras_rank.py images|news KIND [INDEX]`.
 
 The same network, optimizer and samples in all; the peers take Keras's own layers. `input` bursts
 time the input pipeline alone.
@@ -23,7 +23,7 @@ Step = Callable[[npt.NDArray[np.int64]], None]
 """One step on these samples."""
 
 
-def our_step(work: Work) -> Step:
+def our_step(work: Work, overlap: bool | None = None) -> Step:
     """A step as our trainers make it, without its running average."""
     import hvdcore.keras
     from hvdcore.classifier.keras import Batch
@@ -34,13 +34,15 @@ def our_step(work: Work) -> Step:
     model = work.new_model()
     optimizer = RowwiseAdamW.from_config(work.new_optimizer().get_config())
     optimizer.build(model.trainable_variables)
-    steps = Steps(model, model, optimizer, ema_decay=0.0, xla=False)
+    if overlap is None:
+        overlap = world.size > world.local_size
+    steps = Steps(model, model, optimizer, ema_decay=0.0, xla=False, overlap=overlap)
 
     def step(samples: npt.NDArray[np.int64]) -> None:
         inputs, targets = work.batch(samples)
         batch = Batch.padded(inputs, targets, len(samples))
-        gradients, _ = steps.reduce(steps.gradients(batch, len(samples) * world.size, False))
-        steps.update(gradients, work.learning_rate, 0)
+        gradients = steps.summed_gradients(batch, len(samples) * world.size, False)
+        steps.update(gradients.summed, work.learning_rate, 0)
 
     return step
 
@@ -110,7 +112,18 @@ def input_step(work: Work) -> Step:
     return work.read
 
 
-KINDS = {"ours": our_step, "keras": keras_step, "mwms": mwms_step, "input": input_step}
+def in_turn_step(work: Work) -> Step:
+    """Ours, where the sums begin only when the backward pass is over."""
+    return our_step(work, overlap=False)
+
+
+KINDS = {
+    "ours": our_step,
+    "in_turn": in_turn_step,
+    "keras": keras_step,
+    "mwms": mwms_step,
+    "input": input_step,
+}
 
 
 def find_work(name: str) -> Work:
@@ -127,7 +140,7 @@ def find_work(name: str) -> Work:
 def main(name: str, kind: str, index: int) -> None:
     """Serve bursts. `index` is the worker's place, for the strategy that wants to be told."""
     if kind == "mwms":
-        workers = [f"127.0.0.1:{port}" for port in json.loads(os.environ["HVD_BENCH_PORTS"])]
+        workers = json.loads(os.environ["HVD_BENCH_WORKERS"])
         task = {"type": "worker", "index": index}
         os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
     work = find_work(name)
@@ -152,4 +165,6 @@ def page_faults() -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 0)
+    # A rank on a host of its own is told its place by the environment.
+    place = sys.argv[3] if len(sys.argv) > 3 else os.environ.get("RANK", "0")
+    main(sys.argv[1], sys.argv[2], int(place))

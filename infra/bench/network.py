@@ -53,13 +53,14 @@ class HostsJob(Job):
     launcher that watches them."""
 
     hosts: Sequence[TestHost] = field(default=())
+    program: Path = RANK
 
     def wake(self) -> None:
         # A stopped rank's nsenter has stopped itself, and would never see the rank's end.
-        self._each_of(psutil.Process.resume, (str(RANK), "nsenter"))
+        self._each_of(psutil.Process.resume, (str(self.program), "nsenter"))
 
     def sleep(self) -> None:
-        self._each_of(psutil.Process.suspend, (str(RANK),))
+        self._each_of(psutil.Process.suspend, (str(self.program),))
 
     def _each_of(self, do: Callable[[psutil.Process], None], of: Sequence[str]) -> None:
         # What was started from here, and what ssh servers have started.
@@ -112,33 +113,45 @@ def shape(network: TestNetwork, link: str) -> None:
 
 @contextlib.contextmanager
 def _started(size: int, name: str) -> Iterator[tuple[TestNetwork, Jobs, list[str]]]:
+    with hosts_of(size) as network:
+        made = _jobs(network, name)
+        with Jobs(made) as jobs:
+            yield network, jobs, [job.name for job in made]
+
+
+@contextlib.contextmanager
+def hosts_of(size: int) -> Iterator[TestNetwork]:
+    """A network of so many hosts, host1, host2, ..."""
     with (
         tempfile.TemporaryDirectory() as folder,
         TestNetwork(Path(folder) / "network") as network,
     ):
         for number in range(size):
             network.add(f"host{number + 1}", "eth0")
-        made = _jobs(network, name)
-        with Jobs(made) as jobs:
-            yield network, jobs, [job.name for job in made]
+        yield network
 
 
-def _jobs(network: TestNetwork, name: str) -> list[Job]:
+def environments(network: TestNetwork) -> tuple[dict[str, str], dict[str, str]]:
+    """What the ranks of any program get; and the settings of malloc that our launcher adds."""
     plain = {
         key: value
         for key, value in os.environ.items()
         if key not in THREADS and not key.startswith("MALLOC_")
     }
     plain["PATH"] = network.path
+    prepared = dict(plain)
+    prepare_environment(World(0, 1, 0, 1, "none"), prepared)
+    return plain, {key: value for key, value in prepared.items() if key.startswith("MALLOC_")}
+
+
+def _jobs(network: TestNetwork, name: str) -> list[Job]:
+    plain, malloc = environments(network)
     made = [
-        _launched(network, plain, f"ours_{controller}{suffix}", controller, name, "ours", dtype)
+        launched(network, plain, f"ours_{controller}{suffix}", controller, name, "ours", dtype)
         for controller in ("gloo", "mpi")
         for suffix, dtype in (("", "float32"), ("_16_bit", "bfloat16"))
     ]
-    made.append(_launched(network, plain, "horovod_gloo", "gloo", name, "horovod", "float32"))
-    prepared = dict(plain)
-    prepare_environment(World(0, 1, 0, 1, "none"), prepared)
-    malloc = {key: value for key, value in prepared.items() if key.startswith("MALLOC_")}
+    made.append(launched(network, plain, "horovod_gloo", "gloo", name, "horovod", "float32"))
     for number, (title, kind, dtype, env) in enumerate((
         ("ddp", "ddp", "float32", {}),
         ("ddp_our_environment", "ddp", "float32", malloc),
@@ -146,30 +159,34 @@ def _jobs(network: TestNetwork, name: str) -> list[Job]:
         ("fsdp", "fsdp", "float32", {}),
         ("apart", "apart", "float32", malloc),
     )):  # fmt: skip
-        made.append(_by_hand(network, {**plain, **env}, title, name, kind, dtype, PORT + number))
+        made.append(by_hand(network, {**plain, **env}, title, name, kind, dtype, PORT + number))
     return made
 
 
-def _launched(
-    network: TestNetwork, env: Mapping[str, str], title: str, controller: str, *args: str
-) -> Job:
+def launched(
+    network: TestNetwork, env: Mapping[str, str], title: str, controller: str, *args: str,
+    program: Path = RANK,
+) -> Job:  # fmt: skip
     """Started on the first host by `hvdcore launch`."""
     hosts = list(network.hosts.values())
     line = [
         *hosts[0].inside(RANK.parent), sys.executable, "-m", "hvdcore", "launch",
         "--controller", controller, "--hosts", ",".join(f"{host.name}:1" for host in hosts),
-        "--stall-timeout", "3600", sys.executable, str(RANK), *args,
+        "--stall-timeout", "3600", sys.executable, str(program), *args,
     ]  # fmt: skip
     threads = dict.fromkeys(THREADS, "1")
-    return HostsJob(title, line, len(hosts), {**env, **threads}, hosts=hosts)
+    return HostsJob(title, line, len(hosts), {**env, **threads}, hosts=hosts, program=program)
 
 
-def _by_hand(network: TestNetwork, env: Mapping[str, str], title: str, *args: str | int) -> Job:
+def by_hand(
+    network: TestNetwork, env: Mapping[str, str], title: str, *args: str | int,
+    program: Path = RANK,
+) -> Job:  # fmt: skip
     """Each rank started on its host with the variables that `torchrun` would give it."""
     *words, port = map(str, args)
     hosts = list(network.hosts.values())
     script = " & ".join(
-        f"RANK={rank} LOCAL_RANK=0 exec_on {host.pid} {sys.executable} {RANK} {' '.join(words)}"
+        f"RANK={rank} LOCAL_RANK=0 exec_on {host.pid} {sys.executable} {program} {' '.join(words)}"
         for rank, host in enumerate(hosts)
     )
     enter = 'exec_on() { P=$1; shift; nsenter --target=$P --net --pid --mount --uts "$@"; }'
@@ -178,7 +195,7 @@ def _by_hand(network: TestNetwork, env: Mapping[str, str], title: str, *args: st
         "GLOO_SOCKET_IFNAME": "eth0", **dict.fromkeys(THREADS, "1"),
     }  # fmt: skip
     line = ["sh", "-c", f"{enter}; cd {RANK.parent}; {script}; wait"]
-    return HostsJob(title, line, len(hosts), {**env, **settings}, hosts=hosts)
+    return HostsJob(title, line, len(hosts), {**env, **settings}, hosts=hosts, program=program)
 
 
 def _measure(jobs: Jobs, names: Sequence[str], rounds: int, title: str) -> dict[str, Any]:

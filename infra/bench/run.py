@@ -23,6 +23,7 @@ import corpus
 import finetune
 import generation
 import keras_jobs
+import keras_network
 import network
 import training
 from table import table
@@ -44,6 +45,7 @@ PARTS: dict[str, tuple[Callable[[int], Any], int, int]] = {
     "finetune": (finetune.measure, 9, 3),
     "corpus": (corpus.measure, 2, 1),
     "network": (network.measure, 5, 2),
+    "keras_network": (keras_network.measure, 5, 2),
 }
 """What measures a part in so many rounds, and its rounds: the usual number and the quick one."""
 

@@ -69,6 +69,7 @@ def table(results: dict[str, Any]) -> tuple[list[str], bool]:
         *_finetune(results.get("finetune", {})),
         *_corpus(results.get("corpus", {})),
         *_network(results.get("network", {})),
+        *_keras_network(results.get("keras_network", {})),
     ]
     return [str(row) for row in rows], all(row.met for row in rows)
 
@@ -160,3 +161,16 @@ def _link(hosts: str, link: str, figures: dict[str, Any]) -> Iterator[Row]:
     for peer in NETWORK_PEERS:
         title = f"{hosts}, {link}: {peer} against DDP"
         yield Row(title, against_ddp[peer], f"{milliseconds[peer]:.0f} ms a step")
+
+
+def _keras_network(found: dict[str, Any]) -> Iterator[Row]:
+    for work, by_link in found.items():
+        if work == "skipped":
+            continue
+        for link, figures in by_link.items():
+            milliseconds = figures["ms_a_step"]
+            for job, ratio in figures["against_mwms"].items():
+                if job != "mwms":
+                    title = f"{work} on 2 hosts, {link}: {job} against MWMS"
+                    remark = f"{milliseconds[job]:.0f} ms a step, MWMS {milliseconds['mwms']:.0f}"
+                    yield Row(title, ratio, remark)

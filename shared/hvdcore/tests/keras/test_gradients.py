@@ -47,6 +47,27 @@ def test_sparse_rows_are_summed_by_index_beside_dense_gradients(ranks: Ranks) ->
     assert both(ranks, "sparse_as_dense") == expected
 
 
+def test_buckets_are_summed_while_gradients_are_computed(ranks: Ranks) -> None:
+    # Rank r gives (i + i r, r) for i = 1, 2, 3, and rows 1 and 1 + r with 1 + r and 2 + 2 r.
+    found = both(ranks, "overlapped")
+    assert found["full"] == [[3.0, 1.0], [6.0, 1.0], [9.0, 1.0]]
+    assert found["none"]
+    assert found["rows"] == {"1": 1 + 2 + 2, "2": 4}
+    assert found["operations"] == 2
+    assert found["times_in_order"]
+
+
+def test_apply_with_buckets_is_the_same_to_the_bit(ranks: Ranks) -> None:
+    in_turn, overlapped = both(ranks, "overlapped_in_apply")
+    assert overlapped == in_turn
+    assert in_turn[3][1] != 0.0
+
+
+def test_a_bucket_sent_before_its_gradient_is_whole_gives_another_sum(ranks: Ranks) -> None:
+    # Both ranks give 1 + 2, whose sum is 6; sent after the first part it is 2, and 2 is added.
+    assert both(ranks, "overlapped_too_early") == [4.0]
+
+
 def test_adam_sees_a_repeated_row_once(ranks: Ranks) -> None:
     gathered, full = both(ranks, "adam_sparse")
     assert gathered == pytest.approx(full, abs=1e-7)

@@ -7,7 +7,9 @@ into TensorFlow, so the heartbeat around a collective must be part of the graph.
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -28,6 +30,7 @@ __all__ = [
     "allreduce_sum",
     "any_rank",
     "barrier",
+    "beat_once",
     "broadcast_object",
     "check_backend",
     "engine",
@@ -72,6 +75,27 @@ def _beat(phase: str) -> Any:
         return 0
 
     return tf.numpy_function(tell, [], tf.int64)
+
+
+def beat_once(phase: str, ready: list[Any]) -> Any:
+    """Beat once `ready` is computed, while other operations of the graph go on.
+
+    Args:
+        ready: tensors of the graph, at least one.
+
+    Returns:
+        When that was, float64, in seconds of `time.perf_counter`. The beat happens only where this
+        is used.
+    """
+
+    def tell(_: npt.NDArray[Any]) -> float:
+        heartbeat.beat(phase, collective="the sum of the gradients")
+        return time.perf_counter()
+
+    with tf.control_dependencies(_flat(ready)):
+        smallest = min(_flat(ready), key=lambda tensor: tensor.shape.num_elements() or math.inf)
+        # A stateful operation would wait for those before it in the program, and they for it.
+        return tf.numpy_function(tell, [smallest], tf.float64, stateful=False)
 
 
 def _flat(values: list[Any]) -> list[Any]:

@@ -6,9 +6,11 @@ version that lacks one of them fails in this module, by name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "compute_in_order",
     "inside_conditional",
     "inside_xla",
     "second_moments",
@@ -31,3 +33,41 @@ def inside_xla(graph: Any) -> bool:
     from tensorflow.python.ops import control_flow_util
 
     return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
+
+
+def compute_in_order(stages: Sequence[Sequence[Any]]) -> None:
+    """Make a graph compute the tensors of a stage before it begins what only later stages need.
+
+    Of the operations that could run next, TensorFlow takes any: without this the gradients of the
+    last layers are often computed last, although they could be the first.
+
+    Args:
+        stages: tensors of the graph that is being built.
+    """
+    done: set[Any] = set()
+    previous: list[Any] = []
+    for stage in stages:
+        ends = [tensor.op for tensor in stage]
+        needed = _not_in(ends, done)
+        for operation in needed:
+            # Those that start the stage: all that they need existed before it.
+            if previous and not any(source in needed for source in _sources(operation)):
+                operation._add_control_inputs(previous)
+        done |= needed
+        previous = ends
+
+
+def _not_in(ends: Sequence[Any], done: set[Any]) -> set[Any]:
+    """The operations that `ends` need, themselves included, without those in `done`."""
+    found: set[Any] = set()
+    waiting = list(ends)
+    while waiting:
+        operation = waiting.pop()
+        if operation not in done and operation not in found:
+            found.add(operation)
+            waiting.extend(_sources(operation))
+    return found
+
+
+def _sources(operation: Any) -> list[Any]:
+    return [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]

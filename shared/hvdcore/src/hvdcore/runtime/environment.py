@@ -185,7 +185,8 @@ def prepare_environment(world: World, env: MutableMapping[str, str]) -> bool:
     # Whoever limits OpenMP means all of them: MKL on more threads would only spin.
     threads = env.get("OMP_NUM_THREADS", threads)
     wanted.update(dict.fromkeys(_THREAD_VARIABLES, threads))
-    wanted["TF_NUM_INTEROP_THREADS"] = "1"
+    # Over a network one more thread starts the sums while the other computes gradients.
+    wanted["TF_NUM_INTEROP_THREADS"] = "2" if world.size > world.local_size else "1"
     missing = {name: value for name, value in wanted.items() if name not in env}
     env.update(missing)
     return bool(missing)

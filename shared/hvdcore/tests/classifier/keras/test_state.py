@@ -26,12 +26,12 @@ def one_rank() -> None:
     init()
 
 
-def steps(*, ema_decay: float = 0.0, xla: bool = False) -> Steps:
+def steps(*, ema_decay: float = 0.0, xla: bool = False, overlap: bool = False) -> Steps:
     model, twin = network(), network()
     optimizer = keras.optimizers.SGD(1.0)
     optimizer.build(model.trainable_variables)
     averaged = twin if ema_decay else model
-    return Steps(model, averaged, optimizer, ema_decay=ema_decay, xla=xla)
+    return Steps(model, averaged, optimizer, ema_decay=ema_decay, xla=xla, overlap=overlap)
 
 
 def batch(rows: slice, fill: int = 6) -> Batch:
@@ -71,6 +71,18 @@ def test_bytes_of_a_step() -> None:
 def test_no_rank_asks_to_stop() -> None:
     compiled = steps()
     assert not compiled.reduce(compiled.gradients(batch(slice(0, 4)), 4, stop=False))[1].stop
+
+
+def test_sums_on_the_way_are_the_same_to_the_bit() -> None:
+    plain, overlapped = (
+        steps(overlap=overlap).summed_gradients(batch(slice(0, 6)), 6, True)
+        for overlap in (False, True)
+    )
+    for ours, theirs in zip(overlapped.summed, plain.summed, strict=True):
+        assert (ours.numpy() == theirs.numpy()).all()
+    assert overlapped.sums == plain.sums
+    assert overlapped.own_loss == plain.own_loss == plain.sums.loss
+    assert overlapped.waited >= 0
 
 
 def test_xla_computes_the_same() -> None:

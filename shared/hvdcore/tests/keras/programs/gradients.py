@@ -11,6 +11,8 @@ import tensorflow as tf
 
 import hvdcore.keras as hvk
 from hvdcore.errors import UserError
+from hvdcore.keras.optimizer import distribution_of
+from hvdcore.keras.reduction import GradientReduction
 from hvdcore.runtime.world import World
 
 
@@ -73,6 +75,65 @@ def case_two_element_types(world: World, out: Path) -> Any:
         [tf.constant([1.0 + rank], tf.float16), tf.constant([3.0 + rank])], [half, full]
     )
     return [float(half.numpy()[0]), float(full.numpy()[0])]
+
+
+def case_overlapped(world: World, out: Path) -> Any:
+    """Four gradients, of which the last two fill a bucket of 12 bytes; and the operations used."""
+    reduction = GradientReduction("sum", sparse_as_dense=False)
+    rank = float(world.rank)
+
+    def compute(scale: Any) -> Any:
+        values, places = tf.stack([[scale], [scale * 2]]), tf.constant([1, 1 + world.rank])
+        rows = tf.IndexedSlices(values, places, tf.constant([5, 1]))
+        full = [tf.stack([scale * i, rank]) for i in (1.0, 2.0, 3.0)]
+        return reduction.overlapped([full[0], None, rows, full[1], full[2]], bucket_bytes=12)
+
+    function = tf.function(compute, autograph=False).get_concrete_function(
+        tf.TensorSpec((), tf.float32)
+    )
+    reduced, (computed, done) = function(tf.constant(1.0 + rank))
+    rows = reduced[2]
+    places, values = (part.numpy().ravel().tolist() for part in (rows.indices, rows.values))
+    return {
+        "full": [reduced[i].numpy().tolist() for i in (0, 3, 4)],
+        "none": reduced[1] is None,
+        "rows": dict(zip(places, values, strict=True)),
+        "operations": sum("Allreduce" in op.type for op in function.graph.get_operations()),
+        "times_in_order": bool(computed <= done),
+    }
+
+
+def case_overlapped_in_apply(world: World, out: Path) -> Any:
+    """What `apply` does on one host and on several, with clipping and rows of a table."""
+    return [_applied(world, overlap) for overlap in (False, True)]
+
+
+def _applied(world: World, overlap: bool) -> list[list[float]]:
+    optimizer = hvk.DistributedOptimizer(keras.optimizers.Adam(0.1, global_clipnorm=1.0))
+    distribution_of(optimizer).reduction.overlap = overlap
+    rows = sparse([1, 1], [1.0, 2.0]) if world.rank == 0 else sparse([1, 3], [4.0, 8.0])
+    gradients = [*(constant(*[world.rank + i] * 5) for i in (1.0, 2.0, 3.0)), rows]
+    shapes = [(5,)] * 3 + [(5, 1)]
+    variables = [keras.Variable(np.zeros(shape, "float32")) for shape in shapes]
+    optimizer.build(variables)
+    step = tf.function(
+        lambda: optimizer.apply([make() for make in gradients], variables), autograph=False
+    )
+    for _ in range(2):
+        step()
+    return [v.numpy().ravel().tolist() for v in variables]
+
+
+def case_overlapped_too_early(world: World, out: Path) -> Any:
+    """The control: a bucket that is sent with the first of two parts of its gradient."""
+    reduction = GradientReduction("sum", sparse_as_dense=False)
+
+    def compute(first: Any, second: Any) -> Any:
+        (early,), _ = reduction.overlapped([first])
+        return early + second
+
+    found = tf.function(compute, autograph=False)(tf.constant([1.0]), tf.constant([2.0]))
+    return found.numpy().tolist()
 
 
 def _sparse_step(world: World, optimizer: Any) -> Any:

@@ -2,7 +2,8 @@
 
 A step is three calls, not one: gradients, their sum over ranks, and the update. Their times can
 then be measured separately, and XLA can compile the first, which it could not with the
-communication inside (horovod issue 2590).
+communication inside (horovod issue 2590). Over a network the first two are one call, so that the
+sums begin during the backward pass.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import keras
@@ -26,6 +28,7 @@ from hvdcore.runtime.world import World
 from hvdcore.sharding import Position
 
 __all__ = [
+    "StepGradients",
     "StepSums",
     "Steps",
     "TrainState",
@@ -66,6 +69,25 @@ class StepSums:
     failed: bool = False
 
 
+@dataclass(frozen=True)
+class StepGradients:
+    """The gradients of one step.
+
+    Attributes:
+        own: this rank's share, one for each trainable variable.
+        own_loss: the loss summed over this rank's samples.
+        summed: over all ranks.
+        sums: of the step's metrics over all ranks.
+        waited: seconds from the last own gradient to the last sum.
+    """
+
+    own: list[Any]
+    own_loss: float
+    summed: list[Any]
+    sums: StepSums
+    waited: float
+
+
 class Steps:
     """Computes and applies updates. Every rank must make the same calls.
 
@@ -75,6 +97,8 @@ class Steps:
         optimizer: built for the trainable variables of `model`.
         ema_decay: decay per step of the moving average.
         xla: compile the gradients with XLA.
+        overlap: sum gradients during the backward pass. Worth it over a network; on one host the
+            copies take a core from the backward pass.
 
     Attributes:
         phase: for the heartbeat; the first step of a process compiles, for which the watchdog
@@ -89,6 +113,7 @@ class Steps:
         *,
         ema_decay: float,
         xla: bool,
+        overlap: bool = False,
     ) -> None:
         self.model, self.averaged, self.optimizer = model, averaged, optimizer
         self.ema_decay = ema_decay
@@ -98,6 +123,10 @@ class Steps:
             self._compute, jit_compile=xla, autograph=False, reduce_retracing=True
         )
         self._reduce = tf.function(self._reduction, autograph=False, reduce_retracing=True)
+        self._overlapped = tf.function(
+            self._compute_and_reduce, autograph=False, reduce_retracing=True
+        )
+        self.overlap = overlap and not xla
         self._norm = tf.function(tf.linalg.global_norm, autograph=False, reduce_retracing=True)
         self._update = Update(optimizer, model.trainable_variables, self._update_average)
 
@@ -106,6 +135,36 @@ class Steps:
         """Bytes of a step's allreduce, for report.json; embedding tables count in full."""
         sizes = [v.value.dtype.size * math.prod(v.shape) for v in self.model.trainable_variables]
         return {"allreduce_bytes": sum(sizes)}
+
+    def summed_gradients(
+        self, batch: Batch, num_samples: int, stop: bool, *, failed: bool = False
+    ) -> StepGradients:
+        """The gradients of the mean loss over the global batch. Every rank must call.
+
+        Args:
+            num_samples: samples of the global batch, over all ranks.
+            stop: whether this rank was asked to stop.
+            failed: whether it could not write a checkpoint.
+        """
+        if self.overlap:
+            return self._summed_on_the_way(batch, num_samples, stop, failed)
+        *own, totals = self.gradients(batch, num_samples, stop, failed=failed)
+        computed = perf_counter()
+        summed, sums = self.reduce([*own, totals])
+        loss = float(totals.numpy()[0])
+        return StepGradients(own, loss, summed, sums, perf_counter() - computed)
+
+    def _summed_on_the_way(
+        self, batch: Batch, num_samples: int, stop: bool, failed: bool
+    ) -> StepGradients:
+        flags = tf.constant([float(stop), float(failed)])
+        (*own, totals), (*summed, sums), times = self._overlapped(
+            batch.inputs, batch.targets, batch.weights, tf.constant(num_samples, tf.float32), flags
+        )
+        computed, done = times.numpy()
+        return StepGradients(
+            own, float(totals.numpy()[0]), summed, _step_sums(sums), float(done - computed)
+        )
 
     def gradients(
         self, batch: Batch, num_samples: int, stop: bool, *, failed: bool = False
@@ -128,8 +187,7 @@ class Steps:
         Of an embedding table only the rows that some rank used are communicated.
         """
         *gradients, sums = self._reduce(list(tensors))
-        loss, correct, stop, failed = sums.numpy()
-        return gradients, StepSums(float(loss), float(correct), bool(stop > 0), bool(failed > 0))
+        return gradients, _step_sums(sums)
 
     def gradient_norm(self, gradients: Sequence[Any]) -> float:
         """The global norm of the summed gradients."""
@@ -154,6 +212,13 @@ class Steps:
         correct = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
         return gradients, loss, tf.reduce_sum(weights * tf.cast(correct, tf.float32))
 
+    def _compute_and_reduce(
+        self, inputs: Any, targets: Any, weights: Any, num_samples: Any, flags: Any
+    ) -> Any:
+        gradients, loss, correct = self._compute(inputs, targets, weights, num_samples)
+        own = [*gradients, tf.concat([[loss, correct], flags], axis=0)]
+        return own, *self._reduction.overlapped(own)
+
     def _update_average(self, decay: Any) -> None:
         """Move the averaged weights towards the model's."""
         if self.averaged is self.model:
@@ -161,6 +226,11 @@ class Steps:
         pairs = zip(self.averaged.trainable_variables, self.model.trainable_variables, strict=True)
         for mean, weight in pairs:
             mean.assign(decay * mean.value + (1.0 - decay) * weight.value)
+
+
+def _step_sums(sums: Any) -> StepSums:
+    loss, correct, stop, failed = sums.numpy()
+    return StepSums(float(loss), float(correct), bool(stop > 0), bool(failed > 0))
 
 
 MAX_EVALUATIONS = 30
@@ -256,8 +326,9 @@ def build_state(task: Task, world: World) -> TrainState:
         averaged = task.build_model()
         averaged.set_weights(model.get_weights())
     steps = Steps(
-        model, averaged, optimizer, ema_decay=config.ema_decay, xla=config.compiler == "xla"
-    )
+        model, averaged, optimizer, ema_decay=config.ema_decay, xla=config.compiler == "xla",
+        overlap=world.size > world.local_size,
+    )  # fmt: skip
     return TrainState(
         task=task,
         world=world,

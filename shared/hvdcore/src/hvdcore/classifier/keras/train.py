@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
-
-import numpy as np
 
 from hvdcore.classifier.config import ClassifierConfig
 from hvdcore.classifier.keras.checkpoints import Checkpoints, restore
@@ -211,30 +210,27 @@ def train_step(
     samples = state.task.get_batch(batch.epoch, batch.indices)
     read = perf_counter()
     beat(state.steps.phase, state.step)
-    gradients = state.steps.gradients(
+    gradients = state.steps.summed_gradients(
         samples, batch.num_samples, stop.requested, failed=writer.failed
     )
-    computed = perf_counter()
-    own_loss = gradients[-1]
-    own_gradients = gradients[:-1]
-    gradients, sums = state.steps.reduce(gradients)
+    sums = gradients.sums
     if sums.failed:
         writer.raise_failure()
 
     def explain() -> list[str]:
-        found = diagnose(state.model, samples, own_gradients, batch.indices.tolist())
+        found = diagnose(state.model, samples, gradients.own, batch.indices.tolist())
         return gather_texts(found)
 
     check_finite(
-        {"loss": sums.loss, "gradient": state.steps.gradient_norm(gradients)},
-        step=state.step + 1, is_finite_here=bool(np.isfinite(own_loss.numpy()[0])),
+        {"loss": sums.loss, "gradient": state.steps.gradient_norm(gradients.summed)},
+        step=state.step + 1, is_finite_here=math.isfinite(gradients.own_loss),
         gather=after(writer), hint=NOT_FINITE_HINT, explain=explain,
         rerun=lambda: rerun(state, writer),
     )  # fmt: skip
-    reduced = perf_counter()
+    checked = perf_counter()
     learning_rate = state.learning_rate()
     beat(state.steps.phase, state.step)
-    state.steps.update(gradients, learning_rate, state.step)
+    state.steps.update(gradients.summed, learning_rate, state.step)
     updated = perf_counter()
     state.step, state.position = state.step + 1, batch.position
     metrics.log_step(
@@ -244,7 +240,7 @@ def train_step(
         accuracy=sums.correct / batch.num_samples,
         learning_rate=learning_rate,
         num_samples=batch.num_samples,
-        times=StepTimes(read - began, reduced - computed, updated - began, updated - reduced),
+        times=StepTimes(read - began, gradients.waited, updated - began, updated - checked),
     )
     return sums
 
