@@ -205,6 +205,17 @@ def test_ranks_that_share_the_update_gather_the_parameters(run: Path) -> None:
     assert "1.0 MB of gradients and 1.0 MB of parameters" in out
 
 
+def test_buckets_are_summed_beside_the_backward_pass(run: Path) -> None:
+    """Two buckets of 0.5 MB over 1 MB/s: the first is there after a third of 70 ms, the forward
+    pass, and half of the backward pass. The control, one bucket, waits for all of it."""
+    network = ("--latency-us", "0", "--bandwidth-gbit", "0.008")
+    for bucket_bytes, begin in ((500_000, 0.07 * (1 / 3 + 1 / 3)), (1_000_000, 0.07)):
+        write_report(run, allreduce_bytes=10**6, bucket_bytes=bucket_bytes)
+        code, out, _ = plan(str(run), "--np", "2", *network, "--json")
+        assert code == 0
+        assert json.loads(out)[0]["step_seconds"] == pytest.approx(begin + 1.0 + 0.01)
+
+
 def test_samples_of_a_step_are_those_of_any_point(run: Path) -> None:
     """2,000 tokens of two ranks, in steps of 0.4 s, 0.4 s and 0.2 s; the medians of the two kinds
     are 0.1 s each."""

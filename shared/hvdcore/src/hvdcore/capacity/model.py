@@ -197,8 +197,8 @@ class Workload:
 def workload_of_run(run: RunDir) -> Workload:
     """What the ranks of a run did: medians of its train points.
 
-    Where each rank owns a part of the parameters, buckets are those of ranks on several hosts.
-    Other runs compute all gradients and then sum them in one collective, so none is hidden.
+    Buckets are those of ranks on several hosts. A run that names none computes all gradients and
+    then sums them in one collective, so none is hidden.
 
     Raises:
         UserError: no such run, or one without a report, without train points, or of a program
@@ -224,11 +224,19 @@ def workload_of_run(run: RunDir) -> Workload:
         samples=units / size,
         compute_seconds=compute,
         update_seconds=update * size if gathered else update,
-        gradients=(Gradient(float(sent["allreduce_bytes"]), compute),),
+        gradients=_gradients(float(sent["allreduce_bytes"]), sent.get("bucket_bytes"), compute),
         gathered=gathered,
         largest=float(sent.get("largest_tensor_bytes", 0)),
         unit=unit,
     )
+
+
+def _gradients(num_bytes: float, bucket: float | None, compute: float) -> list[Gradient]:
+    """Buckets that become ready evenly over the backward pass; or all at its end."""
+    number = max(1, round(num_bytes / bucket)) if bucket else 1
+    forward = FORWARD_SHARE * compute if number > 1 else compute
+    ready = [forward + (compute - forward) * (i + 1) / number for i in range(number)]
+    return [Gradient(num_bytes / number, seconds) for seconds in ready]
 
 
 def _median(points: Sequence[dict[str, Any]], name: str) -> float:

@@ -65,7 +65,9 @@ def test_sums_by_hand() -> None:
 
 def test_bytes_of_a_step() -> None:
     """Of one layer from two numbers to three classes, with its biases."""
-    assert steps().communication == {"allreduce_bytes": 4 * (2 * 3 + 3)}
+    one_layer = {"allreduce_bytes": 4 * (2 * 3 + 3)}
+    assert steps().communication == {**one_layer, "bucket_bytes": 2**20}
+    assert steps(xla=True).communication == one_layer
 
 
 def test_no_rank_asks_to_stop() -> None:

@@ -21,7 +21,7 @@ from hvdcore.classifier.config import ClassifierConfig, OptimizerFields
 from hvdcore.classifier.keras.task import Batch, Task
 from hvdcore.classifier.preflight import check_schedule_of, total_steps, warmup_steps
 from hvdcore.keras.adamw import RowwiseAdamW, Update
-from hvdcore.keras.reduction import GradientReduction
+from hvdcore.keras.reduction import BUCKET_BYTES, GradientReduction
 from hvdcore.keras.weights import broadcast_model
 from hvdcore.metrics.schedule import learning_rate_at
 from hvdcore.runtime.world import World
@@ -126,15 +126,20 @@ class Steps:
         self._overlapped = tf.function(
             self._compute_and_reduce, autograph=False, reduce_retracing=True
         )
+        self._xla = xla
         self.overlap = overlap and not xla
         self._norm = tf.function(tf.linalg.global_norm, autograph=False, reduce_retracing=True)
         self._update = Update(optimizer, model.trainable_variables, self._update_average)
 
     @property
     def communication(self) -> dict[str, int]:
-        """Bytes of a step's allreduce, for report.json; embedding tables count in full."""
+        """Bytes of a step's allreduce, for report.json, and of a bucket over several hosts.
+
+        Embedding tables count in full.
+        """
         sizes = [v.value.dtype.size * math.prod(v.shape) for v in self.model.trainable_variables]
-        return {"allreduce_bytes": sum(sizes)}
+        buckets = {} if self._xla else {"bucket_bytes": BUCKET_BYTES}
+        return {"allreduce_bytes": sum(sizes), **buckets}
 
     def summed_gradients(
         self, batch: Batch, num_samples: int, stop: bool, *, failed: bool = False
