@@ -85,6 +85,7 @@ ORDER: dict[str, list[str]] = {
     ],
     "image_cls": [
         "image_cls",
+        "image_cls.schedule",
         "image_cls.config",
         "image_cls.data",
         "image_cls.model",

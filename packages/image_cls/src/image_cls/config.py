@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from hvdcore.classifier.config import ClassifierConfig, SampleNames, SplitFields
 from hvdcore.config import Config, Flag
+from image_cls.schedule import augmentation_strength, between, default_epochs
 
 __all__ = [
     "MODELS",
@@ -22,6 +23,8 @@ __all__ = [
     "TrainConfig",
 ]
 
+OTHER_EPOCHS = 30
+"""Epochs of a short run, and of models that do not gain from more."""
 MODELS = ("logreg", "mlp", "cnn", "mobilenet")
 SAMPLE_NAMES = SampleNames(package="image_cls", sample="image", predict="IMAGE.jpg")
 
@@ -57,20 +60,28 @@ class AugmentationFields(Config):
     augment: bool | None = None
     """Flip, crop, rotate, recolor, erase and mix train images. Default: only for cnn and
     mobilenet."""
-    crop_area: float = Field(0.35, gt=0.0, le=1.0)
-    """Smallest fraction of the image's area that a crop keeps."""
+    crop_area: float | None = Field(None, gt=0.0, le=1.0)
+    """Smallest fraction of the image's area that a crop keeps. Default: by the number of epochs,
+    0.6 for 12 or fewer to 0.35 for 150 or more."""
     rotation: float = Field(10.0, ge=0.0, le=180.0)
     """Largest rotation in degrees, in either direction."""
     colour: Annotated[float, Flag(alias="color")] = Field(0.3, ge=0.0, lt=1.0)
     """Largest relative change of contrast and saturation; brightness changes by 0.7 of it."""
-    erase: float = Field(0.25, ge=0.0, le=1.0)
-    """Probability that a rectangle is filled with gray (random erasing)."""
-    mixup: float = Field(0.5, ge=0.0, le=1.0)
-    """Probability that an image and its label are mixed with another one."""
+    erase: float | None = Field(None, ge=0.0, le=1.0)
+    """Probability that a rectangle is filled with gray (random erasing). Default: by the number of
+    epochs, 0 to 0.25."""
+    mixup: float | None = Field(None, ge=0.0, le=1.0)
+    """Probability that an image and its label are mixed with another one. Default: by the number of
+    epochs, 0 to 0.5."""
 
 
 class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig, Config):
     """All fields together, frozen; unknown fields are errors."""
+
+    epochs: int | None = Field(None, ge=1)  # type: ignore[assignment]
+    """Passes over the train split; ``max_steps`` overrides it. Default: for cnn by the number of
+    train images, 130 for 1,350 and 45 for 7,870, from 10 to 200; 30 for other models and for the
+    sample."""
 
     @model_validator(mode="after")
     def _check_fields_together(self) -> TrainConfig:
@@ -91,6 +102,29 @@ class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig,
     def augments(self) -> bool:
         """Whether train images are augmented."""
         return self.model in ("cnn", "mobilenet") if self.augment is None else self.augment
+
+    def resolved(self, num_train: int) -> TrainConfig:
+        """With what the numbers of train images and of passes over them decide.
+
+        Args:
+            num_train: train images.
+        """
+        epochs = self.epochs or self._default_epochs(num_train)
+        per_epoch = -(-num_train // self.global_batch_size)
+        steps = self.max_steps or epochs * per_epoch
+        strength = augmentation_strength(steps / per_epoch)
+        defaults = {
+            "crop_area": between(0.6, 0.35, strength),
+            "erase": between(0.0, 0.25, strength),
+            "mixup": between(0.0, 0.5, strength),
+        }
+        missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        return self.model_copy(update={"epochs": epochs, **missing})
+
+    def _default_epochs(self, num_train: int) -> int:
+        if self.model != "cnn" or self.data == "sample":
+            return OTHER_EPOCHS
+        return default_epochs(num_train)
 
     @property
     def num_train_samples(self) -> int | None:

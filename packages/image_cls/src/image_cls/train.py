@@ -23,6 +23,7 @@ from hvdcore.classifier.keras import (
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices, epoch_order
+from hvdcore.tracking.logs import get_logger
 from image_cls.config import SAMPLE_NAMES, TrainConfig
 from image_cls.data.batches import BatchReader
 from image_cls.data.dataset import ImageData, Split, open_data
@@ -37,12 +38,20 @@ __all__ = [
     "train",
 ]
 
+logger = get_logger(__name__)
+
 
 def train(config: TrainConfig, output_dir: Path | None, resume: str) -> int:
     """Train as configured; see `hvdcore.classifier.keras.train`."""
-    return classifier.train(
-        "image_cls", config, lambda world: open_task(config, world), output_dir, resume
-    )
+
+    def open_images(world: World) -> ImageTask:
+        task = open_task(config, world)
+        if world.is_root:
+            settings = task.reader.settings().items()
+            logger.info("settings: %s", ", ".join(f"{name} {value}" for name, value in settings))
+        return task
+
+    return classifier.train("image_cls", config, open_images, output_dir, resume)
 
 
 def evaluate_run(path: Path, changes: dict[str, Any], splits: Sequence[str]) -> int:
@@ -82,9 +91,9 @@ class ImageTask:
 
     def __init__(self, config: TrainConfig, data: ImageData, size: int) -> None:
         self.names = SAMPLE_NAMES
-        self.config, self.data = config, data
-        self.classes = data.classes
+        self.data, self.classes = data, data.classes
         train = data.train_subset(config.num_train_images, SAMPLE_NAMES)
+        self.config = config = config.resolved(len(train))
         self.splits: dict[str, Split] = {**data.splits, "train": train}
         self.peak_learning_rate = config.learning_rate or LEARNING_RATES[config.model]
         rows = max(1, config.global_batch_size // size)
@@ -129,8 +138,8 @@ class ImageTask:
         }
 
     def report_values(self) -> dict[str, Any]:
-        """The images that were found, used and left out."""
-        return {"images": self.data.report_values()}
+        """The images that were found, used and left out, and what their number decided."""
+        return {"images": self.data.report_values(), "settings": self.reader.settings()}
 
     def save(self, folder: Path, model: keras.Model) -> None:
         """Write the model with the size and format of its input."""

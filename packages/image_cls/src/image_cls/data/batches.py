@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +98,7 @@ def _signed(u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _affine(
     u: npt.NDArray[np.float64], size: int, config: AugmentationFields
 ) -> npt.NDArray[np.float64]:
+    assert config.crop_area is not None
     side = np.sqrt(config.crop_area + (1.0 - config.crop_area) * u[:, _AREA])
     stretch = np.exp(_signed(u[:, _ASPECT]) * math.log(_LARGEST_ASPECT) / 2.0)
     width, height = side * stretch, side / stretch
@@ -127,6 +129,7 @@ def _rectangle(
     height, width = size * (0.2 + 0.3 * u[:, _HEIGHT]), size * (0.2 + 0.3 * u[:, _WIDTH])
     top, left = u[:, _TOP] * (size - height), u[:, _LEFT] * (size - width)
     box = np.stack([top, top + height, left, left + width], axis=1)
+    assert config.erase is not None
     return np.where(u[:, [_ERASE]] < config.erase, box, -1.0)
 
 
@@ -177,10 +180,12 @@ class BatchReader:
         split: the train images.
         num_classes: C.
         rows: B, the global batch size divided by the number of ranks.
+        config: of the run; what it leaves open follows from the number of train images.
     """
 
     def __init__(self, split: Split, num_classes: int, rows: int, config: TrainConfig) -> None:
-        self.split, self.num_classes, self.rows, self.config = split, num_classes, rows, config
+        self.split, self.num_classes, self.rows = split, num_classes, rows
+        self.config = config.resolved(len(split))
         # Drawn once per epoch, not once per step.
         self._draws = lru_cache(maxsize=1)(
             lambda epoch: draws_of_epoch(len(split), config.seed, epoch)
@@ -197,9 +202,16 @@ class BatchReader:
         parameters = augmentation_parameters(draws, images.shape[1], self.config)
         return Batch.padded((apply_augmentation(images, *parameters),), targets, self.rows)
 
+    def settings(self) -> dict[str, Any]:
+        """What the number of train images decided, or was given instead of that."""
+        names = [] if self.config.max_steps else ["epochs"]
+        names += ["crop_area", "erase", "mixup"] if self.config.augments else []
+        return {name: getattr(self.config, name) for name in names}
+
     def _mix(
         self, draws: Draws, images: npt.NDArray[np.float32], targets: npt.NDArray[np.float32]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        assert self.config.mixup is not None
         partners, shares = mixup(draws, len(self.split), self.config.mixup)
         (mixed,) = np.nonzero(shares < 1.0)
         share, others = shares[mixed, None], partners[mixed]

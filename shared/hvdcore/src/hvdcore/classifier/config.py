@@ -6,7 +6,7 @@ A package derives its configuration from these groups and sets the defaults that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -91,6 +91,9 @@ class RunFields(Config):
     """Steps between points of the train curves."""
 
 
+C = TypeVar("C", bound="ClassifierConfig")
+
+
 class ClassifierConfig(SplitFields, OptimizerFields, RunFields, CheckpointFields, TrackingFields):
     """The fields of a package's configuration that the training loop reads."""
 
@@ -101,6 +104,10 @@ class ClassifierConfig(SplitFields, OptimizerFields, RunFields, CheckpointFields
     def num_train_samples(self) -> int | None:
         """How many of the train samples are used; None for all."""
         return None
+
+    def resolved(self: C, num_train: int) -> C:
+        """With the values that follow from the number of train samples; here there are none."""
+        return self
 
     def data_values(self) -> dict[str, Any]:
         """The values that decide how the data is prepared, as JSON."""

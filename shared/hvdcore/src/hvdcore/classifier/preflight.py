@@ -92,6 +92,7 @@ def check_schedule_of(config: ClassifierConfig, n: int, size: int, *, samples: s
     """
     from hvdcore.sharding import check_shardable  # which loads NumPy
 
+    config = config.resolved(n)
     problems = Problems()
     with problems.catching():
         check_shardable(n, config.global_batch_size, size, unit=samples)
