@@ -6,9 +6,8 @@ processor, and break lines at half the terminal's width.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import io
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hvdcore.errors import EXIT_USER_ERROR, show_problems, user_errors_exit
+from hvdcore.runtime.standard_streams import discard, open_closed_streams
 
 __all__ = ["App", "create_app", "version_text"]
 
@@ -26,6 +26,9 @@ PANELS = (
 )  # fmt: skip
 """The panels of `--help` in their order. Others follow in the order of their options; what stands
 in no panel comes last."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Without a file name: what a write says, and opening never does."""
 
 FRAMEWORKS = ("torch", "tensorflow", "keras", "transformers")
 
@@ -124,6 +127,7 @@ class ErrorLineGroup(TyperGroup):
         """Run the command line and exit with its code."""
         if not settings.get("standalone_mode", True):
             return super().main(*args, **settings)
+        open_closed_streams()
         write_any_text()
         try:
             with user_errors_exit():
@@ -131,6 +135,15 @@ class ErrorLineGroup(TyperGroup):
             sys.stdout.flush()
         except BrokenPipeError:
             leave_closed_pipe()
+        except OSError as error:
+            if error.errno not in _FULL or error.filename is not None:
+                raise
+            discard(1)
+            show_problems(
+                f"{error.strerror}: standard output or the temporary folder (TMPDIR) cannot take "
+                "more; free space there, or give another one"
+            )
+            code = 1
         sys.exit(code if isinstance(code, int) else 0)
 
     def _run(self, *args: Any, **settings: Any) -> Any:
@@ -159,9 +172,7 @@ def write_any_text() -> None:
 
 def leave_closed_pipe() -> NoReturn:
     """End as a program whose reader has gone (`... | head -1`): silently, as SIGPIPE would."""
-    with contextlib.suppress(OSError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+    discard(1)
     sys.exit(128 + signal.SIGPIPE)
 
 
