@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hvdcore.errors import EXIT_USER_ERROR, show_problems, user_errors_exit
+from hvdcore.runtime.process_limit import advice, is_reached
 from hvdcore.runtime.standard_streams import discard, open_closed_streams
 
 __all__ = ["App", "create_app", "version_text"]
@@ -135,14 +136,12 @@ class ErrorLineGroup(TyperGroup):
             sys.stdout.flush()
         except BrokenPipeError:
             leave_closed_pipe()
-        except OSError as error:
-            if error.errno not in _FULL or error.filename is not None:
+        except (OSError, RuntimeError) as error:
+            problem = _machine_problem(error)
+            if problem is None:
                 raise
             discard(1)
-            show_problems(
-                f"{error.strerror}: standard output or the temporary folder (TMPDIR) cannot take "
-                "more; free space there, or give another one"
-            )
+            show_problems(problem)
             code = 1
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -158,6 +157,18 @@ class ErrorLineGroup(TyperGroup):
             else:
                 show_problems(usage_problem(error))
             return EXIT_USER_ERROR
+
+
+def _machine_problem(error: OSError | RuntimeError) -> str | None:
+    """What is wrong with the machine, and not with the input or with us."""
+    if is_reached(error):
+        return advice()
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        return (
+            f"{error.strerror}: standard output or the temporary folder (TMPDIR) cannot take "
+            "more; free space there, or give another one"
+        )
+    return None
 
 
 def write_any_text() -> None:
