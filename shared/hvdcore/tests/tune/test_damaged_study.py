@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from hvdcore.tune.trial import user_errors, why_it_ended
+
 pytest.importorskip("optuna", reason="the extra hvdcore[tune] is not installed")
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "tune_trainer.py"
@@ -103,3 +105,9 @@ def test_damage_is_one_line(study: Path, damage: Callable[[Path], None], named: 
 def test_control_the_copy_goes_on(study: Path) -> None:
     assert tune(study, 2).returncode == 0
     assert len(list(study.glob("trials/*.json"))) == 2
+
+
+def test_a_trial_whose_folder_was_removed(tmp_path: Path) -> None:
+    assert str(user_errors(tmp_path / "0001")).startswith(f"{tmp_path}/0001: removed while the")
+    (tmp_path / "0001").mkdir()
+    assert why_it_ended(tmp_path / "0001") == "it printed nothing", "control"
