@@ -163,6 +163,8 @@ def _machine_problem(error: OSError | RuntimeError) -> str | None:
     """What is wrong with the machine, and not with the input or with us."""
     if is_reached(error):
         return advice()
+    if isinstance(error, FileNotFoundError) and "usable temporary directory" in str(error):
+        return "TMPDIR: no temporary file can be made; set it to a folder that can be written"
     if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
         return (
             f"{error.strerror}: standard output or the temporary folder (TMPDIR) cannot take "

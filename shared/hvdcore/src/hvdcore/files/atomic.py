@@ -20,6 +20,7 @@ __all__ = [
     "give_usual_mode",
     "make_folder",
     "move_folder_into_place",
+    "temporary_folder",
     "write_bytes_atomically",
     "write_figure_atomically",
     "writing",
@@ -77,6 +78,23 @@ def make_folder(path: Path, elsewhere: str = "give another --output-dir") -> Non
             path.mkdir(parents=True, exist_ok=True)
         except FileNotFoundError as error:
             raise UserError(f"{path}: cannot be made there; {elsewhere}") from error
+
+
+@contextmanager
+def temporary_folder() -> Iterator[None]:
+    """Around what makes files in the temporary folder.
+
+    Raises:
+        UserError: there is none, or it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).split(" in [")[0]
+        raise UserError(
+            f"TMPDIR: no temporary file can be made ({reason}); set it to a folder that can be"
+            " written"
+        ) from error
 
 
 def _is_gone(path: Path, error: Exception) -> bool:
