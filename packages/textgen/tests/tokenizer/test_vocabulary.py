@@ -19,7 +19,10 @@ TIKTOKEN = b"".join(base64.b64encode(bytes([n])) + b" %d\n" % n for n in range(2
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (b"\n\x0e\n\x05<unk>\x15\0\0\0\0", r"a SentencePiece vocabulary.*pip install sentencepiece"),
+        (
+            b"\n\x0e\n\x05<unk>\x15\0\0\0\0",
+            "a SentencePiece vocabulary.*pip install sentencepi",
+        ),
         (TIKTOKEN, "a tiktoken vocabulary.*pip install tiktoken, or copy tokenizer.json"),
         (b"", "it is empty"),
     ],

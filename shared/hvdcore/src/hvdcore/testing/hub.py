@@ -39,7 +39,8 @@ class Hub:
         trouble: how the hub answers, by the name of a repository without its owner, or of a file:
             `stuck` and `failing` when asked about it, `forbidden`, `slow`, `cut` (half of a large
             file, once), `always-cut`, `broken` (never more than a bit of a large file), `wrong`
-            (other bytes, once), `moved` (they are on `elsewhere`) for its files. A repository by default does as its name says.
+            (other bytes, once), `moved` (they are on `elsewhere`) for its files. A repository by
+            default does as its name says.
         fetched: how often each file was sent, by repository and path.
         asked: how often the hub was asked about each repository.
         elsewhere: address of another hub.

@@ -59,7 +59,7 @@ def test_control_enough_processes(group: Path) -> None:
 
 
 def test_the_reason_is_found_above_many_lines() -> None:
-    script = "echo \"RuntimeError: can't start new thread\"; seq 50; exit 1"
+    script = 'echo "RuntimeError: can\'t start new thread"; seq 50; exit 1'
     starter = Horovodrun(["bash", "-c", script], os.environ)
     while starter.exit_code() is None:
         starter.hear()

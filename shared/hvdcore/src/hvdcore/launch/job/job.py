@@ -298,7 +298,6 @@ def _check_seconds(option: str, seconds: float) -> None:
         raise UserError(f"{option}: got {seconds:g}; {text}")
 
 
-
 StartRanks = Callable[[list[str], int, Fleet, JobSettings], Callable[[Mapping[str, str]], Starter]]
 """Looks whether the ranks can be started so; the answer starts them, in an environment."""
 
