@@ -164,3 +164,16 @@ def test_toml_cannot_hide_a_none() -> None:
     with pytest.raises(ValueError, match="dump_json"):
         dump_toml(Limits(limit=None))
     assert dump_toml(Limits(limit=4)) == "limit = 4\n"
+
+
+def test_giant_numbers_and_endless_files_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('data = "x"\nepochs = 99999999999999999999\n')
+    (problem,) = problems_of(file)
+    assert problem == (
+        f"epochs: got 99999999999999999999 in {file}; give 9223372036854775807 or less"
+    )
+    assert load_config(Train, None, {"data": "x", "epochs": 2**63 - 1}).epochs == 2**63 - 1
+    assert problems_of(Path("/dev/zero")) == (
+        "config: /dev/zero: more than 10 MB; give a TOML or JSON file of fields",
+    )

@@ -80,6 +80,43 @@ def test_a_reader_that_leaves_ends_a_program_silently(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == (b"echo hello\n", b"")
 
 
+@pytest.mark.parametrize(
+    ("words", "streams", "code", "told"),
+    [
+        ("say hello --times 3", ">&-", 0, ""),
+        ("say hello", ">&-", 2, "error: field: hello"),
+        ("say hello", "2>&-", 2, ""),
+        ("say hello", "<&- >&- 2>&-", 2, ""),
+        ("say hello", "2>/dev/full", 2, ""),
+        ("--help", ">&-", 0, ""),
+        ("--help", ">/dev/full", 1, "error: No space left on device: standard output or"),
+        ("say hello --times 3", ">/dev/full", 1, "error: No space left on device: standard output"),
+    ],
+)
+def test_closed_and_full_streams(
+    tmp_path: Path, words: str, streams: str, code: int, told: str
+) -> None:
+    script = tmp_path / "app.py"
+    script.write_text(APP, encoding="utf-8")
+    line = f"exec '{sys.executable}' '{script}' {words} {streams}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=120)
+    assert done.returncode == code
+    errors = [e for e in done.stderr.decode().splitlines() if not e.startswith(("echo", "log"))]
+    assert [e for e in errors if not e.startswith("error: ")] == []
+    assert told in "".join(errors)
+
+
+@pytest.mark.parametrize("opens", [True, False], ids=["opened", "control"])
+def test_no_file_takes_the_number_of_a_closed_stream(tmp_path: Path, opens: bool) -> None:
+    script = tmp_path / "app.py"
+    code = "import sys\nfrom hvdcore.runtime.standard_streams import open_closed_streams\n"
+    code += "open_closed_streams()\n" if opens else ""
+    script.write_text(code + "sys.exit(open('data', 'w').fileno())\n", encoding="utf-8")
+    line = f"cd '{tmp_path}'; exec '{sys.executable}' app.py <&- >&- 2>&-"
+    number = subprocess.run(["bash", "-c", line], check=False, timeout=120).returncode
+    assert (number > 2) == opens
+
+
 def test_names_that_are_no_utf8_go_through_json(tmp_path: Path) -> None:
     write_json_atomically(tmp_path / "a.json", {"name": RAW})
     assert read_json_object(tmp_path / "a.json") == {"name": RAW}

@@ -160,3 +160,14 @@ def test_check_shardable_reports_everything_at_once() -> None:
         check_shardable(5, 8, 2, drop_last=True)
     with pytest.raises(UserError, match="got 0; give 1 or more"):
         check_shardable(5, 0, 2)
+
+
+def test_a_batch_that_repeats_few_samples_without_end_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        check_shardable(101, 10**12, 2)
+    assert str(caught.value) == (
+        "global_batch_size: got 1000000000000 with only 101 training samples, each of which a step"
+        " would repeat 9900990099 times; give 100 or less"
+    )
+    check_shardable(101, 1 << 16, 2)  # control
+    check_shardable(10**7, 10**7, 2)

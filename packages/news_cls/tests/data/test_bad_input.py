@@ -222,6 +222,16 @@ def test_columns_that_do_not_exist(tmp_path: Path) -> None:
     ]
 
 
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    """One of them would be read, and nobody knows which."""
+    path = tmp_path / "a.csv"
+    rows = [f"good news {n},bad weather {n},{n % 2}" for n in range(40)]
+    path.write_text("\n".join(["text,text,label", *rows]))
+    assert problems(path) == [f"data: {path}: 2 columns are called 'text'; rename the others"]
+    path.write_text("\n".join(["text,other,label", *rows]))
+    prepare(config(path))  # control
+
+
 def test_unusable_rows_are_counted_with_examples(tmp_path: Path) -> None:
     path = write_official(tmp_path / "train.csv", GOOD)
     odd = [

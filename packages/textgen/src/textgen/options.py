@@ -28,6 +28,7 @@ _DATA = {"rich_help_panel": "Data"}
 _MODEL = {"rich_help_panel": "Model"}
 _OUTPUT = {"rich_help_panel": "Output"}
 _QUALITY = {"rich_help_panel": "Quality of generated text"}
+_MAX_COUNT = 10_000_000
 _SAMPLING = {"rich_help_panel": "Sampling"}
 
 ModelArgument = Annotated[
@@ -74,8 +75,12 @@ PromptFile = Annotated[
     Path | None,
     typer.Option(**_SAMPLING, metavar="FILE", help="File with one prompt per line."),
 ]
-MaxNewTokens = Annotated[int, typer.Option(**_SAMPLING, min=1, help="Tokens to generate.")]
-NumSamples = Annotated[int, typer.Option(**_SAMPLING, min=1, help="Texts per prompt.")]
+MaxNewTokens = Annotated[
+    int, typer.Option(**_SAMPLING, min=1, max=_MAX_COUNT, help="Tokens to generate.")
+]
+NumSamples = Annotated[
+    int, typer.Option(**_SAMPLING, min=1, max=_MAX_COUNT, help="Texts per prompt.")
+]
 Temperature = Annotated[
     float,
     typer.Option(**_SAMPLING, min=0.0, help="Temperature of the softmax; 0 is greedy."),

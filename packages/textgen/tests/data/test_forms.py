@@ -111,6 +111,15 @@ def test_what_is_wrong_with_json_is_said(tmp_path: Path, content: str, named: st
         read(path)
 
 
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,text\none,two\n")
+    with pytest.raises(UserError, match=r"a\.csv: 2 columns are called 'text'; rename the others"):
+        read(path)
+    path.write_text("text,other\none,two\n")
+    assert read(path)[0] == ["one"], "control"
+
+
 def test_a_table_without_the_column(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("title,body\na,one\nb,two\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,10 @@ def test_prompts_come_from_arguments_standard_input_and_file(tmp_path: Path) -> 
     stdin = io.StringIO("typed\nlines\n")
     assert read_prompts(["first", "-"], path, stdin) == ["first", "typed\nlines", "one", "two"]
     assert read_prompts(None, None, stdin) == [""]
+    raw = io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding="utf-8")
+    for given in (os.fsdecode(b"caf\xe9"), "-"):
+        with pytest.raises(UserError, match="prompt: not UTF-8 text; convert it"):
+            read_prompts([given], None, raw)
     path.write_bytes(b"\xff\xfe\x00")
     for wrong, message in (
         (path, "is not UTF-8 text"),

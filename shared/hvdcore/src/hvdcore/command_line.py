@@ -6,9 +6,8 @@ processor, and break lines at half the terminal's width.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import io
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +17,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hvdcore.errors import EXIT_USER_ERROR, show_problems, user_errors_exit
+from hvdcore.runtime.process_limit import advice, is_reached
+from hvdcore.runtime.standard_streams import discard, open_closed_streams
 
 __all__ = ["App", "create_app", "version_text"]
 
@@ -26,6 +27,9 @@ PANELS = (
 )  # fmt: skip
 """The panels of `--help` in their order. Others follow in the order of their options; what stands
 in no panel comes last."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Without a file name: what a write says, and opening never does."""
 
 FRAMEWORKS = ("torch", "tensorflow", "keras", "transformers")
 
@@ -124,6 +128,7 @@ class ErrorLineGroup(TyperGroup):
         """Run the command line and exit with its code."""
         if not settings.get("standalone_mode", True):
             return super().main(*args, **settings)
+        open_closed_streams()
         write_any_text()
         try:
             with user_errors_exit():
@@ -131,6 +136,13 @@ class ErrorLineGroup(TyperGroup):
             sys.stdout.flush()
         except BrokenPipeError:
             leave_closed_pipe()
+        except (OSError, RuntimeError) as error:
+            problem = _machine_problem(error)
+            if problem is None:
+                raise
+            discard(1)
+            show_problems(problem)
+            code = 1
         sys.exit(code if isinstance(code, int) else 0)
 
     def _run(self, *args: Any, **settings: Any) -> Any:
@@ -147,6 +159,20 @@ class ErrorLineGroup(TyperGroup):
             return EXIT_USER_ERROR
 
 
+def _machine_problem(error: OSError | RuntimeError) -> str | None:
+    """What is wrong with the machine, and not with the input or with us."""
+    if is_reached(error):
+        return advice()
+    if isinstance(error, FileNotFoundError) and "usable temporary directory" in str(error):
+        return "TMPDIR: no temporary file can be made; set it to a folder that can be written"
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        return (
+            f"{error.strerror}: standard output or the temporary folder (TMPDIR) cannot take "
+            "more; free space there, or give another one"
+        )
+    return None
+
+
 def write_any_text() -> None:
     """What the terminal's encoding does not have is written as an escape, and ends nothing.
 
@@ -159,9 +185,7 @@ def write_any_text() -> None:
 
 def leave_closed_pipe() -> NoReturn:
     """End as a program whose reader has gone (`... | head -1`): silently, as SIGPIPE would."""
-    with contextlib.suppress(OSError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+    discard(1)
     sys.exit(128 + signal.SIGPIPE)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from hvdcore.errors import Problems, UserError
 
@@ -35,6 +35,11 @@ __all__ = [
 _toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 
+_MAX_BYTES = 10_000_000
+_MAX_NUMBER = 2**63 - 1
+"""The largest number that arrays, files and other programs take for a whole one."""
+
+
 def read_config_file(path: Path) -> dict[str, Any]:
     """Read `.json` as JSON and anything else as TOML; `-` in names becomes `_`.
 
@@ -42,7 +47,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
         UserError: when the file cannot be read or parsed; names the file and the place in it.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:  # /dev/zero has no end
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise UserError(f"config: {path}: more than 10 MB; give a TOML or JSON file of fields")
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"config: {path}: no such file; check the path") from None
     except IsADirectoryError:
@@ -206,6 +215,13 @@ class Config(BaseModel):
 
     # Groups of fields that are never validated alone are not built, so that `--help` stays quick.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_no_giant(cls, value: Any) -> Any:
+        if type(value) is int and abs(value) > _MAX_NUMBER:
+            raise ValueError(f"give {_MAX_NUMBER} or less")
+        return value
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Imports nothing heavy: it is loaded by every `--help`.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -107,5 +108,8 @@ def show_problems(*problems: str) -> None:
     """Print one line a problem on stderr."""
     problems = tuple(map(printable, problems))
     # One write: under mpirun the pieces of a line written in parts mix with other ranks'.
-    sys.stderr.write("".join(f"error: {problem}\n" for problem in problems))
-    sys.stderr.flush()
+    try:
+        sys.stderr.write("".join(f"error: {problem}\n" for problem in problems))
+        sys.stderr.flush()
+    except OSError:  # a full disk; the exit code still says what it was
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -31,6 +31,9 @@ __all__ = [
 
 Indices = npt.NDArray[np.int64]
 
+_MAX_REPEATED_BATCH = 1 << 16
+"""A batch may repeat few samples as often as it likes up to this size, for tests and trials."""
+
 
 def seeded_order(n: int, seed: int, *stream: int) -> Indices:
     """A permutation of 0..n-1 that depends on the numbers given and on nothing else.
@@ -140,6 +143,12 @@ def check_shardable(
     if n < size:
         problems.add(
             "np", f"{size} ranks but only {n} training {unit}; give fewer ranks or more data"
+        )
+    elif n and global_batch_size > max(n, _MAX_REPEATED_BATCH):
+        problems.add(
+            "global_batch_size",
+            f"got {global_batch_size} with only {n} training {unit}, each of which a step would"
+            f" repeat {global_batch_size // n} times; give {n // size * size or size} or less",
         )
     elif drop_last and 0 < n < global_batch_size:
         problems.add(

@@ -151,3 +151,8 @@ def test_the_command_line(tmp_path: Path) -> None:
     missing = run(str(tmp_path / "no.py"))
     assert (missing.returncode, missing.stderr.count("\n")) == (2, 1), missing.stderr
     assert run(str(script), "--hosts", "a:1").returncode == 2
+
+
+def test_a_script_without_end() -> None:
+    with pytest.raises(UserError, match="--script /dev/zero: more than 10 MB; give a Python file"):
+        run_script_doctor(Path("/dev/zero"))

@@ -39,6 +39,20 @@ def test_read_only_disk(read_only_disk: Path) -> None:
         write_bytes_atomically(read_only_disk / "x", b"")
 
 
+def test_a_folder_that_is_removed_in_the_meantime(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    removed = r"cannot write: its folder was removed or renamed in the meantime; give another --out"
+    with pytest.raises(UserError, match=rf"run/report\.json: {removed}"):
+        write_bytes_atomically(folder / "report.json", b"")
+    with pytest.raises(UserError, match=f"run: {removed}"), writing(folder):
+        (folder / "a").touch()
+    folder.mkdir()
+    write_bytes_atomically(folder / "report.json", b"")
+    for missing in (folder / "b" / "c", tmp_path / "data.txt"):  # control: something else is
+        with pytest.raises(FileNotFoundError), writing(folder):
+            missing.read_bytes()
+
+
 def test_words_of_rust_libraries_are_understood(full_disk: Path) -> None:
     safetensors = pytest.importorskip("safetensors.numpy")
     with pytest.raises(UserError, match="the disk is full"), writing(full_disk):

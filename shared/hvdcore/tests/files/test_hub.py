@@ -102,3 +102,21 @@ def test_what_the_hub_refuses(hub: Hub, tmp_path: Path) -> None:
     said = str(ask(hub, tmp_path, "me/forbidden", "b.csv", "a/train.csv"))
     assert said.startswith("data: me/forbidden: could not download b.csv and 1 more from the hub (")
     assert said.endswith("; try again, or download it by other means and give its path")
+
+
+def test_the_token_does_not_follow_to_another_host(hub: Hub, tmp_path: Path) -> None:
+    root = tmp_path / "repositories"
+    (root / "datasets/me/moved").mkdir(parents=True)
+    (root / "datasets/me/moved/rows.jsonl").write_text("rows")
+    with serve_hub(root) as first, serve_hub(root) as other:
+        first.elsewhere, first.trouble["moved"] = other.address, "moved"
+        env = {**os.environ, **first.environment(tmp_path), "HF_TOKEN": "hf_secret"}
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD, "me/moved", str(tmp_path), "rows.jsonl"],
+            env=env, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+    assert json.loads(done.stdout)[1] == ["rows"], done.stderr
+    assert other.fetched["datasets/me/moved/rows.jsonl"] == 1
+    assert first.tokens == {"Bearer hf_secret"}, "control"
+    assert other.tokens == set()
+    assert "hf_secret" not in done.stdout + done.stderr

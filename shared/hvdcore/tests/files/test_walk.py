@@ -106,3 +106,8 @@ def test_pipes_and_broken_links(root: Path, caplog: pytest.LogCaptureFixture) ->
 def test_a_folder_that_is_gone_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="folder cannot be read"):
         walk_files(tmp_path / "nothing")
+
+
+def test_a_device_is_no_folder() -> None:
+    with pytest.raises(UserError, match="data: /dev/null: no folder but a pipe, socket or device"):
+        walk_files(Path("/dev/null"))

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from hvdcore.errors import UserError
+from hvdcore.launch.hosts.hosts import parse_hostfile
 from hvdcore.launch.job.controllers import horovod_library, mpi_problem
 from hvdcore.launch.launch import launch
+from hvdcore.launch.supervisor.output import RankLog
 from hvdcore.testing.ranks import run_ranks
 
 pytestmark = [
@@ -125,12 +127,48 @@ def test_a_host_that_lets_nobody_in(tmp_path: Path) -> None:
         ({"np": 0}, "--np: got 0"),
         ({"np": 3, "hosts": "localhost:2"}, "3 ranks do not fit"),
         ({"np": 2, "stall_timeout_seconds": 0.0}, "--stall-timeout: got 0"),
+        ({"np": 2, "stall_timeout_seconds": float("inf")}, "--stall-timeout: got inf; give 1000"),
+        ({"np": 2, "stall_timeout_seconds": float("nan")}, "--stall-timeout: got nan; give sec"),
+        ({"np": 2, "start_timeout_seconds": -5.0}, "--start-timeout: got -5; give seconds above 0"),
+        ({"np": 2, "start_timeout_seconds": float("nan")}, "--start-timeout: got nan"),
+        ({"np": 10**20}, "--np: got 100000000000000000000; give 65536 or less"),
+        ({"np": 2, "log_dir": Path("/dev/null")}, "/dev/null: cannot write: a file stands where"),
+        ({"np": 2, "log_dir": Path("/dev/null/a")}, "/dev/null/a: cannot write: a part of"),
         ({"np": 2, "hosts": "no-such-host.invalid:2"}, "unknown host"),
     ],
 )
 def test_what_cannot_start_is_the_users_error(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         launch(["true"], **options)  # type: ignore[arg-type]
+
+
+def test_an_endless_list_of_hosts() -> None:
+    with pytest.raises(UserError, match="--hostfile: /dev/zero: more than 10 MB; give a list of"):
+        parse_hostfile(Path("/dev/zero"))
+
+
+def test_no_temporary_folder(tmp_path: Path) -> None:
+    code = (
+        "import sys, tempfile; from hvdcore.cli import main;"
+        "tempfile._candidate_tempdir_list = lambda: ['/proc'];"
+        "sys.argv = ['hvdcore', 'launch', '--np', '2', '--controller', 'gloo', 'true']; main()"
+    )
+    env = {**os.environ, "TMPDIR": "/proc"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: TMPDIR: no temporary file can be made (No usable temp")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_rank_without_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/proc")  # as on another host
+    with pytest.raises(UserError, match="TMPDIR: no temporary file can be made"):
+        RankLog(1, None)
+    with pytest.raises(UserError, match="give another --log-dir"):
+        RankLog(1, Path("/dev/null"))
 
 
 def test_the_command_line_passes_options_of_the_command_on(tmp_path: Path) -> None:

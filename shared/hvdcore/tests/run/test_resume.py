@@ -48,7 +48,9 @@ def test_never_and_auto(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
     assert found is not None
     assert found.step == 3
     break_it(found.path)
-    assert resolve_resume(run, "auto") is None
+    with pytest.raises(UserError, match=f"resume: {run.checkpoints}: every checkpoint in it is d"):
+        resolve_resume(run, "auto")
+    assert len(list(run.checkpoints.glob("step-*"))) == 2, "they may still be of use"
 
 
 def test_paths(run: RunDir, tmp_path: Path) -> None:

@@ -69,3 +69,17 @@ def test_a_launcher_in_a_pipe_takes_back_what_it_inherited() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "{}\n"
+
+
+def test_what_a_full_disk_does_not_take_is_told_once() -> None:
+    code = "from hvdcore.runtime.terminal import write_fd; [write_fd(1, b'x') for _ in range(9)]"
+    for target, told in (
+        ("/dev/full", b"warning: standard output: No space left on device; what is printed there"),
+        ("/dev/null", b""),
+    ):
+        with open(target, "wb") as stream:
+            done = subprocess.run(
+                [sys.executable, "-c", code], stdout=stream, stderr=subprocess.PIPE, check=True
+            )
+        assert done.stderr.startswith(told)
+        assert done.stderr.count(b"\n") == bool(told)

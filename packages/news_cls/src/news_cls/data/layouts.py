@@ -53,7 +53,8 @@ def layout_of_names(names: Sequence[str], columns: Columns, shown: str) -> Layou
     """The layout of a table whose columns have names.
 
     Raises:
-        UserError: a column that the user named does not exist, or no known column does.
+        UserError: a column that the user named does not exist, or no known column does; or there
+            are several of that name.
     """
     found = _known_layout(names, columns)
     if found is None:
@@ -66,6 +67,9 @@ def layout_of_names(names: Sequence[str], columns: Columns, shown: str) -> Layou
         if name not in names:
             field = "label_column" if name == columns.label else "text_column"
             problems.add(field, f"{shown}: no column {name!r}; it has {_listed(names)}")
+        elif names.count(name) > 1:
+            count = names.count(name)
+            problems.add("data", f"{shown}: {count} columns are called {name!r}; rename the others")
     problems.raise_if_any()
     texts, label, first_label = found
     return Layout(

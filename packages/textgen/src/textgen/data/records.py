@@ -166,6 +166,10 @@ def _rows(path: Path, text: io.TextIOWrapper, column: str, skipped: Skipped) -> 
     names = splits[mark]
     if column not in names:
         raise missing_column(str(path), column, names)
+    if names.count(column) > 1:
+        raise UserError(
+            f"data: {path}: {names.count(column)} columns are called {column!r}; rename the others"
+        )
     place = names.index(column)
     reader = csv.reader(text, delimiter=mark)
     for row in reader:

@@ -217,9 +217,17 @@ def read_prompts(
     line of the file; one empty prompt if there is none.
 
     Raises:
-        UserError: the file cannot be read, is not UTF-8 text, or is empty.
+        UserError: the file cannot be read or is empty, or a prompt is not UTF-8 text.
     """
-    prompts = [_without_line_break(stdin.read()) if text == "-" else text for text in prompt or ()]
+    try:
+        prompts = [
+            _without_line_break(stdin.read()) if text == "-" else text for text in prompt or ()
+        ]
+        "".join(prompts).encode()  # an argument may be any bytes
+    except UnicodeError as error:
+        raise UserError(
+            "prompt: not UTF-8 text; convert it (iconv), or check the terminal's locale"
+        ) from error
     if prompt_file is not None:
         try:
             lines = prompt_file.read_text(encoding="utf-8-sig").splitlines()

@@ -22,6 +22,8 @@ from hvdcore.files.cache import CacheLock
 from hvdcore.files.hub import first_line
 from hvdcore.runtime.heartbeat import beat
 from textgen.pretrained.hf_folder import INDEX, WEIGHTS, check_safetensors
+from textgen.tokenizer.load import TOKENIZER
+from textgen.tokenizer.vocabulary import VOCABULARIES
 
 __all__ = [
     "HubModel",
@@ -119,7 +121,9 @@ def _needed(names: set[str]) -> tuple[str, ...]:
         if name == INDEX or (name.startswith("model-") and name.endswith(".safetensors"))
     }
     weights = {WEIGHTS} if WEIGHTS in names else shards
-    return tuple(sorted(weights | (names & set(_TEXT_FILES))))
+    # Where there is no tokenizer.json, one is made from these.
+    vocabularies = set() if TOKENIZER in names else names & set(VOCABULARIES)
+    return tuple(sorted(weights | vocabularies | (names & set(_TEXT_FILES))))
 
 
 def _fetched_before(hub_id: str, cache: Path) -> HubModel | None:

@@ -13,15 +13,12 @@ import tokenizers
 from hvdcore.errors import UserError
 from hvdcore.files.cache import expand_user
 from textgen.tokenizer.tokenizer import END_OF_TEXT, ByteTokenizer, SubwordTokenizer, Tokenizer
+from textgen.tokenizer.vocabulary import VOCABULARIES, check_vocabulary_file
 
 __all__ = ["check_tokenizer_files", "load_tokenizer"]
 
 _TIMEOUT_SECONDS = 30
 TOKENIZER = "tokenizer.json"
-_VOCABULARIES = (
-    "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-    "tekken.json",
-)  # fmt: skip
 _PROBE = "The cat sat on 12 mats."
 _PROBED_IDS = 1000
 _KNOWN_END_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
@@ -55,18 +52,21 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
 
 
 def check_tokenizer_files(folder: Path) -> None:
-    """Check that a folder has tokenizer.json or a vocabulary that one can be made from.
+    """Check that a folder has tokenizer.json or a vocabulary that one can be made from here.
 
     transformers would make an empty tokenizer of the model's kind from config.json alone.
 
     Raises:
-        UserError: it has none.
+        UserError: it has none, or the package that reads it is missing.
     """
-    if not any((folder / name).is_file() for name in (TOKENIZER, *_VOCABULARIES)):
+    if (folder / TOKENIZER).is_file():
+        return
+    if not any((folder / name).is_file() for name in VOCABULARIES):
         raise UserError(
-            f"{folder / TOKENIZER}: missing, and so are {', '.join(_VOCABULARIES)}; copy "
+            f"{folder / TOKENIZER}: missing, and so are {', '.join(VOCABULARIES)}; copy "
             "tokenizer.json and tokenizer_config.json from the model that this one was made from"
         )
+    check_vocabulary_file(folder)
 
 
 def _usable(backend: tokenizers.Tokenizer, end_of_text: str, name: str) -> Tokenizer:

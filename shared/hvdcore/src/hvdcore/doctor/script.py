@@ -12,6 +12,8 @@ from hvdcore.errors import UserError
 
 __all__ = ["changes_in", "run_script_doctor"]
 
+_MAX_BYTES = 10_000_000
+
 
 def run_script_doctor(path: Path, *, as_json: bool = False) -> int:
     """Print each line that is to be changed, why, and what to write. Returns 0.
@@ -53,7 +55,11 @@ def changes_in(source: str, name: str = "script") -> list[tuple[int, Change]]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:  # /dev/zero has no end
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise UserError(f"--script {path}: more than 10 MB; give a Python file")
+        return content.decode("utf-8")
     except OSError as error:
         raise UserError(f"--script {path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

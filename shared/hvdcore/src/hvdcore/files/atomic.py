@@ -20,6 +20,7 @@ __all__ = [
     "give_usual_mode",
     "make_folder",
     "move_folder_into_place",
+    "temporary_folder",
     "write_bytes_atomically",
     "write_figure_atomically",
     "writing",
@@ -38,6 +39,9 @@ _FIXES = {
     errno.ENOTSUP: "this file system has no file locks or links; {elsewhere}",
     errno.ENOSYS: "this file system has no file locks; {elsewhere}",
     errno.ENAMETOOLONG: "the path is too long; {elsewhere}",
+    errno.ENOENT: "its folder was removed or renamed in the meantime; {elsewhere}",
+    errno.ESTALE: "its folder was removed on another host; {elsewhere}",
+    errno.EIO: "the disk reports an error (see dmesg); {elsewhere}",
 }
 
 
@@ -58,7 +62,7 @@ def writing(path: Path, elsewhere: str = "give another --output-dir") -> Iterato
         raise
     except Exception as error:  # of any library that writes; errors that are none of the disk pass
         fix = _FIXES.get(_errno(error))
-        if fix is None:
+        if fix is None or (_errno(error) == errno.ENOENT and not _is_gone(path, error)):
             raise
         raise UserError(f"{path}: cannot write: {fix.format(elsewhere=elsewhere)}") from error
 
@@ -74,6 +78,29 @@ def make_folder(path: Path, elsewhere: str = "give another --output-dir") -> Non
             path.mkdir(parents=True, exist_ok=True)
         except FileNotFoundError as error:
             raise UserError(f"{path}: cannot be made there; {elsewhere}") from error
+
+
+@contextmanager
+def temporary_folder() -> Iterator[None]:
+    """Around what makes files in the temporary folder.
+
+    Raises:
+        UserError: there is none, or it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).split(" in [")[0]
+        raise UserError(
+            f"TMPDIR: no temporary file can be made ({reason}); set it to a folder that can be"
+            " written"
+        ) from error
+
+
+def _is_gone(path: Path, error: Exception) -> bool:
+    """Whether the place is missing, and not something that was read on the way."""
+    below = Path(str(getattr(error, "filename", ""))).is_relative_to(path)
+    return not path.parent.is_dir() or (below and not path.exists())
 
 
 def _errno(error: Exception) -> int:

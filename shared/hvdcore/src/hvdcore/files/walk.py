@@ -48,6 +48,10 @@ def list_folder(folder: Path, hidden: Callable[[str], bool] = is_hidden) -> list
         raise UserError(
             f"data: {folder}: no permission to read this folder; change its mode (chmod u+rx)"
         ) from None
+    except NotADirectoryError:  # nor a file, where a caller takes one
+        raise UserError(
+            f"data: {folder}: no folder but a pipe, socket or device; give a file or a folder"
+        ) from None
     except OSError as error:
         raise UserError(f"data: {folder}: folder cannot be read ({error.strerror})") from error
 

@@ -130,7 +130,7 @@ def _newest_scores(run: RunDir) -> tuple[int | None, str]:
     step: int | None = None
     scored: Mapping[str, Any] = {}
     for row in _last_rows(run.metrics):
-        step = row.get("step", step)
+        step = row["step"] if type(row.get("step")) is int else step
         if row.get("split") in ("val", "test"):
             scored = row
     shown = [f"{name} {scored[name]:.4g}" for name in _SCORES if _is_number(scored.get(name))]

@@ -159,7 +159,7 @@ def stall_timeout(env: MutableMapping[str, str]) -> float:
         seconds = float(env.get(STALL_TIMEOUT, ""))
     except ValueError:
         return DEFAULT_STALL_TIMEOUT_SECONDS
-    return seconds if seconds > 0 else DEFAULT_STALL_TIMEOUT_SECONDS
+    return seconds if 0 < seconds < math.inf else DEFAULT_STALL_TIMEOUT_SECONDS
 
 
 def horovod_stall_check(seconds: float) -> dict[str, str]:

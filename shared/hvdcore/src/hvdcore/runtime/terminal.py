@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -15,6 +16,8 @@ from hvdcore.runtime.environment import TERMINAL
 
 __all__ = ["open_terminal", "share_terminal", "write_fd"]
 
+_full: set[int] = set()
+"""Streams that were found full."""
 _VALUE = re.compile(r"^(?P<streams>[12]+):(?P<columns>\d+)x(?P<rows>\d+)$")
 
 
@@ -51,7 +54,16 @@ def open_terminal(stream: int, env: Mapping[str, str]) -> tuple[int, int] | None
 
 
 def write_fd(fd: int, raw: bytes) -> None:
-    """Write with one system call where the kernel allows; a reader that has gone is no error."""
-    with contextlib.suppress(OSError):
+    """Write with one system call where the kernel allows; a reader that has gone is no error.
+
+    What a full disk does not take of standard output is lost, which standard error says once.
+    """
+    try:
         while raw:
             raw = raw[os.write(fd, raw) :]
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and fd not in _full:
+            _full.add(fd)
+            line = f"warning: standard output: {error.strerror}; what is printed there is lost\n"
+            if fd == 1:
+                write_fd(2, line.encode())

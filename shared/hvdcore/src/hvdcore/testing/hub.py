@@ -39,9 +39,12 @@ class Hub:
         trouble: how the hub answers, by the name of a repository without its owner, or of a file:
             `stuck` and `failing` when asked about it, `forbidden`, `slow`, `cut` (half of a large
             file, once), `always-cut`, `broken` (never more than a bit of a large file), `wrong`
-            (other bytes, once) for its files. A repository by default does as its name says.
+            (other bytes, once), `moved` (they are on `elsewhere`) for its files. A repository by
+            default does as its name says.
         fetched: how often each file was sent, by repository and path.
         asked: how often the hub was asked about each repository.
+        elsewhere: address of another hub.
+        tokens: the tokens that were sent to it.
     """
 
     root: Path
@@ -49,6 +52,8 @@ class Hub:
     trouble: dict[str, str] = field(default_factory=dict)
     fetched: Counter[str] = field(default_factory=Counter)
     asked: Counter[str] = field(default_factory=Counter)
+    elsewhere: str = ""
+    tokens: set[str] = field(default_factory=set)
 
     def fetches(self, repository: str) -> int:
         """How many files of a repository were sent, each as often as it was."""
@@ -86,6 +91,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.answer(404, [b"{}"])
 
     def do_GET(self) -> None:
+        self.hub.tokens.update(filter(None, [self.headers.get("Authorization")]))
         path = unquote(urlparse(self.path).path).strip("/")
         for kind, prefix in (("models", ""), ("datasets", "datasets/")):
             if path.startswith(f"api/{kind}/"):
@@ -130,6 +136,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         trouble, path = self.trouble(repository, file), self.hub.root / repository / file
         if trouble == "forbidden":
             return self.answer(403, [b""])
+        if trouble == "moved" and path.is_file() and self.hub.elsewhere:
+            raw, where = path.read_bytes(), f"{self.hub.elsewhere}{self.path}"
+            linked = {"X-Linked-ETag": f'"{_etag(file, raw)}"', "X-Linked-Size": str(len(raw))}
+            return self.answer(302, [b""], {"Location": where, "X-Repo-Commit": REVISION, **linked})
         if not path.is_file():
             code = _NO_FILE if (self.hub.root / repository).is_dir() else _NO_REPOSITORY
             return self.answer(404, [b""], {**code, "X-Repo-Commit": REVISION})

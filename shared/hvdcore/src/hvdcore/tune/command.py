@@ -92,8 +92,10 @@ def _prepare(plan: Plan, inbox: SignalInbox) -> int:
 def _search(plan: Plan, folder: StudyFolder, inbox: SignalInbox) -> int:
     from hvdcore.tune.results import failure_text
     from hvdcore.tune.session import Session
+    from hvdcore.tune.storage_errors import check_complete, storage_errors
 
-    with Session(plan, folder) as session:
+    with storage_errors(folder.storage), Session(plan, folder) as session:
+        check_complete(folder, len(session.study.trials()))
         number = session.run(inbox)
         best = session.write_report()
         if number is not None:

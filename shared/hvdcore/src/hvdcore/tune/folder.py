@@ -21,6 +21,7 @@ __all__ = ["StudyFolder"]
 
 """Variable that marks every process of a study's trials."""
 
+_FIX = "copy it from a backup, or give another --output-dir"
 _POLL_SECONDS = 0.2
 # A launcher gives its ranks 30 s to reach a step boundary before it ends them.
 _FORMER_TRIALS_SECONDS = 60.0
@@ -65,7 +66,9 @@ class StudyFolder:
             if not self.study.exists():
                 made = {"schema": 1, "key": secrets.token_hex(8), **fingerprint}
                 write_json_atomically(self.study, made)
-            self.key = str(read_json_object(self.study)["key"])
+            self.key = str(read_json_object(self.study).get("key", ""))
+            if not self.key:  # by which processes of its trials are found and ended
+                raise UserError(f"{self.study}: key is missing; {_FIX}")
             yield
 
     def check(self, fingerprint: Mapping[str, Any]) -> None:
@@ -91,6 +94,8 @@ class StudyFolder:
         changed = [key for key in ("package", "objective") if theirs.get(key) != fingerprint[key]]
         for key, prefix in (("space", "space of "), ("config", "")):
             before, now = theirs.get(key, {}), fingerprint[key]
+            if not isinstance(before, Mapping):
+                raise UserError(f"{self.study}: {key} is not an object; {_FIX}")
             names = sorted({*before, *now})
             changed += [prefix + name for name in names if before.get(name) != now.get(name)]
         if changed:

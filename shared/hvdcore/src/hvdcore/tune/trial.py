@@ -140,6 +140,8 @@ def why_it_ended(run: Path) -> str:
     """The line that names the failure: the launcher's own, else the last that was printed."""
     lines = _printed(run)
     named = [line for line in lines if line.startswith(("error: ", "rank "))]
+    if not lines and not run.exists():
+        return f"{run}: removed while the trial ran; call tune again, or give another --output-dir"
     return (named or lines or ["it printed nothing"])[-1][:500]
 
 

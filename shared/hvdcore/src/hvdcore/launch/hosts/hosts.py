@@ -20,6 +20,7 @@ __all__ = [
     "parse_hosts",
 ]
 
+_MAX_HOSTFILE_BYTES = 10_000_000
 _HOST = re.compile(r"^(?P<name>\w[\w.-]*)(:(?P<slots>\d+))?$")
 
 
@@ -137,7 +138,11 @@ def parse_hostfile(path: Path) -> Hosts:
         UserError: no such file, or a line that cannot be read; all of them at once.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with path.open("rb") as file:  # /dev/zero has no end
+            content = file.read(_MAX_HOSTFILE_BYTES + 1)
+        if len(content) > _MAX_HOSTFILE_BYTES:
+            raise UserError(f"--hostfile: {path}: more than 10 MB; give a list of hosts")
+        lines = content.decode("utf-8").splitlines()
     except OSError as error:
         raise UserError(
             f"--hostfile: cannot read {path} ({error.strerror}); check the path"

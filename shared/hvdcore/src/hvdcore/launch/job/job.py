@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hvdcore.errors import EXIT_USER_ERROR, UserError
+from hvdcore.files.atomic import make_folder, temporary_folder
 from hvdcore.launch.hosts.check import Fleet
 from hvdcore.launch.hosts.remote_shell import srun_environment, uses_srun
 from hvdcore.launch.job.controllers import ControllerChoice, choose_controller
@@ -55,6 +56,8 @@ __all__ = [
 ]
 
 _TICK_SECONDS = 0.2
+_MAX_SECONDS = 1e8
+_MAX_RANKS = 1 << 16
 _ABORT_SECONDS = 5.0
 _RANKS_OUTLIVE_LAUNCHER_SECONDS = 10.0
 _SHARED_MEMORY = Path("/dev/shm")
@@ -274,8 +277,7 @@ class JobSettings:
         """
         given = self.stall_timeout_seconds
         seconds = stall_timeout(os.environ) if given is None else given
-        if not seconds > 0:
-            raise UserError(f"--stall-timeout: got {seconds:g}; give seconds above 0")
+        _check_seconds("--stall-timeout", seconds)
         return seconds
 
     def check(self) -> None:
@@ -285,6 +287,15 @@ class JobSettings:
             UserError: they cannot be.
         """
         _ = self.stall
+        _check_seconds("--start-timeout", self.start_timeout_seconds)
+        if self.log_dir is not None:
+            make_folder(self.log_dir, "give another --log-dir")
+
+
+def _check_seconds(option: str, seconds: float) -> None:
+    if not 0 < seconds <= _MAX_SECONDS:
+        text = "give seconds above 0" if not seconds > 0 else f"give {_MAX_SECONDS:.0f} or less"
+        raise UserError(f"{option}: got {seconds:g}; {text}")
 
 
 StartRanks = Callable[[list[str], int, Fleet, JobSettings], Callable[[Mapping[str, str]], Starter]]
@@ -328,6 +339,8 @@ def run_job(
     Raises:
         UserError: the ranks cannot be started so.
     """
+    if np > _MAX_RANKS:
+        raise UserError(f"--np: got {np}; give {_MAX_RANKS} or less")
     start, stall = start_ranks(command, np, fleet, settings), settings.stall
     _allow_files(np)
     env = _rank_environment(np, stall, settings.log_dir, fleet, restart)
@@ -335,7 +348,8 @@ def run_job(
     if is_asked:
         _check_stalls(env, stall)
     # Short, and not under a deep TMPDIR: sockets in it have at most 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="hvdcore-", dir=_short_temporary_folder()))
+    with temporary_folder():
+        folder = Path(tempfile.mkdtemp(prefix="hvdcore-", dir=_short_temporary_folder()))
     shared_memory = _SHARED_MEMORY / folder.name
     try:
         address = fleet.address or fleet.hosts.our_address()

@@ -12,6 +12,7 @@ from typing import Any
 from hvdcore.errors import EXIT_USER_ERROR
 from hvdcore.launch.supervisor.output import why_it_failed
 from hvdcore.runtime.heartbeat import Beat
+from hvdcore.runtime.process_limit import advice, is_reached
 
 __all__ = [
     "EXIT_FAILED",
@@ -109,6 +110,8 @@ def read_outcome(
     text = _waited_for(tail) or why_it_failed(tail)
     reason = f"failed: {text}" if text else _without_traceback(code, tail)
     evidence = f"{text} " + " ".join(list(tail)[-20:])
+    if is_reached(evidence):
+        reason += f": {advice()}"
     if _LOST_ANOTHER_RANK.search(evidence) and code != -signal.SIGKILL:
         return RankEnd(rank, EXIT_FAILED, "victim", reason, log)
     return RankEnd(rank, EXIT_FAILED, "killed" if code < 0 else "failed", reason, log)

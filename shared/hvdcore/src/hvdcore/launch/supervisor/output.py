@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from hvdcore.files.atomic import make_folder, temporary_folder, writing
 from hvdcore.tracking.logs import LOG_ONLY
 
 __all__ = ["RankLog", "RankOutput", "why_it_failed"]
@@ -24,18 +25,24 @@ _NAMED = re.compile(r"^([A-Za-z_][\w.]*)(?::\s*(.*))?$")
 
 
 class RankLog:
-    """The rank's log file. Until the run directory is known it is a temporary one."""
+    """The rank's log file. Until the run directory is known it is a temporary one.
+
+    Raises:
+        UserError: it cannot be made.
+    """
 
     def __init__(self, rank: int, folder: Path | None) -> None:
         self.rank = rank
         self.is_temporary = folder is None
         if folder is None:
-            fd, name = tempfile.mkstemp(prefix=f"hvdcore-rank-{rank}-", suffix=".log")
+            with temporary_folder():
+                fd, name = tempfile.mkstemp(prefix=f"hvdcore-rank-{rank}-", suffix=".log")
             self.path, self._file = Path(name), os.fdopen(fd, "ab", buffering=0)
         else:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.path = (folder / f"rank-{rank}.log").resolve()
-            self._file = self.path.open("ab", buffering=0)
+            make_folder(folder, "give another --log-dir")
+            with writing(folder, "give another --log-dir"):
+                self.path = (folder / f"rank-{rank}.log").resolve()
+                self._file = self.path.open("ab", buffering=0)
 
     def write(self, raw: bytes) -> None:
         """Append. A full disk must not end a run that could still save itself."""

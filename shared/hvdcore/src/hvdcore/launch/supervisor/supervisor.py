@@ -33,6 +33,7 @@ from hvdcore.runtime.environment import (
     stall_timeout,
 )
 from hvdcore.runtime.heartbeat import HeartbeatPage
+from hvdcore.runtime.process_limit import advice, is_reached
 from hvdcore.runtime.signals import SAME_SIGNAL_SECONDS, SignalInbox
 from hvdcore.runtime.terminal import write_fd
 from hvdcore.runtime.world import World, world_from_environment
@@ -162,11 +163,9 @@ class Supervisor:
             with bound(self.world, env):
                 process = RankProcess(command, env, at_terminal=self.world.is_root)
         except OSError as error:
-            self.err.feed(
-                f"error: {command[0]}: cannot be started ({error.strerror})\n".encode(
-                    "utf-8", "backslashreplace"
-                )
-            )
+            reason = advice() if is_reached(error) else f"cannot be started ({error.strerror})"
+            line = f"error: {command[0]}: {reason}\n"
+            self.err.feed(line.encode("utf-8", "backslashreplace"))
             return self._end(EXIT_USER_ERROR)
         try:
             return self._end(self._watch_to_end(process))

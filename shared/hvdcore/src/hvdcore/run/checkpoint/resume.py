@@ -8,7 +8,7 @@ from typing import Any
 
 from hvdcore.errors import Problems, UserError
 from hvdcore.files.json_files import json_safe
-from hvdcore.run.checkpoint.store import Checkpoint, latest_valid, load
+from hvdcore.run.checkpoint.store import Checkpoint, latest_valid, load, newest_first
 from hvdcore.run.run_dir import RunDir
 from hvdcore.tracking.logs import get_logger
 
@@ -31,13 +31,19 @@ def resolve_resume(run_dir: RunDir | Path, resume: str | Path) -> Checkpoint | N
             checkpoints or a run directory (its newest valid one).
 
     Raises:
-        UserError: when a path holds no valid checkpoint.
+        UserError: when a path holds no valid checkpoint, or all of this run's are damaged.
     """
     run = run_dir if isinstance(run_dir, RunDir) else RunDir(run_dir)
     if str(resume) == "never":
         return None
     if str(resume) == "auto":
         found = latest_valid(run.checkpoints)
+        if found is None and newest_first(run.checkpoints):
+            # The first step would delete them, and a disk that fails now may not fail later.
+            raise UserError(
+                f"resume: {run.checkpoints}: every checkpoint in it is damaged; copy one from a"
+                " backup or --mirror, or delete them to train from scratch"
+            )
         if found is None:
             _logger.info(
                 "resume auto: no checkpoint in %s; training starts from scratch", run.checkpoints
