@@ -91,9 +91,11 @@ class RunFields(Config):
     """Optimizer steps in total."""
     global_batch_size: int = Field(32, ge=1)
     """Sequences per optimizer step, over all ranks."""
-    per_rank_batch_size: int | None = Field(None, ge=1)
-    """Sequences per forward pass of a rank; gradients of the rest are accumulated. Default: its
-    whole share of the global batch."""
+    per_rank_batch_size: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["auto"] | None, Flag(metavar="N|auto")
+    ] = None
+    """Sequences per forward pass of a rank; gradients of the rest are accumulated. ``auto``: as
+    many as fit into the free memory. Default: its whole share of the global batch."""
     eval_batch_size: int = Field(64, ge=1)
     """Sequences per forward pass of a rank in evaluation."""
     seed: int = Field(0, ge=0, lt=2**63)
