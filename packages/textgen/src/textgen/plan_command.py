@@ -26,6 +26,7 @@ _ADVICE = {
     "activations": "lower --per-rank-batch-size (the global batch stays) or --context-length",
     "logits and loss": "lower --per-rank-batch-size (the global batch stays) or --vocab-size",
     "work space of the update": "take more ranks, which share the update, or a smaller model",
+    "gradient norm in float64": "take more ranks, which share it, or a smaller model",
     "communication": "--gradient-dtype bfloat16 sends half the bytes",
     "checkpoint copy": "it is rank 0's alone: take a smaller model, or a host with more memory"
     " for rank 0",

@@ -36,6 +36,7 @@ __all__ = ["MemoryPlan", "Phase", "RunMemory"]
 
 PARAMETERS, GRADIENTS, STATE = "parameters", "gradients", "optimizer state"
 ACTIVATIONS, LOGITS, UPDATE = "activations", "logits and loss", "work space of the update"
+NORM = "gradient norm in float64"
 EXCHANGE, CHECKPOINT = "communication", "checkpoint copy"
 TOKEN_BYTES = 4 * 8
 """Of a token and its target, int64, as an array and as a tensor."""
@@ -187,6 +188,7 @@ class RunMemory:
         for _ in range(min(2, -(-self.share // rows))):
             self._run_pass(rows, training=True)
         _allocate_and_free(heap, own.gradient_exchange, own.second_layout if is_first else 0)
+        _allocate_and_free(heap, own.gradient_norm)
         optimizer.step()
         _allocate_and_free(heap, own.parameter_exchange)
         if is_first:
@@ -238,6 +240,7 @@ class RunMemory:
         phases = [
             _phase("forward and backward", held, step, {ACTIVATIONS: tokens}),
             _phase("sending gradients", held, {EXCHANGE: own.gradient_exchange}),
+            _phase("gradient norm", held, {NORM: own.gradient_norm}),
             _phase("update", held, {UPDATE: work}),
             _phase("sending parameters", held, {EXCHANGE: own.parameter_exchange}),
             _phase("evaluation", held, self._pass(self._eval_rows(), training=False)),

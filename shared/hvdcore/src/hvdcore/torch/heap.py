@@ -9,12 +9,15 @@ written to the blocks, so they take address space and almost no memory.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["Heap"]
 
 ALIGNMENT = 64
 """PyTorch's, of tensors on CPUs."""
+PLUG_SIZES = tuple(1 << power for power in range(24, 14, -1))
+"""Of blocks that fill holes, 16 MB to 32 KB."""
 
 
 class _Usage(ctypes.Structure):
@@ -59,6 +62,7 @@ class Heap:
         self._uncounted = 0
         """Bytes of blocks that could not be allocated here."""
         self.peak = 0
+        self._plugs = list(self._fill_holes())
         self._before = self._taken()
 
     def allocate(self, size: int) -> int:
@@ -84,10 +88,29 @@ class Heap:
         else:
             self._library.free(address)
 
+    def _fill_holes(self) -> Iterator[int]:
+        """Blocks in the holes that the heap has already, larger ones first: none would be left in
+        a process that had not done what this one has."""
+        if self._library is None:
+            return
+        for size in PLUG_SIZES:
+            while True:
+                before, pointer = self._taken(), ctypes.c_void_p()
+                if self._library.posix_memalign(ctypes.byref(pointer), ALIGNMENT, size):
+                    return
+                assert pointer.value is not None
+                if self._taken() > before:
+                    self._library.free(pointer)
+                    break
+                yield pointer.value
+
     def close(self) -> None:
         """Give all blocks back, and the memory behind them to the system."""
         for block in list(self._blocks):
             self.free(block)
+        for plug in self._plugs:
+            self._library.free(plug)
+        self._plugs.clear()
         if self._library is not None:
             self._library.malloc_trim(0)
 

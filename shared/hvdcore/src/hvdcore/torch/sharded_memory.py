@@ -69,6 +69,11 @@ class ShardedMemory:
         return received + sent + summing * max(own)
 
     @property
+    def gradient_norm(self) -> int:
+        """The largest bucket's own gradients in float64, of which PyTorch takes the norm."""
+        return 8 * max(self._own())
+
+    @property
     def parameter_exchange(self) -> int:
         """Received parameters or updates, on their way until the next forward pass."""
         if self.size == 1:
