@@ -15,7 +15,8 @@ from textgen.config import TrainConfig
 from textgen.testing import train, write_book
 
 VERBS = (
-    "train", "prepare", "evaluate", "generate", "compare", "export", "tune", "report", "models",
+    "train", "prepare", "evaluate", "generate", "compare", "export", "tune", "plan", "report",
+    "models",
 )  # fmt: skip
 LAUNCH_FLAGS = {"--output-dir", "--np", "--hosts", "--resume", "--config", "--stall-timeout"}
 

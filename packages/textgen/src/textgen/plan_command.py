@@ -11,12 +11,12 @@ from hvdcore.runtime.memory import free_memory_bytes, resident_bytes
 
 if TYPE_CHECKING:
     from textgen.config import TrainConfig
-    from textgen.pretrained.load import ResolvedModel
     from textgen.training.memory import MemoryPlan, RunMemory
 
 __all__ = ["advice", "plan_memory"]
 
 MIB = 1 << 20
+HEAP = "holes in the heap, by the allocator"
 FRAMEWORK = "Python and PyTorch, measured here"
 _ADVICE = {
     "parameters": "take a smaller model (--embed-dim, --mlp-dim, --num-layers)",
@@ -30,6 +30,7 @@ _ADVICE = {
     "communication": "--gradient-dtype bfloat16 sends half the bytes",
     "checkpoint copy": "it is rank 0's alone: take a smaller model, or a host with more memory"
     " for rank 0",
+    HEAP: "lower --per-rank-batch-size; or preload an allocator such as jemalloc",
     FRAMEWORK: "nothing of the model: it is there with any",
 }
 """What makes each term smaller."""
@@ -46,9 +47,12 @@ def plan_memory(config: TrainConfig, size: int, ranks_per_host: int | None, as_j
     memory = run_memory(config, size, local_size)
     wanted = config.per_rank_batch_size
     if wanted == "auto":
-        from textgen.training.micro_batch import largest_that_fits
+        from textgen.training.micro_batch import largest_that_fits, nothing_fits
 
-        wanted = largest_that_fits(memory, free_memory_bytes() // local_size + resident_bytes())
+        available = (free_memory_bytes() + resident_bytes()) // local_size - framework
+        wanted = largest_that_fits(memory, available)
+        if not wanted:
+            raise nothing_fits(memory, available)
     plan = memory.plan(wanted)
     if as_json:
         print(json.dumps(to_json(plan, framework), indent=2))
@@ -73,11 +77,12 @@ def _builder(config: TrainConfig) -> tuple[Any, bool]:
     from textgen.model.causal_lm import CausalLM, build_gpt2
     from textgen.model.config import Gpt2Shape
     from textgen.model.transformer import Transformer
+    from textgen.pretrained.load import resolve_model
     from textgen.tokenizer.load import load_tokenizer
     from textgen.training.init_model import build_pretrained, model_config
 
     if config.init_from is not None:
-        found = _resolve(config.init_from)
+        found = resolve_model(config.init_from)
         tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else found.tokenizer
         model = build_pretrained(config, tokenizer, found)
         return lambda fake: fake_copy(model, fake), isinstance(model, CausalLM)
@@ -88,15 +93,6 @@ def _builder(config: TrainConfig) -> tuple[Any, bool]:
             return build_gpt2(shape, 0) if isinstance(shape, Gpt2Shape) else Transformer(shape)
 
     return build, False
-
-
-def _resolve(name: str) -> ResolvedModel:
-    from textgen.pretrained.load import resolve_model
-
-    try:
-        return resolve_model(name)
-    except UserError as error:
-        raise UserError(*(f"init_from: {problem}" for problem in error.problems)) from error
 
 
 def _vocab_size(config: TrainConfig) -> int:
@@ -120,6 +116,7 @@ def framework_bytes() -> int:
     hvdcore.torch.init()
     layer = torch.nn.Linear(64, 64)
     layer(torch.zeros(64, 64)).square().sum().backward()
+    torch.optim.SGD(layer.parameters()).step()  # the first optimizer loads torch._dynamo
     return resident_bytes()
 
 
@@ -131,14 +128,15 @@ def to_json(plan: MemoryPlan, framework: int) -> dict[str, Any]:
         "phase": plan.peak.name,
         "terms": dict(plan.peak.terms),
         "framework": framework,
-        "peak": plan.peak.bytes + framework,
+        "heap": plan.heap,
+        "peak": plan.bytes + framework,
         "phases": {phase.name: phase.bytes for phase in plan.phases},
     }
 
 
 def print_plan(plan: MemoryPlan, framework: int, local_size: int) -> None:
     """The terms at the peak, the other phases, what dominates, and whether it fits here."""
-    terms = {**plan.peak.terms, FRAMEWORK: framework}
+    terms = {**plan.peak.terms, HEAP: plan.heap, FRAMEWORK: framework}
     total = sum(terms.values())
     rows = [[name, _mib(count), f"{count / total:.0%}"] for name, count in terms.items()]
     print_table(
@@ -156,7 +154,7 @@ def print_plan(plan: MemoryPlan, framework: int, local_size: int) -> None:
 
 def advice(plan: MemoryPlan, framework: int = 0) -> str:
     """What takes the most at the peak, and what to change."""
-    terms = {**plan.peak.terms, FRAMEWORK: framework}
+    terms = {**plan.peak.terms, HEAP: plan.heap, FRAMEWORK: framework}
     largest = max(terms, key=lambda name: terms[name])
     change = _ADVICE[largest]
     if plan.peak.name == "evaluation" and largest in ("activations", "logits and loss"):
