@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from hvdcore.errors import UserError
 from hvdcore.run.report import Table, print_table
 from hvdcore.runtime.memory import free_memory_bytes, resident_bytes
 
