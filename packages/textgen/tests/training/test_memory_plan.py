@@ -128,10 +128,6 @@ CASES = {
         "--context-length", "64", "--global-batch-size", "4", "--eval-batch-size", "4",
         "--optimizer", "adamw",
     ),
-    "two ranks": (
-        *LARGE, "--context-length", "128", "--global-batch-size", "96", "--eval-batch-size", "8",
-        "--np", "2",
-    ),
 }  # fmt: skip
 
 
@@ -156,8 +152,7 @@ def planned(*flags: str) -> float:
 def test_measured_peaks(tmp_path: Path, name: str) -> None:
     book = write_book(tmp_path / "book.txt")
     flags = CASES[name]
-    ranks = flags[flags.index("--np") :] if "--np" in flags else ()
-    tiny = measured(tmp_path / "tiny", book, *ranks, "--max-steps", "4", "--eval-every", "2")
+    tiny = measured(tmp_path / "tiny", book, "--max-steps", "4", "--eval-every", "2")
     above = measured(tmp_path / "run", book, *flags) - tiny
     figure = planned(*flags)
     assert figure == pytest.approx(above, rel=0.1)
