@@ -90,7 +90,8 @@ class RunMemory:
         dtype: of the matrix products.
     """
 
-    HELD_BY_OPTIMIZER = (GRADIENTS, STATE, EXCHANGE)
+    HELD_BY_OPTIMIZER = (GRADIENTS, STATE)
+    """Terms beside the model, from the first step on."""
 
     def __init__(
         self,

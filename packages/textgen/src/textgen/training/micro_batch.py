@@ -155,7 +155,8 @@ def _by_trial(
     limit: int | None,
 ) -> int:
     """By forward and backward passes on the GPU, beside what the optimizer will hold."""
-    held = sum(memory.plan(1).peak.terms.get(term, 0) for term in RunMemory.HELD_BY_OPTIMIZER)
+    terms = memory.plan(1, with_heap=False).phases[0].terms
+    held = sum(terms.get(term, 0) for term in RunMemory.HELD_BY_OPTIMIZER)
 
     def attempt(rows: int) -> None:
         reserved = torch.empty(held, dtype=torch.uint8, device=device)
