@@ -79,6 +79,7 @@ def book(tmp_path: Path) -> Path:
         (["--tokenizer", "bytte"], "did you mean 'byte'"),
         (["--max-steps", "0"], "max_steps"),
         (["--epochs", "many"], "epochs"),
+        (["--per-rank-batch-size", "most"], "give a whole number of 1 or more, or auto"),
         (["--learning-rate", "-1"], "learning_rate"),
         (["--val-fraction", "0.9", "--test-fraction", "0.2"], "leave nothing to train on"),
         (["--global-batch-size", "7", "--np", "2"], "global_batch_size"),
