@@ -44,7 +44,7 @@ def _no_label(tensor: Tensor) -> str:
     return ""
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While active, counts the storages that operations make, until they are freed.
 
     Works on real tensors as well as on fake ones. What a kernel allocates for itself inside is not
@@ -67,7 +67,7 @@ class LiveBytes(TorchDispatchMode):
         label: Callable[[Tensor], str] = _no_label,
         heap: Heap | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._heap, self._blocks = heap, dict[int, int]()
         self._label = label
         self._known = {tensor.untyped_storage()._cdata for tensor in known}
