@@ -63,6 +63,7 @@ ORDER: dict[str, list[str]] = {
         "textgen.evaluation.compare",
         "textgen.training",
         "textgen.prepare_command",
+        "textgen.plan_command",
         "textgen.search_space",
         "textgen.options",
         "textgen.cli",

@@ -15,7 +15,8 @@ from textgen.config import TrainConfig
 from textgen.testing import train, write_book
 
 VERBS = (
-    "train", "prepare", "evaluate", "generate", "compare", "export", "tune", "report", "models",
+    "train", "prepare", "evaluate", "generate", "compare", "export", "tune", "plan", "report",
+    "models",
 )  # fmt: skip
 LAUNCH_FLAGS = {"--output-dir", "--np", "--hosts", "--resume", "--config", "--stall-timeout"}
 
@@ -78,6 +79,7 @@ def book(tmp_path: Path) -> Path:
         (["--tokenizer", "bytte"], "did you mean 'byte'"),
         (["--max-steps", "0"], "max_steps"),
         (["--epochs", "many"], "epochs"),
+        (["--per-rank-batch-size", "most"], "give a whole number of 1 or more, or auto"),
         (["--learning-rate", "-1"], "learning_rate"),
         (["--val-fraction", "0.9", "--test-fraction", "0.2"], "leave nothing to train on"),
         (["--global-batch-size", "7", "--np", "2"], "global_batch_size"),

@@ -157,6 +157,31 @@ def tune(**flags: Any) -> None:
 
 
 @app.command()
+@takes(config_options(TrainConfig), {"np": shared.Np, "config": shared.ConfigFile}, options.PLAN)
+def plan(**flags: Any) -> None:
+    """Say what a training would take, without running it. With --memory: parameters, gradients,
+    optimizer state, activations, logits, communication and checkpoints at the peak of a rank.
+
+    Exit code: 0; 2: wrong options.
+    """
+    from hvdcore.config import load_config
+    from hvdcore.errors import UserError
+
+    np, file, memory, ranks_per_host, as_json = (
+        flags.pop(name) for name in ("np", "config", "memory", "ranks_per_host", "as_json")
+    )
+    if not memory:
+        raise UserError(
+            "--memory: not given; add it to count memory, or give a run to hvdcore plan to "
+            "predict its speed on more ranks"
+        )
+    config = load_config(TrainConfig, file, flags)
+    from textgen.plan_command import plan_memory
+
+    raise typer.Exit(plan_memory(config, np or 1, ranks_per_host, as_json))
+
+
+@app.command()
 def report(runs: shared.Runs, output_dir: shared.OutputDir = None) -> None:
     """Write one HTML page about a run, or about several side by side."""
     from textgen.evaluation.report import report_runs

@@ -91,9 +91,9 @@ class RunFields(Config):
     """Optimizer steps in total."""
     global_batch_size: int = Field(32, ge=1)
     """Sequences per optimizer step, over all ranks."""
-    per_rank_batch_size: int | None = Field(None, ge=1)
-    """Sequences per forward pass of a rank; gradients of the rest are accumulated. Default: its
-    whole share of the global batch."""
+    per_rank_batch_size: Annotated[int | Literal["auto"] | None, Flag(metavar="N|auto")] = None
+    """Sequences per forward pass of a rank; gradients of the rest are accumulated. ``auto``: as
+    many as fit into the free memory. Default: its whole share of the global batch."""
     eval_batch_size: int = Field(64, ge=1)
     """Sequences per forward pass of a rank in evaluation."""
     seed: int = Field(0, ge=0, lt=2**63)
@@ -106,6 +106,14 @@ class RunFields(Config):
     """Steps between points of the train curves."""
     sample_tokens: Annotated[int, Flag(panel="Output")] = Field(96, ge=0)
     """Length of the sample that is written to TensorBoard at every evaluation; 0 for none."""
+
+    @field_validator("per_rank_batch_size", mode="before")
+    @classmethod
+    def _is_a_number_or_auto(cls, rows: object) -> object:
+        is_number = isinstance(rows, int) and not isinstance(rows, bool) and rows >= 1
+        if rows is None or rows == "auto" or is_number:
+            return rows
+        raise ValueError("give a whole number of 1 or more, or auto")
 
 
 class TrainConfig(

@@ -12,6 +12,7 @@ from hvdcore.options import OptionGroup, config_options
 from textgen.config import TrainConfig
 
 __all__ = [
+    "PLAN",
     "PREPARE",
     "PROFILE",
     "QUALITY",
@@ -27,6 +28,7 @@ __all__ = [
 _DATA = {"rich_help_panel": "Data"}
 _MODEL = {"rich_help_panel": "Model"}
 _OUTPUT = {"rich_help_panel": "Output"}
+_RANKS = {"rich_help_panel": "Ranks and hosts"}
 _QUALITY = {"rich_help_panel": "Quality of generated text"}
 _MAX_COUNT = 10_000_000
 _SAMPLING = {"rich_help_panel": "Sampling"}
@@ -64,6 +66,19 @@ Profile = Annotated[
         "--profile", **_OUTPUT, help="Trace a few steps of each rank to the run's profile/."
     ),
 ]
+Memory = Annotated[
+    bool,
+    typer.Option(
+        "--memory", **_OUTPUT, help="Count the memory at the peak of a rank, before the run."
+    ),
+]
+RanksPerHost = Annotated[
+    int | None,
+    typer.Option(
+        **_RANKS, min=1, metavar="N", help="Ranks on each host. Default: all on one host."
+    ),
+]  # fmt: skip
+AsJson = Annotated[bool, typer.Option("--json", **_OUTPUT, help="Print JSON, in bytes.")]
 PromptText = Annotated[
     list[str] | None,
     typer.Option(
@@ -193,4 +208,6 @@ SAMPLING = {
     "seed": (SamplingSeed, 0),
 }
 """What is generated, and how."""
+PLAN = {"memory": (Memory, False), "ranks_per_host": RanksPerHost, "as_json": (AsJson, False)}
+"""What is planned, and for which hosts."""
 PROFILE = {"profile": (Profile, False)}

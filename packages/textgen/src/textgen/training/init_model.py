@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from textgen.config import TrainConfig
     from textgen.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["build_model", "model_config", "resolve_init_from"]
+__all__ = ["build_model", "build_pretrained", "model_config", "resolve_init_from"]
 
 
 def resolve_init_from(config: TrainConfig, world: World) -> ResolvedModel | None:
@@ -51,7 +51,7 @@ def build_model(
             fit the tokenizer or the context length.
     """
     if init_from is not None:
-        return _pretrained(config, tokenizer, init_from)
+        return build_pretrained(config, tokenizer, init_from)
     shape = model_config(config, tokenizer.vocab_size)
     check_memory(shape.num_parameters, world.local_size)
     if isinstance(shape, Gpt2Shape):
@@ -78,9 +78,14 @@ def model_config(config: TrainConfig, vocab_size: int) -> ModelConfig | Gpt2Shap
     )
 
 
-def _pretrained(
+def build_pretrained(
     config: TrainConfig, tokenizer: Tokenizer, init_from: ResolvedModel
 ) -> LanguageModel:
+    """The model that ``init_from`` is, with the context length and LoRA of the configuration.
+
+    Raises:
+        UserError: it does not fit the tokenizer or the context length.
+    """
     if init_from.tokenizer.sha256 != tokenizer.sha256:
         raise UserError(
             f"tokenizer: {config.tokenizer} is not the one that {init_from.name} was trained with; "

@@ -124,12 +124,19 @@ class TrainState:
 
 
 def build_state(
-    config: TrainConfig, corpus: Corpus, world: World, init_from: ResolvedModel | None = None
+    config: TrainConfig,
+    corpus: Corpus,
+    world: World,
+    init_from: ResolvedModel | None = None,
+    recorded_rows: int | None = None,
 ) -> TrainState:
     """The state at step 0, the same on every rank. Every rank must call.
 
+    Its configuration has a number where ``per_rank_batch_size`` is ``auto``.
+
     Args:
         init_from: the model that ``config.init_from`` names.
+        recorded_rows: what ``auto`` was in the run that is resumed.
 
     Raises:
         UserError: the model, the batch size or the schedule is not valid.
@@ -142,6 +149,14 @@ def build_state(
     broadcast_parameters(model)
     is_fine_tuning = init_from is not None and isinstance(model, CausalLM)
     settings = optimizer_config(config, is_fine_tuning=is_fine_tuning)
+    dtype = product_dtype(config.dtype, device)
+    if config.per_rank_batch_size == "auto":
+        from textgen.training.micro_batch import choose_rows  # loads what few runs need
+
+        rows = choose_rows(
+            model, config, settings, world, device=device, dtype=dtype, recorded=recorded_rows
+        )
+        config = config.model_copy(update={"per_rank_batch_size": rows})
     state = TrainState(
         config=config,
         world=world,
@@ -152,7 +167,7 @@ def build_state(
         optimizer=_sharded_optimizer(model, settings, config),
         optimizer_config=settings,
         device=device,
-        dtype=product_dtype(config.dtype, device),
+        dtype=dtype,
         total_steps=_total_steps(config, len(blocks)),
         base=None if init_from is None else init_from.folder,
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -80,7 +80,8 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bo
     tokenizer = init_from.tokenizer if init_from is not None and not config.tokenizer else None
     corpus = prepare_distributed(config, world, tokenizer)
     logger.info("%s", summary(corpus))
-    state = build_state(config, corpus, world, init_from)
+    state = build_state(config, corpus, world, init_from, rows_before(config, output_dir, resume))
+    config = state.config
     fingerprint = run_fingerprint(
         config, state.model, corpus.path.name, state.optimizer_config.name
     )
@@ -113,6 +114,15 @@ def train(config: TrainConfig, output_dir: Path | None, resume: str, profile: bo
                 return stop.exit_code
             finalize(state, metrics)
     return 0
+
+
+def rows_before(config: TrainConfig, output_dir: Path, resume: str) -> int | None:
+    """What ``--per-rank-batch-size auto`` was in the run that is resumed. Every rank must call."""
+    if config.per_rank_batch_size != "auto":
+        return None
+    from textgen.training.micro_batch import recorded_rows  # loads what few runs need
+
+    return cast("int | None", broadcast_object(recorded_rows(output_dir, resume)))
 
 
 def preflight(path: Path, config: TrainConfig, resume: str) -> None:
@@ -302,6 +312,7 @@ def rerun(state: TrainState, writer: CheckpointWriter) -> str:
 def micro_batch(state: TrainState, num_rows: int) -> int:
     """Sequences of this rank's share that go through the model at once."""
     wanted = state.config.per_rank_batch_size or max(1, num_rows)
+    assert wanted != "auto", "build_state puts a number in its place"
     return rows_at_once(state.model, state.config.context_length, wanted)
 
 
