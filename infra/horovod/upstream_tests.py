@@ -92,7 +92,13 @@ def launcher_name(launcher: list[str]) -> str:
     return {"mpirun": "MPI", "horovodrun": "Gloo"}[launcher[0]] if launcher else "one process"
 
 
-def bounded(command: list[str], folder: Path, output: Path, settings: dict[str, str]) -> int | None:
+def bounded(
+    command: list[str],
+    folder: Path,
+    output: Path,
+    settings: dict[str, str],
+    seconds: float = FILE_SECONDS,
+) -> int | None:
     """The exit code of a command, or None if its processes had to be ended."""
     with output.open("wb") as stream:
         process = subprocess.Popen(
@@ -105,7 +111,7 @@ def bounded(command: list[str], folder: Path, output: Path, settings: dict[str, 
             start_new_session=True,
         )
         try:
-            return process.wait(FILE_SECONDS)
+            return process.wait(seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
