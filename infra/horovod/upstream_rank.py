@@ -12,6 +12,19 @@ from pathlib import Path
 import pytest
 
 
+class WithoutMuon:
+    """Hides torch.optim.Muon from tests that try every optimizer in torch.optim.
+
+    It takes matrices only, and they give each optimizer a network with biases, wrapped or not.
+    """
+
+    def pytest_collection_finish(self) -> None:
+        """Called by pytest when the test files have been imported."""
+        torch = sys.modules.get("torch")
+        if torch is not None and hasattr(torch.optim, "Muon"):
+            torch.optim.Muon.__module__ = "muon"
+
+
 class Progress:
     """Notes each test before it runs, so that one in which the process ends is known."""
 
@@ -31,7 +44,8 @@ def main(folder: Path, *arguments: str) -> int:
     rank = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("HOROVOD_RANK") or "0"
     options = ["-q", "-p", "no:cacheprovider", "--disable-warnings", "--rootdir=."]
     options += ["--continue-on-collection-errors", f"--junit-xml={folder}/report.{rank}.xml"]
-    return pytest.main([*options, *arguments], plugins=[Progress(folder / f"progress.{rank}")])
+    plugins = [Progress(folder / f"progress.{rank}"), WithoutMuon()]
+    return pytest.main([*options, *arguments], plugins=plugins)
 
 
 if __name__ == "__main__":
