@@ -134,7 +134,10 @@ def environment() -> dict[str, str]:
     as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     path = str(Path(sys.executable).parent) + os.pathsep + kept.get("PATH", "")
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONDONTWRITEBYTECODE": "1"}
-    return {**kept, **as_root, **quiet, "PATH": path}
+    # Elastic ranks wait that long for new ones; on a busy machine TensorFlow's import takes more
+    # than the default of 30 s.
+    patient = {"HOROVOD_GLOO_TIMEOUT_SECONDS": "300"}
+    return {**kept, **as_root, **quiet, **patient, "PATH": path}
 
 
 def path_with_ssh(folder: Path) -> str:
@@ -146,17 +149,26 @@ def path_with_ssh(folder: Path) -> str:
 
 
 def merge(run: Run, folder: Path, ranks: int) -> None:
-    """Takes for each test the worst of the ranks; a test without an end is a failure."""
+    """Takes for each test the worst of the ranks."""
     for rank in range(ranks):
-        progress, report = folder / f"progress.{rank}", folder / f"report.{rank}.xml"
-        found = read_report(report) if report.exists() else {}
-        if progress.exists():
-            for test in progress.read_text().split("\n"):
-                if test and test not in found:
-                    found[test] = ("failed", "the process ended or hung in it")
+        report = folder / f"report.{rank}.xml"
+        found = read_progress(folder / f"progress.{rank}")
+        found.update(read_report(report) if report.exists() else {})
         for test, outcome in found.items():
             before = run.tests.get(test, ("passed", ""))
             run.tests[test] = max(before, outcome, key=lambda pair: WORST.index(pair[0]))
+
+
+def read_progress(progress: Path) -> dict[str, tuple[str, str]]:
+    """The outcome of each test as the rank noted it: all there is if its process was ended."""
+    found: dict[str, tuple[str, str]] = {}
+    lines = progress.read_text().splitlines() if progress.exists() else []
+    for what, _, test in (line.partition(" ") for line in lines):
+        if what == "begun":
+            found[test] = ("failed", "failed, or the process ended or hung in it")
+        else:
+            found[test] = (what, "")
+    return found
 
 
 def read_report(report: Path) -> dict[str, tuple[str, str]]:
