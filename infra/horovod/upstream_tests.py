@@ -129,8 +129,9 @@ def bounded(
 
 
 def environment() -> dict[str, str]:
-    """The environment without what would turn one process into a rank of another job."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HOROVOD_RANK", "OMPI_COMM"))}
+    """The environment without what makes a process a rank of another job, or hides warnings."""
+    left = ("HOROVOD_RANK", "OMPI_COMM", "PYTHONWARNINGS")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(left)}
     as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     path = str(Path(sys.executable).parent) + os.pathsep + kept.get("PATH", "")
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONDONTWRITEBYTECODE": "1"}
