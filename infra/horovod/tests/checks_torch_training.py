@@ -269,6 +269,41 @@ def check_state_of_every_optimizer() -> None:
         assert_equal_on_all_ranks(model)
 
 
+def train_with_muon(wrap: bool) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """Four steps from equal weights; Muon takes matrices alone, so the network has no biases."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, 5, bias=False), torch.nn.Linear(5, 1, bias=False)
+    )
+    optimizer = torch.optim.Muon(model.double().parameters(), lr=0.1)
+    if wrap:
+        optimizer = hvd.DistributedOptimizer(optimizer, model.named_parameters())
+    for step in range(4):
+        optimizer.zero_grad()
+        loss_of(model, *map(rows_of_rank, batch(step))).backward()
+        optimizer.step()
+    return model, optimizer
+
+
+def check_muon() -> None:
+    if not hasattr(torch.optim, "Muon"):  # new in PyTorch 2.9
+        return
+    model, optimizer = train_with_muon(wrap=True)
+    assert_equal_on_all_ranks(model)
+    for state in optimizer.state.values():
+        state["momentum_buffer"].add_(hvd.rank())
+    hvd.broadcast_optimizer_state(optimizer, root_rank=0)
+    for state in optimizer.state.values():
+        of_ranks = hvd.allgather(state["momentum_buffer"][None])
+        assert torch.equal(of_ranks[0], of_ranks[-1])
+
+
+@must_fail(AssertionError)
+def check_control_muon_not_wrapped() -> None:
+    assert hasattr(torch.optim, "Muon")
+    assert_equal_on_all_ranks(train_with_muon(wrap=False)[0])
+
+
 def check_state_that_the_root_does_not_have() -> None:
     model = network()
     optimizer = sgd(model)

@@ -92,6 +92,18 @@ def test_names_are_followed_through_imports() -> None:
     assert [line for line, _ in found] == [4, 5, 6]
 
 
+def test_sessions_of_tensorflow_1_are_found() -> None:
+    found = changes_in(
+        "import tensorflow as tf\n"
+        "from keras import backend as K\n"
+        "config = tf.ConfigProto()\n"
+        "config.gpu_options.allow_growth = True\n"
+        "K.set_session(tf.Session(config=config))\n"
+        "session = tf.compat.v1.Session()\n"
+    )
+    assert [line for line, _ in found] == [3, 5]
+
+
 def test_what_only_looks_alike_is_left_alone() -> None:
     source = (
         "import numpy as np, torch\n"

@@ -154,6 +154,13 @@ CHANGES = (
         lambda use: _in_keras_backend(use, "set_value", "get_value"),
     ),
     Change(
+        "opt.lr.assign(0.05)",
+        "opt.learning_rate = 0.05",
+        "Keras 3's plain optimizers have no `lr`. Elastic scripts say it in their reset callback, "
+        "which runs when hosts have come or gone.",
+        lambda use: use.is_call and use.name.endswith(".lr.assign"),
+    ),
+    Change(
         "opt.minimize(loss, model.trainable_variables)",
         "with tf.GradientTape() as tape: value = loss()\n"
         "opt.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)",
@@ -180,6 +187,13 @@ CHANGES = (
             _method("fit", "evaluate", "predict")(use)
             and not {"workers", "use_multiprocessing", "max_queue_size"}.isdisjoint(use.keywords)
         ),
+    ),
+    Change(
+        "from keras.preprocessing.image import ImageDataGenerator",
+        "from tensorflow.keras.preprocessing.image import ImageDataGenerator",
+        "Of Keras 3's two names only TensorFlow's still has the generator; "
+        "`keras.utils.image_dataset_from_directory` is what came after it.",
+        lambda use: use.name == "keras.preprocessing.image.ImageDataGenerator",
     ),
     Change(
         "callback = hvd.callbacks.LearningRateWarmupCallback(warmup_epochs=5)",
@@ -214,7 +228,10 @@ CHANGES = (
         "for gpu in tf.config.list_physical_devices('GPU')[:1]: "
         "tf.config.experimental.set_memory_growth(gpu, True)",
         "Keras 3 knows no session; what its ConfigProto said goes through `tf.config`.",
-        lambda use: _in_keras_backend(use, "set_session", "get_session"),
+        lambda use: (
+            _in_keras_backend(use, "set_session", "get_session")
+            or use.name in ("tensorflow.ConfigProto", "tensorflow.Session")
+        ),
     ),
     Change(
         "tf.keras.mixed_precision.experimental.set_policy('mixed_float16')",
