@@ -184,20 +184,21 @@ def _figure(curves: dict[str, tuple[Curve, str]], names: list[str], path: Path) 
 
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 9})
     reference = curves[REFERENCE][0]
-    figure, (upper, lower) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for number, name in enumerate(names):
         curve = curves[name][0]
-        style = {"color": "0.6", "ls": ":"} if name.startswith("control") else {}
-        width = 5 - number if not style else 1.2
+        is_control = name.startswith("control")
+        style = {"color": "k", "ls": ":"} if is_control else {"color": f"C{number}"}
+        width = 1.2 if is_control else max(5 - number, 1)  # the curves lie upon each other
         steps = sorted(curve)
-        upper.plot(steps, [curve[s] for s in steps], label=name, lw=max(width, 1), **style)
+        left.plot(steps, [curve[s] for s in steps], label=name, lw=width, **style)
         gaps = [max(abs(curve[s] - reference[s]), 1e-9) for s in steps]
         if name != REFERENCE:
-            lower.semilogy(steps, gaps, label=name, lw=1.2, **style)
-    upper.set(xlabel="step", ylabel="train loss, nats a byte")
-    lower.set(xlabel="step", ylabel="difference from 2 ranks, nats", ylim=(5e-10, 5))
-    lower.annotate("at the bottom: equal", (0.03, 0.03), xycoords="axes fraction", color="0.4")
-    upper.legend(frameon=False)
+            right.semilogy(steps, gaps, label=name, lw=1.2, **style)
+    left.set(xlabel="step", ylabel="train loss, nats a byte")
+    right.set(xlabel="step", ylabel="difference from 2 ranks, nats", ylim=(1e-10, 5))
+    right.annotate("on this line: equal", (1, 6e-10), va="top", color="0.35")
+    left.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
