@@ -61,4 +61,4 @@ def _made(found: dict[str, Any]) -> str:
 
 
 def _gap(value: float) -> str:
-    return "0" if value == 0 else f"{value:.1e}"
+    return "0" if value == 0 else f"{value:.2g}"
