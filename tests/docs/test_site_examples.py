@@ -81,9 +81,28 @@ def test_own_pytorch_stopped_and_resumed_is_the_whole_run(tmp_path: Path) -> Non
     assert digest(shorter) != digest(whole)
 
 
+def test_own_keras_stopped_and_resumed_is_the_whole_run(tmp_path: Path) -> None:
+    example = str(EXAMPLES / "own_keras_resume.py")
+    whole = python(*TWO, example, "--output-dir", str(tmp_path / "whole"))
+    stopped = (*TWO, example, "--output-dir", str(tmp_path / "stopped"))
+    short = python(*stopped, "--stop-after", "2")
+    resumed = python(*stopped, "--resume", "auto")
+    assert len(losses(short)) == len(losses(resumed)) == 2
+    assert losses(short) + losses(resumed) == losses(whole)
+    assert digest(resumed) == digest(whole) != digest(short)
+
+
+def test_a_loader_reads_the_same_on_one_rank_and_two() -> None:
+    example = str(EXAMPLES / "own_loader.py")
+    one, two = python(example), python(*TWO, example)
+    assert losses(one) == pytest.approx(losses(two), abs=1e-5)
+    assert len(losses(one)) == 3
+
+
 def test_own_pytorch_is_the_same_on_one_rank_and_two(tmp_path: Path) -> None:
     example = str(EXAMPLES / "own_pytorch.py")
     one = losses(python(example, "--output-dir", str(tmp_path / "1")))
+    assert "step 24: " in python(str(EXAMPLES / "own_pytorch_load.py"), str(tmp_path / "1"))
     two = losses(python(*TWO, example, "--output-dir", str(tmp_path / "2")))
     assert one == pytest.approx(two, abs=1e-5)
 

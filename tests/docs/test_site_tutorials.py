@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import importlib.util
+import io
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -45,5 +49,45 @@ def test_a_tutorial_has_no_path_and_no_warning(name: str) -> None:
     notebook = json.loads((TUTORIALS / f"{name}.ipynb").read_text(encoding="utf-8"))
     outputs = [out for cell in notebook["cells"] for out in cell.get("outputs", [])]
     assert [out for out in outputs if out.get("name") == "stderr"] == []
+    text = "".join("".join(out.get("text", "")) for out in outputs)
+    assert [mark for mark in ("/home/", "/root/", "/tmp/", "% left") if mark in text] == []
+    assert len(json.dumps(outputs)) < 500_000
     first = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
     assert "google.colab" in "".join(first["source"])
+
+
+@pytest.fixture(scope="module")
+def saving() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("execute", TUTORIALS / "execute.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_outputs_are_saved_without_progress_and_paths(saving: ModuleType, tmp_path: Path) -> None:
+    lines = [
+        "tokens: train 900\n",
+        "train 42%: 306 tokens/s, step 27, loss 2.165, 1:33 left\n",
+        f"report: {tmp_path}/runs/a/report.html\n",
+    ]
+    outputs = [
+        *({"output_type": "stream", "name": "stdout", "text": line} for line in lines),
+        {"output_type": "stream", "name": "stderr", "text": "a warning\n"},
+    ]
+    (saved,) = saving.cleaned(outputs, tmp_path)
+    assert saved["text"] == "tokens: train 900\nreport: runs/a/report.html\n"
+    assert saving.cleaned(outputs[-1:], tmp_path) == []
+
+
+def test_a_figure_is_saved_small(saving: ModuleType, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    large = io.BytesIO()
+    image.effect_noise((1520, 400), 80).save(large, "PNG")
+    data = {"image/png": base64.b64encode(large.getvalue()).decode(), "text/plain": "<Figure>"}
+    (saved,) = saving.cleaned([{"output_type": "display_data", "data": data}], tmp_path)
+    assert list(saved["data"]) == ["image/png"]
+    small = base64.b64decode(saved["data"]["image/png"])
+    assert image.open(io.BytesIO(small)).size == (760, 200)
+    assert len(small) < large.tell() / 2

@@ -7,22 +7,31 @@ changes the hosts of an elastic one, and draws the curves with their controls.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import datetime
 import json
 import os
+import platform
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 FLAGS = (
-    "--data", "sample", "--model", "char", "--tokenizer", "byte", "--context-length", "64",
-    "--global-batch-size", "12", "--log-every", "1", "--val-fraction", "0.005",
-    "--test-fraction", "0.005", "--sample-tokens", "0",
+    "--data", "sample", "--model", "char", "--num-layers", "3", "--embed-dim", "64",
+    "--mlp-dim", "128", "--tokenizer", "byte", "--context-length", "64",
+    "--global-batch-size", "12", "--learning-rate", "0.004", "--log-every", "1",
+    "--val-fraction", "0.001", "--test-fraction", "0.001", "--sample-tokens", "0",
 )  # fmt: skip
+VERSIONS = ("torch", "horovod", "numpy")
+REFERENCE = "2 ranks"
+CONTROL = "control: seed 1"
 Curve = dict[int, float]
 
 
@@ -31,28 +40,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, help="folder for the runs; default: a temporary one")
     parser.add_argument("--out", type=Path, default=HERE.parent / "figures")
-    parser.add_argument("--steps", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=64)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         curves = make_runs(options.runs or Path(temporary), options.steps)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "curves.json").write_text(json.dumps(summary(curves), indent=1) + "\n")
+    text = json.dumps({"made": made(options.steps), "runs": summary(curves)}, indent=1)
+    (options.out / "curves.json").write_text(text + "\n")
     draw(curves, options.out)
-    print(json.dumps(summary(curves), indent=1))
+    print(text)
+
+
+def made(steps: int) -> dict[str, Any]:
+    """What the page says about how the curves were made."""
+    versions = {name: metadata.version(name) for name in VERSIONS}
+    return {
+        "date": datetime.date.today().isoformat(),
+        "train": shlex.join(("textgen", "train", *FLAGS, "--max-steps", str(steps))),
+        "versions": {"python": platform.python_version(), **versions},
+    }
 
 
 def make_runs(folder: Path, steps: int) -> dict[str, tuple[Curve, str]]:
     """Name to the loss of every train step and the digest of the weights at the end."""
-    flags = (*FLAGS, "--max-steps", str(steps), "--eval-every", str(max(1, steps // 6)))
+    folder.mkdir(parents=True, exist_ok=True)
+    every = ("--eval-every", str(max(1, steps // 2)), "--checkpoint-every", str(max(1, steps // 8)))
+    flags = (*FLAGS, "--max-steps", str(steps), *every)
     for np in (1, 2, 3, 4):
-        train(folder / f"{np} ranks", *flags, "--np", str(np))
-    train(folder / "control: seed 1", *flags, "--np", "2", "--seed", "1")
-    kill_at(folder / "killed, resumed on 2", steps // 2, *flags, "--np", "2")
-    train(folder / "killed, resumed on 2", *flags, "--np", "2", "--resume", "auto")
-    kill_at(folder / "killed, resumed on 3", steps // 2, *flags, "--np", "2")
-    train(folder / "killed, resumed on 3", *flags, "--np", "3", "--resume", "auto")
+        train(folder / ranks(np), *flags, "--np", str(np))
+    train(folder / CONTROL, *flags, "--np", "2", "--seed", "1")
+    for np in (2, 3):
+        path = folder / f"killed, resumed on {np}"
+        kill_at(path, steps // 2, *flags, "--np", "2")
+        assert max(losses(path)) < steps, f"{path.name}: trained to its end before it was killed"
+        train(path, *flags, "--np", str(np), "--resume", "auto")
     elastic(folder / "elastic, 2 to 3 ranks", steps // 3, *flags)
     return {path.name: (losses(path), weights(path)) for path in sorted(folder.iterdir())}
+
+
+def ranks(np: int) -> str:
+    return "1 rank" if np == 1 else f"{np} ranks"
 
 
 def command(path: Path, *flags: str) -> list[str]:
@@ -69,7 +96,18 @@ def kill_at(path: Path, step: int, *flags: str) -> None:
     with subprocess.Popen(command(path, *flags), start_new_session=True) as process:
         wait_for_step(path, step, process)
         os.killpg(process.pid, signal.SIGKILL)
-    time.sleep(10)  # the ranks notice that their launcher is gone
+    while processes_of(path):  # until the ranks have noticed that their launcher is gone
+        time.sleep(0.2)
+
+
+def processes_of(path: Path) -> list[str]:
+    """Ids of the processes that have a run's directory in their command line."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if os.fsencode(path) in file.read_bytes():
+                found.append(file.parent.name)
+    return found
 
 
 def elastic(path: Path, step: int, *flags: str) -> None:
@@ -84,6 +122,8 @@ def elastic(path: Path, step: int, *flags: str) -> None:
         wait_for_step(path, step, process)
         hosts.write_text("localhost:3\n")
         assert process.wait() == 0, path
+    size = json.loads((path / "report.json").read_text())["size"]
+    assert size == 3, f"{path.name}: ended on {size} ranks: the third slot came too late"
     hosts.unlink()
     script.unlink()
 
@@ -117,7 +157,7 @@ def largest_difference(one: Curve, other: Curve) -> float:
 
 def summary(curves: dict[str, tuple[Curve, str]]) -> dict[str, Any]:
     """What the page's table says."""
-    reference, digest = curves["2 ranks"]
+    reference, digest = curves[REFERENCE]
     return {
         name: {
             "last_loss": curve[max(curve)],
@@ -130,10 +170,10 @@ def summary(curves: dict[str, tuple[Curve, str]]) -> dict[str, Any]:
 
 def draw(curves: dict[str, tuple[Curve, str]], out: Path) -> None:
     """`ranks.svg`: the number of ranks. `resume.svg`: killed, resumed and elastic."""
-    ranks = [f"{np} ranks" for np in (1, 2, 3, 4)]
-    stopped = ["2 ranks", *(n for n in curves if n.startswith(("killed", "elastic")))]
-    for file, names in (("ranks.svg", ranks), ("resume.svg", stopped)):
-        _figure(curves, [*names, "control: seed 1"], out / file)
+    several = [ranks(np) for np in (1, 2, 3, 4)]
+    stopped = [REFERENCE, *(n for n in curves if n.startswith(("killed", "elastic")))]
+    for file, names in (("ranks.svg", several), ("resume.svg", stopped)):
+        _figure(curves, [*names, CONTROL], out / file)
 
 
 def _figure(curves: dict[str, tuple[Curve, str]], names: list[str], path: Path) -> None:
@@ -143,21 +183,22 @@ def _figure(curves: dict[str, tuple[Curve, str]], names: list[str], path: Path) 
     import matplotlib.pyplot as plt
 
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 9})
-    reference = curves["2 ranks"][0]
-    figure, (upper, lower) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    reference = curves[REFERENCE][0]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for number, name in enumerate(names):
         curve = curves[name][0]
-        style = {"color": "0.6", "ls": ":"} if name.startswith("control") else {}
-        width = 5 - number if not style else 1.2
+        is_control = name.startswith("control")
+        style = {"color": "k", "ls": ":"} if is_control else {"color": f"C{number}"}
+        width = 1.2 if is_control else max(5 - number, 1)  # the curves lie upon each other
         steps = sorted(curve)
-        upper.plot(steps, [curve[s] for s in steps], label=name, lw=max(width, 1), **style)
+        left.plot(steps, [curve[s] for s in steps], label=name, lw=width, **style)
         gaps = [max(abs(curve[s] - reference[s]), 1e-9) for s in steps]
-        if name != "2 ranks":
-            lower.semilogy(steps, gaps, label=name, lw=1.2, **style)
-    upper.set(xlabel="step", ylabel="train loss, nats a byte")
-    lower.set(xlabel="step", ylabel="difference from 2 ranks, nats", ylim=(5e-10, 5))
-    lower.annotate("at the bottom: equal", (0.03, 0.03), xycoords="axes fraction", color="0.4")
-    upper.legend(frameon=False)
+        if name != REFERENCE:
+            right.semilogy(steps, gaps, label=name, lw=1.2, **style)
+    left.set(xlabel="step", ylabel="train loss, nats a byte")
+    right.set(xlabel="step", ylabel="difference from 2 ranks, nats", ylim=(1e-10, 5))
+    right.annotate("on this line: equal", (1, 6e-10), va="top", color="0.35")
+    left.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 

@@ -28,6 +28,8 @@ def test_the_curve_goes_from_corner_to_corner() -> None:
     assert "a&lt;b" in page
     assert re.findall(r'points="([^"]*)"', page) == ["46.0,16.0 594.0,196.0"]
     assert "<td>val</td><td>10</td><td>2</td>" in page
+    assert 'aria-label="loss of val over the steps"' in page
+    assert 'name="viewport"' in page
     assert "refresh" not in live_page("run", "it has ended", ROWS)  # the control
 
 
