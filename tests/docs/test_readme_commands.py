@@ -34,7 +34,7 @@ CLIS = {"textgen": "textgen.cli", "hvdcore": "hvdcore.cli", "image-cls": "image_
 CLIS["news-cls"] = "news_cls.cli"
 LAUNCHERS = {"horovodrun", "mpirun", "srun"}
 OTHERS = {"git", "cd", "export", "source", "tensorboard", "docker", "ls", "cat", "ssh", "sbatch"}
-OTHERS |= {"kubectl", "rsync", "sky", "echo", "grep", "."}
+OTHERS |= {"kubectl", "rsync", "sky", "echo", "grep", ".", "until", "kill", "wait"}
 
 
 def blocks(text: str) -> list[str]:
@@ -79,11 +79,11 @@ def cut(words: list[str], at: str) -> tuple[list[str], list[str]]:
 
 
 def paths(words: list[str]) -> list[str]:
-    """Words that name a file of the checkout. Capitals stand for the reader's own."""
+    """Words that name a file of the checkout. Capitals and train.py stand for the reader's own."""
     words = [re.sub(r"\[[\w,-]+\]$", "", w) for w in words]  # a package's extras
     named = [w for w in words if w.startswith("./") or re.search(r"\.(py|toml|txt|sh)$", w)]
     own = ("-", "/", "~", "$", "runs/", "wheels/", ".venv", "./runs/", "./.venv")
-    return [w for w in named if not w.startswith(own) and not w.isupper()]
+    return [w for w in named if not w.startswith(own) and not w.isupper() and w != "train.py"]
 
 
 def session_problems(program: str, words: list[str]) -> list[str]:

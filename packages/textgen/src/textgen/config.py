@@ -113,7 +113,7 @@ class RunFields(Config):
         is_number = isinstance(rows, int) and not isinstance(rows, bool) and rows >= 1
         if rows is None or rows == "auto" or is_number:
             return rows
-        raise ValueError("give a whole number of 1 or more, or auto")
+        raise ValueError("neither a number nor auto; give a whole number of 1 or more, or auto")
 
 
 class TrainConfig(

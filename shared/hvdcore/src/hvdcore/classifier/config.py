@@ -6,7 +6,7 @@ A package derives its configuration from these groups and sets the defaults that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -91,9 +91,6 @@ class RunFields(Config):
     """Steps between points of the train curves."""
 
 
-C = TypeVar("C", bound="ClassifierConfig")
-
-
 class ClassifierConfig(SplitFields, OptimizerFields, RunFields, CheckpointFields, TrackingFields):
     """The fields of a package's configuration that the training loop reads."""
 
@@ -105,7 +102,7 @@ class ClassifierConfig(SplitFields, OptimizerFields, RunFields, CheckpointFields
         """How many of the train samples are used; None for all."""
         return None
 
-    def resolved(self: C, num_train: int) -> C:
+    def resolved(self, num_train: int) -> ClassifierConfig:
         """With the values that follow from the number of train samples; here there are none."""
         return self
 
