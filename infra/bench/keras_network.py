@@ -1,6 +1,7 @@
 """Keras training over a network: ours against MultiWorkerMirroredStrategy, hosts of one rank each.
 
-`in_turn` is ours with the sums after the backward pass instead of during it. Links and hosts are
+`in_turn` is ours with the sums after the backward pass instead of during it, `ours_16_bit` with
+gradients in bfloat16. Links and hosts are
 those of `network`; jobs take turns within each round.
 """
 
@@ -51,7 +52,7 @@ def _jobs(network: TestNetwork, work: str) -> list[Job]:
     made = [
         launched(network, plain, f"{kind}_{controller}", controller, work, kind, program=RANK)
         for controller in ("gloo", "mpi")
-        for kind in ("ours", "in_turn")
+        for kind in ("ours", "ours_16_bit", "in_turn")
     ]
     addresses = [f"{host.address}:{PORT}" for host in network.hosts.values()]
     workers = {**plain, "HVD_BENCH_WORKERS": json.dumps(addresses)}

@@ -23,7 +23,7 @@ Step = Callable[[npt.NDArray[np.int64]], None]
 """One step on these samples."""
 
 
-def our_step(work: Work, overlap: bool | None = None) -> Step:
+def our_step(work: Work, overlap: bool | None = None, wire_dtype: str = "float32") -> Step:
     """A step as our trainers make it, without its running average."""
     import hvdcore.keras
     from hvdcore.classifier.keras import Batch
@@ -36,7 +36,9 @@ def our_step(work: Work, overlap: bool | None = None) -> Step:
     optimizer.build(model.trainable_variables)
     if overlap is None:
         overlap = world.size > world.local_size
-    steps = Steps(model, model, optimizer, ema_decay=0.0, xla=False, overlap=overlap)
+    steps = Steps(
+        model, model, optimizer, ema_decay=0.0, xla=False, overlap=overlap, wire_dtype=wire_dtype
+    )
 
     def step(samples: npt.NDArray[np.int64]) -> None:
         inputs, targets = work.batch(samples)
@@ -117,8 +119,9 @@ def in_turn_step(work: Work) -> Step:
     return our_step(work, overlap=False)
 
 
-KINDS = {
+KINDS: dict[str, Callable[[Work], Step]] = {
     "ours": our_step,
+    "ours_16_bit": lambda work: our_step(work, wire_dtype="bfloat16"),
     "in_turn": in_turn_step,
     "keras": keras_step,
     "mwms": mwms_step,

@@ -55,6 +55,19 @@ def test_control_another_seed_differs(folder: Path, scenes: Path, one_rank: Run)
     assert other.losses("val") != pytest.approx(one_rank.losses("val"), **CLOSE)
 
 
+def test_gradients_in_bfloat16_are_half_the_bytes(
+    folder: Path, scenes: Path, two_ranks: Run
+) -> None:
+    """The rounding shows, and is small; the counts are exact."""
+    flags = ("--np", "2", "--gradient-dtype", "bfloat16")
+    run = train(folder / "bfloat16", scenes, *FLAGS, *flags).check()
+    name = "allreduce_bytes"
+    assert 2 * run.report["communication"][name] == two_ranks.report["communication"][name]
+    assert run.losses("val") != pytest.approx(two_ranks.losses("val"), rel=1e-6)
+    assert run.losses("val") == pytest.approx(two_ranks.losses("val"), rel=2e-2)
+    assert run.report["train"]["num_samples"] == two_ranks.report["train"]["num_samples"]
+
+
 @pytest.mark.parametrize("controller", ["--mpi", "--gloo"])
 def test_plain_horovodrun_is_the_same_run(
     folder: Path, scenes: Path, two_ranks: Run, controller: str

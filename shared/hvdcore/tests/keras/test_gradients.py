@@ -57,6 +57,14 @@ def test_buckets_are_summed_while_gradients_are_computed(ranks: Ranks) -> None:
     assert found["times_in_order"]
 
 
+def test_gradients_are_rounded_on_the_wire_and_nothing_else(ranks: Ranks) -> None:
+    # bfloat16 has 8 bits of precision: 1 + 2^-9 becomes 1.
+    found = both(ranks, "narrow_on_the_wire")
+    assert found["dtypes"] == ["float32"] * 3
+    assert (found["full"], found["rows"]) == ([2.0], [1.0])
+    assert found["few"] == [2 + 2**-8]
+
+
 def test_apply_with_buckets_is_the_same_to_the_bit(ranks: Ranks) -> None:
     in_turn, overlapped = both(ranks, "overlapped_in_apply")
     assert overlapped == in_turn

@@ -79,7 +79,8 @@ def pretrain(
         Whether pretraining was completed; False if some rank was asked to stop.
     """
     reader = _Reader(ids, data.max_length, config.seed, config.global_batch_size)
-    model = LanguageModel(network, _probabilities(ids, data.vocab_size), SAMPLE_SIZE)
+    probabilities = _probabilities(ids, data.vocab_size)
+    model = LanguageModel(network, probabilities, SAMPLE_SIZE, config.gradient_dtype)
     variables = [*model.variables, *model.optimizer.variables]
     done = _Done.from_json(checkpoints.restore(variables))
     batch, every = config.global_batch_size, config.checkpoint_every
@@ -233,10 +234,15 @@ class LanguageModel:
         network: with layers `words` and `recurrent`; their weights change.
         probabilities: of each id in the sample of the softmax, [V].
         sample_size: K.
+        wire_dtype: as `GradientReduction` takes it.
     """
 
     def __init__(
-        self, network: keras.Model, probabilities: npt.NDArray[np.float64], sample_size: int
+        self,
+        network: keras.Model,
+        probabilities: npt.NDArray[np.float64],
+        sample_size: int,
+        wire_dtype: str = "float32",
     ) -> None:
         self.layers = [network.get_layer(name) for name in ("words", "recurrent")]
         self.table = self.layers[0].embeddings
@@ -258,7 +264,8 @@ class LanguageModel:
         self.optimizer.build(self.variables)
         relaxed = {"autograph": False, "reduce_retracing": True}
         self._gradients = tf.function(self.compute, **relaxed)
-        self._reduce = tf.function(GradientReduction("sum", None), **relaxed)
+        reduction = GradientReduction("sum", None, wire_dtype, overlap=False)
+        self._reduce = tf.function(reduction, **relaxed)
         self._clip = tf.function(clipped_mean, **relaxed)
         self._update = Update(self.optimizer, self.variables)
 

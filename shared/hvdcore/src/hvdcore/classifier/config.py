@@ -63,6 +63,9 @@ class OptimizerFields(Config):
     0 evaluates the weights themselves."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute precision; ``auto`` is bfloat16 on a GPU and float32 elsewhere."""
+    gradient_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of gradients while they are summed over ranks; the last two halve the bytes.
+    Weights, losses and counts stay float32."""
     compiler: Literal["graph", "xla"] = "graph"
     """What compiles the gradients: TensorFlow's graph (faster on CPUs) or XLA."""
 

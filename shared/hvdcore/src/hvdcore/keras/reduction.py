@@ -21,6 +21,8 @@ ReduceOp = Literal["average", "sum"]
 
 BUCKET_BYTES = 1 << 20
 """Least size of a bucket: some eight milliseconds of a link of 1 Gbit/s."""
+_EXACT_ELEMENTS = 16
+"""Smaller tensors are never narrowed: sums of losses and counts ride along with the gradients."""
 _numbers = itertools.count()
 
 
@@ -36,13 +38,25 @@ class GradientReduction:
         sparse_as_dense: reduce `tf.IndexedSlices` as full tensors. Cheaper when
             size x (rows a rank touches) exceeds about twice the rows of the table. None: so on a
             GPU, which adds equal rows in no fixed order, and ranks would drift apart.
+        wire_dtype: what float32 gradients are rounded to before they are sent: "float32" leaves
+            them, "bfloat16" and "float16" halve the bytes. Sums are rounded to it too; all ranks
+            get the same. Float16 overflows at 65,504.
+        overlap: whether `__call__` in a graph sums while the graph computes gradients. None: where
+            ranks are on several hosts. False where the gradients come from another graph.
     """
 
-    def __init__(self, op: ReduceOp, sparse_as_dense: bool | None) -> None:
+    def __init__(
+        self,
+        op: ReduceOp,
+        sparse_as_dense: bool | None,
+        wire_dtype: str = "float32",
+        *,
+        overlap: bool | None = None,
+    ) -> None:
         self.op = op
+        self._wire_dtype = tf.as_dtype(wire_dtype)
         self.sparse_as_dense = sparse_as_dense
-        self.overlap: bool | None = None
-        """Whether `__call__` in a graph sums while gradients are computed; None: over a network."""
+        self.overlap = overlap
         self._on_gpu = bool(tf.config.get_visible_devices("GPU"))
         # Horovod pairs tensors by name. Names made from layers differ as soon as one rank has
         # built a model more than the others (rank 0 loading a checkpoint, say), and then all hang.
@@ -129,7 +143,7 @@ class GradientReduction:
             if gradient is None or _is_sparse(gradient):
                 continue
             bucket.append(i)
-            size += gradient.dtype.size * gradient.shape.num_elements()
+            size += self._narrow(gradient).size * gradient.shape.num_elements()
             if size >= least:
                 yield bucket
                 bucket, size = [], 0
@@ -155,14 +169,22 @@ class GradientReduction:
         hvd = engine()
         if hvd.size() == 1:
             return tensors
-        wish = tf.cast(self._stop_wished, tensors[0].dtype if tensors else tf.float32)
+        sent = [tf.cast(tensor, self._narrow(tensor)) for tensor in tensors]
+        wish = tf.cast(self._stop_wished, sent[0].dtype if sent else tf.float32)
         *reduced, stop = self._grouped(
             hvd.grouped_allreduce,
-            [*tensors, wish],
+            [*sent, wish],
             op=hvd.Average if self.op == "average" else hvd.Sum,
         )
         self._stop_agreed.assign(tf.cast(stop, tf.float32))
-        return reduced
+        return [tf.cast(total, t.dtype) for total, t in zip(reduced, tensors, strict=True)]
+
+    def _narrow(self, tensor: Any) -> Any:
+        """The type in which a tensor is sent."""
+        elements = tensor.shape.num_elements()
+        if tensor.dtype != tf.float32 or (elements is not None and elements < _EXACT_ELEMENTS):
+            return tensor.dtype
+        return self._wire_dtype
 
     def _gather(self, slices: list[Any]) -> list[Any]:
         # Not left to hvd.grouped_allreduce: mixed with dense tensors it pairs sparse results with
@@ -170,11 +192,16 @@ class GradientReduction:
         hvd = engine()
         if hvd.size() == 1 or not slices:
             return slices
-        rows = [s.values for s in slices] + [s.indices for s in slices]
+        values = [tf.cast(s.values, self._narrow(s.values)) for s in slices]
+        rows = values + [s.indices for s in slices]
         gathered = self._grouped(hvd.grouped_allgather, rows)
         share = 1.0 / hvd.size() if self.op == "average" else 1.0
         return [
-            tf.IndexedSlices(values * tf.cast(share, values.dtype), indices, s.dense_shape)
+            tf.IndexedSlices(
+                tf.cast(values, s.values.dtype) * tf.cast(share, s.values.dtype),
+                indices,
+                s.dense_shape,
+            )
             for values, indices, s in zip(
                 gathered[: len(slices)], gathered[len(slices) :], slices, strict=True
             )

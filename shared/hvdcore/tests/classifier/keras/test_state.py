@@ -26,12 +26,12 @@ def one_rank() -> None:
     init()
 
 
-def steps(*, ema_decay: float = 0.0, xla: bool = False, overlap: bool = False) -> Steps:
+def steps(*, ema_decay: float = 0.0, xla: bool = False, **options: Any) -> Steps:
     model, twin = network(), network()
     optimizer = keras.optimizers.SGD(1.0)
     optimizer.build(model.trainable_variables)
     averaged = twin if ema_decay else model
-    return Steps(model, averaged, optimizer, ema_decay=ema_decay, xla=xla, overlap=overlap)
+    return Steps(model, averaged, optimizer, ema_decay=ema_decay, xla=xla, **options)
 
 
 def batch(rows: slice, fill: int = 6) -> Batch:
@@ -68,6 +68,7 @@ def test_bytes_of_a_step() -> None:
     one_layer = {"allreduce_bytes": 4 * (2 * 3 + 3)}
     assert steps().communication == {**one_layer, "bucket_bytes": 2**20}
     assert steps(xla=True).communication == one_layer
+    assert steps(wire_dtype="bfloat16").communication["allreduce_bytes"] == 2 * (2 * 3 + 3)
 
 
 def test_no_rank_asks_to_stop() -> None:

@@ -103,6 +103,20 @@ def case_overlapped(world: World, out: Path) -> Any:
     }
 
 
+def case_narrow_on_the_wire(world: World, out: Path) -> Any:
+    """What bfloat16 rounds, 1 + 2^-9, in a gradient, in rows, and in four numbers of their own."""
+    reduction = GradientReduction("sum", sparse_as_dense=False, wire_dtype="bfloat16")
+    value = 1 + 2**-9
+    row = tf.IndexedSlices(tf.fill([1, 20], value), tf.constant([3 * world.rank]), [5, 20])
+    full, rows, few = reduction([tf.fill([20], value), row, tf.fill([4], value)])
+    return {
+        "dtypes": [t.dtype.name for t in (full, rows.values, few)],
+        "full": sorted(set(full.numpy().tolist())),
+        "rows": sorted(set(rows.values.numpy().ravel().tolist())),
+        "few": sorted(set(few.numpy().tolist())),
+    }
+
+
 def case_overlapped_in_apply(world: World, out: Path) -> Any:
     """What `apply` does on one host and on several, with clipping and rows of a table."""
     return [_applied(world, overlap) for overlap in (False, True)]

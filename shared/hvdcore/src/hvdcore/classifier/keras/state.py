@@ -99,6 +99,7 @@ class Steps:
         xla: compile the gradients with XLA.
         overlap: sum gradients during the backward pass. Worth it over a network; on one host the
             copies take a core from the backward pass.
+        wire_dtype: as `GradientReduction` takes it.
 
     Attributes:
         phase: for the heartbeat; the first step of a process compiles, for which the watchdog
@@ -114,11 +115,13 @@ class Steps:
         ema_decay: float,
         xla: bool,
         overlap: bool = False,
+        wire_dtype: str = "float32",
     ) -> None:
         self.model, self.averaged, self.optimizer = model, averaged, optimizer
         self.ema_decay = ema_decay
         self.phase = "start"
-        self._reduction = GradientReduction("sum", None)
+        self._reduction = GradientReduction("sum", None, wire_dtype, overlap=False)
+        self._wire_bytes = tf.as_dtype(wire_dtype).size
         self._gradients = tf.function(
             self._compute, jit_compile=xla, autograph=False, reduce_retracing=True
         )
@@ -137,7 +140,7 @@ class Steps:
 
         Embedding tables count in full.
         """
-        sizes = [v.value.dtype.size * math.prod(v.shape) for v in self.model.trainable_variables]
+        sizes = [self._wire_bytes * math.prod(v.shape) for v in self.model.trainable_variables]
         buckets = {} if self._xla else {"bucket_bytes": BUCKET_BYTES}
         return {"allreduce_bytes": sum(sizes), **buckets}
 
@@ -332,7 +335,7 @@ def build_state(task: Task, world: World) -> TrainState:
         averaged.set_weights(model.get_weights())
     steps = Steps(
         model, averaged, optimizer, ema_decay=config.ema_decay, xla=config.compiler == "xla",
-        overlap=world.size > world.local_size,
+        overlap=world.size > world.local_size, wire_dtype=config.gradient_dtype,
     )  # fmt: skip
     return TrainState(
         task=task,
