@@ -1,8 +1,7 @@
 """Keras training over a network: ours against MultiWorkerMirroredStrategy, hosts of one rank each.
 
 `in_turn` is ours with the sums after the backward pass instead of during it, `ours_16_bit` with
-gradients in bfloat16. Links and hosts are
-those of `network`; jobs take turns within each round.
+gradients in bfloat16. Links and hosts are those of `network`; jobs take turns within each round.
 """
 
 from __future__ import annotations
