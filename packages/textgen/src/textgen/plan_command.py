@@ -86,10 +86,13 @@ def _builder(config: TrainConfig) -> tuple[Any, bool]:
         model = build_pretrained(config, tokenizer, found)
         return lambda fake: fake_copy(model, fake), isinstance(model, CausalLM)
     shape = model_config(config, _vocab_size(config))
+    if isinstance(shape, Gpt2Shape):  # transformers converts the weights, which fake ones refuse
+        gpt2 = build_gpt2(shape, 0)
+        return lambda fake: fake_copy(gpt2, fake), False
 
-    def build(fake: Any) -> Transformer | CausalLM:
+    def build(fake: Any) -> Transformer:
         with fake:
-            return build_gpt2(shape, 0) if isinstance(shape, Gpt2Shape) else Transformer(shape)
+            return Transformer(shape)
 
     return build, False
 
