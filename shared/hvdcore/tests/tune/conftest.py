@@ -132,6 +132,7 @@ class Laboratory:
         if self.refuse:
             raise UserError(self.refuse)
         path = StudyFolder(self.path).trial(number)
+        path.mkdir(parents=True, exist_ok=True)  # as a real trial does
         values = list(self.values(params))
         return FakeRun(number, path, values, self.code(params), self.on_look, burst=self.burst)
 
