@@ -93,7 +93,7 @@ def test_a_run_leaves_what_it_should(two_ranks: Run) -> None:
         assert {"loss", "accuracy", "macro_f1"} <= set(report[split])
     assert len(report["weights_sha256"]) == 64
     assert report["settings"] == {"crop_area": 0.6, "erase": 0.0, "mixup": 0.0}
-    assert "settings: crop_area 0.6, erase 0.0" in two_ranks.stderr
+    assert "settings: crop_area 0.6, erase 0.0" in two_ranks.stdout
     # No test image is a wave: the class is there all the same, with nothing to find.
     assert report["test"]["classes"]["waves"]["support"] == 0
     assert sum(map(sum, report["test"]["confusion_matrix"])) == 25

@@ -65,7 +65,8 @@ def test_one_rank_alone_names_all_that_is_wrong(folder: Path, scenes: Path) -> N
     done = train(folder / "wrong", scenes, *flags)
     assert (done.returncode, done.stdout) == (
         2,
-        "images: train 60, val 6, test 25 in 6 classes; no test images of waves\n",
+        "images: train 60, val 6, test 25 in 6 classes; no test images of waves\n"
+        "settings: crop_area 0.6, erase 0.0, mixup 0.0\n",
     )
     assert done.stderr.startswith("error: warmup_steps: got 99")
     assert not (folder / "wrong" / "config.json").exists()
