@@ -58,6 +58,12 @@ def check(raw: bytes, damage: list[tuple[int, int]], cut: int) -> None:
         assert "\n" not in reason
 
 
+@pytest.mark.skipif("AVIF" not in Image.SAVE, reason="this Pillow writes no AVIF")
+def test_what_was_found_once() -> None:
+    """Pillow raises RuntimeError: no image item."""
+    check(sample("AVIF", "RGB"), [(125, 0)], 0)
+
+
 @SHORT
 @given(st.sampled_from(SAMPLES), DAMAGE, st.integers(0, 100))
 def test_any_damage(raw: bytes, damage: list[tuple[int, int]], cut: int) -> None:

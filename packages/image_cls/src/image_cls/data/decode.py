@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -83,11 +84,15 @@ def decode(path: Path) -> DecodedImage:
         raise Skip("no permission to read it") from None
     except Image.DecompressionBombError:
         raise Skip(_TOO_LARGE) from None
-    except (OSError, SyntaxError, ValueError, EOFError):
-        # What the decoders of Pillow raise for damaged files.
+    except _DAMAGED:
         raise Skip("damaged or truncated") from None
 
 
+_DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, ArithmeticError,
+    TypeError, struct.error,
+)  # fmt: skip
+"""What the decoders of Pillow raise for damaged files, each of them something else."""
 _TOO_LARGE = f"more than {MAX_PIXELS // 1_000_000} million pixels (a decompression bomb?)"
 
 
