@@ -71,6 +71,12 @@ def test_apply_with_buckets_is_the_same_to_the_bit(ranks: Ranks) -> None:
     assert in_turn[3][1] != 0.0
 
 
+def test_buckets_without_full_gradients_or_known_shapes(ranks: Ranks) -> None:
+    # 3 + 4 in one row; rank 1's wish; 1 + 2, and 2 + 2 for each of three numbers.
+    expected = [[7.0], True, [[3.0], [4.0, 4.0, 4.0]]]
+    assert both(ranks, "overlapped_at_the_edges") == expected
+
+
 def test_a_bucket_sent_before_its_gradient_is_whole_gives_another_sum(ranks: Ranks) -> None:
     # Both ranks give 1 + 2, whose sum is 6; sent after the first part it is 2, and 2 is added.
     assert both(ranks, "overlapped_too_early") == [4.0]

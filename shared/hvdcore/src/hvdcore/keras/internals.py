@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
+
 __all__ = [
     "compute_in_order",
     "inside_conditional",
@@ -42,19 +44,20 @@ def compute_in_order(stages: Sequence[Sequence[Any]]) -> None:
     last layers are often computed last, although they could be the first.
 
     Args:
-        stages: tensors of the graph that is being built.
+        stages: tensors of the graph that is being built. Others exist already.
     """
+    graph = tf.compat.v1.get_default_graph()
     done: set[Any] = set()
     previous: list[Any] = []
     for stage in stages:
-        ends = [tensor.op for tensor in stage]
+        ends = [tensor.op for tensor in stage if getattr(tensor, "graph", None) is graph]
         needed = _not_in(ends, done)
         for operation in needed:
             # Those that start the stage: all that they need existed before it.
             if previous and not any(source in needed for source in _sources(operation)):
                 operation._add_control_inputs(previous)
         done |= needed
-        previous = ends
+        previous = ends or previous
 
 
 def _not_in(ends: Sequence[Any], done: set[Any]) -> set[Any]:

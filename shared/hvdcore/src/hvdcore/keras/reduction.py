@@ -120,7 +120,8 @@ class GradientReduction:
         """
         reduced = list(gradients)
         before: list[Any] = []
-        buckets = list(self._buckets(gradients, bucket_bytes))
+        # Without full gradients the wish to stop still has to travel.
+        buckets = list(self._buckets(gradients, bucket_bytes)) or [[]]
         compute_in_order([[gradients[i] for i in bucket] for bucket in buckets])
         for bucket in buckets:
             with tf.control_dependencies(before):
@@ -143,7 +144,8 @@ class GradientReduction:
             if gradient is None or _is_sparse(gradient):
                 continue
             bucket.append(i)
-            size += self._narrow(gradient).size * gradient.shape.num_elements()
+            elements = gradient.shape.num_elements()  # None where only the graph's run decides
+            size += least if elements is None else self._narrow(gradient).size * elements
             if size >= least:
                 yield bucket
                 bucket, size = [], 0

@@ -138,6 +138,25 @@ def _applied(world: World, overlap: bool) -> list[list[float]]:
     return [v.numpy().ravel().tolist() for v in variables]
 
 
+def case_overlapped_at_the_edges(world: World, out: Path) -> Any:
+    """Rows of a table alone, beside which the wish to stop travels; a gradient whose shape is not
+    known before the step; and one that exists before the graph."""
+    reduction = GradientReduction("sum", sparse_as_dense=False)
+    if world.rank == 1:
+        reduction.wish_stop()
+    rows = sparse([2], [3.0 + world.rank])
+    (alone,), _ = tf.function(lambda: reduction.overlapped([rows()]), autograph=False)()
+    stopped = reduction.stop_agreed()
+    early = tf.constant([1.0 + world.rank])
+
+    def late(x: Any) -> Any:
+        return reduction.overlapped([early, x * 2.0], bucket_bytes=4)[0]
+
+    spec = tf.TensorSpec([None], tf.float32)
+    found = tf.function(late, autograph=False, input_signature=[spec])(tf.ones([3]))
+    return [alone.values.numpy().ravel().tolist(), stopped, [t.numpy().tolist() for t in found]]
+
+
 def case_overlapped_too_early(world: World, out: Path) -> Any:
     """The control: a bucket that is sent with the first of two parts of its gradient."""
     reduction = GradientReduction("sum", sparse_as_dense=False)
