@@ -51,5 +51,6 @@ class ImageWork:
         rows = len(samples)
         if rows not in self.readers:
             split = Split(self.pixels, self.labels, [""] * self.num_samples)
-            self.readers[rows] = BatchReader(split, CLASSES, rows, TrainConfig())
+            config = TrainConfig().resolved(self.num_samples)
+            self.readers[rows] = BatchReader(split, CLASSES, rows, config)
         return self.readers[rows].get_batch(0, samples)

@@ -180,12 +180,11 @@ class BatchReader:
         split: the train images.
         num_classes: C.
         rows: B, the global batch size divided by the number of ranks.
-        config: of the run; what it leaves open follows from the number of train images.
+        config: `resolved` for the number of train images.
     """
 
     def __init__(self, split: Split, num_classes: int, rows: int, config: TrainConfig) -> None:
-        self.split, self.num_classes, self.rows = split, num_classes, rows
-        self.config = config.resolved(len(split))
+        self.split, self.num_classes, self.rows, self.config = split, num_classes, rows, config
         # Drawn once per epoch, not once per step.
         self._draws = lru_cache(maxsize=1)(
             lambda epoch: draws_of_epoch(len(split), config.seed, epoch)

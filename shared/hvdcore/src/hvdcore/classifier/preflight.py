@@ -48,7 +48,7 @@ def check_data(
     data = prepare_with_progress(lambda progress: prepare(config, progress), names.samples)
     hand_over(config, data.path)
     n = len(data.train_subset(config.num_train_samples, names))
-    check_schedule_of(config, n, num_ranks or 1, samples=names.samples)
+    check_schedule_of(config.resolved(n), n, num_ranks or 1, samples=names.samples)
 
 
 def check_evaluation(path: Path, splits: Sequence[str]) -> RunDir:
@@ -92,7 +92,6 @@ def check_schedule_of(config: ClassifierConfig, n: int, size: int, *, samples: s
     """
     from hvdcore.sharding import check_shardable  # which loads NumPy
 
-    config = config.resolved(n)
     problems = Problems()
     with problems.catching():
         check_shardable(n, config.global_batch_size, size, unit=samples)
