@@ -24,7 +24,8 @@ _CGROUPS = Path("/sys/fs/cgroup")
 def is_reached(what: BaseException | str) -> bool:
     """Whether an error, or what a program said last, means that nothing more can be started."""
     if isinstance(what, OSError):
-        return what.errno == errno.EAGAIN
+        # A pipe that is full for now says EAGAIN too, and how much of a text it has taken.
+        return what.errno == errno.EAGAIN and not hasattr(what, "characters_written")
     return _SAID.search(str(what)) is not None
 
 

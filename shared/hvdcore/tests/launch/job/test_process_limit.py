@@ -86,3 +86,4 @@ def test_a_rank_that_gets_no_thread(said: str) -> None:
 def test_other_errors_of_the_system_are_not_that() -> None:
     assert is_reached(BlockingIOError(11, "Resource temporarily unavailable"))
     assert not is_reached(OSError(28, "No space left on device"))
+    assert not is_reached(BlockingIOError(11, "write could not complete without blocking", 5))
