@@ -43,7 +43,7 @@ TEST_BUILDS = ("pip>=26.3", "setuptools<81", "wheel", "auditwheel>=6.8")
 PACKAGES: dict[str, tuple[str, list[str]]] = {
     "horovod": (
         "infra/horovod",
-        [TORCH, TENSORFLOW, KERAS_2, JAX, *TEST_BUILDS, "mpi4py>=4", "numpy"],
+        [TORCH, TENSORFLOW, KERAS_2, JAX, *TEST_BUILDS, "mpi4py>=4", "numpy", "pillow"],
     ),
     "hvdcore": (
         "shared/hvdcore",
@@ -60,7 +60,13 @@ PACKAGES: dict[str, tuple[str, list[str]]] = {
     ),
     "textgen": (
         "packages/textgen",
-        ["./packages/textgen[tune,lora,mauve,onnx,notebook]", TORCH, "hypothesis"],
+        [
+            "./packages/textgen[tune,lora,mauve,onnx,notebook]",
+            TORCH,
+            "hypothesis",
+            "sentencepiece",
+            "protobuf",
+        ],
     ),
     "image_cls": (
         "packages/image_cls",
