@@ -14,9 +14,10 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -151,32 +152,51 @@ def _seconds(run: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - elapsed, time.process_time() - processor
 
 
-def main() -> None:
-    """Print a line for each model and batch size, and write JSON if asked to."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=SHAPES, default=list(SHAPES))
+def command(
+    description: str,
+    shapes: Iterable[str],
+    rounds: int,
+    threads: int | None,
+    measured: Callable[[argparse.Namespace], Iterator[Any]],
+    line: Callable[[Any], str],
+) -> None:
+    """Print a line for each result, and write JSON if asked to.
+
+    Args:
+        rounds, threads: by default.
+        measured: the results, dataclasses, of what the command line asks for.
+    """
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=list(shapes), default=list(shapes))
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--new-tokens", type=int, default=128)
-    parser.add_argument("--threads", type=int, help="threads of both; default: torch's choice")
+    parser.add_argument("--threads", type=int, default=threads, help="threads of each program")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     results = []
-    for result in measure(
-        options.models, options.batch_sizes, rounds=options.rounds,
-        new_tokens=options.new_tokens, threads=options.threads,
-    ):  # fmt: skip
+    for result in measured(options):
         results.append(asdict(result))
-        print(
-            f"{result.model:>5} batch {result.batch_size}: textgen {result.textgen_ms:.3f} ms,"
-            f" transformers {result.transformers_ms:.3f} ms a token; ratio {result.ratio:.2f}"
-            f" (processor time {result.processor_time_ratio:.2f}),"
-            f" same text {result.same_tokens:.0%}",
-            flush=True,
-        )
+        print(line(result), flush=True)
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
+def _measured(options: argparse.Namespace) -> Iterator[Result]:
+    return measure(
+        options.models, options.batch_sizes, rounds=options.rounds,
+        new_tokens=options.new_tokens, threads=options.threads,
+    )  # fmt: skip
+
+
+def _line(result: Result) -> str:
+    return (
+        f"{result.model:>5} batch {result.batch_size}: textgen {result.textgen_ms:.3f} ms,"
+        f" transformers {result.transformers_ms:.3f} ms a token; ratio {result.ratio:.2f}"
+        f" (processor time {result.processor_time_ratio:.2f}),"
+        f" same text {result.same_tokens:.0%}"
+    )
+
+
 if __name__ == "__main__":
-    main()
+    command(__doc__ or "", SHAPES, 7, None, _measured, _line)

@@ -2,7 +2,7 @@
 
 The same weights in float32, the same prompts and threads, each peer in turn in one process; the
 ratio is the median over the rounds of a peer's time over ours. A peer that is not installed is left
-out, and said to be: ``pip install llama-cpp-python gguf onnxruntime-genai onnx-ir``.
+out, and said to be: ``pip install llama-cpp-python gguf onnxruntime-genai onnx-ir onnx``.
 
 llama.cpp also runs the weights rounded to 8 bits (q8_0), which ours does not have: that line says
 what rounding would save.
@@ -21,12 +21,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from generation import PROMPT_TOKENS, random_model
+from generation import PROMPT_TOKENS, command, random_model
 from torch import Tensor
 
 from textgen.generation.decode_weights import DecodeWeights
@@ -183,7 +183,7 @@ def _llama_cpp(
         logits = [llama_cpp.llama_get_logits_ith(context, end) for end in ends]
         return np.array([np.ctypeslib.as_array(row, (size,)).argmax() for row in logits])
 
-    def run() -> list[list[int]]:
+    def run(_keep: Llama = loaded) -> list[list[int]]:  # which frees the model when it goes
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
         tokens = [decode(prompts.numpy(), 0)]
         while len(tokens) < count:
@@ -292,30 +292,19 @@ def _set_threads(path: Path, threads: int) -> None:
     path.write_text(json.dumps(settings))
 
 
-def main() -> None:
-    """Print a line for each model, batch size and peer, and write JSON if asked to."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--new-tokens", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=1, help="threads of each program")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    results = []
-    for result in measure(
+def _measured(options: argparse.Namespace) -> Iterator[Result]:
+    return measure(
         options.models, options.batch_sizes, options.rounds, options.new_tokens, options.threads
-    ):
-        results.append(asdict(result))
-        print(
-            f"{result.model:>5} batch {result.batch_size}: textgen {result.textgen_ms:.3f} ms,"
-            f" {result.peer} {result.peer_ms:.3f} ms a token; ratio {result.ratio:.2f},"
-            f" same tokens {result.same_tokens:.0%}",
-            flush=True,
-        )
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    )
+
+
+def _line(result: Result) -> str:
+    return (
+        f"{result.model:>5} batch {result.batch_size}: textgen {result.textgen_ms:.3f} ms,"
+        f" {result.peer} {result.peer_ms:.3f} ms a token; ratio {result.ratio:.2f},"
+        f" same tokens {result.same_tokens:.0%}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__ or "", SHAPES, 5, 1, _measured, _line)
