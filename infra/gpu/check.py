@@ -234,11 +234,28 @@ def generating(check: Check) -> Figures:
     )
 
 
+def compiling(check: Check) -> Figures:
+    """Tokens a second with `--compile`, beside the run without it; left out without a compiler."""
+    try:
+        report = check.train("compiled", [*check.plan["speed"], "--compile"])
+    except StepFailed as error:
+        if "torch.compile does not work here" not in str(error):
+            raise
+        return {"left_out": str(error)}
+    compiled = _find(report, "tokens_per_second")
+    plain = json.loads((check.work / "speed" / "report.json").read_text())
+    return {
+        "tokens_per_second": compiled,
+        "ratio": round(compiled / _find(plain, "tokens_per_second"), 3),
+        "final_loss": _find(report, "loss"),
+    }
+
+
 STEPS: dict[str, Callable[[Check], Figures]] = {
     step.__name__: step
     for step in (
         machine, install, collectives, collectives_through_host, training, kill_and_resume,
-        comparing, generating,
+        comparing, generating, compiling,
     )
 }  # fmt: skip
 

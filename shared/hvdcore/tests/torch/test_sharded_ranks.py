@@ -85,6 +85,15 @@ def test_a_bucket_sent_before_its_gradient_is_whole_is_noticed(
         assert result["difference"] > 1e-3
 
 
+def test_compiled_modules_wait_for_all_parameters_inside(start: Any) -> None:
+    """`fullgraph` is the control: a hook inside would break the graph, which is an error."""
+    results = start("sharded", "gloo", 2, "compiled")
+    assert len({result["hash"] for result in results}) == 1
+    for result in results:
+        assert result["difference"] < 1e-5
+        assert result["resumed_hash"] == result["hash"]
+
+
 @pytest.mark.parametrize(("controller", "size"), [("mpi", 2), ("gloo", 3)])
 def test_half_the_bytes_cost_some_precision_and_no_agreement(
     start: Any, controller: str, size: int

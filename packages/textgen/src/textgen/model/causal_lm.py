@@ -10,7 +10,7 @@ import copy
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,6 +94,11 @@ class CausalLM(LanguageModel):
         """Embeddings of tokens and positions, and the output projection."""
         yield from (m for m in self.hf.modules() if isinstance(m, nn.Embedding))
         yield self.hf.get_output_embeddings()
+
+    def layers(self) -> Iterable[nn.Module]:
+        """The modules of the outermost list in the model: in every architecture, its layers."""
+        lists = (module for module in self.hf.modules() if isinstance(module, nn.ModuleList))
+        return next(lists, ())
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [B, T, V] of the token after each of tokens [B, T] (integers)."""

@@ -100,6 +100,10 @@ class LanguageModel(nn.Module):
         own = {id(p) for module in self.tables() for p in module.parameters(recurse=False)}
         return frozenset(name for name, p in self.named_parameters() if id(p) in own)
 
+    def layers(self) -> Iterable[nn.Module]:
+        """The layers between the embedding and the output projection, which are alike."""
+        raise NotImplementedError
+
     def loss(
         self,
         tokens: Tensor,

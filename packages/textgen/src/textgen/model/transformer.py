@@ -279,6 +279,10 @@ class Transformer(LanguageModel):
         """The token embedding and the output projection."""
         return self.model.embed_tokens, self.lm_head
 
+    def layers(self) -> nn.ModuleList:
+        """Its `Layer` modules."""
+        return self.model.layers
+
     def reset_parameters(self) -> None:
         """Draw new weights: matrices N(0, 1 / fan_in), embeddings N(0, 0.02^2), convolutions
         uniform within 1 / sqrt(kernel), and zero for the projections to the residual stream, so

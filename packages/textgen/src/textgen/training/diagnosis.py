@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hvdcore.run.finite import shown_samples
+from textgen.model.compiled import eager_layers
 from textgen.model.language_model import LanguageModel
 
 __all__ = ["diagnose", "first_not_finite"]
@@ -57,7 +58,7 @@ def first_not_finite(
     """
     outputs: list[str] = []
     gradients: list[str] = []
-    with _watching(model, outputs, gradients), torch.enable_grad():
+    with eager_layers(model), _watching(model, outputs, gradients), torch.enable_grad():
         loss = model.loss(tokens, targets, temperature=temperature)
         if outputs:
             return f"the output of {outputs[0]}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from hvdcore.metrics.schedule import check_schedule, learning_rate_at
 from hvdcore.sharding import Position, check_shardable, num_steps
@@ -164,7 +165,7 @@ def build_state(
         train_blocks=blocks,
         model=model,
         model_name=init_from.name if init_from is not None and is_fine_tuning else config.model,
-        optimizer=_sharded_optimizer(model, settings, config),
+        optimizer=_sharded_optimizer(model, settings, config, device),
         optimizer_config=settings,
         device=device,
         dtype=dtype,
@@ -181,9 +182,15 @@ def build_state(
 
 
 def _sharded_optimizer(
-    model: LanguageModel, settings: OptimizerConfig, config: TrainConfig
+    model: LanguageModel, settings: OptimizerConfig, config: TrainConfig, device: torch.device
 ) -> ShardedOptimizer:
     tables = model.table_names
+    compiled: list[nn.Module] = []
+    if config.compile:
+        from textgen.model.compiled import check_compiler, compile_layers  # few runs need it
+
+        check_compiler(device)
+        compiled = compile_layers(model)
     return ShardedOptimizer(
         model,
         lambda named: build_optimizer(named, settings, tables),
@@ -191,6 +198,7 @@ def _sharded_optimizer(
         cost=update_cost(settings, tables),
         elementwise=is_elementwise(settings, tables),
         wire_dtype=getattr(torch, config.gradient_dtype),
+        compiled=compiled,
     )
 
 

@@ -6,7 +6,7 @@ forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from math import isfinite, sqrt
@@ -92,6 +92,8 @@ class ShardedOptimizer:
             matrices need.
         wire_dtype: dtype in which gradients and parameter updates are sent: float32, or bfloat16
             or float16 for half the bytes. Sums and weights stay float32, and equal on all ranks.
+        compiled: modules whose forward pass `torch.compile` compiles. Each waits for all
+            parameters inside of it before it begins; nothing of this gets into what is compiled.
         bucket_elements: approximate size of a bucket. By default one bucket where all ranks share
             a host, and 4 MB otherwise.
 
@@ -108,6 +110,7 @@ class ShardedOptimizer:
         cost: Cost | None = None,
         elementwise: Rule | None = None,
         wire_dtype: torch.dtype = torch.float32,
+        compiled: Iterable[nn.Module] = (),
         bucket_elements: int | None = None,
     ) -> None:
         self._world = current_world()
@@ -147,7 +150,7 @@ class ShardedOptimizer:
         self._holders = _holders(model, [parameter for _, parameter in self._named])
         self._build(self._plan(None))
         self._begin(None)
-        self._hook(model)
+        self._hook(model, _inside(compiled))
 
     def _plan(self, order: Sequence[int] | None) -> Layout:
         items = self._items
@@ -164,7 +167,7 @@ class ShardedOptimizer:
         owned = [(piece.name, piece.parameter) for piece in self._pieces]
         self.optimizer = self._make_optimizer(owned) if owned else None
 
-    def _hook(self, model: nn.Module) -> None:
+    def _hook(self, model: nn.Module, inside: set[nn.Module]) -> None:
         # Plain functions: a copy of the model must not copy this optimizer.
         def gradient_hook(index: int) -> Callable[[Tensor], None]:
             return lambda _: self._gradient_added(index)
@@ -177,7 +180,8 @@ class ShardedOptimizer:
         if self._world.size == 1:
             return
         for name, module in model.named_modules():
-            module.register_forward_pre_hook(forward_hook(name))
+            if module not in inside:
+                module.register_forward_pre_hook(forward_hook(name))
         model.register_state_dict_pre_hook(lambda *_: self.synchronize())  # type: ignore[no-untyped-call]
         model.register_load_state_dict_pre_hook(lambda *_: self.synchronize())  # type: ignore[no-untyped-call]
 
@@ -437,6 +441,11 @@ def _holders(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[list[
             if id(parameter) in found:
                 found[id(parameter)].append(name)
     return list(found.values())
+
+
+def _inside(compiled: Iterable[nn.Module]) -> set[nn.Module]:
+    """The modules below those that are compiled."""
+    return {inner for module in compiled for inner in module.modules() if inner is not module}
 
 
 def _check_parameters(named: Sequence[tuple[str, nn.Parameter]]) -> None:

@@ -2,7 +2,7 @@
 
 `sharded.py`: each step in one bucket. `sharded.py overlap`: in small buckets, behind two backward
 passes and the next forward pass. `bfloat16`: that, and half the bytes. `early`: buckets leave after
-the first of the two, which is wrong.
+the first of the two, which is wrong. `compiled`: as `overlap`, two layers under `torch.compile`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,19 @@ def new_model() -> nn.Module:
         return nn.Sequential(
             nn.Linear(7, 9), nn.Tanh(), nn.Linear(9, 5), nn.Tanh(), nn.Linear(5, 3)
         )
-    return Turned(nn.Linear(5, 3), nn.Tanh(), nn.Linear(9, 5), nn.Tanh(), nn.Linear(7, 9))
+    model = Turned(nn.Linear(5, 3), nn.Tanh(), nn.Linear(9, 5), nn.Tanh(), nn.Linear(7, 9))
+    if MODE == "compiled":
+        return nn.Sequential(nn.Sequential(model[4], model[3], model[2], model[1]), model[0])
+    return model
+
+
+def compiled(model: nn.Module) -> list[nn.Module]:
+    """Its modules whose forward passes are compiled from now on, as graphs without a break."""
+    if MODE != "compiled":
+        return []
+    for module in model:
+        module.forward = torch.compile(module.forward, backend="eager", fullgraph=True)
+    return list(model)
 
 
 def new_optimizer(model: nn.Module) -> hvt.ShardedOptimizer:
@@ -54,6 +66,7 @@ def new_optimizer(model: nn.Module) -> hvt.ShardedOptimizer:
         clip_norm=CLIP_NORM,
         elementwise=lambda name, _: name.startswith(("2.", "4.")),
         wire_dtype=torch.bfloat16 if MODE == "bfloat16" else torch.float32,
+        compiled=compiled(model),
         bucket_elements=32,
     )
 
