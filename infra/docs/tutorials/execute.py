@@ -14,6 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import nbclient
+import nbformat
+from nbformat.v4 import new_output
+from PIL import Image
+
 HERE = Path(__file__).resolve().parent
 WIDTH, COLORS = 760, 64
 PROGRESS = re.compile(r"^(train|prepare|evaluate|tune) +\d+%.*\n?|^.*\r", re.MULTILINE)
@@ -34,9 +39,6 @@ def main() -> None:
 
 def execute(path: Path, folder: Path) -> None:
     """Run one tutorial in `folder` and save it with its outputs."""
-    import nbclient
-    import nbformat
-
     folder.mkdir(parents=True, exist_ok=True)
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(folder)}}
@@ -54,21 +56,19 @@ def cleaned(outputs: list[Any], folder: Path) -> list[Any]:
     """The outputs of a cell as they are saved: text of stdout as one stream, then figures."""
     text = "".join(o["text"] for o in outputs if o.get("name") == "stdout")
     text = PROGRESS.sub("", text).replace(f"{folder}/", "").replace(f"{Path.home()}/", "~/")
-    kept = [{"output_type": "stream", "name": "stdout", "text": text}] if text.strip() else []
+    kept = [new_output("stream", name="stdout", text=text)] if text.strip() else []
     return [*kept, *(figure(o) for o in outputs if "image/png" in o.get("data", {}))]
 
 
 def figure(output: Any) -> Any:
     """A figure's output with a small PNG and nothing else."""
-    from PIL import Image
-
     image = Image.open(io.BytesIO(base64.b64decode(output["data"]["image/png"]))).convert("RGB")
     if image.width > WIDTH:
         image = image.resize((WIDTH, round(image.height * WIDTH / image.width)))
     small = io.BytesIO()
     image.quantize(COLORS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     data = {"image/png": base64.b64encode(small.getvalue()).decode()}
-    return {"output_type": "display_data", "metadata": {}, "data": data}
+    return new_output("display_data", data=data)
 
 
 if __name__ == "__main__":

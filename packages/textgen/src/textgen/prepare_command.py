@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from hvdcore.errors import printable
+from hvdcore.runtime.terminal import console
 from hvdcore.runtime.world import world_from_environment
 from textgen.data.distributed import shown_progress, summary
 from textgen.model.config import PRESETS, Gpt2Shape
@@ -48,10 +48,10 @@ def print_corpus(corpus: Corpus) -> None:
     for name, counts in corpus.meta["parts"].items():
         cells = (f"{counts[key]:,}" for key in ("documents", "tokens", "bytes"))
         table.add_row(name, *cells)
-    console = Console()
-    console.print(table)
+    printer = console()
+    printer.print(table)
     for line in [summary(corpus), *_remarks(corpus), f"cache: {corpus.path}"]:
-        console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
+        printer.print(printable(line), highlight=False, soft_wrap=True, markup=False)
 
 
 def _remarks(corpus: Corpus) -> list[str]:
@@ -94,4 +94,4 @@ def print_presets() -> None:
             f"{shape.num_parameters:,}",
         )
         table.add_row(name, *map(str, cells))
-    Console().print(table)
+    console().print(table)

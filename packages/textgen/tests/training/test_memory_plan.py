@@ -78,7 +78,7 @@ def test_rows_that_fit() -> None:
     """A budget of what 8 sequences take gives 8 of 32; the control, of less, gives fewer."""
     memory = memory_of()
     needed = memory.plan(8).bytes
-    budget = int(needed / 0.9) + 64 * MIB
+    budget = int(needed / 0.75) + 64 * MIB
     assert largest_that_fits(memory, budget + MIB) == 8
     assert largest_that_fits(memory, budget + MIB, limit=5) == 5
     assert largest_that_fits(memory, budget - 2 * MIB) < 8
@@ -129,6 +129,8 @@ CASES = {
         "--optimizer", "adamw",
     ),
 }  # fmt: skip
+# The holes that gathering a checkpoint leaves in the heap are there after a few of them.
+CASES["two ranks"] = (*CASES["optimizer state"], "--np", "2", "--max-steps", "8")
 
 
 def measured(folder: Path, book: Path, *flags: str) -> float:
@@ -152,7 +154,8 @@ def planned(*flags: str) -> float:
 def test_measured_peaks(tmp_path: Path, name: str) -> None:
     book = write_book(tmp_path / "book.txt")
     flags = CASES[name]
-    tiny = measured(tmp_path / "tiny", book, "--max-steps", "4", "--eval-every", "2")
+    ranks = ("--np", "2") if "--np" in flags else ()
+    tiny = measured(tmp_path / "tiny", book, "--max-steps", "4", "--eval-every", "2", *ranks)
     above = measured(tmp_path / "run", book, *flags) - tiny
     figure = planned(*flags)
     assert figure == pytest.approx(above, rel=0.1)

@@ -6,6 +6,8 @@ import io
 import re
 from pathlib import Path
 
+import pytest
+
 from hvdcore.run.report import Section, SideBySide, Table, print_table, write_page
 
 
@@ -17,6 +19,32 @@ def test_a_table_in_a_pipe_is_whole() -> None:
     assert header.split("  ")[0].strip() == "name"
     assert "column 29" in header
     assert row.split() == ["[b]a[/b]", *map(str, range(30))]  # no markup is read
+
+
+def test_forced_colors_make_no_terminal_of_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter forces them on all processes that it starts."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    test_a_table_in_a_pipe_is_whole()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_table_too_wide_for_the_terminal_is_turned_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Terminal()
+    names = [f"column {number}" for number in range(12)]
+    numbers = [f"{number}.123456789" for number in range(12)]
+    print_table(Table(["model", *names], [["ours", *numbers]]), stream=stream)
+    lines = stream.getvalue().splitlines()
+    assert lines[0].split() == ["model", "ours"]
+    assert lines[12].split() == ["column", "11", "11.123456789"]
+    stream = Terminal()
+    print_table(Table(["model", "n"], [["ours", "1"]]), stream=stream)
+    assert stream.getvalue().splitlines()[0].split() == ["model", "n"]
 
 
 def test_numbers_stand_right_and_names_left() -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hvdcore.torch.buckets import Item
+from hvdcore.torch.collectives import PIECE_BYTES
 from hvdcore.torch.heap import Heap
 from hvdcore.torch.live_bytes import LiveBytes, fake_tensors
 from hvdcore.torch.sharded_memory import ShardedMemory, layout_of
@@ -44,6 +45,8 @@ TOKEN_BYTES = 4 * 8
 
 REHEARSED_STEPS = 4
 """After which the heap has found its size."""
+CHECKPOINT_STEPS = (0, 2)
+"""Of the rehearsal: the first checkpoint's copies are still there when the second one begins."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ class RunMemory:
                 optimizer = build_optimizer(named, self._settings, self._model.table_names)
                 with LiveBytes(known, heap=heap):
                     for step in range(REHEARSED_STEPS):
-                        self._rehearse_step(own, rows, optimizer, heap, is_first=step == 0)
+                        self._rehearse_step(own, rows, optimizer, heap, step)
                 del optimizer
         finally:
             heap.close()
@@ -182,8 +185,9 @@ class RunMemory:
             heap.free(block)
 
     def _rehearse_step(
-        self, own: ShardedMemory, rows: int, optimizer: Optimizer, heap: Heap, *, is_first: bool
+        self, own: ShardedMemory, rows: int, optimizer: Optimizer, heap: Heap, step: int
     ) -> None:
+        is_first = step == 0
         if is_first:
             self._run_pass(self._eval_rows(), training=False)
         for _ in range(min(2, -(-self.share // rows))):
@@ -192,30 +196,38 @@ class RunMemory:
         _allocate_and_free(heap, own.gradient_norm)
         optimizer.step()
         _allocate_and_free(heap, own.parameter_exchange)
-        if is_first:
+        if step in CHECKPOINT_STEPS:
             self._run_pass(self._eval_rows(), training=False)
-            self._rehearse_checkpoint(own, heap)
+            gathered = self._rehearse_gathering(own, heap)
+            if own.rank == 0 and is_first:  # kept; the second one overwrites them
+                for size in self._state_sizes() + [4 * slot.numel for slot in self._alone.slots]:
+                    heap.allocate(size)
+            for block in gathered:
+                heap.free(block)
 
-    def _rehearse_checkpoint(self, own: ShardedMemory, heap: Heap) -> None:
-        whole = self._update(self._whole())[0]
-        if self._size > 1:
-            _allocate_and_free(heap, own_state := self._update(own)[0])
-            if own.rank == 0:
-                received = [heap.allocate(own_state), heap.allocate(whole)]
-                self._allocate_copies(heap)
-                for block in received:
-                    heap.free(block)
-        elif own.rank == 0:
-            self._allocate_copies(heap)
+    def _rehearse_gathering(self, own: ShardedMemory, heap: Heap) -> list[int]:
+        """The blocks of the gathered state on rank 0: each rank's bytes, then tensor by tensor."""
+        if self._size == 1:
+            return []
+        whole = self._whole_state()
+        sent = heap.allocate(self._update(own)[0])
+        if own.rank != 0:
+            heap.free(sent)
+            return []
+        received = [heap.allocate(self._update(self._memory(r))[0]) for r in range(self._size)]
+        _allocate_and_free(heap, min(whole, self._size * PIECE_BYTES))
+        heap.free(sent)
+        tensors, sizes = [], self._state_sizes()
+        for number, block in enumerate(received):
+            tensors += [heap.allocate(size) for size in sizes[number :: self._size]]
+            heap.free(block)
+        return tensors
 
-    def _allocate_copies(self, heap: Heap) -> None:
-        """Of weights and optimizer state, tensor by tensor, as they are kept in memory."""
+    def _state_sizes(self) -> list[int]:
+        """Bytes of the whole optimizer's state, parameter by parameter."""
         sizes = [4 * slot.numel for slot in self._alone.slots]
-        factor = self._update(self._whole())[0] / max(1, sum(sizes))
-        for size in sizes:
-            heap.allocate(round(size * factor))
-        for size in sizes:
-            heap.allocate(size)
+        factor = self._whole_state() / max(1, sum(sizes))
+        return [round(size * factor) for size in sizes]
 
     def _ranks_to_look_at(self) -> list[int]:
         """Rank 0, which writes checkpoints, and the one that owns the most of the optimizer."""
@@ -262,11 +274,12 @@ class RunMemory:
         return ShardedMemory(self._alone, 0, 1)
 
     def _gathering(self, rank: int, held: Mapping[str, int], own: ShardedMemory) -> Phase:
-        """A checkpoint's copy is made: with several ranks their state comes as bytes first."""
+        """A later checkpoint: with several ranks their state comes as bytes first."""
         if self._size == 1:
             return _phase("checkpoint", held)
         whole, mine = self._whole_state(), held[STATE]
-        copies = self._trained + 2 * whole + mine if rank == 0 else mine
+        piece = min(whole, self._size * PIECE_BYTES)
+        copies = held[CHECKPOINT] + mine + whole + piece if rank == 0 else mine
         return _phase("checkpoint", {**held, CHECKPOINT: copies})
 
     def _starting(self, own: ShardedMemory) -> Phase:

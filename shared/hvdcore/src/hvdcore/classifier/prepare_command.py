@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from hvdcore.classifier.prepared import PreparedData, ProgressCallback
 from hvdcore.errors import printable
 from hvdcore.run.splits import SPLITS
+from hvdcore.runtime.terminal import console
 from hvdcore.tracking.progress import Progress
 
 __all__ = ["prepare_with_progress", "print_prepared"]
@@ -37,7 +38,6 @@ def prepare_with_progress(prepare: Callable[[ProgressCallback], D], samples: str
 
 def print_prepared(data: PreparedData[Any], lines: Sequence[str]) -> None:
     """Print the samples of each class and split as a table, the lines, and where the data is."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     table = Table("class", *(Column(name, justify="right") for name in SPLITS), box=None)
@@ -45,10 +45,10 @@ def print_prepared(data: PreparedData[Any], lines: Sequence[str]) -> None:
         table.add_row(
             printable(name), *(str(data.meta["classes_of_parts"][s][name]) for s in SPLITS)
         )
-    console = Console()
-    console.print(table, markup=False)
+    printer = console()
+    printer.print(table, markup=False)
     for line in (*lines, *_examples(data), f"cache: {data.path}"):
-        console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
+        printer.print(printable(line), highlight=False, soft_wrap=True, markup=False)
 
 
 def _examples(data: PreparedData[Any]) -> list[str]:

@@ -20,6 +20,7 @@ from hvdcore.launch.hosts.hosts import named_hosts
 from hvdcore.launch.job.controllers import horovod_library
 from hvdcore.launch.job.horovodrun import clean_environment
 from hvdcore.runtime.environment import python_module
+from hvdcore.runtime.terminal import console
 
 __all__ = [
     "examine",
@@ -99,11 +100,10 @@ def run_doctor(*, as_json: bool = False) -> int:
 
 
 def _print_table(found: list[Finding], works: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not console.is_terminal:
+    printer = console()
+    if not printer.is_terminal:
         for finding in found:
             fix = f"  -> {finding.fix}" if finding.fix else ""
             print(f"{'!!' if finding.fix else 'ok'} {finding.name}: {finding.value}{fix}")
@@ -112,7 +112,7 @@ def _print_table(found: list[Finding], works: bool) -> None:
         for finding in found:
             mark = "[red]✗" if finding.fix else "[green]✓"
             table.add_row(mark, finding.name, finding.value, finding.fix)
-        console.print(table)
+        printer.print(table)
     print("Two ranks can run here." if works else "Two ranks cannot run here.")
 
 
@@ -135,11 +135,10 @@ def run_hosts_doctor(hosts: str | None, hostfile: Path | None, *, as_json: bool 
 
 
 def _print_hosts(fleet: Fleet) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not console.is_terminal:
+    printer = console()
+    if not printer.is_terminal:
         print("\n".join(fleet.lines()))
     else:
         table = Table("", "host", "slots", "cores", "python", *_COLUMNS, "commit", "interface")
@@ -154,7 +153,7 @@ def _print_hosts(fleet: Fleet) -> None:
                 "[green]✓", name, str(slots), str(facts.cores), facts.python, *versions,
                 facts.commit, route,
             )  # fmt: skip
-        console.print(table)
+        printer.print(table)
         for lines in fleet.problems.values():
             for line in lines:
                 print(line)

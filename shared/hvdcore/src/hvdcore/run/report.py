@@ -1,6 +1,6 @@
 """Pages and figures that a run leaves for people: one HTML file that needs nothing beside it.
 
-Owns tables on the terminal: the same rows as on a page, names to the left, numbers right.
+Tables at the terminal too: the same rows as on a page, names to the left, numbers right.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hvdcore.files.atomic import write_bytes_atomically, write_figure_atomically
+from hvdcore.runtime.terminal import console
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.table import Table as RichTable
 
 __all__ = [
     "print_table",
@@ -161,25 +166,40 @@ def _embedded(figure: Path) -> str:
 
 
 def print_table(table: Table, *, title: str = "", stream: TextIO | None = None) -> None:
-    """Print the table; in a pipe as wide as it is, at a terminal folded to its width.
+    """Print the table: in a pipe as wide as it is; at a terminal that is too narrow for it turned
+    round, a line for each column, and where that is too wide too, folded.
 
     Args:
         title: a line above it.
         stream: where to; default stdout.
     """
-    from rich.console import Console
+    from rich.text import Text
+
+    printer = console(stream)
+    if title:
+        printer.print(Text(title, style="bold"))
+    forms = [_rich_table(table), _rich_table(_turned(table))]
+    widths = [printer.measure(form, options=_wide(printer)).maximum for form in forms]
+    printer.print(forms[1] if widths[0] > printer.width >= widths[1] else forms[0])
+
+
+def _wide(printer: Console) -> ConsoleOptions:
+    return printer.options.update(width=100_000)
+
+
+def _turned(table: Table) -> Table:
+    """Rows and columns exchanged."""
+    first, *columns = zip(table.header, *table.rows, strict=True)
+    return Table(first, columns)
+
+
+def _rich_table(table: Table) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    console = Console(file=stream)
     shown = RichTable(box=None, pad_edge=False, padding=(0, 1))
     for number, name in enumerate(table.header):
-        shown.add_column(Text(name), justify="right" if number else "left")
+        shown.add_column(Text(name), justify="right" if number else "left", overflow="fold")
     for row in table.rows:
         shown.add_row(*(Text(cell) for cell in row))
-    if title:
-        console.print(Text(title, style="bold"))
-    if not console.is_terminal:
-        wide = console.options.update(width=100_000)
-        console.width = max(console.width, console.measure(shown, options=wide).maximum)
-    console.print(shown)
+    return shown

@@ -11,14 +11,36 @@ import struct
 import sys
 import termios
 from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, TextIO
 
 from hvdcore.runtime.environment import TERMINAL
 
-__all__ = ["open_terminal", "share_terminal", "write_fd"]
+if TYPE_CHECKING:
+    from rich.console import Console
 
+__all__ = ["console", "open_terminal", "share_terminal", "write_fd"]
+
+_ANY_WIDTH = 100_000
 _full: set[int] = set()
 """Streams that were found full."""
 _VALUE = re.compile(r"^(?P<streams>[12]+):(?P<columns>\d+)x(?P<rows>\d+)$")
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A console of rich for tables; in a pipe they are as wide as they are, without colors.
+
+    FORCE_COLOR makes no terminal of a pipe: Jupyter sets it for all processes, and rich would then
+    cut tables to 80 columns.
+
+    Args:
+        stream: where to; default stdout.
+    """
+    from rich.console import Console
+
+    stream = stream or sys.stdout
+    if stream.isatty():
+        return Console(file=stream)
+    return Console(file=stream, force_terminal=False, no_color=True, width=_ANY_WIDTH)
 
 
 def share_terminal(env: MutableMapping[str, str]) -> None:

@@ -193,8 +193,9 @@ def broadcast_object(value: Any, root_rank: int = 0) -> Any:
     return json.loads(data.numpy().tobytes())
 
 
-PIECE_BYTES = 256 * 1024 * 1024
-"""MPI counts elements in 32 bits, so what is longer goes in several pieces."""
+PIECE_BYTES = 1 << 23
+"""Gathered at a time from each rank: what is under way takes memory beside the result, and MPI
+counts elements in 32 bits."""
 
 
 def gather_bytes(data: Tensor, name: str, piece_bytes: int = PIECE_BYTES) -> list[Tensor]:

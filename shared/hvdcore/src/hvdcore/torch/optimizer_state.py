@@ -51,9 +51,9 @@ def gather_state(
     payload = [_as_bytes(tensor) for tensor in tensors.values()]
     payloads = gather_bytes(torch.cat([torch.empty(0, dtype=torch.uint8), *payload]), "state")
     saved = SavedState(description={"parameters": {}})
-    for packed, data in zip(headers, payloads, strict=True):
+    for packed in headers:
         found = json.loads(packed.numpy().tobytes())
-        _unpack(found["index"], data, saved.tensors)
+        _unpack(found["index"], payloads.pop(0), saved.tensors)  # which is then dropped
         saved.description["parameters"].update(found["parameters"])
     return saved if headers else SavedState()
 
