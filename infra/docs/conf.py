@@ -33,7 +33,7 @@ nitpick_ignore_regex = [
                r"|threading|jax|ray|re)(\..*)?"),
     (r"py:.*", r"(Path|Any|Callable|Iterator|Iterable|Mapping|MutableMapping|Sequence|Literal|Self"
                r"|TypeVar|ParamSpec|Generator|Collection|Popen|NDArray|Tensor|Module|ndarray"
-               r"|optional|array|callable|function|ValueError|RuntimeError)"),
+               r"|Console|optional|array|callable|function|ValueError|RuntimeError)"),
     (r"py:.*", r".*\b(T|P|R|S|Model|Output|Indices|Summed|Doc|BaseModel|pattern)"),
     (r"py:.*", r"(dict|list|tuple)\[\w+|\d\.\d"),  # pieces of an annotation that Sphinx cuts up
     (r"py:class", r"URL"),  # a metavar in an annotation

@@ -40,6 +40,25 @@ def test_our_processes_set_what_they_need(tmp_path: Path, variables: dict[str, s
     assert found[:4] == ["tensorflow", "channels_last", "float32", 1e-7]
 
 
+COMPILED = """
+import hvdcore.keras
+import tensorflow as tf
+tf.function(lambda x: x * x, jit_compile=True)(tf.ones(2))
+"""
+
+
+@pytest.mark.parametrize(("level", "is_told"), [(None, False), ("0", True)])
+def test_xla_says_nothing_unless_asked(tmp_path: Path, level: str | None, is_told: bool) -> None:
+    env = environment(tmp_path / "cache")
+    env.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    env |= {"TF_CPP_MIN_LOG_LEVEL": level} if level else {}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("XLA" in done.stderr) == is_told
+
+
 def test_control_keras_alone_takes_them(tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text(json.dumps({**SETTINGS, "backend": "tensorflow"}))
     code = "import keras; print(keras.config.image_data_format(), keras.config.floatx())"

@@ -25,6 +25,8 @@ def choose_tensorflow() -> None:
         os.environ["KERAS_BACKEND"] = "tensorflow"
     if "tensorflow" not in sys.modules:
         os.environ["TF_USE_LEGACY_KERAS"] = "0"
+        # From warnings on: XLA informs of each of its parts when the first step is compiled.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 
 @contextmanager
