@@ -137,8 +137,11 @@ def load_tfidf(folder: Path) -> tuple[TfidfModel, tuple[str, ...]]:
         arrays = load_file(folder / WEIGHTS)
         model = TfidfModel(terms, arrays["idf"], arrays["weights"], arrays["biases"])
         classes = tuple(map(str, values["classes"]))
-        if model.weights.shape != (len(classes), len(terms)):
+        shapes = (model.weights.shape, model.idf.shape, model.biases.shape)
+        if shapes != ((len(classes), len(terms)), (len(terms),), (len(classes),)):
             raise ValueError("the files do not match")
+        if not all(np.isfinite(values).all() for values in arrays.values()):
+            raise ValueError("it holds values that are not finite")
     except (
         OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError
     ) as error:  # fmt: skip

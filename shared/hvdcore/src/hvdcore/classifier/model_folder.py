@@ -42,4 +42,10 @@ def load_classes(folder: Path) -> tuple[str, ...]:
     Raises:
         UserError: a file is missing or damaged.
     """
-    return tuple(map(str, load_preprocessing(folder)["classes"]))
+    classes = load_preprocessing(folder)["classes"]
+    names = {name for name in classes if isinstance(name, str)}
+    if not classes or len(names) != len(classes):
+        raise UserError(
+            f"{folder / PREPROCESSING}: its classes are not texts, each once; copy it again"
+        )
+    return tuple(classes)
