@@ -9,7 +9,7 @@ from PIL import Image
 
 from image_cls.plots import draw_image_grid, draw_mistakes
 
-ODD_NAMES = ("海", "<b>forest</b>", "a rather long name of a class")
+ODD_NAMES = ("海\x1b", "<b>forest</b>", r"a $\frac{class}$ of \bad{ $x$")
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
 
 

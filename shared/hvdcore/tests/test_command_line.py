@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from hvdcore.command_line import create_app, version_text
 from hvdcore.config import Config, Flag, load_config
-from hvdcore.errors import UserError
+from hvdcore.errors import EXIT_USER_ERROR, UserError
 from hvdcore.options import RANKS, config_options, takes
 
 
@@ -205,3 +205,17 @@ def test_the_shell_completes(words: str, completed: list[str], tmp_path: Path) -
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout.split() == completed
+
+
+def test_a_text_where_a_path_belongs_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    program = create_app("trainer", "Train.", "hvdcore")
+    program.command()(lambda: Path("word " * 100).exists())
+    program.command("other")(lambda: Path("no such file").stat())
+    with pytest.raises(SystemExit) as ended:
+        program(["<lambda>"])
+    assert ended.value.code == EXIT_USER_ERROR
+    name = ("word " * 100)[:60]
+    problem = f"{name}...: too long for the name of a file; give a path (is it a text?)"
+    assert capsys.readouterr().err == f"error: {problem}\n"
+    with pytest.raises(FileNotFoundError):  # control: what we forgot stays a traceback
+        program(["other"])

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvdcore.classifier.figures import blank_figure, most_confident_mistakes, save_figure
+from hvdcore.files.figure_text import figure_text
 from image_cls.config import TrainConfig
 from image_cls.data.batches import BatchReader
 from image_cls.data.dataset import Split
@@ -47,10 +48,8 @@ def draw_mistakes(
         axes = figure.add_subplot(rows, columns, position + 1)
         axes.imshow(pixels[mistake.index])
         axes.set_axis_off()
-        axes.set_title(
-            f"{classes[mistake.predicted]} {mistake.probability:.0%}\nis {classes[mistake.label]}",
-            fontsize=9,
-        )
+        predicted, label = (figure_text(classes[n]) for n in (mistake.predicted, mistake.label))
+        axes.set_title(f"{predicted} {mistake.probability:.0%}\nis {label}", fontsize=9)
     return save_figure(figure, path)
 
 
@@ -92,7 +91,7 @@ def draw_image_grid(
             axes.imshow(image)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        axes_row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        axes_row[0].set_ylabel(figure_text(name), rotation=0, ha="right", va="center")
     for axes, heading in zip(grid[0], headings, strict=True):
         axes.set_title(heading, fontsize=9)
     return save_figure(figure, path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.model_folder import load_classes, load_preprocessing
+from hvdcore.classifier.model_folder import MODEL, PREPROCESSING, load_classes, load_preprocessing
 from hvdcore.classifier.predictions import (
     FORMATS,
     Prediction,
@@ -80,13 +80,22 @@ def predict_files(folder: Path, files: Sequence[Path]) -> Iterator[Prediction]:
 
     Args:
         folder: the `model/` of a run.
+
+    Raises:
+        UserError: a file is missing or damaged, or they do not belong together.
     """
     from hvdcore.classifier.keras import Predictor, load_model, pad_rows
     from hvdcore.keras import init
 
     init()
-    size = int(load_preprocessing(folder, "image_size")["image_size"])
-    predict = Predictor(load_model(folder))
+    size = load_preprocessing(folder, "image_size")["image_size"]
+    model = load_model(folder)
+    if model.input_shape[1:] != (size, size, 3):
+        raise UserError(
+            f"{folder}: {PREPROCESSING} says image_size {size!r} and {MODEL} takes "
+            f"{model.input_shape[1:]}; copy both files from one run"
+        )
+    predict = Predictor(model)
     for start in range(0, len(files), BATCH_SIZE):
         batch = files[start : start + BATCH_SIZE]
         read = [_read(path, size) for path in batch]

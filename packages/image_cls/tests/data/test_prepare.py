@@ -73,6 +73,17 @@ def test_the_splits_do_not_depend_on_names(tmp_path: Path) -> None:
     assert after.key == before.key
 
 
+def test_what_was_left_out_is_that_of_the_folder_and_not_of_another(tmp_path: Path) -> None:
+    clean = write_scenes(tmp_path / "clean", 6)
+    littered = shutil.copytree(clean, tmp_path / "littered")
+    (littered / "bricks" / "bad.png").write_bytes(b"no image")
+    first, second, again = (prepare(config(root)) for root in (clean, littered, clean))
+    assert first.key == second.key, "the images are the same"
+    assert second.meta["skipped"]["not an image"]["examples"] == ["bricks/bad.png"]
+    assert again.meta["skipped"] == first.meta["skipped"] == {}
+    assert again.path == first.path, "control: prepared once"
+
+
 def test_copies_are_left_out_and_counted(tmp_path: Path) -> None:
     root = kaggle(tmp_path / "data", False)
     train, test = root / "seg_train", root / "seg_test"

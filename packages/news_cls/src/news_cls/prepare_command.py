@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hvdcore.classifier.prepare_command import prepare_with_progress, print_prepared
+from hvdcore.errors import printable_name
 from news_cls.config import SAMPLE_NAMES, TrainConfig
 from news_cls.data.dataset import TextData
 from news_cls.data.prepare import prepare, summary
@@ -23,7 +24,7 @@ def statistics(data: TextData) -> list[str]:
     cut = ", ".join(f"{name} {n:,}" for name, n in meta["cut"].items())
     unknown = ", ".join(f"{name} {share:.2%}" for name, share in meta["unknown"].items())
     rules = [
-        f"  {name} {entry['count']:,}: {' | '.join(entry['examples'])}"
+        f"  {name} {entry['count']:,}: {' | '.join(map(printable_name, entry['examples']))}"
         for name, entry in meta["cleaned"]["rules"].items()
     ]
     return [

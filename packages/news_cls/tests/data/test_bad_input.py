@@ -112,6 +112,17 @@ def label_in_json(folder: Path) -> Path:
     return path
 
 
+def labels(*values: object) -> Callable[[Path], Path]:
+    """A Parquet file of 24 rows that have these labels in turn."""
+
+    def write(folder: Path) -> Path:
+        rows = {"label": [*values] * 12, "text": [f"word {n}" for n in range(24)]}
+        pq.write_table(pa.table(rows), folder / "a.parquet")
+        return folder / "a.parquet"
+
+    return write
+
+
 CASES: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "too few columns": (
         with_line(5, '"1","only a title"'), ["train.csv: row 5: 2 columns where row 1 has 3"],
@@ -150,6 +161,22 @@ CASES: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "no files": (no_files, ["no data files in it; give a file, or a folder with train.csv"]),
     "header only": (header_only, ["a.csv: a header and no rows"]),
     "empty": (with_bytes("a.csv", b""), ["a.csv: empty; add rows, or remove it"]),
+    "labels that are lists": (
+        labels(["x"], ["y"]), ["a.parquet: rows 1, 2, 3 and 21 more: the label"],
+    ),
+    "labels that are bytes": (labels(b"x", b"y"), ["the label ('label') is a bytes; give a"]),
+    "NUL in a label": (
+        with_bytes("a.csv", b"label,text\nx\0,one\ny,two\n"),
+        ["a.csv: row 2: the label ('label') contains NUL bytes"],
+    ),
+    "label not UTF-8": (
+        with_bytes("a.csv", b"label,text\n\xe9t\xe9,one\ny,two\n"),
+        ["a.csv: row 2: the label ('label') is not UTF-8; give --encoding"],
+    ),
+    "label that JSON spells as half a character": (
+        with_bytes("a.jsonl", b'{"label": "\\ud800", "text": "one"}'),
+        ["a.jsonl: row 1: the label ('label') is not UTF-8"],
+    ),
     "only blanks": (with_bytes("a.csv", b"\n\n \n"), ["a.csv: empty"]),
     "gzip of nothing": (with_bytes("a.csv", gzip.compress(b"")), ["a.csv: empty"]),
     "zip": (with_bytes("a.csv", b"PK\x03\x04abc"), ["a.csv: a zip archive or an Excel workbook"]),
@@ -326,3 +353,12 @@ def test_every_row_of_a_wrong_label_is_counted(tmp_path: Path) -> None:
 )
 def test_the_delimiter_is_the_first_outside_of_quotes(first: str, delimiter: str) -> None:
     assert find_delimiter(first) == delimiter
+
+
+def test_labels_of_many_digits_are_classes_of_their_own(tmp_path: Path) -> None:
+    """A float has 53 bits, and Python converts no more than 4,300 digits."""
+    first, second, huge = "9007199254740993.0", "9007199254740992.0", "9" * 5000
+    rows = [f"{(first, second, huge)[n % 3]},word {n}" for n in range(24)]
+    (tmp_path / "a.csv").write_text("\n".join(["label,text", *rows]))
+    names = prepare(config(tmp_path / "a.csv")).classes
+    assert set(names) == {first[:-2], second[:-2], huge}

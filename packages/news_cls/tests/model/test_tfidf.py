@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,17 @@ def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "tfidf.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="damaged or incomplete"):
         load_tfidf(tmp_path)
+
+
+def test_a_model_of_no_numbers_or_of_another_shape_is_one_line(tmp_path: Path) -> None:
+    model = fit_tfidf(TEXTS, LABELS, 4)
+    for wrong, why in (
+        (replace(model, biases=np.full(4, np.nan)), "not finite"),
+        (replace(model, idf=model.idf[:-1]), "do not match"),
+    ):
+        save_tfidf(tmp_path, wrong, tuple("abcd"))
+        with pytest.raises(UserError, match=why):
+            load_tfidf(tmp_path)
 
 
 def test_an_empty_split_has_no_score() -> None:

@@ -209,6 +209,19 @@ def test_a_folder_counts_what_it_skipped(tmp_path: Path) -> None:
     assert _remarks(corpus) == [f"skipped: 1 not text (holds NUL bytes): {books / 'bad.txt'}"]
 
 
+def test_what_was_skipped_is_that_of_the_folder_and_not_of_another(tmp_path: Path) -> None:
+    """The corpus of both is one; what lies beside the books is not."""
+    clean, littered = (write_books(tmp_path / name, BOOKS) for name in ("clean", "littered"))
+    (littered / "bad.txt").write_bytes(b"\0")
+    cache = tmp_path / "c"
+    first = prepared(clean, cache)
+    for _ in range(2):  # the second time from the cache
+        second, again = prepared(littered, cache), prepared(clean, cache)
+        assert second.path == again.path == first.path
+        assert second.meta["skipped"] == {"not text (holds NUL bytes)": 1}
+        assert again.meta["skipped"] == first.meta["skipped"] == {}
+
+
 @contextmanager
 def small_disk(folder: Path, options: str) -> Iterator[Path]:
     mount = shutil.which("mount")

@@ -48,6 +48,11 @@ def test_what_people_write_passes(text: str) -> None:
         (b"", "empty"),
         (b"abc\0", "not text (holds NUL bytes)"),
         ("caf\xe9".encode("latin-1"), "not text (not valid UTF-8)"),
+        (b"PK\x03\x04\0\0", "not text (a zip archive or an Office document: unpack or convert it)"),
+        (b"a.txt".ljust(257, b"\0") + b"ustar\0", "not text (a tar archive: unpack it)"),
+        (b"%PDF-1.4\n\xe2\xe3", "not text (PDF: convert it to text)"),
+        (b"%PDF-1.4 is a line of text", None),  # control
+        ("two words".encode("utf-16"), "not text (UTF-16: save it as UTF-8)"),
         ("\N{EURO SIGN}".encode()[:2], "not text (not valid UTF-8)"),  # cut off at the end
         (b"\x01\x02 word" * 500, "not text (control characters)"),
         (b"3.14 2.71 1.41\n" * 500, "not text (hardly a letter)"),
@@ -56,7 +61,7 @@ def test_what_people_write_passes(text: str) -> None:
         (BINARY.hex().encode(), "not text (long runs without blanks)"),
     ],
 )
-def test_what_is_none_is_named(raw: bytes, expected: str) -> None:
+def test_what_is_none_is_named(raw: bytes, expected: str | None) -> None:
     assert reason(raw) == expected
 
 

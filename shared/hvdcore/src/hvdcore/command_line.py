@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -28,6 +29,8 @@ PANELS = (
 """The panels of `--help` in their order. Others follow in the order of their options; what stands
 in no panel comes last."""
 
+_LONGEST_NAME = 60
+"""Characters of a name that are shown."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Without a file name: what a write says, and opening never does."""
 
@@ -137,12 +140,13 @@ class ErrorLineGroup(TyperGroup):
         except BrokenPipeError:
             leave_closed_pipe()
         except (OSError, RuntimeError) as error:
-            problem = _machine_problem(error)
+            problem, code = _path_problem(error), EXIT_USER_ERROR
+            if problem is None:
+                problem, code = _machine_problem(error), 1
             if problem is None:
                 raise
             discard(1)
             show_problems(problem)
-            code = 1
         sys.exit(code if isinstance(code, int) else 0)
 
     def _run(self, *args: Any, **settings: Any) -> Any:
@@ -157,6 +161,15 @@ class ErrorLineGroup(TyperGroup):
             else:
                 show_problems(usage_problem(error))
             return EXIT_USER_ERROR
+
+
+def _path_problem(error: OSError | RuntimeError) -> str | None:
+    """What is wrong with a path that was given: no file of any system can be called so."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename:
+        name = os.fsdecode(error.filename)
+        shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+        return f"{shown}: too long for the name of a file; give a path (is it a text?)"
+    return None
 
 
 def _machine_problem(error: OSError | RuntimeError) -> str | None:

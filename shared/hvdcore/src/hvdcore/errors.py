@@ -16,6 +16,7 @@ __all__ = [
     "Problems",
     "UserError",
     "printable",
+    "printable_name",
     "show_problems",
     "user_errors_exit",
 ]
@@ -94,14 +95,25 @@ def user_errors_exit() -> Iterator[None]:
         raise SystemExit(EXIT_USER_ERROR) from None
 
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1d\x1f\x7f-\x9f]")
-"""Control characters but tab, line feed and the record separator, which marks lines of a log."""
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1d\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but tab, line feed and the record separator, which marks lines of a log; and
+those that turn the direction of what follows in the line."""
+_BREAKS = re.compile("[\t\n\x1e\u2028\u2029]")
 
 
 def printable(text: str) -> str:
     """The text for a terminal: control characters, which names of files and classes may contain,
     as the escapes of Python, so that they cannot move the cursor or change colors."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+    return _CONTROL.sub(_escape, text)
+
+
+def printable_name(name: str) -> str:
+    """A name for a terminal, on one line whatever it contains; see `printable`."""
+    return _BREAKS.sub(_escape, printable(name))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape").decode()
 
 
 def show_problems(*problems: str) -> None:

@@ -19,7 +19,7 @@ from hvdcore.classifier.predictions import (
 from hvdcore.classifier.prepare_command import print_prepared
 from hvdcore.classifier.prepared import PreparedData
 from hvdcore.classifier.splits import stratified_subset
-from hvdcore.errors import UserError, printable, show_problems
+from hvdcore.errors import UserError, printable, printable_name, show_problems
 
 EVIL = "red\x1b[31m\x9b2J\x07\x08\x7f name"
 
@@ -36,6 +36,12 @@ def is_clean(text: str) -> bool:
 def test_control_characters_are_shown_as_escapes() -> None:
     assert printable("a\x1b[0m\tb\n") == "a\\x1b[0m\tb\n"
     assert printable("caf\xe9 \u4f60") == "caf\xe9 \u4f60"
+    assert printable("a\u202eb\u2066c") == "a\\u202eb\\u2066c"
+
+
+def test_a_name_takes_one_line() -> None:
+    assert printable_name("a\nb\t\x1b\u2028c") == "a\\nb\\t\\x1b\\u2028c"
+    assert printable_name("caf\xe9 \u4f60") == "caf\xe9 \u4f60"
     assert not is_clean(EVIL)  # control
 
 

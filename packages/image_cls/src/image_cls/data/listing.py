@@ -17,6 +17,10 @@ SPLIT_NAMES = {
     "test": ("seg_test", "test", "testing"),
 }
 """Folder names of each split; Kaggle's Intel scenes have seg_train, seg_test and seg_pred."""
+_IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm",
+)  # fmt: skip
+"""Of files that are missed where they are not read; in a class folder, the content decides."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,11 @@ def list_classes(root: Path) -> tuple[list[str], list[ImageFile]]:
     walks = {
         (split, folder): walk_files(folder, root) for split, top in tops.items() for folder in top
     }
-    links = Walk(not_followed=[link for top in folders.values() for link in _links(top, root)])
-    warn_of_left_out(root, [links, *walks.values()])
+    beside = Walk(
+        not_followed=[link for top in folders.values() for link in _links(top, root)],
+        unplaced=_unplaced(root, splits),
+    )
+    warn_of_left_out(root, [beside, *walks.values()])
     files = [
         ImageFile(path, classes.index(folder.name), split or None)
         for (split, folder), walk in walks.items()
@@ -96,6 +103,21 @@ def _class_folders(folder: Path, root: Path) -> list[Path]:
 def _links(folder: Path, root: Path) -> list[Path]:
     """What would be class folders, if these links did not lead back into the data."""
     return [entry for entry in list_folder(folder) if entry.is_dir() and leads_back(entry, root)]
+
+
+def _unplaced(root: Path, splits: dict[str, Path]) -> list[Path]:
+    """Images beside the class folders, and folders and images beside the splits."""
+    tops = splits.values() if splits else [root]
+    found = [entry for top in tops for entry in list_folder(top) if _is_image(entry)]
+    if splits:
+        read = {folder.relative_to(root).parts[0] for folder in tops}
+        beside = [entry for entry in list_folder(root) if entry.name not in read]
+        found += [entry for entry in beside if entry.is_dir() or _is_image(entry)]
+    return [entry for entry in found if not leads_back(entry, root)]
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _IMAGE_SUFFIXES and path.is_file()
 
 
 def _check_classes(root: Path, classes: list[str], tops: dict[str, list[Path]]) -> None:

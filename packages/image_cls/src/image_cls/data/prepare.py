@@ -1,11 +1,13 @@
 """From ``--data`` to prepared images: decode on all cores, split, write to the cache.
 
-The folder in the cache is named after the content, so the same images are prepared once, whatever
-they are called.
+The folder in the cache is named after the content and what was found beside it, so the same images
+are prepared once wherever they lie, and what was left out of one folder is not told of another.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from hvdcore.classifier.prepared import (
     Tally,
     find_or_build,
     is_complete,
+    note_case,
     prepare_summary,
     request_digest,
     write_meta,
@@ -112,6 +115,7 @@ def build(
     staging = new_array(work / "staging.npy", np.uint8, (len(source), size, size, 3))
     decoded = decode_all(source, staging, progress)
     check_decoded(source, decoded)
+    note_case(source.classes, decoded.notes)
     result = split_rows(
         decoded.rows, val_fraction=request.val_fraction, test_fraction=request.test_fraction
     )
@@ -119,13 +123,22 @@ def build(
     content = [
         source.classes, {n: [(r.sha256, r.label) for r in result.splits[n]] for n in SPLITS}
     ]  # fmt: skip
-    path = cache / "images" / request.digest(content)[:32]
+    key, origin = request.digest(content)[:32], origin_digest(source, decoded, result)
+    path = cache / "images" / f"{key}-{origin[:8]}"
     if not is_complete(path):
         made = work / "made"
         made.mkdir()
         write(made, request, source, decoded, result, staging)
         move_folder_into_place(made, path, is_complete)
     return path
+
+
+def origin_digest(source: Source, decoded: Decoded, result: SplitResult) -> str:
+    """SHA-256 of the names of the images and of what was left out or noted."""
+    names = [source.display_name(row.number) for row in result.rows()]
+    found = [decoded.skipped.to_json(), decoded.notes.to_json(), dict(decoded.sizes)]
+    values = [len(source), names, found, result.left_out]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def decode_all(

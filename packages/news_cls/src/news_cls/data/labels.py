@@ -27,6 +27,8 @@ AG_NEWS = ("World", "Sports", "Business", "Sci/Tech")
 """The classes of AG News in the order of their labels."""
 MAX_CLASSES = 1000
 _INTEGER = re.compile(r"[+-]?[0-9]+(\.0+)?")
+_LONGEST_INTEGER = 100
+"""Characters."""
 
 
 class Label(NamedTuple):
@@ -130,12 +132,15 @@ class Classes:
 
 
 def label_value(value: object) -> int | str | None:
-    """An integer if it is or looks like one, else the text; None for a missing value."""
+    """An integer if it is or looks like one, else the text; None for a missing value.
+
+    An integer of many digits (an identifier) stays a text: each is a class of its own.
+    """
     if value is None or value != value:
         return None
     text = str(value).strip()
-    if _INTEGER.fullmatch(text):
-        return int(float(text)) if "." in text else int(text)
+    if len(text) <= _LONGEST_INTEGER and _INTEGER.fullmatch(text):
+        return int(text.partition(".")[0])
     return text or None
 
 

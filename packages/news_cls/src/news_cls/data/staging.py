@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.prepared import ProgressCallback
+from hvdcore.classifier.prepared import ProgressCallback, note_case
 from hvdcore.classifier.splits import Row
 from hvdcore.errors import Problems, UserError
 from news_cls.data.clean import Cleaning
@@ -124,21 +124,11 @@ def check_staged(source: Source, staged: StagedRows, report: RowReport) -> Class
             report.wrong(source.files[file], row, classes.problems[label])
     _check_lost(source, staged, report)
     report.note_encoding()
-    _note_case(classes, report)
+    note_case(classes.names, report.notes)
     # Only now: rows that could not be read may be those of the missing classes.
     report.raise_if_any()
     check_classes(classes)
     return classes
-
-
-def _note_case(classes: Classes, report: RowReport) -> None:
-    """Note classes that differ in case alone: they are often one."""
-    by_folded: dict[str, list[str]] = {}
-    for name in classes.names:
-        by_folded.setdefault(name.casefold(), []).append(name)
-    for names in by_folded.values():
-        if len(names) > 1:
-            report.notes.add(f"classes that differ in case alone: {', '.join(names)}", names[0])
 
 
 def _check_lost(source: Source, staged: StagedRows, report: RowReport) -> None:

@@ -80,10 +80,26 @@ def read_table(path: Path, shown: str, columns: Columns, report: RowReport) -> I
         for number, layout, values in rows(path, file_format, shown, columns, report):
             text = row_text(values, layout, number, shown, report)
             label = values[layout.label]
-            if text is not None:
+            if problem := _label_problem(label):
+                name = layout.names[layout.label]
+                report.wrong(shown, number, f"the label ({name!r}) {problem}")
+            elif text is not None:
                 yield TableRow(number, label, layout.first_label, text)
             elif isinstance(label, (str, int, float)):
                 report.lost_labels.add(label)
+
+
+def _label_problem(label: object) -> str | None:
+    """Why a value cannot name a class; None if it can, or if it is missing."""
+    if isinstance(label, (dict, list, tuple, bytes)):
+        return f"is a {type(label).__name__}; give a --label-column of texts or numbers"
+    if not isinstance(label, str):
+        return None
+    if NUL in label or "\0" in label:
+        return "contains NUL bytes; remove them"
+    if not _is_unicode(label):
+        return "is not UTF-8; give --encoding, such as cp1252, or convert the file"
+    return None
 
 
 def _csv(
@@ -366,11 +382,15 @@ def _unusable(text: str) -> str | None:
         return "empty text"
     if NUL in text or "\0" in text:
         return "NUL bytes"
+    return None if _is_unicode(text) else NOT_UTF8
+
+
+def _is_unicode(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return NOT_UTF8
-    return None
+        return False
+    return True
 
 
 _ROWS: dict[str, Callable[[Path, FileFormat, str, Columns, RowReport], Rows]] = {

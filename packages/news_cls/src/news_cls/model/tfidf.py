@@ -17,6 +17,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from hvdcore.classifier.model_folder import class_names
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import give_usual_mode, writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
@@ -131,14 +132,16 @@ def load_tfidf(folder: Path) -> tuple[TfidfModel, tuple[str, ...]]:
     Raises:
         UserError: a file is missing or damaged.
     """
-    values = read_json_object(folder / PREPROCESSING)
+    classes = class_names(folder, read_json_object(folder / PREPROCESSING))
     try:
         terms = tuple(map(str, json.loads((folder / TERMS).read_text(encoding="utf-8"))))
         arrays = load_file(folder / WEIGHTS)
         model = TfidfModel(terms, arrays["idf"], arrays["weights"], arrays["biases"])
-        classes = tuple(map(str, values["classes"]))
-        if model.weights.shape != (len(classes), len(terms)):
+        shapes = (model.weights.shape, model.idf.shape, model.biases.shape)
+        if shapes != ((len(classes), len(terms)), (len(terms),), (len(classes),)):
             raise ValueError("the files do not match")
+        if not all(np.isfinite(values).all() for values in arrays.values()):
+            raise ValueError("it holds values that are not finite")
     except (
         OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError
     ) as error:  # fmt: skip

@@ -23,6 +23,7 @@ from hvdcore.classifier.keras import (
     save_model,
     smooth_labels,
 )
+from hvdcore.errors import printable, printable_name
 from hvdcore.files.atomic import write_bytes_atomically
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.world import World
@@ -179,9 +180,10 @@ def mistakes_text(
     for mistake in most_confident_mistakes(probabilities, split.labels, NUM_MISTAKES):
         text = split.texts[mistake.index]
         shown = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + " ..."
-        predicted = f"{classes[mistake.predicted]} {mistake.probability:.0%}"
-        where = split.names[mistake.index]
-        paragraphs.append(f"{predicted}, is {classes[mistake.label]} ({where})\n{shown}\n")
+        predicted, label = (printable_name(classes[n]) for n in (mistake.predicted, mistake.label))
+        where = printable_name(split.names[mistake.index])
+        heading = f"{predicted} {mistake.probability:.0%}, is {label} ({where})"
+        paragraphs.append(f"{heading}\n{printable(shown)}\n")
     return "\n".join(paragraphs) if paragraphs else "none\n"
 
 

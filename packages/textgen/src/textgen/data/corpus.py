@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -291,18 +291,25 @@ class Corpus:
         return (*start, int(about["eot_id"])) if start else ()
 
 
-def open_corpus(path: Path, context_length: int, tokenizer: Tokenizer | None = None) -> Corpus:
+def open_corpus(
+    path: Path,
+    context_length: int,
+    tokenizer: Tokenizer | None = None,
+    found: Mapping[str, Any] | None = None,
+) -> Corpus:
     """Open what `prepare` wrote. Every rank may call; nothing is written.
 
     Args:
         tokenizer: the one that made the ids, if it is loaded already.
+        found: what was found in the source, where it is another than the one whose documents were
+            first tokenized; replaces those entries of the corpus's meta.
 
     Raises:
         UserError: no complete corpus there, or a split is shorter than one block.
     """
     if not is_complete(path):
         raise UserError(f"data: {path} is not a complete prepared corpus; run textgen prepare")
-    meta = json.loads((path / META).read_text(encoding="utf-8"))
+    meta = json.loads((path / META).read_text(encoding="utf-8")) | dict(found or {})
     corpus = Corpus(path, context_length, meta, tokenizer)
     short = [
         f"data: the {name} split has {counts['tokens']} tokens, fewer than one block of "

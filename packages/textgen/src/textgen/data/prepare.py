@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import move_folder_into_place, writing
@@ -73,31 +73,39 @@ def prepare(
     builder = CorpusBuilder(config, source, tokenizer, progress or _silent, split_seed)
     request = builder.request()
     note = cache / "requests" / f"{request}.json"
-    path = _known(cache, note)
-    if path is not None:
+    known = _known(cache, note)
+    if known is not None:
         remove_work(cache, request)  # left by a process that was killed after it had finished
-        return open_corpus(path, config.context_length, tokenizer)
+        return open_corpus(known.path, config.context_length, tokenizer, known.found)
     with writing(cache, CACHE_HINT), SharedWork(cache, request, builder.progress) as work:
-        path = _known(cache, note)  # another process may have made it meanwhile
-        if path is None:
-            path, tokenizer = builder.build(cache, work)
+        known = _known(cache, note)  # another process may have made it meanwhile
+        if known is None:
+            known, tokenizer = builder.build(cache, work)
             note.parent.mkdir(parents=True, exist_ok=True)
-            write_json_atomically(note, {"corpus": path.name})
-    return open_corpus(path, config.context_length, tokenizer)
+            write_json_atomically(note, {"corpus": known.path.name, "found": known.found})
+    return open_corpus(known.path, config.context_length, tokenizer, known.found)
 
 
 def _silent(stage: str, done: int, total: int) -> None:
     pass
 
 
-def _known(cache: Path, note: Path) -> Path | None:
+class _Known(NamedTuple):
+    """A corpus, and what was found in the source: several sources may lead to one corpus."""
+
+    path: Path
+    found: dict[str, Any]
+
+
+def _known(cache: Path, note: Path) -> _Known | None:
     """The complete corpus that this request led to before, if it is still there."""
     try:
-        name = json.loads(note.read_text())["corpus"]
+        content = json.loads(note.read_text())
+        name, found = content["corpus"], dict(content["found"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     path = cache / "corpora" / str(name)
-    return path if is_complete(path) else None
+    return _Known(path, found) if is_complete(path) else None
 
 
 @dataclass(frozen=True)
@@ -127,18 +135,18 @@ class CorpusBuilder:
         split = [config.val_fraction, config.test_fraction, self.split_seed]
         return [tokenizer, *split, config.near_duplicate_threshold]
 
-    def build(self, cache: Path, work: SharedWork) -> tuple[Path, Tokenizer | None]:
+    def build(self, cache: Path, work: SharedWork) -> tuple[_Known, Tokenizer | None]:
         """Make the corpus together with the other processes in `work`.
 
         Returns:
-            Its folder in the cache, and its tokenizer, if that is loaded.
+            The corpus in the cache, and its tokenizer, if that is loaded.
         """
         began = time.perf_counter()
         documents = read_documents(work, self.config, self.source, self.split_seed, self.progress)
         key = digest([SCHEMA, documents.found["fingerprint"], *self._parameters()])
         path = cache / "corpora" / key[:32]
         if is_complete(path):  # the same documents under another name or in another format
-            return path, self.tokenizer
+            return _Known(path, documents.found), self.tokenizer
         segments = {name: self._segments(documents, name) for name in SPLITS}
         tokenizer = self.tokenizer or self._bpe(work, documents, segments["train"])
         results = self._tokenize(work, documents, segments, tokenizer)
@@ -158,7 +166,7 @@ class CorpusBuilder:
         work.once("join", join)
         if not is_complete(path):
             raise UserError(f"data: {path} was damaged while it was written; start again")
-        return path, tokenizer
+        return _Known(path, documents.found), tokenizer
 
     def _segments(self, documents: Documents, name: str) -> Segments:
         fractions = (self.config.val_fraction, self.config.test_fraction)

@@ -238,9 +238,8 @@ def _list(
         "bytes": int(index.table["size"].sum()),
         "skipped": dict(sorted(skipped.counts.items())),
         "skipped_examples": skipped.examples,
+        "licences": sum(result.get("licences", 0) for result in results),
     }
-    if licences := sum(result.get("licences", 0) for result in results):
-        found["licences"] = licences
     return {"method": split.method, "found": found}
 
 

@@ -58,6 +58,18 @@ _ENDS_A_RUN[[*range(48, 58), *range(65, 91), *range(97, 123), *b"+/=_-"]] = Fals
 _HTML = re.compile(
     rb"\s{0,64}(?:<\?xml[^<>]{0,200}>\s{0,64})?<(?:!doctype\s{1,8}html|html)\b", re.IGNORECASE
 )
+_BINARY = (
+    (0, b"PK\x03\x04", "a zip archive or an Office document: unpack or convert it"),
+    (0, b"\xd0\xcf\x11\xe0", "an old Office document: convert it to text"),
+    (0, b"%PDF-", "PDF: convert it to text"),
+    (257, b"ustar", "a tar archive: unpack it"),
+    (0, b"\x1f\x8b", "gzip within gzip: decompress it"),
+    (0, b"BZh", "compressed with bzip2: decompress it"),
+    (0, b"\xfd7zXZ", "compressed with xz: decompress it"),
+    (0, b"\xff\xfe", "UTF-16: save it as UTF-8"),
+    (0, b"\xfe\xff", "UTF-16: save it as UTF-8"),
+)
+"""Position and bytes by which formats are known, of documents that are no text."""
 
 
 class TextCheck:
@@ -69,11 +81,13 @@ class TextCheck:
         self._counts = np.zeros(256, dtype=np.int64)
         self._in_long_runs = 0
         self._is_html: bool | None = None  # None until the first bytes
+        self._format = ""
 
     def feed(self, block: bytes, codes: npt.NDArray[np.uint8]) -> None:
         """Add the next block; `codes` are its bytes."""
         if self._is_html is None:
             self._is_html = bool(_HTML.match(block[:1024]))
+            self._format = next((what for at, b, what in _BINARY if block.startswith(b, at)), "")
         self._decode(block)
         self._counts += np.bincount(codes, minlength=256)
         ends = np.flatnonzero(_ENDS_A_RUN[codes])
@@ -90,10 +104,10 @@ class TextCheck:
         if self._is_html:
             return "not text (HTML: convert it to text)"
         if self._counts[0]:
-            return "not text (holds NUL bytes)"
+            return f"not text ({self._format or 'holds NUL bytes'})"
         self._decode(b"", final=True)
         if not self._is_utf8:
-            return "not text (not valid UTF-8)"
+            return f"not text ({self._format or 'not valid UTF-8'})"
         size = int(self._counts.sum())
         visible = size - int(self._counts[_BLANKS].sum())
         if not visible:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from hvdcore.classifier.config import SampleNames
 from hvdcore.files.atomic import write_figure_atomically
+from hvdcore.files.figure_text import figure_text
 from hvdcore.metrics.classification import NUM_BINS, confusion_matrix, reliability
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def draw_confusion(
     path: Path, matrix: npt.NDArray[np.int64], classes: Sequence[str], title: str
 ) -> Path:
     """Draw the confusion matrix: counts as numbers, fractions of the true class as color."""
-    size = 2.6 + 0.75 * len(classes)
+    size, names = 2.6 + 0.75 * len(classes), [figure_text(name) for name in classes]
     figure = blank_figure(size + 1.2, size)
     figure.set_layout_engine("compressed")  # keeps the squares square, with the names beside them
     axes = figure.add_subplot()
@@ -73,8 +74,8 @@ def draw_confusion(
     for (row, column), count in np.ndenumerate(matrix):
         color = "white" if fractions[row, column] > 0.5 else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=color)
-    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), names)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label("fraction of the true class")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hvdcore.errors import UserError
 from hvdcore.files.json_files import read_json_object
 
-__all__ = ["MODEL", "PREPROCESSING", "load_classes", "load_preprocessing"]
+__all__ = ["MODEL", "PREPROCESSING", "class_names", "load_classes", "load_preprocessing"]
 
 MODEL = "model.keras"
 PREPROCESSING = "preprocessing.json"
@@ -42,4 +43,19 @@ def load_classes(folder: Path) -> tuple[str, ...]:
     Raises:
         UserError: a file is missing or damaged.
     """
-    return tuple(map(str, load_preprocessing(folder)["classes"]))
+    return class_names(folder, load_preprocessing(folder))
+
+
+def class_names(folder: Path, preprocessing: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the classes in what was saved with the model.
+
+    Raises:
+        UserError: they are not texts, or one occurs twice.
+    """
+    classes = preprocessing.get("classes")
+    is_list = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not classes or not is_list or len(set(classes)) != len(classes):
+        raise UserError(
+            f"{folder / PREPROCESSING}: its classes are not texts, each once; copy it again"
+        )
+    return tuple(classes)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from hvdcore.classifier.prepared import PreparedData, ProgressCallback
-from hvdcore.errors import printable
+from hvdcore.errors import printable, printable_name
 from hvdcore.run.splits import SPLITS
 from hvdcore.runtime.terminal import console
 from hvdcore.tracking.progress import Progress
@@ -43,7 +43,7 @@ def print_prepared(data: PreparedData[Any], lines: Sequence[str]) -> None:
     table = Table("class", *(Column(name, justify="right") for name in SPLITS), box=None)
     for name in data.classes:
         table.add_row(
-            printable(name), *(str(data.meta["classes_of_parts"][s][name]) for s in SPLITS)
+            printable_name(name), *(str(data.meta["classes_of_parts"][s][name]) for s in SPLITS)
         )
     printer = console()
     printer.print(table, markup=False)
@@ -54,4 +54,7 @@ def print_prepared(data: PreparedData[Any], lines: Sequence[str]) -> None:
 def _examples(data: PreparedData[Any]) -> list[str]:
     """The first samples for each reason why some were skipped or noted."""
     reasons = {**data.meta["skipped"], **data.meta["notes"]}
-    return [f"{reason}: {', '.join(entry['examples'])}" for reason, entry in reasons.items()]
+    return [
+        f"{reason}: {', '.join(map(printable_name, entry['examples']))}"
+        for reason, entry in reasons.items()
+    ]

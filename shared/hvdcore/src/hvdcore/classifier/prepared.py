@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from hvdcore.classifier.config import ClassifierConfig, SampleNames
 from hvdcore.classifier.splits import Split, stratified_subset
-from hvdcore.errors import UserError, printable
+from hvdcore.errors import UserError, printable_name
 from hvdcore.files.atomic import writing
 from hvdcore.files.cache import CacheLock
 from hvdcore.files.checksums import CHECKSUMS, checksums, damaged_file, require_sizes
@@ -33,6 +33,7 @@ __all__ = [
     "hand_over",
     "handed_over",
     "is_complete",
+    "note_case",
     "prepare_summary",
     "read_meta",
     "request_digest",
@@ -240,6 +241,17 @@ def split_slices(meta: Mapping[str, Any]) -> dict[str, slice]:
     return found
 
 
+def note_case(classes: Sequence[str], notes: Tally) -> None:
+    """Note classes that differ in case alone: they are often one."""
+    by_folded: dict[str, list[str]] = {}
+    for name in classes:
+        by_folded.setdefault(name.casefold(), []).append(name)
+    for names in by_folded.values():
+        if len(names) > 1:
+            shown = ", ".join(map(printable_name, names))
+            notes.add(f"classes that differ in case alone: {shown}", names[0])
+
+
 def prepare_summary(samples: str, meta: Mapping[str, Any], classes: str) -> str:
     """One line: the samples of each split, and what was left out.
 
@@ -266,5 +278,5 @@ def _unscored(samples: str, meta: Mapping[str, Any]) -> Iterator[str]:
         names = [name for name, count in counts.items() if not count]
         if names and meta["parts"][split]:
             more = f" and {len(names) - _SHOWN_CLASSES} more" * (len(names) > _SHOWN_CLASSES)
-            shown = ", ".join(map(printable, names[:_SHOWN_CLASSES]))
+            shown = ", ".join(map(printable_name, names[:_SHOWN_CLASSES]))
             yield f"; no {split} {samples} of {shown}{more}"

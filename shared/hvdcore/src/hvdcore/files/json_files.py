@@ -23,6 +23,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises:
         UserError: when the file is missing, is not JSON or holds no object.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise UserError(f"{path}: no regular file; put the run's own file there")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -13,6 +13,10 @@ from hvdcore.errors import UserError
 __all__ = ["Walk", "is_hidden", "leads_back", "list_folder", "walk_files", "warn_of_left_out"]
 
 _EXAMPLES = 3
+_OF_THE_SYSTEM = {
+    "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found",
+}  # fmt: skip
+"""What Windows, a Synology disk station and ext4 put into folders."""
 _logger = logging.getLogger(__name__)
 
 
@@ -24,16 +28,18 @@ class Walk:
         files: in the order of their names, folder by folder; links that lead nowhere included.
         not_followed: links to folders whose files are met without them, or that lead in a circle.
         special: pipes, sockets and devices, which nobody can read as data.
+        unplaced: what looks like data but does not lie where data is looked for.
     """
 
     files: list[Path] = field(default_factory=list)
     not_followed: list[Path] = field(default_factory=list)
     special: list[Path] = field(default_factory=list)
+    unplaced: list[Path] = field(default_factory=list)
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder belongs to the system and not to the data."""
-    return name.startswith((".", "__MACOSX")) or name in ("Thumbs.db", "desktop.ini")
+    return name.startswith((".", "__MACOSX")) or name in _OF_THE_SYSTEM
 
 
 def list_folder(folder: Path, hidden: Callable[[str], bool] = is_hidden) -> list[Path]:
@@ -119,6 +125,8 @@ def warn_of_left_out(root: Path, walks: Sequence[Walk]) -> None:
          [path for walk in walks for path in walk.not_followed]),
         ("pipes, sockets or devices, left out",
          [path for walk in walks for path in walk.special]),
+        ("outside of the folders that are read, left out",
+         [path for walk in walks for path in walk.unplaced]),
     ):  # fmt: skip
         if paths:
             names = ", ".join(_shown(path, root) for path in paths[:_EXAMPLES])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hvdcore.files.atomic import write_bytes_atomically, write_figure_atomically
+from hvdcore.files.figure_text import figure_text
 from hvdcore.runtime.terminal import console
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ def draw_curves(
         color = f"C{(number if curve.color is None else curve.color) % 10}"
         style = "--" if curve.dashed else "-"
         axes.plot(
-            curve.x, curve.y, style, color=color, label=curve.label, marker=marker, markersize=3,
-            linewidth=1.5,
+            curve.x, curve.y, style, color=color, label=figure_text(curve.label), marker=marker,
+            markersize=3, linewidth=1.5,
         )  # fmt: skip
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     if from_zero:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.files.atomic import write_figure_atomically
+from hvdcore.files.figure_text import figure_text
 from hvdcore.tune.results import TrialRow
 from hvdcore.tune.space import Categorical, Float, Int, Space
 from hvdcore.tune.tunable import Objective
@@ -141,7 +142,7 @@ def _slice(
     dimension = space[name]
     panel.set_xlabel(name)
     if isinstance(dimension, Categorical):
-        labels = [str(choice) for choice in dimension.choices]
+        labels = [figure_text(str(choice)) for choice in dimension.choices]
         panel.set_xticks(range(len(labels)), labels)
         panel.set_xlim(-0.5, len(labels) - 0.5)
     else:

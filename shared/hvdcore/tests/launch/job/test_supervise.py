@@ -169,6 +169,11 @@ def test_a_users_error_is_shown_once_by_rank_0(job: Rank) -> None:
     assert job.run(body, rank=0) == (2, "", "error: --data: no such path\nerror: --np: too many\n")
 
 
+def test_a_users_error_moves_no_cursor(job: Rank) -> None:
+    body = r"def main(): raise UserError('--data: \x1b[31mred')"
+    assert job.run(body, rank=0) == (2, "", "error: --data: \\x1b[31mred\n")
+
+
 def test_another_ranks_users_error_is_shown_when_rank_0_has_none(job: Rank) -> None:
     code, _, err = job.run("def main(): raise UserError('--data: no such path')", rank=1)
     assert (code, err) == (2, "[rank 1] error: --data: no such path\n")

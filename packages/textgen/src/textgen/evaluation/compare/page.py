@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hvdcore.files.atomic import write_figure_atomically
+from hvdcore.files.figure_text import figure_text
 from hvdcore.run.pages import Column
 from hvdcore.run.report import Section, SideBySide, Table, write_page
 from textgen.evaluation.quality.page import (
@@ -154,8 +155,9 @@ def draw_comparison(path: Path, models: Mapping[str, Mapping[str, Any]]) -> Path
         for number, (label, model) in enumerate(models.items()):
             if model[name]:
                 axes.plot(
-                    model[name], model["bits_per_byte"], "o", color=f"C{number % 10}", label=label
-                )
+                    model[name], model["bits_per_byte"], "o", color=f"C{number % 10}",
+                    label=figure_text(label),
+                )  # fmt: skip
         known = [model[name] for model in models.values() if model[name]]
         if max(known) > _MAX_LINEAR_RATIO * min(known):
             axes.set(xlabel=f"{title} (logarithmic)", xscale="log")

@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from hvdcore.errors import EXIT_USER_ERROR, UserError
+from hvdcore.errors import EXIT_USER_ERROR, UserError, printable
 from hvdcore.launch.hosts.remote_shell import decode_command
 from hvdcore.launch.supervisor.channel import connect_to_launcher
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, RankEnd
@@ -118,9 +118,8 @@ def _expected_size() -> int | None:
 
 
 def _show(error: UserError) -> int:
-    write_fd(
-        2, "".join(f"error: {p}\n" for p in error.problems).encode("utf-8", "backslashreplace")
-    )
+    lines = "".join(f"error: {printable(problem)}\n" for problem in error.problems)
+    write_fd(2, lines.encode("utf-8", "backslashreplace"))
     return EXIT_USER_ERROR
 
 
@@ -152,7 +151,7 @@ def supervise(command: list[str], world: World) -> int:
         check_size(world, _expected_size())
         return Supervisor(world, line).run(command)
     except UserError as error:
-        errors = tuple(f"error: {problem}" for problem in error.problems)
+        errors = tuple(f"error: {printable(problem)}" for problem in error.problems)
         if line is not None and line.channel is not None:
             line.send_end(RankEnd(world.rank, EXIT_USER_ERROR, "input", errors=errors))
             return EXIT_USER_ERROR

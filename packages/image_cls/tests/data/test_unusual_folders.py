@@ -1,0 +1,61 @@
+"""What lies beside the class folders: told where it may be data, passed over where it is not."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from image_cls.config import TrainConfig
+from image_cls.data.listing import list_classes
+from image_cls.data.prepare import prepare, summary
+from image_cls.testing import write_scenes
+
+
+def told(root: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        list_classes(root)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_images_outside_of_the_class_folders_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_scenes(tmp_path / "data", 4)
+    (root / "README.md").write_text("no image")
+    assert told(root, caplog) == [], "control"
+    (root / "loose.JPG").write_text("")
+    line = "outside of the folders that are read, left out:"
+    assert told(root, caplog) == [f"data: {root}: {line} 1 (loose.JPG)"]
+
+
+def test_what_lies_beside_the_splits_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "data"
+    write_scenes(root / "train", 4)
+    assert told(root, caplog) == [], "control"
+    (root / "extra").mkdir()
+    (root / "train" / "loose.png").write_text("")
+    line = "outside of the folders that are read, left out:"
+    assert told(root, caplog) == [f"data: {root}: {line} 2 (train/loose.png, extra)"]
+
+
+def test_folders_of_the_system_are_no_classes(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data", 4)
+    before = list_classes(root)
+    for name in ("@eaDir", "$RECYCLE.BIN", "lost+found", ".ipynb_checkpoints", "__MACOSX"):
+        (root / name).mkdir()
+    assert list_classes(root) == before
+    (root / "other").mkdir()
+    assert list_classes(root) != before, "control"
+
+
+def test_classes_that_differ_in_case_are_noted(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data", 4)
+    folders = sorted(root.iterdir())
+    folders[0].rename(root / folders[1].name.upper())
+    data = prepare(TrainConfig.model_validate({"data": str(root), "image_size": 16}))
+    assert "1 classes that differ in case alone" in summary(data)
