@@ -27,6 +27,7 @@ from pathlib import Path
 
 RANKS = 2
 WORST = ("passed", "skipped", "failed")
+UNFINISHED = "failed, or the process ended or hung in it"
 NEEDS = {
     "mxnet": "needs MXNet, which has had no release since 2022",
     "spark": "needs Spark",
@@ -161,14 +162,18 @@ def merge(run: Run, folder: Path, ranks: int) -> None:
 
 
 def read_progress(progress: Path) -> dict[str, tuple[str, str]]:
-    """The outcome of each test as the rank noted it: all there is if its process was ended."""
+    """The outcome of each test as the rank noted it: all there is if its process was ended.
+
+    A test with parts (subTest) is noted several times; one part skipped counts as skipped.
+    """
     found: dict[str, tuple[str, str]] = {}
     lines = progress.read_text().splitlines() if progress.exists() else []
     for what, _, test in (line.partition(" ") for line in lines):
         if what == "begun":
-            found[test] = ("failed", "failed, or the process ended or hung in it")
+            found[test] = ("failed", UNFINISHED)
         else:
-            found[test] = (what, "")
+            before = found.get(test, ("", UNFINISHED))[0]
+            found[test] = ("skipped" if "skipped" in (before, what) else what, "")
     return found
 
 
@@ -193,7 +198,8 @@ def first_line(text: str) -> str:
 
 
 def last_line(output: Path) -> str:
-    lines = [line.strip() for line in output.read_text(errors="replace").splitlines()]
+    printed = output.read_text(errors="replace").splitlines()
+    lines = [text for line in printed if (text := line.strip(" -"))]
     errors = [line for line in lines if "Error" in line]
     return first_line((errors or lines or ["no output"])[-1])
 

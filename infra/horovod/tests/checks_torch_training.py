@@ -404,7 +404,7 @@ def check_control_more_passes_than_announced() -> None:
         loss_of(model, *map(rows_of_rank, batch(0))).backward()
         loss_of(model, *map(rows_of_rank, batch(1))).backward()
     finally:
-        optimizer.synchronize()
+        optimizer.zero_grad()
 
 
 def accumulate(model, optimizer, of_batch, passes: int = 2, num_batches: int = 5) -> None:
@@ -522,6 +522,82 @@ def check_gradient_clipping() -> None:
     torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01)
     with optimizer.skip_synchronize():
         optimizer.step()
+    assert_same(model, alone)
+
+
+def check_gradients_that_are_changed_too_early() -> None:
+    """Clipped without synchronize(), a gradient was changed on one rank and combined on another."""
+    for changed in (torch.Tensor.zero_, torch.Tensor.neg):
+        for options in ({}, {"groups": 1}, {"compression": hvd.Compression.fp16}):
+            model = network()
+            optimizer = hvd.DistributedOptimizer(sgd(model), model.named_parameters(), **options)
+            loss_of(model, *map(rows_of_rank, batch())).backward()
+            for p in model.parameters():
+                p.grad = changed(p.grad)
+            assert "optimizer.synchronize()" in error_of(RuntimeError, optimizer.step)
+            optimizer.zero_grad()
+
+
+def scaled_steps(model, optimizer, of_batch, how: str, infinite_at: int = -1) -> float:
+    """Four steps as scripts write them with a GradScaler; the scale at their end."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=1000)
+    for step in range(4):
+        optimizer.zero_grad()
+        x, y = of_batch(step)
+        if step == infinite_at and hvd.rank() == 1:
+            y = y / 0
+        scaler.scale(loss_of(model, x, y)).backward()
+        if how == "synchronized":
+            optimizer.synchronize()
+        if how != "plain":
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        if how == "synchronized":
+            with optimizer.skip_synchronize():
+                scaler.step(optimizer)
+        else:
+            scaler.step(optimizer)
+        scaler.update()
+    return scaler.get_scale()
+
+
+def check_grad_scaler() -> None:
+    of_rank = lambda step: tuple(map(rows_of_rank, batch(step)))  # noqa: E731
+    for fused in (False, True):
+        make = lambda m: torch.optim.SGD(m.parameters(), 0.1, 0.9, fused=fused)  # noqa: B023, E731
+        for how in ("synchronized", "unscaled", "plain"):
+            alone = network()
+            scaled_steps(alone, make(alone), batch, "plain" if how == "plain" else "unscaled")
+            for op, options in ((hvd.Average, {}), (hvd.Sum, {"groups": 2})):
+                model = network()
+                optimizer = hvd.DistributedOptimizer(make(model), op=op, **options)
+                share = hvd.size() if op == hvd.Sum else 1
+                if op == hvd.Sum and how != "plain":
+                    continue  # a sum is clipped at another norm
+                for group in optimizer.param_groups:
+                    group["lr"] /= share
+                scaled_steps(model, optimizer, of_rank, how)
+                assert_same(model, alone, 1e-8)
+
+
+def check_an_infinite_gradient_of_one_rank_stops_the_step_of_all() -> None:
+    of_rank = lambda step: tuple(map(rows_of_rank, batch(step)))  # noqa: E731
+    for how in ("synchronized", "unscaled", "plain"):
+        model = network()
+        optimizer = hvd.DistributedOptimizer(sgd(model), model.named_parameters())
+        assert scaled_steps(model, optimizer, of_rank, how, infinite_at=1) == 2.0**39
+        assert_equal_on_all_ranks(model)
+        assert all(p.isfinite().all() for p in model.parameters())
+
+
+def check_a_step_after_synchronize_sends_nothing_twice() -> None:
+    model, alone = network(), network()
+    optimizer, own = hvd.DistributedOptimizer(sgd(model), op=hvd.Sum), sgd(alone)
+    (loss_of(alone, *batch()) * hvd.size()).backward()
+    own.step()
+    loss_of(model, *map(rows_of_rank, batch())).backward()
+    optimizer.synchronize()
+    optimizer.step()
     assert_same(model, alone)
 
 

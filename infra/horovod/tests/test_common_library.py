@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import struct
 import subprocess
@@ -102,3 +103,15 @@ def test_check_build_loads_no_framework() -> None:
 def test_rank_before_init_is_an_error() -> None:
     done = python("from horovod.common.basics import HorovodBasics as B; B().rank()")
     assert done.stderr.strip().endswith("Horovod has not been initialized; use hvd.init().")
+
+
+@pytest.mark.parametrize(
+    ("module", "needed", "way_out"),
+    [("mxnet", "mxnet", "there are horovod.numpy"), ("spark", "pyspark", "pip install pyspark")],
+)
+def test_a_part_that_is_not_there_says_what_is(module: str, needed: str, way_out: str) -> None:
+    if importlib.util.find_spec(needed) is not None:
+        pytest.skip(f"{needed} is installed")
+    done = python(f"import horovod.{module}")
+    assert done.returncode == 1, done
+    assert way_out in done.stderr.strip().splitlines()[-1]

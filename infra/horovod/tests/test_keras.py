@@ -43,6 +43,7 @@ SAME_TRAINING = [
     "rows_as_a_full_tensor",
     "broadcast_callback",
     "saved_model",
+    "saved_in_h5",
 ]
 KERAS_3 = ["accumulation_of_keras", "loss_scaling_outside", "loss_scaling_inside"]
 

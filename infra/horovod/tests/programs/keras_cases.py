@@ -379,6 +379,19 @@ def case_saved_with_a_loss_by_name() -> dict[str, float]:
     return {"expected": expected, "found": float(loaded.evaluate(x, y, verbose=0))}
 
 
+def case_saved_in_h5() -> dict[str, Any]:
+    """Training goes on from an .h5 file, with the momentum that was saved."""
+    path = Path(tempfile.mkdtemp()) / "model.h5"
+    x, y = shard(ROWS, 2), shard(TARGETS, 2)
+    model, plain = dense_model(), dense_model()
+    fit(model, hvd.DistributedOptimizer(sgd()), x, y, 2)
+    model.save(path)
+    loaded = hvd.load_model(str(path))
+    loaded.fit(x, y, batch_size=2, shuffle=False, verbose=0)
+    fit(plain, sgd(), ROWS, TARGETS, 4, epochs=2)
+    return scores(loaded, plain, model)
+
+
 class Doubled(keras.optimizers.SGD):
     """An optimizer that is not Keras's."""
 

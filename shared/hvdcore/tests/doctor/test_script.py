@@ -104,6 +104,19 @@ def test_sessions_of_tensorflow_1_are_found() -> None:
     assert [line for line, _ in found] == [3, 5]
 
 
+def test_names_of_tensorflow_1_and_old_folders_are_found() -> None:
+    found = changes_in(
+        "import tensorflow as tf\n"
+        "from keras.layers.normalization import BatchNormalization\n"
+        "from keras.utils import np_utils\n"
+        "x = tf.placeholder(tf.float32)\n"
+        "loss = tf.losses.softmax_cross_entropy(x, tf.layers.flatten(x))\n"
+        "step = tf.train.get_or_create_global_step()\n"
+        "opt = tf.train.MomentumOptimizer(0.1, 0.9)\n"
+    )
+    assert [line for line, _ in found] == [2, 3, 4, 5, 5, 6, 7]
+
+
 def test_what_only_looks_alike_is_left_alone() -> None:
     source = (
         "import numpy as np, torch\n"
@@ -114,6 +127,13 @@ def test_what_only_looks_alike_is_left_alone() -> None:
         "torch.optim.SGD(parameters, lr=0.1)\n"
         "torch.load(path, weights_only=True)\n"
         "pool.fit(x, jobs=2)\n"
+        "import tensorflow as tf\n"
+        "tf.losses.MeanSquaredError()\n"
+        "tf.train.Checkpoint(model=model)\n"
+        "tf.compat.v1.train.AdamOptimizer(0.1)\n"
+        "tf.random.normal([2])\n"
+        "from keras.layers import Dense\n"
+        "found.predict_classes(x)\n"
     )
     assert changes_in(source) == []
 

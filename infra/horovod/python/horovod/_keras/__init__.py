@@ -12,6 +12,7 @@ from typing import Any
 import horovod.tensorflow as hvd
 import tensorflow as tf
 from horovod._keras import keras2, keras3
+from horovod._keras.h5 import is_h5, mend_optimizer
 from horovod._keras.settings import Settings
 
 __all__ = ["CallableList", "create_distributed_optimizer", "load_model"]
@@ -94,7 +95,10 @@ def load_model(
         known = _losses_by_text(keras, filepath)
         known.update({cls.__name__: cls for cls in custom_optimizers or ()})
         known.update(custom_objects or {})
-        return keras.models.load_model(filepath, custom_objects=known)
+        model = keras.models.load_model(filepath, custom_objects=known)
+        if is_h5(filepath):
+            mend_optimizer(model, filepath)
+        return model
     base = keras.optimizers.legacy.Optimizer if legacy_opts else keras.optimizers.Optimizer
     known = {cls.__name__.lower(): wrap_optimizer(cls) for cls in base.__subclasses__()}
     known.update({cls.__name__: wrap_optimizer(cls) for cls in custom_optimizers or ()})
@@ -104,7 +108,7 @@ def load_model(
 
 def _losses_by_text(keras: Any, filepath: Any) -> dict[str, Any]:
     """What `loss="mse"` and its like mean in an .h5 file; Keras 3.15 does not find them."""
-    if not str(filepath).endswith((".h5", ".hdf5")):
+    if not is_h5(filepath):
         return {}
     found = {}
     for name in _LOSSES:

@@ -34,7 +34,10 @@ def check_extension(ext_name, ext_env_var=None, pkg_path=None, *args) -> None:
     """Raises ImportError, with the fix in one line, if `ext_name` cannot be used here."""
     library.load()
     if ext_name.rsplit(".", 1)[-1] == "mxnet":
-        raise ImportError("this build of Horovod has no MXNet, which has had no release since 2022")
+        raise ImportError(
+            "this build of Horovod has no MXNet, which has had no release since 2022; there are"
+            " horovod.numpy, horovod.torch, horovod.tensorflow, horovod.keras and horovod.jax"
+        )
 
 
 def check_installed_version(name, version, exception=None) -> None:

@@ -105,6 +105,12 @@ class DistributedAdasumOptimizer:
         )
         yield
 
+    def _before_unscaling(self) -> None:
+        raise NotImplementedError(
+            "Adasum makes the optimizer's steps during backward(), with gradients that GradScaler"
+            " has not divided yet. Use op=Average, or train in bfloat16 without a GradScaler."
+        )
+
     def step(self, closure=None):
         """Waits for the combined changes of all parameters and adds them."""
         loss = None

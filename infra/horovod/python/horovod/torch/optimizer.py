@@ -19,6 +19,7 @@ from horovod.torch.adasum_optimizer import DistributedAdasumOptimizer
 from horovod.torch.compiled import keep_out
 from horovod.torch.compression import Compression
 from horovod.torch.functions import broadcast_object
+from horovod.torch.grad_scaler import wait_in_grad_scaler
 from horovod.torch.mpi_ops import (
     Adasum,
     Average,
@@ -52,10 +53,12 @@ class _DistributedOptimizer:
         self._parameter_names = names if self._copied else unique_names(names)
         self._handles = {}
         self._sent = {}
+        self._versions = {}
         self._sparse_dims = {}
         self._grad_accs = []
         self._requires_update = set()
         self._synchronized = False
+        self._unscaled = False
         self._should_synchronize = True
         self._p_to_group = {}
         self._group_counts = {}
@@ -127,6 +130,7 @@ class _DistributedOptimizer:
             )
         self._allreduce_delay[p] -= 1
         self._sent[p] = p.grad
+        self._synchronized = self._unscaled = False
         group = self._p_to_group.get(p)
         if self._allreduce_delay[p] > 0:
             if group is None or group not in self._handles:
@@ -161,6 +165,7 @@ class _DistributedOptimizer:
             synchronize(handle)
         for member in key if key is group else (p,):
             self._sent.pop(member, None)
+            self._versions.pop(member, None)
             self._allreduce_delay[member] = self.backward_passes_per_step
         if group is not None:
             self._group_counts[group] = sum(self._allreduce_delay[member] == 0 for member in group)
@@ -187,6 +192,7 @@ class _DistributedOptimizer:
     def _allreduce_grad_async(self, p: torch.Tensor):
         self._ensure_gradient(p)
         name, gradient = self._parameter_names[p], p.grad
+        self._versions[p] = (gradient, gradient._version)
         if gradient.is_sparse:
             self._sparse_dims[p] = gradient.sparse_dim()
             if not self.sparse_as_dense:
@@ -208,6 +214,7 @@ class _DistributedOptimizer:
         for p in group:
             self._ensure_gradient(p)
             self._handles.pop(p, None)
+        self._versions.update((p, (p.grad, p.grad._version)) for p in group)
         pairs = [self._compression.compress(p.grad) for p in group]
         handle = grouped_allreduce_async_(
             [compressed for compressed, _ in pairs],
@@ -234,7 +241,13 @@ class _DistributedOptimizer:
                 self._receive(key, handle, context)
             self._handles.clear()
             self._sent.clear()
-        self._synchronized = True
+        self._synchronized, self._unscaled = True, False
+
+    def _before_unscaling(self) -> None:
+        """Called by GradScaler before it divides gradients and looks for infinite ones."""
+        if self._unscaled or not self._synchronized:
+            self.synchronize()
+        self._unscaled = True
 
     def _send_what_is_missing(self) -> None:
         for group in self._group_counts:
@@ -245,12 +258,29 @@ class _DistributedOptimizer:
                 self._handles[p] = self._allreduce_grad_async(p)
 
     def _receive(self, key, handle, context) -> None:
+        self._check_unchanged(key if isinstance(key, tuple) else (key,))
         outputs = synchronize(handle)
         if isinstance(key, tuple):
             for p, output, of_p in zip(key, outputs, context, strict=True):
                 self._take_over(p, output, of_p)
         else:
             self._take_over(key, outputs, context)
+
+    def _check_unchanged(self, parameters: tuple) -> None:
+        """RuntimeError if the script wrote to a gradient while it was being sent.
+
+        Upstream lets it: what is sent is then neither the old value nor the new one, and what is
+        received may be changed on one rank and not on another.
+        """
+        for p in parameters:
+            gradient, version = self._versions.pop(p, (p.grad, None))
+            if p.grad is not gradient or (version is not None and gradient._version != version):
+                raise RuntimeError(
+                    f"the gradient of {self._parameter_names[p]} was changed (clipped?) between"
+                    " backward() and step(), while it was being combined over the ranks. Call"
+                    " optimizer.synchronize() after backward(), then change gradients, then make"
+                    " the step inside `with optimizer.skip_synchronize():`"
+                )
 
     def _take_over(self, p: torch.Tensor, output: torch.Tensor, context) -> None:
         self._allreduce_delay[p] = self.backward_passes_per_step
@@ -285,7 +315,7 @@ class _DistributedOptimizer:
         waits = self._should_synchronize
         if waits and closure is not None and self._communicates():
             return self._step_with_closure(closure)
-        if waits:
+        if waits and not self._unscaled:
             if self._synchronized:
                 warnings.warn(
                     "optimizer.step() called without optimizer.skip_synchronize() context after"
@@ -294,8 +324,9 @@ class _DistributedOptimizer:
                     " optimizer.synchronize() in your code.",
                     stacklevel=2,
                 )
-            self.synchronize()
-        self._synchronized = False
+            else:
+                self.synchronize()
+        self._synchronized = self._unscaled = False
         return super().step(closure)
 
     def _step_with_closure(self, closure):
@@ -337,6 +368,8 @@ class _DistributedOptimizer:
             self._allreduce_delay[p] = self.backward_passes_per_step
         self._group_counts = dict.fromkeys(self._group_counts, 0)
         self._sent.clear()
+        self._versions.clear()
+        self._synchronized = self._unscaled = False
         return super().zero_grad(*args, **kwargs)
 
     def set_backward_passes_per_step(self, passes):
@@ -349,7 +382,8 @@ class _DistributedOptimizer:
         """Loads the wrapped optimizer's state; passes that were counted are forgotten."""
         self._handles = {}
         self._sent = {}
-        self._synchronized = False
+        self._versions = {}
+        self._synchronized = self._unscaled = False
         self._should_synchronize = True
         self.set_backward_passes_per_step(self.backward_passes_per_step)
         super().load_state_dict(*args, **kwargs)
@@ -447,4 +481,5 @@ def DistributedOptimizer(
     return wrap(optimizer, _DistributedOptimizer, options)
 
 
+wait_in_grad_scaler()
 keep_out(globals())

@@ -111,6 +111,45 @@ def _of_optimizer(use: Use, *methods: str) -> bool:
     return use.is_call and use.method in methods and "opt" in use.owner
 
 
+_OF_TENSORFLOW_1 = (
+    "app.", "assign", "enable_eager_execution", "get_variable", "gfile.", "global_variables",
+    "global_variables_initializer", "local_variables_initializer", "logging.",
+    "losses.sigmoid_cross_entropy", "losses.softmax_cross_entropy",
+    "losses.sparse_softmax_cross_entropy", "placeholder", "random_normal", "random_uniform",
+    "set_random_seed", "train.Saver", "train.MonitoredTrainingSession", "train.StopAtStepHook",
+    "train.LoggingTensorHook", "train.get_global_step", "train.get_or_create_global_step",
+    "trainable_variables", "truncated_normal", "variable_scope",
+)  # fmt: skip
+
+
+def _of_tensorflow_1(use: Use) -> bool:
+    """A name that only TensorFlow 1 had right below `tf`."""
+    module, _, name = use.name.partition(".")
+    if module != "tensorflow":
+        return False
+    of_train = name.startswith("train.") and name.endswith("Optimizer")
+    known = any(
+        name == old or (old[-1] == "." and name.startswith(old)) for old in _OF_TENSORFLOW_1
+    )
+    return of_train or known
+
+
+_FOLDERS_OF_LAYERS = (
+    "core",
+    "convolutional",
+    "normalization",
+    "pooling",
+    "embeddings",
+    "recurrent",
+)
+
+
+def _in_folder_of_layers(use: Use) -> bool:
+    parts = use.name.split(".")
+    of_keras = parts[:2] == ["keras", "layers"] or parts[:3] == ["tensorflow", "keras", "layers"]
+    return of_keras and any(part in _FOLDERS_OF_LAYERS for part in parts[2:-1])
+
+
 CHANGES = (
     Change(
         "opt = tf.keras.optimizers.legacy.SGD(0.1)",
@@ -232,6 +271,44 @@ CHANGES = (
             _in_keras_backend(use, "set_session", "get_session")
             or use.name in ("tensorflow.ConfigProto", "tensorflow.Session")
         ),
+    ),
+    Change(
+        "opt = tf.train.AdamOptimizer(0.1)",
+        "opt = tf.compat.v1.train.AdamOptimizer(0.1)",
+        "A name of TensorFlow 1: `import tensorflow.compat.v1 as tf` and "
+        "`tf.disable_v2_behavior()` bring them all back but `tf.layers`, `tf.contrib` and "
+        "estimators; Horovod wraps these optimizers.",
+        _of_tensorflow_1,
+    ),
+    Change(
+        "x = tf.layers.dense(x, 8)",
+        "x = tf.keras.layers.Dense(8)(x)",
+        "`tf.layers` is gone, also from `tf.compat.v1`.",
+        lambda use: use.name.startswith(("tensorflow.layers.", "tensorflow.compat.v1.layers.")),
+    ),
+    Change(
+        "weights = tf.contrib.layers.xavier_initializer()",
+        "weights = tf.keras.initializers.GlorotUniform()",
+        "`tf.contrib` ended with TensorFlow 1.",
+        lambda use: use.name.startswith("tensorflow.contrib."),
+    ),
+    Change(
+        "from tensorflow.keras.layers.core import Dense",
+        "from tensorflow.keras.layers import Dense",
+        "All layers are in `keras.layers`.",
+        _in_folder_of_layers,
+    ),
+    Change(
+        "from tensorflow.keras.utils.np_utils import to_categorical",
+        "from tensorflow.keras.utils import to_categorical",
+        "`keras.utils.np_utils` is gone.",
+        lambda use: use.name.endswith("keras.utils.np_utils") or ".utils.np_utils." in use.name,
+    ),
+    Change(
+        "found = model.predict_classes(x)",
+        "found = model.predict(x).argmax(axis=-1)",
+        "`predict_classes` and `predict_proba` are gone since TensorFlow 2.6.",
+        lambda use: "model" in use.owner and _method("predict_classes", "predict_proba")(use),
     ),
     Change(
         "tf.keras.mixed_precision.experimental.set_policy('mixed_float16')",
