@@ -38,8 +38,8 @@ def misbehave(fault: str) -> None:
 def main() -> int:
     """Step until asked to stop; then rank 0 writes the save file."""
     fault, faulty_rank, faulty_step, save_file = sys.argv[1:5]
-    import horovod.torch as hvd
-    import torch
+    import horovod.numpy as hvd
+    import numpy as np
 
     beat("communicate")
     hvd.init()
@@ -53,10 +53,10 @@ def main() -> int:
                 print("step 3 reached", flush=True)
             time.sleep(0.05)
             beat("communicate", step)
-            stop = hvd.allreduce(torch.tensor(float(flag.requested)), op=hvd.Sum, name="stop")
+            stop = hvd.allreduce(np.array([float(flag.requested)]), op=hvd.Sum, name="stop")
             beat("compute", step)
             step += 1
-            if stop.item() > 0:
+            if stop[0] > 0:
                 break
         if hvd.rank() == 0:
             beat("checkpoint")

@@ -21,7 +21,9 @@ pytestmark = [
     pytest.mark.skipif(horovod_library() is None, reason="Horovod is not installed"),
 ]
 STEPS = Path(__file__).with_name("steps.py")
-STALL_SECONDS = 20.0
+# The ranks load no framework: one that is well is never silent for so long, however busy the
+# machine.
+STALL_SECONDS = 8.0
 # Far above what a job takes: it has to end by itself, and a busy machine is slow.
 LIMIT_SECONDS = 400.0
 
@@ -36,8 +38,8 @@ OURS = LAUNCHERS[:2]
 LINES = {
     "exception": "rank 1 failed: ValueError: this batch is broken (log: {log})",
     "SIGKILL": "rank 1 was killed by SIGKILL (log: {log})",
-    "SIGSTOP": "rank 1 stopped by a signal for more than 20 s (log: {log})",
-    "hang": "rank 1 hung: no heartbeat for 20 s in phase 'compute' of step 8 (log: {log})",
+    "SIGSTOP": "rank 1 stopped by a signal for more than 8 s (log: {log})",
+    "hang": "rank 1 hung: no heartbeat for 8 s in phase 'compute' of step 8 (log: {log})",
 }
 # SIGSTOP and hang are found by waiting; under plain launchers, by the same supervisor: long forms.
 TABLE = [
@@ -125,7 +127,7 @@ def test_sigkill_to_the_launcher_leaves_nothing(tmp_path: Path, how: tuple[str, 
 @pytest.mark.parametrize("how", OURS)
 @pytest.mark.parametrize(
     ("fault", "line"),
-    [("kill-supervisor", "rank 1 is gone"), ("stop-supervisor", "rank 1 does not answer for 20 s")],
+    [("kill-supervisor", "rank 1 is gone"), ("stop-supervisor", "rank 1 does not answer for 8 s")],
 )
 def test_a_supervisor_that_fails_itself(
     tmp_path: Path, how: tuple[str, str], fault: str, line: str
@@ -146,7 +148,7 @@ def test_a_supervisor_that_fails_under_a_plain_launcher(
     assert result.returncode != 0
     assert result.orphans == ()
     if fault == "stop-supervisor":
-        assert "rank 1: its supervisor was stopped by a signal for more than 20 s" in result.stderr
+        assert "rank 1: its supervisor was stopped by a signal for more than 8 s" in result.stderr
 
 
 def test_a_healthy_job_is_left_alone(tmp_path: Path) -> None:

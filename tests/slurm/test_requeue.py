@@ -42,6 +42,8 @@ def test_preempted_it_ends_as_if_it_had_not_been(
     assert run.losses("train") == undisturbed.losses("train")
 
 
+# Its short form is test_container's, with the same signal.
+@pytest.mark.proof
 def test_near_the_time_limit_it_queues_itself_again(
     training: SlurmRun, running: str, undisturbed: Run
 ) -> None:

@@ -51,6 +51,6 @@ def start(
     arguments = ["train", "--data", str(scenes), "--output-dir", str(folder / "run")]
     return run_with_fault(
         "image_cls", "image_cls.data.batches:BatchReader.get_batch",
-        [*arguments, *TINY, "--max-steps", "8"],
+        [*arguments, *TINY, "--model", "mlp", "--max-steps", "8"],  # it starts faster
         fault=fault, folder=folder, controller=controller, env=environment(folder / "cache"),
     )  # fmt: skip

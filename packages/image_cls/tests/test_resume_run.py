@@ -51,14 +51,15 @@ def test_twenty_kills_change_nothing(
     run.finish_as(undisturbed, *SIZE)
 
 
+@pytest.mark.parametrize("size", [1, pytest.param(3, marks=pytest.mark.proof)])
 def test_sigterm_saves_and_another_number_of_ranks_goes_on(
-    folder: Path, scenes: Path, undisturbed: Run
+    folder: Path, scenes: Path, undisturbed: Run, size: int
 ) -> None:
-    run = stopped(folder, "sizes", scenes)
+    run = stopped(folder, f"sizes{size}", scenes)
     run.terminate_after_a_checkpoint(*SIZE)
     assert max(run.checkpoints()) < "step-00000024"
-    resumed = run.finish("--np", "3")
-    assert resumed.report["size"] == 3
+    resumed = run.finish("--np", str(size))
+    assert resumed.report["size"] == size
     # Equal losses at every step, within rounding: the batches were the same.
     assert resumed.losses("train") == pytest.approx(undisturbed.losses("train"), rel=1e-3)
     assert resumed.losses("val") == pytest.approx(undisturbed.losses("val"), rel=1e-3)

@@ -11,8 +11,9 @@ from image_cls.testing import Run, train
 
 pytestmark = pytest.mark.ranks
 
-# 60 train images in steps of 12 would leave no tail: 54 leave one of 6, which 4 ranks share.
-FLAGS = ("--max-steps", "12", "--eval-every", "6", "--num-train-images", "54")
+# 60 train images in steps of 12 would leave no tail: 53 leave one of 5, which 3 ranks cannot share
+# evenly.
+FLAGS = ("--max-steps", "12", "--eval-every", "6", "--num-train-images", "53")
 # Sums in another order differ in the last digits, and AdamW divides by small numbers.
 CLOSE = {"rel": 2e-4}
 
@@ -32,7 +33,7 @@ def two_ranks(folder: Path, scenes: Path) -> Run:
     return train(folder / "np2", scenes, *FLAGS, "--np", "2").check()
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", [2, 3, pytest.param(4, marks=pytest.mark.proof)])
 def test_any_number_of_ranks_trains_the_same_model(
     folder: Path, scenes: Path, one_rank: Run, two_ranks: Run, size: int
 ) -> None:
@@ -68,7 +69,8 @@ def test_gradients_in_bfloat16_are_half_the_bytes(
     assert run.report["train"]["num_samples"] == two_ranks.report["train"]["num_samples"]
 
 
-@pytest.mark.parametrize("controller", ["--mpi", "--gloo"])
+# Over Gloo here is news_cls's test: the launcher is the same.
+@pytest.mark.parametrize("controller", ["--mpi", pytest.param("--gloo", marks=pytest.mark.proof)])
 def test_plain_horovodrun_is_the_same_run(
     folder: Path, scenes: Path, two_ranks: Run, controller: str
 ) -> None:

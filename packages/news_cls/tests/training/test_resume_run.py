@@ -41,7 +41,10 @@ def test_a_kill_changes_nothing(folder: Path, texts: Path, undisturbed: Run) -> 
     run.finish_as(undisturbed, *SIZE)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+# That SIGTERM saves in pretraining is test_fault_ranks's.
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.proof)]
+)
 def test_pretraining_goes_on_too(
     folder: Path, texts: Path, undisturbed: Run, how: signal.Signals
 ) -> None:
@@ -74,14 +77,15 @@ def test_twenty_kills_change_nothing(
     run.finish_as(undisturbed, *SIZE)
 
 
+@pytest.mark.parametrize("size", [1, pytest.param(3, marks=pytest.mark.proof)])
 def test_sigterm_saves_and_another_number_of_ranks_goes_on(
-    folder: Path, texts: Path, undisturbed: Run
+    folder: Path, texts: Path, undisturbed: Run, size: int
 ) -> None:
-    run = stopped(folder, "sizes", texts)
+    run = stopped(folder, f"sizes{size}", texts)
     run.terminate_after_a_checkpoint(*SIZE)
     assert max(run.checkpoints()) < "step-00000024"
-    resumed = run.finish("--np", "3")
-    assert resumed.report["size"] == 3
+    resumed = run.finish("--np", str(size))
+    assert resumed.report["size"] == size
     # Equal losses at every step, within rounding: the batches were the same.
     assert resumed.losses("train") == pytest.approx(undisturbed.losses("train"), rel=1e-3)
     assert resumed.losses("val") == pytest.approx(undisturbed.losses("val"), rel=1e-3)

@@ -11,8 +11,8 @@ from news_cls.testing import Run, train
 
 pytestmark = pytest.mark.ranks
 
-# 54 train texts in steps of 12 leave a tail of 6, which 4 ranks share.
-FLAGS = ("--max-steps", "12", "--eval-every", "6", "--num-train-texts", "54")
+# 53 train texts in steps of 12 leave a tail of 5, which 3 ranks cannot share evenly.
+FLAGS = ("--max-steps", "12", "--eval-every", "6", "--num-train-texts", "53")
 # Sums in another order differ in the last digits, and Adam divides by small numbers.
 CLOSE = {"rel": 5e-4}
 
@@ -32,7 +32,7 @@ def two_ranks(folder: Path, texts: Path) -> Run:
     return train(folder / "np2", texts, *FLAGS, "--np", "2").check()
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [2, 3, pytest.param(4, marks=pytest.mark.proof)])
 def test_any_number_of_ranks_trains_the_same_model(
     folder: Path, texts: Path, one_rank: Run, two_ranks: Run, size: int
 ) -> None:
@@ -48,25 +48,27 @@ def test_any_number_of_ranks_trains_the_same_model(
         assert here["num_samples"] == there["num_samples"]
 
 
+@pytest.mark.parametrize("size", ["2", pytest.param("3", marks=pytest.mark.proof)])
 @pytest.mark.parametrize("model", ["lstm", "cnn"])
-def test_the_other_models_too(folder: Path, texts: Path, model: str) -> None:
+def test_the_other_models_too(folder: Path, texts: Path, model: str, size: str) -> None:
     flags = (*FLAGS, "--model", model)
     first, second = (
-        train(folder / f"{model}{size}", texts, *flags, "--np", size).check() for size in "13"
+        train(folder / f"{model}{size}-np{np}", texts, *flags, "--np", np).check()
+        for np in ("1", size)
     )
     assert second.losses("val") == pytest.approx(first.losses("val"), **CLOSE)
 
 
 def test_in_bfloat16_it_learns_nearly_the_same(folder: Path, texts: Path) -> None:
-    """What a GPU computes in, from the pretraining on."""
-    flags = (*FLAGS, "--np", "2", "--learning-rate", "0.03", "--dtype")
+    """What a GPU computes in, from the pretraining on; on two ranks against one."""
+    flags = (*FLAGS, "--learning-rate", "0.03", "--dtype")
     whole, half = (
-        train(folder / dtype, texts, *flags, dtype).check().losses("train")
-        for dtype in ("float32", "bfloat16")
+        train(folder / dtype, texts, *flags, dtype, "--np", size).check().losses("train")
+        for dtype, size in (("float32", "1"), ("bfloat16", "2"))
     )
     assert whole[1] - whole[12] > 0.2
     assert half[12] == pytest.approx(whole[12], rel=0.05)
-    assert half != whole
+    assert half != pytest.approx(whole, **CLOSE)  # more than the order of sums
 
 
 def test_control_another_seed_differs(folder: Path, texts: Path, one_rank: Run) -> None:
@@ -75,7 +77,8 @@ def test_control_another_seed_differs(folder: Path, texts: Path, one_rank: Run) 
     assert other.losses("val") != pytest.approx(one_rank.losses("val"), **CLOSE)
 
 
-@pytest.mark.parametrize("controller", ["--mpi", "--gloo"])
+# Over MPI here is image_cls's test: the launcher is the same.
+@pytest.mark.parametrize("controller", ["--gloo", pytest.param("--mpi", marks=pytest.mark.proof)])
 def test_plain_horovodrun_is_the_same_run(
     folder: Path, texts: Path, two_ranks: Run, controller: str
 ) -> None:

@@ -190,7 +190,7 @@ def test_gpt2_style_trains_from_scratch_and_starts_again_from_its_run(
     folder: Path, book: Path
 ) -> None:
     shape = ("--model", "gpt2-style-1m", "--num-layers", "1", "--embed-dim", "16")
-    flags = ("--num-heads", "2", "--mlp-dim", "32", "--tokenizer", "byte", "--np", "2")
+    flags = ("--num-heads", "2", "--mlp-dim", "32", "--tokenizer", "byte")
     path = folder / "style"
     words = command("train", "--data", str(book), "--output-dir", str(path), *FLAGS, *shape, *flags)
     run = run_command(path, words, environment(folder / "cache"), timeout=300).check()

@@ -79,9 +79,10 @@ def test_where_one_rank_alone_is_bad(tmp_path: Path, book: Path, what: str) -> N
     kept = sorted(path.name for path in (out / "checkpoints").iterdir())
     assert any("4" in name for name in kept)
     assert not any("6" in name for name in kept)
-    # Without the fault it goes on from there: the checkpoint is good.
-    again = train(out, book, *flags, "--resume", "auto", launcher=MPI, cache=tmp_path / "cache")
-    assert again.returncode == 0, again.stderr
+    if what == "gradient":
+        # Without the fault it goes on from there: the checkpoint is good.
+        again = train(out, book, *flags, "--resume", "auto", launcher=MPI, cache=tmp_path / "cache")
+        assert again.returncode == 0, again.stderr
 
 
 POISON = """

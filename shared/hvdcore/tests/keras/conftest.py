@@ -64,8 +64,8 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scratch")
 
 
-@pytest.fixture(scope="session", params=["mpi", "gloo"])
+@pytest.fixture(scope="session", params=["mpi", pytest.param("gloo", marks=pytest.mark.proof)])
 def ranks(request: pytest.FixtureRequest, start: Callable[..., Results], scratch: Path) -> Results:
-    """What two ranks returned for every case, over MPI and over Gloo."""
+    """What two ranks returned for every case, over MPI and in the long form over Gloo."""
     modules = ("gradients", "collectives", "training", "beats")
     return start(2, request.param, "run_cases.py", str(scratch), *modules)

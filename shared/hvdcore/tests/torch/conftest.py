@@ -21,13 +21,21 @@ from hvdcore.testing.ranks import RESULT_DIR, run_ranks
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 600.0
 WORLDS = [("none", 1), *((c, size) for c in ("mpi", "gloo") for size in (1, 2, 3, 4))]
+# Long forms: nothing is asked of them that the other sizes and controllers are not asked.
+LONG = [("mpi", 1), ("gloo", 1), ("gloo", 3), ("mpi", 4), ("gloo", 4)]
 Start = Callable[..., list[dict[str, Any]]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "world" in metafunc.fixturenames:
-        ids = [f"{controller}-{size}" for controller, size in WORLDS]
-        metafunc.parametrize("world", WORLDS, ids=ids, scope="session")
+        worlds = [
+            pytest.param(
+                (controller, size), id=f"{controller}-{size}",
+                marks=[pytest.mark.proof] * ((controller, size) in LONG),
+            )
+            for controller, size in WORLDS
+        ]  # fmt: skip
+        metafunc.parametrize("world", worlds, scope="session")
 
 
 @pytest.fixture(scope="session")
