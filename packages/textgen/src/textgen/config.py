@@ -76,8 +76,8 @@ class OptimizerFields(Config):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the matrix products; ``auto`` is bfloat16 on a GPU that supports it."""
     compile: bool = False
-    """Compile the layers with torch.compile, which takes a minute at the start. Meant for GPUs; on a
-    processor it needs a C++ compiler and has gained nothing."""
+    """Compile the layers with torch.compile, which takes a minute at the start. Meant for GPUs; on
+    a processor it needs a C++ compiler and has gained nothing."""
     gradient_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of gradients and of weight updates while they are sent between ranks; the last two
     halve the bytes. Weights and sums stay float32."""
