@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hvdcore.errors import UserError
+from hvdcore.run.pages import report_runs
 from hvdcore.run.report import Section, SideBySide, Table, print_table, write_page
 
 
@@ -61,3 +63,14 @@ def test_texts_stand_side_by_side(tmp_path: Path) -> None:
     cells = re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", page, re.DOTALL)
     assert cells == ["human", "model", "Once &lt;upon&gt;", "a time", "a &lt;b&gt;\ncat"]
     assert 'class="lead" colspan="2"' in page
+
+
+def test_a_report_without_scores_is_refused(tmp_path: Path) -> None:
+    written: list[Path] = []
+    report = tmp_path / "report.json"
+    report.write_text("{}")
+    with pytest.raises(UserError, match=r"report\.json: it has no scores of train, val, test"):
+        report_runs([tmp_path], None, lambda paths, page: written.append(page))
+    assert not written
+    report.write_text('{"val": {"loss": 1.0}}')
+    assert report_runs([tmp_path], None, lambda paths, page: written.append(page)) == written[0]

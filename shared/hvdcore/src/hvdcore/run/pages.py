@@ -176,6 +176,8 @@ def report_runs(
     if output_dir is not None:
         with writing(output_dir):
             output_dir.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        _check_scores(RunDir(path))
     try:
         write(paths, folder / "report.html")
     except UserError:
@@ -187,3 +189,15 @@ def report_runs(
             f" no run of ours writes ({reason}); give the run as its training left it"
         ) from error
     return folder / "report.html"
+
+
+def _check_scores(run: RunDir) -> None:
+    """
+    Raises:
+        UserError: a finished run's report has none.
+    """
+    if run.report.is_file() and not run.read_report().keys() & set(SPLITS):
+        raise UserError(
+            f"{run.report}: it has no scores of {', '.join(SPLITS)}; give the run as its training "
+            "left it"
+        )
