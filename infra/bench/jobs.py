@@ -1,4 +1,4 @@
-"""Owns jobs that all stay up while one at a time is told to measure.
+"""Jobs that all stay up while one at a time is told to measure.
 
 Starting ranks takes seconds and machines drift over minutes. So every job starts once and runs a
 short burst whenever its turn comes round: what disturbs the machine disturbs all, and a ratio is

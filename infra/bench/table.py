@@ -1,4 +1,4 @@
-"""Owns the targets and the table that says which are met."""
+"""The targets of the benchmarks, and the table that says which are met."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns containers for tests, on a host of a test: a root file system, mounts, a user of no rights.
+"""Containers on a host of a test: a root file system, mounts, a user without rights.
 
 The root is an overlay, so that nothing that a container writes reaches the file system below it.
 """

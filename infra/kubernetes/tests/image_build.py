@@ -1,4 +1,4 @@
-"""Owns building the image for tests, from the Dockerfile as it stands, by buildah, as root.
+"""Builds the image for tests, from the Dockerfile as it stands, by buildah, as root.
 
 The base image, which comes from a registry elsewhere, is made here from Debian's own packages.
 """

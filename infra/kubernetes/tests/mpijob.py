@@ -1,4 +1,4 @@
-"""Owns the MPIJob (kubeflow.org/v2beta1) of the manifests, and its JSON Schema, for tests.
+"""The MPIJob (kubeflow.org/v2beta1) of the manifests and its JSON Schema, for tests.
 
 Written after the operator's API and its validation: fields that it does not know are refused, and
 what it would refuse is refused here. Pod templates are checked against Kubernetes' own schema.

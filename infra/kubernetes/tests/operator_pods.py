@@ -1,4 +1,4 @@
-"""Owns what the MPI operator and the kubelet make of an MPIJob, for tests: pods in namespaces.
+"""The pods that the MPI operator and the kubelet make of an MPIJob, in network namespaces.
 
 As the operator's sources have it: names, host file, a discovery script without slots, one key pair
 for all pods, the launcher's variables, and who mounts what.

@@ -1,4 +1,4 @@
-"""Owns a stand-in for the image in tests: this machine's root, prepared as the Dockerfile does it,
+"""A stand-in for the image in tests: this machine's root, prepared as the Dockerfile does it,
 and this interpreter's packages, wherever they lie."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns volumes of a ConfigMap or Secret for tests, laid out and changed as the kubelet does it."""
+"""Volumes of a ConfigMap or Secret for tests, laid out and changed as the kubelet does it."""
 
 from __future__ import annotations
 
