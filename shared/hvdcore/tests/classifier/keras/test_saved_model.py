@@ -15,6 +15,11 @@ from hvdcore.classifier.keras import load_model, save_model
 from hvdcore.classifier.model_folder import MODEL, PREPROCESSING
 from hvdcore.errors import UserError
 
+# Keras's own, with NumPy 2.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
