@@ -52,7 +52,7 @@ class Heap:
     Where the C library is not glibc, blocks take their size and no more.
 
     Attributes:
-        peak: bytes that the heap has taken at most since the beginning.
+        peak: bytes up to the end of its last block, at most since the beginning.
     """
 
     def __init__(self) -> None:
@@ -118,4 +118,5 @@ class Heap:
         if self._library is None:
             return self._uncounted
         usage = self._library.mallinfo2()
-        return int(usage.arena) + int(usage.hblkhd) + self._uncounted
+        # The end of the last block: what is free behind it, up to MALLOC_TOP_PAD_, was not touched.
+        return int(usage.arena - usage.keepcost + usage.hblkhd) + self._uncounted

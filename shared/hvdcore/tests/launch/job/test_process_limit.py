@@ -50,7 +50,9 @@ def test_the_limit_is_named(group: Path, limit: int, controller: str) -> None:
     assert re.search(ADVICE, done.stderr)
     assert f"cgroup is {limit})" in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) <= 2
+    lines = done.stderr.splitlines()
+    # What a rank printed itself is named, where one came so far.
+    assert len([line for line in lines if not line.startswith("[rank ")]) <= 2
 
 
 def test_control_enough_processes(group: Path) -> None:
