@@ -158,7 +158,8 @@ def test_measured_peaks(tmp_path: Path, name: str) -> None:
     tiny = measured(tmp_path / "tiny", book, "--max-steps", "4", "--eval-every", "2", *ranks)
     above = measured(tmp_path / "run", book, *flags) - tiny
     figure = planned(*flags)
-    assert figure == pytest.approx(above, rel=0.1)
+    # Of two ranks one run takes 426 MB and the next 479, as the heap's holes fall.
+    assert figure == pytest.approx(above, rel=0.15 if ranks else 0.1)
     # The control: the run with half the sequences or layers is told apart.
     assert planned(*flags, "--global-batch-size", "2", "--num-layers", "2") < 0.8 * above
 
