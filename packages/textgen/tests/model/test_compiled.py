@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hvdcore.errors import UserError
 from hvdcore.testing.runs import run_command
 from textgen.model.causal_lm import CausalLM
 from textgen.model.compiled import compile_layers, eager_layers
@@ -49,14 +50,10 @@ def compiled_with(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @READS_GRADIENTS
 def test_gradients_are_the_same(compiled_with: list[str]) -> None:
     model, plain = new_model(), new_model()
-    assert compile_layers(model) == list(plain_layers(model))
+    assert compile_layers(model) == list(model.model.layers)
     assert len(compiled_with) == 2
     for one, other in zip(gradients(model), gradients(plain), strict=True):
         torch.testing.assert_close(one, other)
-
-
-def plain_layers(model: Transformer) -> Any:
-    return model.model.layers
 
 
 @READS_GRADIENTS
@@ -76,7 +73,11 @@ def test_layers_of_a_model_of_transformers(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     hf = AutoModelForCausalLM.from_pretrained(save_gpt2(tmp_path / "gpt2", "one two three " * 50))
-    assert [type(layer).__name__ for layer in CausalLM(hf).layers()] == ["GPT2Block"] * 2
+    model = CausalLM(hf)
+    assert [type(layer).__name__ for layer in model.layers()] == ["GPT2Block"] * 2
+    model.hf = torch.nn.Linear(1, 1)
+    with pytest.raises(UserError, match="compile: this model has no list of layers"):
+        compile_layers(model)
 
 
 @pytest.mark.proof
@@ -99,7 +100,8 @@ def test_without_a_compiler(tmp_path: Path) -> None:
     book = write_book(tmp_path / "book.txt")
     env = {**environment(tmp_path / "cache"), "CXX": "/no/such/compiler"}
     line = command("train", "--data", str(book), "--output-dir")
-    run = run_command(tmp_path / "run", [*line, str(tmp_path / "run"), "--compile"], env, 120)
+    line += [str(tmp_path / "run"), "--compile", "--np", "2"]
+    run = run_command(tmp_path / "run", line, env, 120)
     assert run.returncode == 2
     (error,) = [line for line in run.stderr.splitlines() if line.startswith("error:")]
     assert error.startswith("error: compile: torch.compile does not work here: ")

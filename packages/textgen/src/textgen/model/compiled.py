@@ -17,7 +17,7 @@ from torch import nn
 
 from hvdcore.errors import UserError
 from hvdcore.files.cache import default_cache_dir
-from hvdcore.torch import gather_objects
+from hvdcore.torch import broadcast_object, gather_objects
 from textgen.model.language_model import LanguageModel
 
 __all__ = ["check_compiler", "compile_layers", "eager_layers"]
@@ -33,10 +33,11 @@ def check_compiler(device: torch.device) -> None:
     """
     # By default it is a folder of everybody's /tmp, from which code is loaded.
     os.environ.setdefault(CACHE, str(default_cache_dir("textgen") / "compiled"))
-    failures = [failure for failure in gather_objects(_failure(device)) if failure]
-    if failures:
+    found = gather_objects(_failure(device))  # on rank 0
+    failure = broadcast_object(next((failure for failure in found if failure), ""))
+    if failure:
         raise UserError(
-            f"compile: torch.compile does not work here: {failures[0]}; install a C++ compiler "
+            f"compile: torch.compile does not work here: {failure}; install a C++ compiler "
             "(g++), or leave --compile out"
         )
 
@@ -60,8 +61,13 @@ def compile_layers(model: LanguageModel) -> list[nn.Module]:
 
     Returns:
         The layers, for `ShardedOptimizer(compiled=...)`.
+
+    Raises:
+        UserError: the model has none to be found.
     """
     layers = list(model.layers())
+    if not layers:
+        raise UserError("compile: this model has no list of layers; leave --compile out")
     for layer in layers:
         layer.forward = _training_alone(layer.forward)  # type: ignore[method-assign]
     return layers
