@@ -4,8 +4,7 @@ The same weights in float32, the same prompts and threads, each peer in turn in 
 ratio is the median over the rounds of a peer's time over ours. A peer that is not installed is left
 out, and said to be: ``pip install llama-cpp-python gguf onnxruntime-genai onnx-ir onnx``.
 
-llama.cpp also runs the weights rounded to 8 bits (q8_0), which ours does not have: that line says
-what rounding would save.
+Weights rounded to 8 bits are compared with each other: our ``int8`` with llama.cpp's q8_0.
 
     python infra/bench/generation_peers.py --threads 1
 """
@@ -31,6 +30,7 @@ from torch import Tensor
 
 from textgen.generation.decode_weights import DecodeWeights
 from textgen.generation.loop import generate_tokens
+from textgen.generation.products import WEIGHT_DTYPES
 from textgen.generation.sampling import SamplingOptions
 from textgen.model.config import ModelConfig
 from textgen.pretrained.saved_model import save_model
@@ -56,6 +56,8 @@ class Result:
     new_tokens: int
     rounds: int
     peer: str
+    weight_dtype: str
+    """Of ours: that of the peer."""
     textgen_ms: float
     peer_ms: float
     ratio: float
@@ -83,27 +85,30 @@ def _compare(
         1, SHAPES[name].vocab_size, (batch_size, PROMPT_TOKENS),
         generator=torch.Generator().manual_seed(1),
     )  # fmt: skip
-    programs: dict[str, Generate] = {"textgen": _ours(model, prompts, count)}
+    programs = {dtype: _ours(model, prompts, count, dtype) for dtype in WEIGHT_DTYPES}
     for peer, make in _peers().items():
         programs[peer] = make(model, prompts, count, folder)
     texts = {program: run() for program, run in programs.items()}  # warms them up
     times = [{program: _seconds(run) for program, run in programs.items()} for _ in range(rounds)]
     for peer in programs:
-        if peer != "textgen":
-            same = [a == b for a, b in zip(texts["textgen"], texts[peer], strict=True)]
-            yield Result(
-                model=name,
-                num_parameters=SHAPES[name].num_parameters,
-                batch_size=batch_size,
-                threads=torch.get_num_threads(),
-                new_tokens=count,
-                rounds=rounds,
-                peer=peer,
-                textgen_ms=1000 / count * statistics.median(each["textgen"] for each in times),
-                peer_ms=1000 / count * statistics.median(each[peer] for each in times),
-                ratio=statistics.median(each[peer] / each["textgen"] for each in times),
-                same_tokens=sum(same) / len(same),
-            )
+        if peer in WEIGHT_DTYPES:
+            continue
+        ours = "int8" if peer.endswith("q8_0") else "float32"
+        same = [a == b for a, b in zip(texts[ours], texts[peer], strict=True)]
+        yield Result(
+            model=name,
+            num_parameters=SHAPES[name].num_parameters,
+            batch_size=batch_size,
+            threads=torch.get_num_threads(),
+            new_tokens=count,
+            rounds=rounds,
+            peer=peer,
+            weight_dtype=ours,
+            textgen_ms=1000 / count * statistics.median(each[ours] for each in times),
+            peer_ms=1000 / count * statistics.median(each[peer] for each in times),
+            ratio=statistics.median(each[peer] / each[ours] for each in times),
+            same_tokens=sum(same) / len(same),
+        )
 
 
 def _seconds(run: Generate) -> float:
@@ -112,8 +117,8 @@ def _seconds(run: Generate) -> float:
     return time.perf_counter() - start
 
 
-def _ours(model: torch.nn.Module, prompts: Tensor, count: int) -> Generate:
-    weights, rows = DecodeWeights(model), prompts.tolist()
+def _ours(model: torch.nn.Module, prompts: Tensor, count: int, dtype: str) -> Generate:
+    weights, rows = DecodeWeights(model, dtype), prompts.tolist()
     greedy = SamplingOptions(temperature=0)
     return lambda: generate_tokens(
         model, rows, max_new_tokens=count, options=greedy, weights=weights
@@ -300,7 +305,8 @@ def _measured(options: argparse.Namespace) -> Iterator[Result]:
 
 def _line(result: Result) -> str:
     return (
-        f"{result.model:>5} batch {result.batch_size}: textgen {result.textgen_ms:.3f} ms,"
+        f"{result.model:>5} batch {result.batch_size}: textgen {result.weight_dtype}"
+        f" {result.textgen_ms:.3f} ms,"
         f" {result.peer} {result.peer_ms:.3f} ms a token; ratio {result.ratio:.2f},"
         f" same tokens {result.same_tokens:.0%}"
     )

@@ -1,6 +1,6 @@
 """Turns a project of this repository into one that installs with no checkout near.
 
-In the repository a package names its neighbours by path, so that they can come from nowhere else.
+In the repository a package names its neighbors by path, so that they can come from nowhere else.
 A released wheel pins them to a version with a local label instead: the public index refuses such
 versions, so it can never answer the pin, whoever owns the name there.
 """
@@ -52,7 +52,7 @@ class Project:
         return tuple(RELEASE_PLATFORMS) if self.name == NAME else (None,)
 
     @property
-    def neighbours(self) -> dict[str, str]:
+    def neighbors(self) -> dict[str, str]:
         """Each requirement that is a path into the repository, with the project it names."""
         found = {d: _NEIGHBOUR.match(d) for d in self.dependencies}
         return {dependency: match[1] for dependency, match in found.items() if match}
@@ -67,7 +67,7 @@ def find_projects(root: Path) -> dict[str, Project]:
 
 
 def release_copy(project: Project, projects: dict[str, Project], scratch: Path) -> Path:
-    """The folder to build from: a copy with pins, or Horovod's own, which has no neighbours."""
+    """The folder to build from: a copy with pins, or Horovod's own, which has no neighbors."""
     if project.name == NAME:
         return project.folder
     copy = scratch / project.name
@@ -79,12 +79,12 @@ def release_copy(project: Project, projects: dict[str, Project], scratch: Path) 
 
 
 def release_text(text: str, project: Project, projects: dict[str, Project]) -> str:
-    """The text of a pyproject.toml with a labelled version and pinned neighbours."""
+    """The text of a pyproject.toml with a labeled version and pinned neighbors."""
     version = re.compile(rf'^version = "{re.escape(project.version)}"$', re.MULTILINE)
     text, count = version.subn(f'version = "{project.release_version}"', text)
     if count != 1:
         raise ValueError(f'{project.name}: expected one line version = "{project.version}"')
-    for dependency, name in project.neighbours.items():
+    for dependency, name in project.neighbors.items():
         if name not in projects:
             raise ValueError(f"{project.name} needs {name}, which is no project here")
         extras = _NEIGHBOUR.match(dependency)[2] or ""
@@ -94,11 +94,11 @@ def release_text(text: str, project: Project, projects: dict[str, Project]) -> s
 
 
 def installed_with(project: Project, projects: dict[str, Project]) -> list[Project]:
-    """`project` and all of its neighbours, near and far, each once."""
+    """`project` and all of its neighbors, near and far, each once."""
     found = [project]
     for current in found:
-        near = (projects[name] for name in current.neighbours.values())
-        found += [neighbour for neighbour in near if neighbour not in found]
+        near = (projects[name] for name in current.neighbors.values())
+        found += [neighbor for neighbor in near if neighbor not in found]
     return found
 
 

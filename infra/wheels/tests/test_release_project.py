@@ -1,4 +1,4 @@
-"""A released project keeps its ranges and pins its neighbours to the local label."""
+"""A released project keeps its ranges and pins its neighbors to the local label."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from hvdcore.errors import UserError
 from textgen.generation import batch as decode_batch
 from textgen.generation.batch import window_start
 from textgen.generation.decode_step import DecodeStep
-from textgen.generation.decode_weights import DecodeWeights, RowProduct
+from textgen.generation.decode_weights import DecodeWeights
 from textgen.generation.generate import TextStream, generate, generate_command, read_prompts
 from textgen.generation.kv_cache import KVCache, RowContent, prefill
 from textgen.generation.loop import generate_tokens
@@ -144,20 +144,6 @@ def test_logits_of_a_step_are_the_models(batch: int, attention_every: int) -> No
     logits = DecodeStep(DecodeWeights(model), cache)(tokens[:, -1])
     expected = model(tokens)[:, -1]
     torch.testing.assert_close(logits, expected, atol=2e-5 * float(expected.abs().max()), rtol=0)
-
-
-@pytest.mark.parametrize("rows", [1, 2, 24, 25])
-@pytest.mark.parametrize(("inputs", "outputs"), [(384, 400), (400, 384), (384, 390), (16, 32)])
-def test_row_products(rows: int, inputs: int, outputs: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(outputs, inputs, generator=generator)
-    x = torch.randn(rows, inputs, generator=generator)
-    out = torch.ones(rows, outputs)
-    expected = x.double() @ weight.double().t()
-    RowProduct(weight).bound(x, out)()
-    torch.testing.assert_close(out.double(), expected, atol=1e-4, rtol=0)
-    RowProduct(weight).bound(x, out, add=True)()
-    torch.testing.assert_close(out.double(), 2 * expected, atol=2e-4, rtol=0)
 
 
 def test_rows_stop_after_the_end_token() -> None:

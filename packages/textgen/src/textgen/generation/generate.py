@@ -8,11 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+import torch
+
 from hvdcore.errors import UserError, printable
 from hvdcore.sharding import eval_range
 from textgen.generation.decode_weights import DecodeWeights
+from textgen.generation.int8_model import round_linear_layers
 from textgen.generation.loop import generate_tokens
+from textgen.generation.products import product_of
 from textgen.generation.sampling import SamplingOptions
+from textgen.model.causal_lm import CausalLM
 from textgen.model.language_model import LanguageModel
 from textgen.model.transformer import Transformer
 from textgen.tokenizer.tokenizer import Tokenizer
@@ -89,6 +94,7 @@ def generate(
     batch_size: int = 32,
     on_text: Callable[[int, str], None] | None = None,
     share: tuple[int, int] = (0, 1),
+    weights: DecodeWeights | None = None,
 ) -> list[str]:
     """Texts that continue each prompt, `num_samples` for each in turn.
 
@@ -100,6 +106,7 @@ def generate(
         greedy: always the most probable token; temperature, top_k and top_p are ignored.
         batch_size: texts generated at once.
         on_text: called with (number of the text, new characters) during generation.
+        weights: of a `Transformer`, if they were made before.
 
     Raises:
         UserError: options out of range.
@@ -112,7 +119,8 @@ def generate(
         for prompt in prompts
         for _ in range(num_samples)
     ]
-    weights = DecodeWeights(model) if isinstance(model, Transformer) else None
+    if weights is None and isinstance(model, Transformer):
+        weights = DecodeWeights(model)
     texts: list[str] = []
     own = eval_range(len(rows), *share)
     for first in range(own.start, own.stop, batch_size):
@@ -149,6 +157,7 @@ def generate_command(
     seed: int = 0,
     batch_size: int = 32,
     device: str | None = None,
+    weight_dtype: str = "float32",
     stdout: TextIO | None = None,
     stdin: TextIO | None = None,
 ) -> int:
@@ -161,6 +170,7 @@ def generate_command(
         model_name: a run, a folder with a model, or a hub id.
         prompt, prompt_file: see `read_prompts`. The other arguments: see `generate`.
         device: where to compute; None is the rank's GPU if there is one.
+        weight_dtype: of the matrices, `float32`, or `int8`: rounded to 8 bits, on the CPU.
 
     Raises:
         UserError: no model, no such prompt file, or options out of range.
@@ -172,8 +182,10 @@ def generate_command(
     world = init()
     stdout = stdout or sys.stdout
     prompts = read_prompts(prompt, prompt_file, stdin or sys.stdin)
-    device = device or str(pick_device(world))
+    product_of(weight_dtype)  # said before a model is opened
+    device = device or ("cpu" if weight_dtype == "int8" else str(pick_device(world)))
     opened = open_model_distributed(model_name, world, device)
+    weights = _rounded(opened.model, device) if weight_dtype == "int8" else None
     single = len(prompts) * num_samples == 1
     if single and world.is_root:
         stdout.write(prompts[0])
@@ -183,6 +195,7 @@ def generate_command(
         repetition_penalty=repetition_penalty, greedy=greedy,
         num_samples=num_samples, seed=seed, batch_size=batch_size,
         on_text=partial(_emit, stdout) if single else None, share=(world.rank, world.size),
+        weights=weights,
     )  # fmt: skip
     texts = [text for share in gather_objects(texts) for text in share]
     if not world.is_root:
@@ -192,6 +205,17 @@ def generate_command(
         return 0
     _write_numbered(stdout, prompts, texts, num_samples)
     return 0
+
+
+def _rounded(model: LanguageModel, device: str) -> DecodeWeights | None:
+    """The decode weights in 8 bits; a model of `transformers` is changed in place."""
+    if torch.device(device).type != "cpu":
+        raise UserError(f"weight_dtype: int8 is for CPUs, not {device}")
+    if isinstance(model, Transformer):
+        return DecodeWeights(model, "int8")
+    assert isinstance(model, CausalLM)
+    round_linear_layers(model)
+    return None
 
 
 def _emit(stdout: TextIO, number: int, text: str) -> None:

@@ -1,7 +1,7 @@
 """MAUVE: how close two sets of texts are, as points in the feature space of a model.
 
 Pillutla et al. 2021, "MAUVE: Measuring the Gap Between Neural Text and Human Text using Divergence
-Frontiers". Written from the paper: the authors' package has another licence and requires a second
+Frontiers". Written from the paper: the authors' package has another license and requires a second
 k-means library.
 """
 
