@@ -57,7 +57,7 @@ def test_a_run_has_its_scores_text_and_curves(tmp_path: Path) -> None:
     assert "run model 1m parameters 918,912 ranks 2 global batch - steps -" in text
     assert "run 20.00 3.00 4.56 1.00" in text  # compute, update, communicate, data
     assert "peak memory of a rank, MB 457" in text
-    assert "FLOP per token, forward and backward 6,291,456 peak FLOP/s, all ranks 1.23e+11" in text
+    assert "FLOP per token, forward and backward 6,291,456 peak GFLOP/s, all ranks 123.4" in text
     assert (
         "source of the peak measured model FLOP utilization 32.7% seed - weights abababababab"
         in text

@@ -110,6 +110,9 @@ def test_the_command(tmp_path: Path) -> None:
     table = CliRunner().invoke(app, ["plan", *flags[:-1]])
     assert "peak of rank 0" in table.stdout
     assert "this machine: 2 ranks a host need" in table.stdout
+    assert "--compile" not in table.stdout
+    compiled = CliRunner().invoke(app, ["plan", *flags[:-1], "--compile"])
+    assert "--compile: counted as if not compiled" in compiled.stdout
     refused = CliRunner().invoke(app, ["plan", *TINY])
     assert refused.exit_code == 2
     assert "--memory: not given" in refused.output

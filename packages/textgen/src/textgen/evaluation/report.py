@@ -59,7 +59,7 @@ COLUMNS = (
     Column("tokens/s", "tokens_per_second", "{:,.0f}"),
     Column("peak memory of a rank, MB", "peak_memory_mb", "{:,.0f}"),
     Column("FLOP per token, forward and backward", "train_flops_per_token", "{:,}"),
-    Column("peak FLOP/s, all ranks", "peak_flops_per_second", "{:.3g}"),
+    Column("peak GFLOP/s, all ranks", "peak_flops_per_second", "{:,.1f}", 1e9),
     Column("source of the peak", "peak_flops_source", "{}"),
     Column("model FLOP utilization", "model_flop_utilization", "{:.1%}"),
     Column("seed", "seed", "{}"),

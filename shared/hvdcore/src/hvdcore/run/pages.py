@@ -35,11 +35,15 @@ class Column(NamedTuple):
     title: str
     value: str
     form: str
+    unit: float = 1
+    """What the value is divided by: 1e9 to write GFLOP/s."""
 
     def cell(self, values: Mapping[str, Any]) -> str:
         """The value as text; - where there is none."""
         value = values.get(self.value)
-        return "-" if value is None else self.form.format(value)
+        if value is None:
+            return "-"
+        return self.form.format(value if self.unit == 1 else value / self.unit)
 
 
 class Figure(NamedTuple):

@@ -60,7 +60,8 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> PeakFlops:
     own = measured_flops(device, dtype) if sheet is None else sheet
     total = float(allreduce_sum(torch.tensor([own], dtype=torch.float64))[0])
     kind = str(dtype).removeprefix("torch.")
-    where = named or f"{torch.get_num_threads()} CPU threads a rank"
+    threads = torch.get_num_threads()
+    where = named or f"{threads} CPU thread{'s' if threads > 1 else ''} a rank"
     how = "measured by a matrix product" if sheet is None else "data sheet"
     return PeakFlops(total, f"{how}, {kind}, {where}")
 
