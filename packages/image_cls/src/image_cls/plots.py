@@ -85,13 +85,20 @@ def draw_image_grid(
     """
     figure = blank_figure(1.3 * len(headings) + 1.0, 1.35 * len(rows) + 0.6)
     figure.suptitle(title)
-    grid = figure.subplots(len(rows), len(headings), squeeze=False)
-    for axes_row, images, name in zip(grid, rows, names, strict=True):
-        for axes, image in zip(axes_row, images, strict=True):
-            axes.imshow(image)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        axes_row[0].set_ylabel(figure_text(name), rotation=0, ha="right", va="center")
-    for axes, heading in zip(grid[0], headings, strict=True):
-        axes.set_title(heading, fontsize=9)
+    axes = figure.add_subplot()
+    # One picture of all images: axes for each take a second or two to lay out.
+    size = rows[0].shape[1]
+    gap = -(-size // 16)
+    axes.imshow(np.concatenate([_strip(images, gap) for images in rows]))
+    height, width = (np.arange(n) * (size + gap) + size / 2 for n in (len(rows), len(headings)))
+    axes.set_yticks(height, [figure_text(name) for name in names])
+    axes.set_xticks(width, headings, fontsize=9)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
     return save_figure(figure, path)
+
+
+def _strip(images: npt.NDArray[np.uint8], gap: int) -> npt.NDArray[np.uint8]:
+    """Images [n, S, S, 3] side by side, with white between and below: [S + gap, n (S + gap), 3]."""
+    padded = np.pad(images, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    return np.concatenate(list(padded), axis=1)
