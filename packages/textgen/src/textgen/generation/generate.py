@@ -210,7 +210,7 @@ def generate_command(
 def _rounded(model: LanguageModel, device: str) -> DecodeWeights | None:
     """The decode weights in 8 bits; a model of `transformers` is changed in place."""
     if torch.device(device).type != "cpu":
-        raise UserError(f"weight_dtype: int8 is for CPUs, not {device}")
+        raise UserError(f"weight_dtype: int8 is for CPUs, not {device}; leave out the device")
     if isinstance(model, Transformer):
         return DecodeWeights(model, "int8")
     assert isinstance(model, CausalLM)
