@@ -126,8 +126,8 @@ WeightDtype = Annotated[
     str,
     typer.Option(
         **_SAMPLING, metavar="float32|int8",
-        help="int8: round the weights to 8 bits, on the CPU: large models are several times as "
-        "fast, and their texts others.",
+        help="int8: round the weights to 8 bits, on the CPU: models of 10 million parameters and "
+        "more are up to twice as fast, and their texts differ.",
     ),
 ]  # fmt: skip
 Generation = Annotated[
