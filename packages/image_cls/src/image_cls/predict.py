@@ -1,4 +1,4 @@
-"""The verb ``predict``: the class of images, with probabilities."""
+"""The command ``predict``: the class of images, with probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb ``prepare``: prepares the images and prints what was found."""
+"""The command ``prepare``: prepares the images and prints what was found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb ``predict``: the class of texts from the command line, files or standard input."""
+"""The command ``predict``: the class of texts from the command line, files or standard input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb ``prepare``: prepares the texts and prints what was found."""
+"""The command ``prepare``: prepares the texts and prints what was found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``textgen``: verbs and their options; the work is loaded when a verb is called."""
+"""The command line ``textgen``: commands and their options; the work is loaded when one is called."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _run(
     output_dir: Path | None = None,
     check: Callable[[], object] | None = None,
 ) -> None:
-    """Run the work of a verb on one rank or many, and exit with its code."""
+    """Run the work of a command on one rank or many, and exit with its code."""
     from hvdcore.launch.launch import run_on_ranks
 
     code = run_on_ranks("textgen", work, start, output_dir=output_dir, check=check)

@@ -1,4 +1,4 @@
-"""The verb ``plan``: what a training would take of memory, as a table, before it runs."""
+"""The command ``plan``: what a training would take of memory, as a table, before it runs."""
 
 from __future__ import annotations
 

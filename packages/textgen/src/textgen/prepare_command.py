@@ -1,4 +1,4 @@
-"""The verbs ``prepare`` and ``models``: the prepared corpus and the presets as tables."""
+"""The commands ``prepare`` and ``models``: the prepared corpus and the presets as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training TF-IDF with the same verbs, logs and reports: rank 0 fits it and the others wait.
+"""Training TF-IDF with the same commands, logs and reports: rank 0 fits it and the others wait.
 
 It takes seconds, and scikit-learn does not use several ranks.
 """

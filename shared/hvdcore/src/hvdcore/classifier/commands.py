@@ -1,6 +1,6 @@
-"""The verbs that the commands of all classifiers have: what each of them does with its options.
+"""The commands that all classifiers have: what each of them does with its options.
 
-A package's command line names its own modules and passes them on; nothing is loaded before a verb
+A package's command line names its own modules and passes them on; nothing is loaded before a command
 is called.
 """
 
@@ -33,10 +33,10 @@ def run_training(
     train: Callable[[C, Path | None, str], int],
     check_files: Callable[[C], None] = lambda config: None,
 ) -> int:
-    """The verb ``train``: check what can be checked here, then train on one rank or many.
+    """The command ``train``: check what can be checked here, then train on one rank or many.
 
     Args:
-        flags: all options of the verb by name, None where not given.
+        flags: all options of the command by name, None where not given.
         check_data: prepares the data and checks the run against it, for a number of ranks.
         train: the work of a rank: the configuration, the run directory and what to resume.
         check_files: checks the files that the configuration names, which takes no time.
@@ -87,10 +87,10 @@ def run_evaluation(
     check: Callable[[Path, Sequence[str]], object],
     evaluate: Callable[[Path, Sequence[str], dict[str, Any]], int],
 ) -> int:
-    """The verb ``evaluate``: score a saved model on one rank or many.
+    """The command ``evaluate``: score a saved model on one rank or many.
 
     Args:
-        flags: all options of the verb; what is left after those of the ranks and `split` are
+        flags: all options of the command; what is left after those of the ranks and `split` are
             fields of the configuration, None where not given.
         check: checks the run and the names of the splits.
         evaluate: the work of a rank: the run, the names of the splits, and the changed fields.
@@ -111,7 +111,7 @@ def run_evaluation(
 
 
 def write_report_page(names: SampleNames, runs: Sequence[Path], output_dir: Path | None) -> Path:
-    """The verb ``report``: one page about a run, or about several; see `report_runs`."""
+    """The command ``report``: one page about a run, or about several; see `report_runs`."""
     from hvdcore.classifier.report import write_report
     from hvdcore.run.pages import report_runs
 

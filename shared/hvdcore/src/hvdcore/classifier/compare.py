@@ -1,4 +1,4 @@
-"""The verb ``compare``: trains every model on every number of ranks, and compares the runs.
+"""The command ``compare``: trains every model on every number of ranks, and compares the runs.
 
 The comparison is accuracy over time, speedup and efficiency.
 """

@@ -121,7 +121,7 @@ class SampleNames:
     Attributes:
         package: the distribution that trains, such as `image_cls`.
         sample: one sample, such as `image`.
-        predict: what the verb `predict` takes after the run, as an example.
+        predict: what the command `predict` takes after the run, as an example.
     """
 
     package: str

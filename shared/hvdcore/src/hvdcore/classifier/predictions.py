@@ -1,4 +1,4 @@
-"""The verb ``predict``: predictions as CSV, JSON, or JSON Lines as they are computed."""
+"""The command ``predict``: predictions as CSV, JSON, or JSON Lines as they are computed."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def report_runs(
     output_dir: Path | None,
     write: Callable[[Sequence[Path], Path], None],
 ) -> Path:
-    """The verb ``report RUN...``: the page's path, in the run or in ``output_dir``.
+    """The command ``report RUN...``: the page's path, in the run or in ``output_dir``.
 
     Args:
         write: writes the page about runs to a path.

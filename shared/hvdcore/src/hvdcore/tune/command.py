@@ -30,7 +30,7 @@ def tune_command(tunable: Tunable, flags: Mapping[str, Any]) -> int:
     """Search, and write tuning.json, best.toml, figures and report.html.
 
     Args:
-        flags: all options of the verb by name, None where not given: the fields of `Limits`,
+        flags: all options of the command by name, None where not given: the fields of `Limits`,
             objective, space, output_dir and config; every other one is a field of the training
             configuration.
 

@@ -62,7 +62,7 @@ def _no_check(config: Any, np: int) -> None:
 class Tunable:
     """A trainer whose settings can be searched.
 
-    Its program has the verbs `prepare --config FILE` and
+    Its program has the commands `prepare --config FILE` and
     `train --config FILE --output-dir DIR`, and the run writes metrics.jsonl.
 
     Args:
@@ -82,7 +82,7 @@ class Tunable:
     check: Callable[[Any, int], object] = _no_check
     program: tuple[str, ...] = ()
 
-    def command(self, verb: str, config: Path, *arguments: str) -> list[str]:
-        """The command line of a verb with a configuration file."""
+    def command(self, command: str, config: Path, *arguments: str) -> list[str]:
+        """The command line of one of its commands with a configuration file."""
         program = self.program or python_module(self.package)
-        return [*program, verb, "--config", str(config), *arguments]
+        return [*program, command, "--config", str(config), *arguments]

@@ -1,1 +1,1 @@
-"""Comparing several models on the same held-out books: the verb ``compare``."""
+"""Comparing several models on the same held-out books: the command ``compare``."""

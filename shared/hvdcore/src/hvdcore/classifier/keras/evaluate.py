@@ -1,6 +1,6 @@
 """Exact scores of whole splits on all ranks: each sample once, sums and integer counts.
 
-Also the verb ``evaluate``, which scores a saved model.
+Also the command ``evaluate``, which scores a saved model.
 """
 
 from __future__ import annotations

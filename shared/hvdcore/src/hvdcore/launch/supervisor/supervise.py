@@ -44,7 +44,7 @@ _TOO_LATE = {"numpy", "torch", "tensorflow", "ipykernel", "pytest"}
 def run_as_rank(main: Callable[[], int | None]) -> int:
     """Run `main` as this process's part of the job, and return the exit code for the process.
 
-    Every CLI verb that trains calls it, on every rank, before a framework is loaded. As a rank of
+    Every command that trains calls it, on every rank, before a framework is loaded. As a rank of
     two or more, under any launcher, the process becomes the supervisor of a copy of itself, which
     runs `main`; as a single rank it runs `main` here, after one exec if threads or malloc still
     had to be set (not in a notebook, nor once numpy or a framework is loaded). A UserError of
