@@ -1,7 +1,7 @@
 """The commands that all classifiers have: what each of them does with its options.
 
-A package's command line names its own modules and passes them on; nothing is loaded before a command
-is called.
+A package's command line names its own modules and passes them on; nothing is loaded before one is
+called.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class StartOptions:
 
     @classmethod
     def take(cls, flags: dict[str, Any]) -> StartOptions:
-        """Take what is ours out of a command's flags; what the command does not have is not given."""
+        """Take what is ours out of a command's flags; what it does not have is not given."""
         return cls(**{field.name: flags.pop(field.name, None) for field in fields(cls)})
 
     @property
