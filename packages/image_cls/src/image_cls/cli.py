@@ -1,4 +1,4 @@
-"""The command line ``image-cls``: its commands and options; the work is loaded when one is called."""
+"""The command ``image-cls`` and its subcommands; the work is loaded when one is called."""
 
 from __future__ import annotations
 

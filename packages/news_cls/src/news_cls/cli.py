@@ -1,4 +1,4 @@
-"""The command line ``news-cls``: its commands and options; the work is loaded when one is called."""
+"""The command ``news-cls`` and its subcommands; the work is loaded when one is called."""
 
 from __future__ import annotations
 

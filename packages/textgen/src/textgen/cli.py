@@ -1,4 +1,4 @@
-"""The command line ``textgen``: its commands and options; the work is loaded when one is called."""
+"""The command ``textgen`` and its subcommands; the work is loaded when one is called."""
 
 from __future__ import annotations
 
