@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hvdcore.runtime.world import World
-from hvdcore.torch.buckets import Bucket
+from hvdcore.torch.buckets import Bucket, Layout
+from hvdcore.torch.sharded_memory import ShardedMemory
 from hvdcore.torch.topology import Hosts, Stages, group_by_host, read_hosts
 
 BY_HOST = Hosts(((0, 1), (2, 3)))
@@ -83,3 +84,15 @@ def test_every_element_comes_once_to_every_rank(hosts: Hosts) -> None:
         stages = Stages(BUCKET, hosts, rank)
         runs = [run for other in stages.local_ranks for run in stages.column(other)]
         assert sorted(i for run in runs for i in range(run.start, run.stop)) == [*range(100, 196)]
+
+
+def test_memory_of_two_stages() -> None:
+    """Rank 0 owns 16 of 96 elements, its column has 64. Gradients: the column's sums, 48 of them to
+    the other host and 16 from there; before, 32 sent and 64 received within the host. Parameters:
+    32 received, the column and what is sent of it. A job of one host has no such stages."""
+    layout = Layout((), (Bucket(0, (16, 16, 64, 96)),))
+    memory = ShardedMemory(layout, rank=0, size=4, local_size=2)
+    assert memory.gradient_exchange == 4 * (64 + 48 + 16 + 32 + 64)
+    assert memory.parameter_exchange == 4 * (32 + 64 + 64)
+    alone = ShardedMemory(layout, rank=0, size=4, local_size=4)
+    assert alone.gradient_exchange == ShardedMemory(layout, rank=0, size=4).gradient_exchange

@@ -31,7 +31,7 @@ from hvdcore.torch.exchange import WIRE_DTYPES, Exchange
 from hvdcore.torch.hierarchical import HierarchicalExchange
 from hvdcore.torch.optimizer_state import SavedState, gather_state, load_state
 from hvdcore.torch.streams import Readback, StreamTimer
-from hvdcore.torch.topology import read_hosts
+from hvdcore.torch.topology import Hosts, read_hosts
 
 MAX_SUMS = 8
 MakeOptimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
@@ -99,8 +99,9 @@ class ShardedOptimizer:
         bucket_elements: approximate size of a bucket. By default one bucket where all ranks share
             a host, and 4 MB otherwise.
         hierarchical: whether each bucket is added up within hosts before it is sent between them,
-            so that a host's link carries it once. By default where there are several hosts with
-            the same number of ranks each, two or more; False sends straight to the owners.
+            so that a host's link carries it once. By default on CPUs, where there are several hosts
+            with the same number of ranks each, two or more. On GPUs, where it has not been run yet,
+            only if True; False sends straight to the owners.
 
     On a GPU nothing waits in the middle of a step: `step` returns when the sums are known, with
     the update still under way.
@@ -143,12 +144,7 @@ class ShardedOptimizer:
         self._bucket_elements = bucket_elements or default_bucket_elements(
             sum(item.numel for item in self._items), self._world.size, self._world.local_size
         )
-        self._hosts = None if hierarchical is False else read_hosts(self._world)
-        if hierarchical and self._hosts is None:
-            raise ValueError(
-                "hierarchical: the job has no two hosts with the same number of ranks each, two or "
-                "more; leave it out"
-            )
+        self._hosts = self._hosts_to_sum_in(hierarchical)
         self._update_seconds = 0.0
         self._update_timer = StreamTimer()
         self._order: list[int] | None = []
@@ -163,6 +159,16 @@ class ShardedOptimizer:
         self._build(self._plan(None))
         self._begin(None)
         self._hook(model, _inside(compiled))
+
+    def _hosts_to_sum_in(self, hierarchical: bool | None) -> Hosts | None:
+        is_wanted = self._named[0][1].device.type == "cpu" if hierarchical is None else hierarchical
+        hosts = read_hosts(self._world) if is_wanted else None
+        if hierarchical and hosts is None:
+            raise ValueError(
+                "hierarchical: there must be several hosts with the same number of ranks, two or "
+                "more; leave it out"
+            )
+        return hosts
 
     def _plan(self, order: Sequence[int] | None) -> Layout:
         items = self._items
