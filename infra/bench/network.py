@@ -165,37 +165,40 @@ def _jobs(network: TestNetwork, name: str) -> list[Job]:
 
 def launched(
     network: TestNetwork, env: Mapping[str, str], title: str, controller: str, *args: str,
-    program: Path = RANK,
+    program: Path = RANK, ranks: int = 1,
 ) -> Job:  # fmt: skip
     """Started on the first host by `hvdcore launch`."""
     hosts = list(network.hosts.values())
     line = [
         *hosts[0].inside(RANK.parent), sys.executable, "-m", "hvdcore", "launch",
-        "--controller", controller, "--hosts", ",".join(f"{host.name}:1" for host in hosts),
+        "--controller", controller, "--hosts", ",".join(f"{host.name}:{ranks}" for host in hosts),
         "--stall-timeout", "3600", sys.executable, str(program), *args,
     ]  # fmt: skip
     threads = dict.fromkeys(THREADS, "1")
-    return HostsJob(title, line, len(hosts), {**env, **threads}, hosts=hosts, program=program)
+    size = ranks * len(hosts)
+    return HostsJob(title, line, size, {**env, **threads}, hosts=hosts, program=program)
 
 
 def by_hand(
     network: TestNetwork, env: Mapping[str, str], title: str, *args: str | int,
-    program: Path = RANK,
+    program: Path = RANK, ranks: int = 1,
 ) -> Job:  # fmt: skip
     """Each rank started on its host with the variables that `torchrun` would give it."""
     *words, port = map(str, args)
     hosts = list(network.hosts.values())
+    size = ranks * len(hosts)
     script = " & ".join(
-        f"RANK={rank} LOCAL_RANK=0 exec_on {host.pid} {sys.executable} {program} {' '.join(words)}"
-        for rank, host in enumerate(hosts)
+        f"RANK={rank} LOCAL_RANK={rank % ranks} exec_on {hosts[rank // ranks].pid}"
+        f" {sys.executable} {program} {' '.join(words)}"
+        for rank in range(size)
     )
     enter = 'exec_on() { P=$1; shift; nsenter --target=$P --net --pid --mount --uts "$@"; }'
     settings = {
-        "MASTER_ADDR": hosts[0].address, "MASTER_PORT": port, "WORLD_SIZE": str(len(hosts)),
+        "MASTER_ADDR": hosts[0].address, "MASTER_PORT": port, "WORLD_SIZE": str(size),
         "GLOO_SOCKET_IFNAME": "eth0", **dict.fromkeys(THREADS, "1"),
     }  # fmt: skip
     line = ["sh", "-c", f"{enter}; cd {RANK.parent}; {script}; wait"]
-    return HostsJob(title, line, len(hosts), {**env, **settings}, hosts=hosts, program=program)
+    return HostsJob(title, line, size, {**env, **settings}, hosts=hosts, program=program)
 
 
 def _measure(jobs: Jobs, names: Sequence[str], rounds: int, title: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def no_wait() -> float:
     return 0.0
 
 
-def ours(name: str, dtype: torch.dtype) -> Made:
+def ours(name: str, dtype: torch.dtype, hierarchical: bool | None = None) -> Made:
     """A step as `textgen train` makes it."""
     import hvdcore.torch as hvt
 
@@ -37,6 +37,7 @@ def ours(name: str, dtype: torch.dtype) -> Made:
         cost=update_cost(SETTINGS),
         elementwise=lambda name, parameter: True,
         wire_dtype=dtype,
+        hierarchical=hierarchical,
     )
 
     def step(tokens: Tensor, targets: Tensor) -> None:
@@ -46,6 +47,11 @@ def ours(name: str, dtype: torch.dtype) -> Made:
         optimizer.step(sums=(loss.item(),), wait=False)
 
     return step, hvt.communication_seconds
+
+
+def straight(name: str, dtype: torch.dtype) -> Made:
+    """The same, with gradients that go straight to their owners on other hosts."""
+    return ours(name, dtype, hierarchical=False)
 
 
 class LossOf(nn.Module):
@@ -139,7 +145,10 @@ def horovod(name: str, dtype: torch.dtype) -> Made:
     return step, no_wait
 
 
-KINDS = {"ours": ours, "apart": apart, "ddp": ddp, "fsdp": fsdp, "horovod": horovod}
+KINDS = {
+    "ours": ours, "straight": straight, "apart": apart, "ddp": ddp, "fsdp": fsdp,
+    "horovod": horovod,
+}  # fmt: skip
 
 
 def main(name: str, kind: str, dtype: str) -> None:

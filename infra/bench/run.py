@@ -25,6 +25,7 @@ import generation
 import keras_jobs
 import keras_network
 import network
+import network_several
 import training
 from table import table
 
@@ -36,6 +37,11 @@ def generate(rounds: int) -> list[dict[str, Any]]:
     return [asdict(result) for result in generation.measure(["0.8m"], rounds=rounds)]
 
 
+def train_over_network(rounds: int) -> dict[str, Any]:
+    """Hosts of one rank, and of several."""
+    return {**network.measure(rounds), **network_several.measure(rounds)}
+
+
 PARTS: dict[str, tuple[Callable[[int], Any], int, int]] = {
     "allreduce": (allreduce.measure, 9, 3),
     "training": (training.measure, 11, 3),
@@ -44,7 +50,7 @@ PARTS: dict[str, tuple[Callable[[int], Any], int, int]] = {
     "news": (partial(keras_jobs.measure, "news"), 9, 3),
     "finetune": (finetune.measure, 9, 3),
     "corpus": (corpus.measure, 2, 1),
-    "network": (network.measure, 5, 2),
+    "network": (train_over_network, 5, 2),
     "keras_network": (keras_network.measure, 5, 2),
 }
 """What measures a part in so many rounds, and its rounds: the usual number and the quick one."""

@@ -139,8 +139,21 @@ def _network(found: dict[str, Any]) -> Iterator[Row]:
     for hosts, by_link in found.items():
         if hosts == "skipped":
             continue
+        rows = _several_ranks if " of " in hosts else _link
         for link, figures in by_link.items():
-            yield from _link(hosts, link, figures)
+            yield from rows(hosts, link, figures)
+
+
+def _several_ranks(hosts: str, link: str, figures: dict[str, Any]) -> Iterator[Row]:
+    milliseconds, megabytes = figures["ms_a_step"], figures["mb_a_step"]
+    for job in milliseconds:
+        other = f"{job}_straight"
+        if other in milliseconds:
+            for kind, found in (("time", milliseconds), ("bytes", megabytes)):
+                unit = "ms" if kind == "time" else "MB"
+                remark = f"{found[job]:.1f} {unit} a step, straight {found[other]:.1f}"
+                title = f"{hosts}, {link}: {job}, {kind} against straight"
+                yield Row(title, found[job] / found[other], remark)
 
 
 def _link(hosts: str, link: str, figures: dict[str, Any]) -> Iterator[Row]:

@@ -200,7 +200,9 @@ def plan(
     price_per_host_hour: Annotated[
         float | None, typer.Option(help="Also show the cost, in the currency of this price.")
     ] = None,
-    ranks_per_host: Annotated[int, typer.Option(min=1, help="Ranks per host, for the cost.")] = 1,
+    ranks_per_host: Annotated[
+        int, typer.Option(min=1, help="Ranks per host: they share its link and its price.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Predict a run's throughput, efficiency and cost on more ranks than this machine has.

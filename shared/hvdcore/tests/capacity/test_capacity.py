@@ -88,6 +88,44 @@ def test_more_ranks_have_fewer_and_larger_buckets() -> None:
     assert [Shards(8e6, 1e6, 0.0, 1e6).num_buckets(size) for size in (2, 4, 16)] == [8, 4, 1]
 
 
+def test_ranks_of_a_host_share_its_link() -> None:
+    """A bucket of 2 MB each way over 1 MB a second, 3 s of computing, the latency 0.1 s.
+
+    Two hosts of one rank: a message of 1 MB, 1.1 s, before the forward pass and as many after the
+    backward pass; the norm's two messages 0.2 s. Two hosts of two ranks: another 0.1 s within the
+    host each way, and six messages for the norm. Were the four ranks on a host each, the link
+    would carry 3/4 of it, in three messages: 1.8 s. Three ranks on a host of two and one of one
+    send straight to the owners, two ranks over one link: 2 (0.2 + 4/3) s. One host has no link.
+    """
+    shards, network = Shards(2e6, 2e6), Network(0.1, 1e6)
+    seconds = {
+        (size, ranks): shards.step_seconds(3.0, 0.0, size, network, ranks)
+        for size, ranks in ((2, 1), (4, 2), (4, 1), (3, 2), (4, 4))
+    }
+    assert seconds == {
+        (2, 1): pytest.approx(3.0 + 2 * 1.1 + 0.2),
+        (4, 2): pytest.approx(3.0 + 2 * 1.2 + 0.6),
+        (4, 1): pytest.approx(3.0 + 2 * 1.8 + 0.6),
+        (3, 2): pytest.approx(3.0 + 2 * 2 * (0.2 + 4 / 3) + 0.4),
+        (4, 4): pytest.approx(3.0 + 2 * 0.1 + 0.6),
+    }
+
+
+def test_bytes_that_a_host_sends() -> None:
+    """8 MB of gradients and as much of parameters. Two hosts of any number of ranks: half of each.
+    Eight ranks on hosts of one: 7/8 of each. Three ranks, two of them on one host: each of the two
+    sends 1/3 of its gradients, and 2/3 of the parameters go round."""
+    workload = Workload(1, 1.0, shards=Shards(8e6, 1e6))
+    places = ((4, 2), (16, 8), (8, 1), (3, 2), (8, 8), (1, 1))
+    assert [workload.link_bytes(*place) / 1e6 for place in places] == [
+        pytest.approx(megabytes) for megabytes in (8.0, 8.0, 14.0, 8 * 4 / 3, 0.0, 0.0)
+    ]
+    (four,) = predict(workload, Network(0.0, 1e6), [4], ranks_per_host=2)
+    assert four.link_bytes == pytest.approx(8e6)
+    sums = Workload(1, 1.0, 0.0, (Gradient(1e6, 1.0),))
+    assert [sums.link_bytes(4, ranks) for ranks in (1, 2, 4)] == [1.5e6, 1.5e6, 0.0]
+
+
 def test_throughput_efficiency_and_cost() -> None:
     """Two ranks: 1 s of computing and 1 s of summing, so half of what two alone would do."""
     workload = Workload(10, 1.0, 0.0, (Gradient(1e6, 1.0),))

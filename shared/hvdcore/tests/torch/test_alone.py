@@ -251,3 +251,8 @@ def test_gathered_state_in_the_same_memory() -> None:
             assert found["weight/momentum_buffer"].tolist() == [pytest.approx(momentum[0])]
         places.append(kept.tensors["weight/momentum_buffer"].data_ptr())
     assert places[0] == places[1]
+
+
+def test_sums_within_hosts_need_several_hosts() -> None:
+    with pytest.raises(ValueError, match="hierarchical: there must be several hosts"):
+        hvt.ShardedOptimizer(ones_model(), sgd, hierarchical=True)

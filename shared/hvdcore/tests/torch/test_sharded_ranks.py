@@ -121,3 +121,38 @@ def test_what_is_read_before_its_update_has_come_is_told(
         assert result["message"].startswith(
             "linear.weight: read before its last update had arrived"
         )
+
+
+HOSTS = {"host by host": "0 1/2 3", "in turns": "0 2/1 3"}
+HIERARCHICAL = [
+    ("gloo", "host by host"),
+    pytest.param("gloo", "in turns", marks=pytest.mark.proof),
+    pytest.param("mpi", "host by host", marks=pytest.mark.proof),
+    ("mpi", "in turns"),
+]
+
+
+@pytest.mark.parametrize(("controller", "numbering"), HIERARCHICAL)
+def test_sums_within_hosts_first_match_a_single_process(
+    start: Any, controller: str, numbering: str
+) -> None:
+    results = start("sharded", controller, 4, "overlap", HOSTS[numbering])
+    assert len({result["hash"] for result in results}) == 1
+    for result in results:
+        assert result["difference"] < 1e-5
+        assert result["resumed_hash"] == result["hash"]
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("controller", ["gloo", "mpi"])
+def test_sums_within_hosts_first_in_half_the_bytes(start: Any, controller: str) -> None:
+    results = start("sharded", controller, 4, "bfloat16", HOSTS["host by host"])
+    assert len({result["hash"] for result in results}) == 1
+    for result in results:
+        assert result["resumed_hash"] == result["hash"]
+        assert 1e-5 < result["difference"] < 0.05 * result["moved"]
+
+
+def test_a_share_that_a_host_leaves_out_is_noticed(start: Any) -> None:
+    for result in start("sharded", "gloo", 4, "overlap", HOSTS["host by host"], "drop"):
+        assert result["difference"] > 1e-3

@@ -109,11 +109,12 @@ class RunMemory:
         self._fake = fake_tensors()
         self._model = build(self._fake)
         self._config, self._settings, self._size, self._dtype = config, settings, size, dtype
+        self._local_size = local_size or size
         tables = self._model.table_names
         cost, elementwise = update_cost(settings, tables), is_elementwise(settings, tables)
         trained = [(n, p) for n, p in self._model.named_parameters() if p.requires_grad]
         items = [Item(n, tuple(p.shape), cost(n, p), elementwise(n, p)) for n, p in trained]
-        self._layout = layout_of(items, size, local_size or size)
+        self._layout = layout_of(items, size, self._local_size)
         self._frozen = sum(_bytes(self._model.parameters())) - sum(_bytes(p for _, p in trained))
         self._buffers = sum(_bytes(self._model.buffers()))
         self._trained = sum(_bytes(p for _, p in trained))
@@ -237,7 +238,7 @@ class RunMemory:
 
     def _memory(self, rank: int) -> ShardedMemory:
         wire = getattr(torch, self._config.gradient_dtype)
-        return ShardedMemory(self._layout, rank, self._size, wire)
+        return ShardedMemory(self._layout, rank, self._size, wire, self._local_size)
 
     def _plan_of(self, rank: int, rows: int) -> MemoryPlan:
         own = self._memory(rank)

@@ -95,7 +95,7 @@ def plan_run(
 
 def prediction_table(found: Sequence[Prediction], workload: Workload) -> Table:
     """A row for each number of ranks."""
-    header = ["ranks", "ms a step", f"{workload.unit} a second", "efficiency"]
+    header = ["ranks", "ms a step", f"{workload.unit} a second", "efficiency", "MB a host sends"]
     has_cost = any(prediction.cost_per_million is not None for prediction in found)
     rows = [
         [
@@ -103,6 +103,7 @@ def prediction_table(found: Sequence[Prediction], workload: Workload) -> Table:
             f"{1e3 * p.step_seconds:.1f}",
             f"{p.per_second:,.0f}" if p.per_second >= 100 else f"{p.per_second:.3g}",
             f"{p.efficiency:.1%}",
+            f"{1e-6 * p.link_bytes:.1f}",
             *([f"{p.cost_per_million:.4g}"] if p.cost_per_million is not None else []),
         ]
         for p in found

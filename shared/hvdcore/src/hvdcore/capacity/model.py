@@ -133,11 +133,13 @@ class Shards:
         least = max(self.bucket_bytes, size * self.part_bytes, size * self.largest / 2)
         return max(1, round(self.num_bytes / least))
 
-    def step_seconds(self, compute: float, update: float, size: int, network: Network) -> float:
+    def step_seconds(
+        self, compute: float, update: float, size: int, network: Network, ranks_per_host: int = 1
+    ) -> float:
         """From the end of one update to the end of the next."""
         number = self.num_buckets(size)
         bucket = self.num_bytes / number
-        travel = network.allgather_seconds(bucket, size, min(self.largest, bucket))
+        travel = self._travel_seconds(bucket, size, network, ranks_per_host)
         wire = done = 0.0
         for _ in range(number):
             wire += travel
@@ -147,6 +149,35 @@ class Shards:
             wire = max(wire, done) + travel
         norm = network.allreduce_seconds(0, size)
         return max(done, wire) + norm + update / size
+
+    def _travel_seconds(
+        self, bucket: float, size: int, network: Network, ranks_per_host: int
+    ) -> float:
+        """Of a bucket's gradients to their owners, or of its parameters to all ranks.
+
+        Hosts of equally many ranks exchange a bucket as single ranks would. What it takes within
+        a host is a message more, and no bytes of the link.
+        """
+        largest = min(self.largest, bucket)
+        if ranks_per_host == 1:
+            return network.allgather_seconds(bucket, size, largest)
+        hosts, left = divmod(size, ranks_per_host)
+        if left and hosts:
+            return ranks_per_host * network.allgather_seconds(bucket, size, largest)
+        between = network.allgather_seconds(bucket, max(hosts, 1), largest)
+        return between + (network.latency_seconds if size > 1 else 0.0)
+
+    def link_bytes(self, size: int, ranks_per_host: int = 1) -> float:
+        """Bytes that a host sends in a step: the gradients that others own, and the parameters
+        that it owns to all others.
+
+        Hosts of unequally many ranks send each rank's gradients straight to their owners.
+        """
+        hosts, left = divmod(size, ranks_per_host)
+        if left and hosts:
+            gradients = ranks_per_host * (size - ranks_per_host) / size
+            return (gradients + (size - 1) / size) * self.num_bytes
+        return 2 * (1 - 1 / max(hosts, 1)) * self.num_bytes
 
 
 @dataclass(frozen=True)
@@ -174,7 +205,7 @@ class Workload:
     shards: Shards | None = None
     unit: str = "samples"
 
-    def step_seconds(self, size: int, network: Network) -> float:
+    def step_seconds(self, size: int, network: Network, ranks_per_host: int = 1) -> float:
         """A step of `size` ranks that all compute alike.
 
         Sums are made one after another, and beside the computing; what is ready before the end of
@@ -182,7 +213,7 @@ class Workload:
         """
         if self.shards is not None:
             computed = self.compute_seconds, self.update_seconds
-            return self.shards.step_seconds(*computed, size, network)
+            return self.shards.step_seconds(*computed, size, network, ranks_per_host)
         done = 0.0
         for gradient in self.gradients:
             begin = max(done, gradient.ready_seconds)
@@ -192,6 +223,15 @@ class Workload:
             return summed + self.update_seconds
         gather = network.allgather_seconds(self.gathered, size, self.largest)
         return summed + self.update_seconds / size + gather
+
+    def link_bytes(self, size: int, ranks_per_host: int = 1) -> float:
+        """Bytes that a host sends in a step, over a link that its ranks share; 0 on one host."""
+        if size <= ranks_per_host:
+            return 0.0
+        if self.shards is not None:
+            return self.shards.link_bytes(size, ranks_per_host)
+        summed = sum(gradient.num_bytes for gradient in self.gradients)
+        return (2 * summed + self.gathered) * (size - 1) / size
 
 
 def workload_of_run(run: RunDir) -> Workload:
@@ -258,6 +298,7 @@ class Prediction:
     Attributes:
         per_second: units of all ranks.
         efficiency: throughput against `size` times that of one rank, 0 to 1.
+        link_bytes: that a host sends in a step.
         cost_per_million: of a million units, in the currency of the price; None without a price.
     """
 
@@ -266,6 +307,7 @@ class Prediction:
     per_second: float
     efficiency: float
     cost_per_million: float | None
+    link_bytes: float = 0.0
 
 
 def predict(
@@ -280,15 +322,17 @@ def predict(
 
     Args:
         price_per_host_hour: in any currency; hosts that are partly used count whole.
+        ranks_per_host: they share a link.
     """
     alone = workload.samples / workload.step_seconds(1, network)
     found = []
     for size in sizes:
-        seconds = workload.step_seconds(size, network)
+        seconds = workload.step_seconds(size, network, ranks_per_host)
         speed = size * workload.samples / seconds
         cost = None
         if price_per_host_hour is not None:
             hosts = -(-size // ranks_per_host)
             cost = 1e6 * hosts * price_per_host_hour / 3600.0 / speed
-        found.append(Prediction(size, seconds, speed, speed / (size * alone), cost))
+        sent = workload.link_bytes(size, ranks_per_host)
+        found.append(Prediction(size, seconds, speed, speed / (size * alone), cost, sent))
     return found

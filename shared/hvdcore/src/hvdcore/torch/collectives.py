@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import cache
 from types import ModuleType
@@ -109,12 +109,17 @@ def wait(handle: int, name: str = "") -> Tensor:
     While it waits the watchdog knows this rank as blameless: phase 'communicate'. `name` is the
     operation's, for whoever asks where the ranks stand.
     """
+    return wait_for(lambda: engine().synchronize(handle), name)
+
+
+def wait_for(synchronize: Callable[[], Tensor], name: str) -> Tensor:
+    """What `synchronize` returns, which waits for a collective; otherwise as `wait`."""
     heartbeat.beat("communicate", collective=name)
     started = time.perf_counter()
     # On a GPU the stream waits, and the host goes on; so the time is the stream's.
     gpu = _Clock.gpu.timing() if torch.cuda.is_initialized() else nullcontext()  # type: ignore[no-untyped-call]
     with record_function("communicate"), gpu:  # shows in a profile, beside PyTorch's own
-        output: Tensor = engine().synchronize(handle)
+        output = synchronize()
     if not first_output(output).is_cuda:
         _Clock.seconds += time.perf_counter() - started
     heartbeat.beat("compute")

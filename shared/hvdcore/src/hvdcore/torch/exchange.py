@@ -70,7 +70,7 @@ class Exchange:
             shares = list(received.view(-1, len(own)))
             if len(shares) < self._world.size:
                 shares.insert(self._world.rank, own)
-            _sum_into(own, shares)
+            sum_into(own, shares)
         return own
 
     def send_parameters(self, bucket: int, update: Tensor | None = None) -> None:
@@ -134,7 +134,7 @@ class Exchange:
         return tensor.view(self._dtype) if self.is_narrow else tensor
 
 
-def _sum_into(own: Tensor, shares: Sequence[Tensor]) -> None:
+def sum_into(own: Tensor, shares: Sequence[Tensor]) -> None:
     """own = shares[0] + shares[1] + ..., each sum in the type of `own`, which may be one of them.
 
     The first sum has memory of its own, as `own` may come later in `shares`.

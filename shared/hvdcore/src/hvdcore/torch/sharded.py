@@ -28,8 +28,10 @@ from hvdcore.torch.buckets import (
 )
 from hvdcore.torch.collectives import broadcast_object, current_world, sum_in_place
 from hvdcore.torch.exchange import WIRE_DTYPES, Exchange
+from hvdcore.torch.hierarchical import HierarchicalExchange
 from hvdcore.torch.optimizer_state import SavedState, gather_state, load_state
 from hvdcore.torch.streams import Readback, StreamTimer
+from hvdcore.torch.topology import Hosts, read_hosts
 
 MAX_SUMS = 8
 MakeOptimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
@@ -96,6 +98,10 @@ class ShardedOptimizer:
             parameters inside of it before it begins; nothing of this gets into what is compiled.
         bucket_elements: approximate size of a bucket. By default one bucket where all ranks share
             a host, and 4 MB otherwise.
+        hierarchical: whether each bucket is added up within hosts before it is sent between them,
+            so that a host's link carries it once. By default on CPUs, where there are several hosts
+            with the same number of ranks each, two or more. On GPUs, where it has not been run yet,
+            only if True; False sends straight to the owners.
 
     On a GPU nothing waits in the middle of a step: `step` returns when the sums are known, with
     the update still under way.
@@ -112,6 +118,7 @@ class ShardedOptimizer:
         wire_dtype: torch.dtype = torch.float32,
         compiled: Iterable[nn.Module] = (),
         bucket_elements: int | None = None,
+        hierarchical: bool | None = None,
     ) -> None:
         self._world = current_world()
         self._name = f"hvdcore.sharded.{next(_NUMBERS)}"
@@ -137,6 +144,7 @@ class ShardedOptimizer:
         self._bucket_elements = bucket_elements or default_bucket_elements(
             sum(item.numel for item in self._items), self._world.size, self._world.local_size
         )
+        self._hosts = self._hosts_to_sum_in(hierarchical)
         self._update_seconds = 0.0
         self._update_timer = StreamTimer()
         self._order: list[int] | None = []
@@ -152,6 +160,16 @@ class ShardedOptimizer:
         self._begin(None)
         self._hook(model, _inside(compiled))
 
+    def _hosts_to_sum_in(self, hierarchical: bool | None) -> Hosts | None:
+        is_wanted = self._named[0][1].device.type == "cpu" if hierarchical is None else hierarchical
+        hosts = read_hosts(self._world) if is_wanted else None
+        if hierarchical and hosts is None:
+            raise ValueError(
+                "hierarchical: there must be several hosts with the same number of ranks, two or "
+                "more; leave it out"
+            )
+        return hosts
+
     def _plan(self, order: Sequence[int] | None) -> Layout:
         items = self._items
         if self._has_one_bucket:  # tensors with one owner each all fit into it
@@ -162,10 +180,14 @@ class ShardedOptimizer:
         """Buffers, optimizer and exchange of a layout."""
         self.layout = layout
         self._flat = FlatBuffers(self._named, layout)
-        self._exchange = Exchange(self._flat, self._world, self._wire_dtype, self._name)
+        self._exchange = self._new_exchange()
         self._pieces: list[Piece] = self._flat.pieces(self._world.rank)
         owned = [(piece.name, piece.parameter) for piece in self._pieces]
         self.optimizer = self._make_optimizer(owned) if owned else None
+
+    def _new_exchange(self) -> Exchange:
+        of = (self._flat, self._world, self._wire_dtype, self._name)
+        return HierarchicalExchange(*of, self._hosts) if self._hosts else Exchange(*of)
 
     def _hook(self, model: nn.Module, inside: set[nn.Module]) -> None:
         # Plain functions: a copy of the model must not copy this optimizer.

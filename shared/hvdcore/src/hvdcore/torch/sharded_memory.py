@@ -1,6 +1,7 @@
 """The bytes that `ShardedOptimizer` takes on a rank, by arithmetic on its layout.
 
-Each figure follows from the code of `hvdcore.torch.sharded`, `exchange` and `optimizer_state`.
+Each figure follows from the code of `hvdcore.torch.sharded`, `exchange`, `hierarchical` and
+`optimizer_state`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from hvdcore.torch.buckets import Item, Layout, default_bucket_elements, plan_layout
+from hvdcore.torch.topology import Hosts, Stages
 
 __all__ = ["ShardedMemory", "layout_of"]
 
@@ -31,12 +33,14 @@ class ShardedMemory:
     Args:
         rank, size: of the job.
         wire_dtype: as `ShardedOptimizer` takes it.
+        local_size: ranks on each host.
     """
 
     layout: Layout
     rank: int
     size: int
     wire_dtype: torch.dtype = torch.float32
+    local_size: int = 1
 
     @property
     def flat(self) -> int:
@@ -58,6 +62,8 @@ class ShardedMemory:
         """Received gradients of all buckets, and what summing the largest one needs."""
         if self.size == 1:
             return 0
+        if columns := self._columns():
+            return self._gradients_in_stages(columns)
         is_narrow = self.wire_dtype != torch.float32
         senders = self.size - (self.rank in (0, self.size - 1))
         own = self._own()
@@ -67,6 +73,28 @@ class ShardedMemory:
         # share that came in a narrower type is widened.
         summing = (4 if self.size > 2 else 0) + (8 if is_narrow else 0)
         return received + sent + summing * max(own)
+
+    def _columns(self) -> list[int]:
+        """Elements of each bucket that this rank adds up for its host; none without such sums."""
+        hosts, left = divmod(self.size, self.local_size)
+        if self.local_size == 1 or hosts < 2 or left:
+            return []
+        first = range(0, self.size, self.local_size)
+        ranks = Hosts(tuple(tuple(range(rank, rank + self.local_size)) for rank in first))
+        stages = (Stages(bucket, ranks, self.rank) for bucket in self.layout.buckets)
+        return [of_bucket.column_numel(self.rank) for of_bucket in stages]
+
+    def _gradients_in_stages(self, columns: list[int]) -> int:
+        """All buckets on their way between hosts, and the largest one within the host."""
+        own, item = self._own(), self.wire_dtype.itemsize
+        sums = 4 * sum(columns)
+        sent = item * (sum(columns) - sum(own))
+        received = item * (self.size // self.local_size - 1) * sum(own)
+        within = max(
+            4 * (sum(bucket.splits) + (self.local_size - 2) * column)
+            for bucket, column in zip(self.layout.buckets, columns, strict=True)
+        )
+        return sums + sent + received + within
 
     @property
     def gradient_norm(self) -> int:
@@ -79,6 +107,11 @@ class ShardedMemory:
         if self.size == 1:
             return 0
         own, item = self._own(), self.wire_dtype.itemsize
+        if columns := self._columns():
+            # The columns of all ranks of the host as they came, and this rank's once for each.
+            in_stages = item * (self.layout.numel + (self.local_size - 1) * sum(columns))
+            narrow = 4 * (sum(own) + max(own)) if self.wire_dtype != torch.float32 else 0
+            return in_stages + narrow
         total = self.layout.numel if self.size > 2 else self.layout.numel - sum(own)
         if self.wire_dtype == torch.float32:
             return item * total

@@ -3,6 +3,8 @@
 `sharded.py`: each step in one bucket. `sharded.py overlap`: in small buckets, behind two backward
 passes and the next forward pass. `bfloat16`: that, and half the bytes. `early`: buckets leave after
 the first of the two, which is wrong. `compiled`: as `overlap`, two layers under `torch.compile`.
+A second argument puts four ranks on two hosts: `0 1/2 3` host by host, `0 2/1 3` in turns. A third
+one, `drop`, leaves a rank's gradients out of its host's sums, which is wrong.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ from torch import Tensor, nn
 
 import hvdcore.torch as hvt
 from hvdcore.testing.ranks import save_result
+from hvdcore.torch import hierarchical, sharded
 from hvdcore.torch.collectives import engine
+from hvdcore.torch.topology import Hosts
 
 GLOBAL_BATCH = 12
 STEPS = 20
 HALF = 10
 CLIP_NORM = 0.5
 MODE = sys.argv[1] if len(sys.argv) > 1 else "one bucket"
+HOSTS = Hosts(tuple(tuple(map(int, h.split())) for h in " ".join(sys.argv[2:3]).split("/")))
 PASSES = 1 if MODE == "one bucket" else 2
 
 
@@ -90,6 +95,15 @@ def send_early(optimizer: hvt.ShardedOptimizer, index: int) -> None:
                 time.sleep(0.001)  # else the second pass might add in time
 
 
+in_order = hierarchical._in_order
+
+
+def without_last_of_host(
+    ranks: tuple[int, ...], others: list[int], theirs: list[Tensor], own: Tensor
+) -> list[Tensor]:
+    return in_order(ranks[:-1] if ranks in HOSTS.ranks else ranks, others, theirs, own)
+
+
 def batch(step: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(step)
     inputs = torch.randn(GLOBAL_BATCH, 7, generator=generator)
@@ -148,6 +162,10 @@ def main() -> None:
     world = hvt.init()
     if MODE == "early":
         hvt.ShardedOptimizer._gradient_added = send_early
+    if HOSTS.ranks_per_host:
+        sharded.read_hosts = lambda _: HOSTS
+    if sys.argv[3:] == ["drop"]:
+        hierarchical._in_order = without_last_of_host
     initial = new_model()
     model = copy.deepcopy(initial)
     optimizer = new_optimizer(model)
