@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hvdcore.errors import Problems, UserError, user_errors_exit
+from hvdcore.errors import Problems, UserError, show_problems, user_errors_exit
 
 
 def test_problems_come_all_at_once_and_each_once() -> None:
@@ -30,6 +30,23 @@ def test_exit_prints_one_line_a_problem(capsys: pytest.CaptureFixture[str]) -> N
         raise UserError("data: no such path", "np: too many")
     assert caught.value.code == 2
     assert capsys.readouterr().err == "error: data: no such path\nerror: np: too many\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:s3cret@host:5000/api failed", "http://me:***@host:5000/api failed"),
+        ("to 'http://:s3@cret@host/x' (a@b)", "to 'http://:***@host/x' (a@b)"),
+        ("s3://b/f?X-Amz-Signature=s3cret&part=1", "s3://b/f?X-Amz-Signature=***&part=1"),
+        ("http://host:80/a@b?part=1, me:you@here", "http://host:80/a@b?part=1, me:you@here"),
+    ],
+)
+def test_passwords_of_urls_are_not_shown(
+    text: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Libraries put the address of a server into their errors; the last has no password."""
+    show_problems(text)
+    assert capsys.readouterr().err == f"error: {shown}\n"
 
 
 def test_other_errors_pass() -> None:

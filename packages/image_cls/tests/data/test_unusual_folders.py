@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hvdcore.errors import UserError
 from image_cls.config import TrainConfig
 from image_cls.data.listing import list_classes
 from image_cls.data.prepare import prepare, summary
@@ -59,3 +60,20 @@ def test_classes_that_differ_in_case_are_noted(tmp_path: Path) -> None:
     folders[0].rename(root / folders[1].name.upper())
     data = prepare(TrainConfig.model_validate({"data": str(root), "image_size": 16}))
     assert "1 classes that differ in case alone" in summary(data)
+
+
+def test_splits_one_folder_further_down_are_named(tmp_path: Path) -> None:
+    """As Kaggle's archive of Intel's scenes unpacks in a folder of another name."""
+    for split in ("seg_train", "seg_test"):
+        write_scenes(tmp_path / "data" / "archive" / split / split, 4)
+    with pytest.raises(UserError, match=r"seg_test, seg_train\) are inside of it, so give .*/arch"):
+        list_classes(tmp_path / "data")
+    classes, files = list_classes(tmp_path / "data" / "archive")
+    assert len(classes) > 1
+    assert {file.split for file in files} == {"train", "test"}
+
+
+def test_dev_is_a_name_of_val(tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        write_scenes(tmp_path / split, 4)
+    assert {file.split for file in list_classes(tmp_path)[1]} == {"train", "val"}

@@ -109,6 +109,19 @@ def test_ag_news_names_only_where_all_its_labels_occur(
     assert "label from column 1, text from 2, 3 (others: --label-column" in summary(data)
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [(range(1, 15), range(1, 15)), (range(1, 6), range(1, 6)), (range(1, 7), range(1, 5))],
+    ids=["DBpedia", "Sogou", "six classes"],
+)
+def test_more_classes_in_the_form_of_ag_news(tmp_path: Path, train: range, test: range) -> None:
+    """A control is in test_bad_input: a 5 in train alone is a slip, and an error."""
+    for name, labels in (("train", train), ("test", test)):
+        rows = [f'"{label}","Title","{name} {label} {n}"' for label in labels for n in range(12)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(rows))
+    assert prepare(fields(tmp_path)).classes == tuple(map(str, train))
+
+
 def test_columns_without_names_are_chosen_by_number(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     rows = [f"{n},{WORDS[n % 2]} text {n},{'ab'[n % 2]}" for n in range(24)]

@@ -57,6 +57,30 @@ def with_bytes(name: str, raw: bytes) -> Callable[[Path], Path]:
     return write
 
 
+def long_labels(folder: Path) -> Path:
+    rows = [f"text {number},{'ab'[number % 2] * 300}" for number in range(24)]
+    (folder / "train.csv").write_text("\n".join(["text,label", *rows]))
+    return folder
+
+
+def texts_in_folders(folder: Path) -> Path:
+    """IMDB's layout."""
+    for number in range(40):
+        path = folder / ("train", "test")[number % 2] / ("neg", "pos")[number // 20]
+        path.mkdir(parents=True, exist_ok=True)
+        (path / f"{number}_7.txt").write_text("a fine film")
+    return folder
+
+
+def save_to_disk(folder: Path) -> Path:
+    path = folder / "ds" / "train"
+    path.mkdir(parents=True)
+    (path / "data-00000-of-00001.arrow").write_bytes(b"\xff\xff\xff\xff")
+    for name in ("state.json", "dataset_info.json"):
+        (path / name).write_text('{"_split": "train"}')
+    return folder
+
+
 def header_without_known_names(folder: Path) -> Path:
     return write_official(folder / "train.csv", GOOD, ("Klasse", "Titel", "Text"))
 
@@ -144,6 +168,12 @@ CASES: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
         ["train.csv: row 9: label '5' is neither one of 1..4 nor one of the names (AG News)"],
     ),
     "label zero": (with_line(3, '"0","Title","text"'), ["train.csv: row 3: label '0' is neither"]),
+    "a text for a label": (long_labels, ["data: a label of 300 characters ('aaaa"]),
+    "texts in folders": (texts_in_folders, ["40 files without a table's suffix, such as test/neg"]),
+    "save_to_disk": (save_to_disk, ["ds/train: a data set that datasets saved as Arrow ("]),
+    "Arrow stream": (
+        with_bytes("train.parquet", b"\xff\xff\xff\xff" + b"x" * 99), ["an Arrow stream; save it"],
+    ),
     "no label": (with_line(3, '"","Title","text"'), ["train.csv: row 3: no label; give one"]),
     "header in the middle": (
         with_line(3, "Class Index,Title,Description"),

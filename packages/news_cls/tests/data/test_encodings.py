@@ -61,6 +61,14 @@ def test_objects_over_several_lines(tmp_path: Path) -> None:
     assert spread.key == prepare(DataFields(data=str(path))).key
 
 
+@pytest.mark.parametrize("other", ["cafe\u0301", "ca\u200bf\u00e9", "\uff43af\u00e9"])
+def test_classes_that_look_the_same(tmp_path: Path, other: str) -> None:
+    path, names = tmp_path / "train.csv", ["caf\u00e9", other, "art"]
+    rows = [f"text {number},{names[number % 3]}" for number in range(30)]
+    path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    assert "classes that look the same: 'caf" in summary(prepare(DataFields(data=str(path))))
+
+
 def test_classes_that_differ_in_case(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     rows = [f"{['World', 'world', 'Sports'][n % 3]},text {n}" for n in range(30)]

@@ -120,5 +120,13 @@ def test_folders_that_are_taken_for_a_models(tmp_path: Path) -> None:
         check_model_exists(tmp_path / "trainer")
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
-    with pytest.raises(UserError, match="an adapter without its model"):
-        check_model_exists(tmp_path / "adapter")
+    for name in ("", "model.safetensors"):  # alone, and beside a model
+        (tmp_path / "adapter" / (name or "README.md")).write_text("{}")
+        with pytest.raises(UserError, match="an adapter, which is not merged into its model"):
+            check_model_exists(tmp_path / "adapter")
+    inner = tmp_path / "download" / "snapshot" / "abc"
+    inner.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (inner / name).write_text("{}")
+    with pytest.raises(UserError, match=r"holds no model itself; give the folder of one, .*/abc"):
+        check_model_exists(tmp_path / "download")

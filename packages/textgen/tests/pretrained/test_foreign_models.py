@@ -26,7 +26,7 @@ from textgen.generation.sampling import SamplingOptions
 from textgen.model.causal_lm import CausalLM, quiet_transformers
 from textgen.model.causality import continues_cache
 from textgen.pretrained.hf_folder import load_causal_lm
-from textgen.pretrained.load import open_model
+from textgen.pretrained.load import ResolvedModel, open_model
 from textgen.tokenizer.load import load_tokenizer
 from textgen.tokenizer.tokenizer import END_OF_TEXT, SubwordTokenizer, train_bpe
 
@@ -248,3 +248,48 @@ def plain_greedy(model: CausalLM, prompt: list[int], count: int) -> list[int]:
     for _ in range(count):
         ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))
     return ids[len(prompt) :]
+
+
+def test_a_config_without_a_bound_of_positions(tmp_path: Path) -> None:
+    """XLNet writes -1 for it."""
+    shape = {"vocab_size": 300, "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32}
+    config = transformers.XLNetConfig(**shape)
+    with quiet_transformers():
+        transformers.XLNetLMHeadModel(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="xlnet is not causal"):
+        load_causal_lm(tmp_path)
+
+
+def test_more_layers_than_weights_are_refused_before_they_are_made(tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", "GPTNeoX", **TRANSFORMER)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**7}))
+    with pytest.raises(UserError, match=r"num_hidden_layers is 10000000, and the weights have"):
+        load_causal_lm(folder)
+
+
+def test_generation_stops_at_each_of_the_models_end_tokens(llama: Path) -> None:
+    """As transformers does: a chat model ends its turn with another token than a document."""
+    opened = open_model(llama)
+    assert opened.source.end_tokens == {2}
+    whole = generate(opened.model, opened.tokenizer, ["the cat"], max_new_tokens=12, greedy=True)
+    prompt = [1, *opened.tokenizer.encode("the cat").tolist()]
+    new = generate_tokens(opened.model, [prompt], max_new_tokens=12, options=GREEDY)[0]
+    stop = new[5]
+    first = new.index(stop)
+    seen: list[str] = []
+    (text,) = generate(
+        opened.model, opened.tokenizer, ["the cat"], max_new_tokens=12, greedy=True,
+        end_tokens=[stop], on_text=lambda _, part: seen.append(part),
+    )  # fmt: skip
+    ids = [*prompt[1:], *new[:first]]
+    assert "the cat" + text == opened.tokenizer.decode(ids)
+    assert "".join(seen) == text != whole[0]  # control: without it the text goes on
+
+
+def test_end_tokens_are_those_of_generation_config(llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 7]}))
+    assert ResolvedModel("m", tmp_path).end_tokens == {2, 7}
+    (tmp_path / "generation_config.json").write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 5}))
+    assert ResolvedModel("m", tmp_path).end_tokens == {5}

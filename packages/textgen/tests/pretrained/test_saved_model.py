@@ -174,6 +174,18 @@ def drop_a_weight(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors")
 
 
+def untie(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"] + 1
+    save_file(weights, folder / "model.safetensors")
+
+
+def quantize(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] = weights["model.norm.weight"].to(torch.int8)
+    save_file(weights, folder / "model.safetensors")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -194,6 +206,13 @@ def drop_a_weight(folder: Path) -> None:
         (lambda f: change_config(f, num_hidden_layers=1), "it has an unknown model.layers.1"),
         (drop_a_weight, r"model\.norm\.weight is missing; weights and"),
         (lambda f: change_config(f, vocab_size=100), "it has 256 tokens and the model only 100"),
+        (lambda f: change_config(f, num_hidden_layers=10**6), r"is 1000000, and the weights have"),
+        (lambda f: change_config(f, vocab_size=10**12), r"config\.json says \[1000000000000, 32\]"),
+        (lambda f: change_config(f, max_position_embeddings=10**12), "more memory than there is"),
+        (lambda f: change_config(f, auto_map={"AutoModel": "x.Y"}), "auto_map is {'AutoModel'"),
+        (lambda f: change_config(f, quantization_config={"bits": 4}), "quantization_config is {"),
+        (untie, r"lm_head\.weight is not the embedding"),
+        (quantize, r"model\.norm\.weight is of type I8, a quantized one"),
     ],
 )
 def test_damage_is_one_clear_line(
@@ -204,6 +223,14 @@ def test_damage_is_one_clear_line(
         load_model(saved)
     assert len(caught.value.problems) == 1
     assert str(saved) in caught.value.problems[0]
+
+
+def test_a_tied_matrix_that_is_there_twice_loads(saved: Path) -> None:
+    weights = load_file(saved / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    save_file(weights, saved / "model.safetensors")
+    model, _ = load_model(saved)
+    assert torch.equal(model.lm_head.weight, random_model().lm_head.weight)
 
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:

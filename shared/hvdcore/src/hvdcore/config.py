@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_args
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from hvdcore.errors import Problems, UserError
+from hvdcore.errors import Problems, UserError, without_passwords
 
 __all__ = [
     "Config",
@@ -198,8 +198,7 @@ def _split_field(text: str) -> tuple[str, str]:
 
 
 def _shown(value: Any) -> str:
-    # Of a URL with a password in it, the rest: a message ends up in logs.
-    text = re.sub(r"(://[^:/@\s]*):[^/@\s]*@", r"\1:***@", repr(value))
+    text = without_passwords(repr(value))  # before it is cut
     return text if len(text) <= 80 else text[:77] + "..."
 
 

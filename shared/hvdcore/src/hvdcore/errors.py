@@ -19,6 +19,7 @@ __all__ = [
     "printable_name",
     "show_problems",
     "user_errors_exit",
+    "without_passwords",
 ]
 
 EXIT_USER_ERROR = 2
@@ -101,10 +102,27 @@ those that turn the direction of what follows in the line."""
 _BREAKS = re.compile("[\t\n\x1e\u2028\u2029]")
 
 
+_PASSWORD = re.compile(r"(://[^:/@\s]*):[^/\s'\"]*@")
+"""Of a URL, the password; it ends at the last @ before the path."""
+_SIGNATURE = re.compile(
+    r"([?&][\w-]*(?:token|password|secret|signature|key|sig)=)[^&\s'\"]+", re.IGNORECASE
+)
+"""Of a URL, the value of a query's field that lets anybody in who has it."""
+
+
+def without_passwords(text: str) -> str:
+    """The text with *** for the passwords and signatures of its URLs. Libraries put the address of
+    a tracking server, a proxy or a bucket into their errors, which end up in logs."""
+    if "://" not in text:
+        return text
+    return _SIGNATURE.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+
+
 def printable(text: str) -> str:
-    """The text for a terminal: control characters, which names of files and classes may contain,
-    as the escapes of Python, so that they cannot move the cursor or change colors."""
-    return _CONTROL.sub(_escape, text)
+    """The text for a terminal or a log: control characters, which names of files and classes may
+    contain, as the escapes of Python, so that they cannot move the cursor or change colors;
+    without the passwords of URLs."""
+    return _CONTROL.sub(_escape, without_passwords(text))
 
 
 def printable_name(name: str) -> str:

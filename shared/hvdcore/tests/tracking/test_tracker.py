@@ -22,7 +22,7 @@ from hvdcore.tracking.progress import Progress
 from hvdcore.tracking.tensorboard import Board
 from hvdcore.tracking.tracker.backend import Point, RunInfo, Status
 from hvdcore.tracking.tracker.fields import TrackingFields, check_tracker
-from hvdcore.tracking.tracker.tracker import Tracker, point_of
+from hvdcore.tracking.tracker.tracker import Tracker, open_tracker, point_of
 
 START_SECONDS = 120
 LOG_BLOCK = 1 << 15
@@ -258,3 +258,33 @@ def test_a_tracker_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UserError, match="tracker: wandb is not installed; pip install wandb"):
         check_tracker("wandb")
     check_tracker(None)
+
+
+class Unreachable:
+    """A service whose client names the address that it was given."""
+
+    name = "mlflow"
+
+    def start(self, run_id: str | None) -> str:
+        raise ConnectionError(f"request to http://me:s3cret@host/{'x' * 400} failed")
+
+    def send(self, points: Sequence[Point]) -> None: ...
+
+    def finish(self, status: Status, files: Sequence[Path]) -> None: ...
+
+
+def test_a_password_in_the_address_is_not_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"http://me:\*\*\*@host") as caught:
+        Tracker(Unreachable(), tmp_path)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_tracker_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one is whose own dependencies are not there."""
+    broken = tmp_path / "wandb.py"
+    broken.write_text("import a_module_that_is_not_there")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("wandb", "hvdcore.tracking.tracker.wandb_backend"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(UserError, match=r"wandb cannot be imported \(ModuleNotFoundError: No mod"):
+        open_tracker("wandb", RunInfo("p", tmp_path, {}), [])

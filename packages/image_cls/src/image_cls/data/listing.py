@@ -13,7 +13,7 @@ __all__ = ["ImageFile", "display_name", "list_classes"]
 
 SPLIT_NAMES = {
     "train": ("seg_train", "train", "training"),
-    "val": ("val", "valid", "validation"),
+    "val": ("val", "valid", "validation", "dev"),
     "test": ("seg_test", "test", "testing"),
 }
 """Folder names of each split; Kaggle's Intel scenes have seg_train, seg_test and seg_pred."""
@@ -125,10 +125,12 @@ def _check_classes(root: Path, classes: list[str], tops: dict[str, list[Path]]) 
     if not classes:
         problems.add("data", f"{root}: no class folders in it; put each class into a folder")
     elif len(classes) == 1:
-        only = tops.get("train", [])
+        only = tops.get("train", tops.get("", []))
         inner = [f.name for folder in only for f in _class_folders(folder, root)]
         hint = "give two or more"
-        if len(inner) > 1:
+        if _split_folders(only[0]):
+            hint = f"the splits ({', '.join(inner[:3])}) are inside of it, so give {only[0]}"
+        elif len(inner) > 1:
             hint = f"if its folders ({', '.join(inner[:3])}) are the classes, give {only[0]}"
         problems.add("data", f"{root}: only one class, {classes[0]}; {hint}")
     for split, folders in tops.items():

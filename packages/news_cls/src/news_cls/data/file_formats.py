@@ -29,6 +29,7 @@ _REFUSED = (
     (b"\xfd7zXZ", "compressed with xz; decompress it"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd; decompress it"),
     (b"ARROW1", "an Arrow file; save it as Parquet"),
+    (b"\xff\xff\xff\xff", "an Arrow stream; save it as Parquet (to_parquet of datasets)"),
 )
 
 

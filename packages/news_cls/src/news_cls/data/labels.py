@@ -28,6 +28,7 @@ AG_NEWS = ("World", "Sports", "Business", "Sci/Tech")
 MAX_CLASSES = 1000
 _INTEGER = re.compile(r"[+-]?[0-9]+(\.0+)?")
 _LONGEST_INTEGER = 100
+_LONGEST_NAME = 250
 """Characters."""
 
 
@@ -92,7 +93,8 @@ def find_scheme(seen: Sequence[SeenLabel], given: Sequence[str], origin: str) ->
     """What the labels that were read mean together.
 
     Numbers are indices into the given names, or into AG News's names if the format is AG News's
-    and all four of its numbers occur: other data comes in the same form, with 1 and 2 for example.
+    and all four of its numbers occur: other data comes in the same form, with 1 and 2 for example,
+    or with 1 to 14 (DBpedia). A number above four alone is a mistake in AG News.
 
     Args:
         given: names that the data brings, from `origin`; may be empty.
@@ -108,10 +110,23 @@ def find_scheme(seen: Sequence[SeenLabel], given: Sequence[str], origin: str) ->
             for label in in_train
             if isinstance(label.value, int)
         }
-        if met >= set(range(len(AG_NEWS))):
+        if met >= set(range(len(AG_NEWS))) and not _is_another_set(met, seen):
             return Scheme(AG_NEWS, "AG News", 1, by_itself=False)
     names = AG_NEWS if values <= set(AG_NEWS) else ()
     return Scheme(names, "the labels", 0, by_itself=True)
+
+
+def _is_another_set(met: set[int], seen: Sequence[SeenLabel]) -> bool:
+    """Whether the numbers, from 0, run without a gap beyond AG News's, and not by a single slip."""
+    if met != set(range(len(met))):
+        return False
+    others = {
+        one.label.value - (one.label.first_label or 0)
+        for one in seen
+        if not one.in_train and isinstance(one.label.value, int)
+    }
+    more = met - set(range(len(AG_NEWS)))
+    return len(more) > 1 or (len(more) == 1 and more <= others)
 
 
 @dataclass(frozen=True)
@@ -202,6 +217,12 @@ def check_classes(classes: Classes) -> None:
         raise UserError(
             f"data: {len(names):,} different labels, such as {', '.join(names[:3])}; give the "
             "--label-column with the class"
+        )
+    longest = max((name for name in names if not name.isdigit()), key=len, default="")
+    if len(longest) > _LONGEST_NAME:
+        raise UserError(
+            f"data: a label of {len(longest):,} characters ({longest[:20]!r}...), which is a text; "
+            "give the --label-column with the class"
         )
     if len(names) == 1:
         raise UserError(f"data: only one class, {names[0]}; give rows of two or more")

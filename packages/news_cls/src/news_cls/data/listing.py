@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ SPLIT_NAMES = {
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".pq")
 _ONLY_WITH_SPLIT = (".txt", ".data", "")
 """Suffixes that may be anything; such files are read if their name contains a split."""
+_FEW_FILES = 20
+"""As many as parts of a table may have."""
 _NO_DATA = re.compile(
     r"(readme|licen[cs]e|classes|labels|dataset_infos?|metadata|config)\b.*", re.I
 )
@@ -46,8 +49,11 @@ def list_tables(root: Path) -> tuple[list[DataFile], list[Path]]:
     """
     if root.is_file():
         return [DataFile(root, None)], []
-    found = [(path, _split(path, root)) for path in _files(root)]
+    files = _files(root)
+    _check_no_saved_data_set(root, files)
+    found = [(path, _split(path, root)) for path in files]
     found = [(p, split) for p, split in found if _suffix(p) in _SUFFIXES or split]
+    _check_no_texts_in_folders(root, files)
     if not found:
         raise UserError(
             f"data: {root}: no data files in it; give a file, or a folder with train.csv (or "
@@ -63,6 +69,35 @@ def list_tables(root: Path) -> tuple[list[DataFile], list[Path]]:
         )
     files = [DataFile(path, split) for path, split in found if split]
     return files, [path for path, split in found if not split]
+
+
+def _check_no_saved_data_set(root: Path, files: Sequence[Path]) -> None:
+    """
+    Raises:
+        UserError: it is what save_to_disk of the library datasets writes: Arrow, and JSON that is
+            no data.
+    """
+    for path in files:
+        if path.name == "state.json" and next(path.parent.glob("*.arrow"), None):
+            raise UserError(
+                f"data: {display_name(path.parent, root)}: a data set that datasets saved as Arrow "
+                "(save_to_disk); load it there (load_from_disk) and write each split by to_parquet"
+            )
+
+
+def _check_no_texts_in_folders(root: Path, files: Sequence[Path]) -> None:
+    """
+    Raises:
+        UserError: each text is a file, in the folder of its class, and there is no table.
+    """
+    texts = [path for path in files if path.suffix.lower() not in _SUFFIXES]
+    folders = {path.parent for path in texts} - {root}
+    if len(texts) == len(files) and len(folders) > 1 and len(texts) > _FEW_FILES:
+        raise UserError(
+            f"data: {root}: {len(texts):,} files without a table's suffix, such as "
+            f"{display_name(texts[0], root)}; if each is a text in the folder of its class, write "
+            "them into one table, with a label and a text in each row (train.csv)"
+        )
 
 
 def display_name(path: Path, root: Path) -> str:

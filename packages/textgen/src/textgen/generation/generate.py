@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -95,6 +95,7 @@ def generate(
     on_text: Callable[[int, str], None] | None = None,
     share: tuple[int, int] = (0, 1),
     weights: DecodeWeights | None = None,
+    end_tokens: Collection[int] = (),
 ) -> list[str]:
     """Texts that continue each prompt, `num_samples` for each in turn.
 
@@ -107,6 +108,8 @@ def generate(
         batch_size: texts generated at once.
         on_text: called with (number of the text, new characters) during generation.
         weights: of a `Transformer`, if they were made before.
+        end_tokens: a text ends at these too, beside the tokenizer's end-of-text; they are no part
+            of it.
 
     Raises:
         UserError: options out of range.
@@ -122,6 +125,7 @@ def generate(
     if weights is None and isinstance(model, Transformer):
         weights = DecodeWeights(model)
     texts: list[str] = []
+    ends = frozenset({tokenizer.eot_id, *end_tokens})
     own = eval_range(len(rows), *share)
     for first in range(own.start, own.stop, batch_size):
         batch = rows[first : min(first + batch_size, own.stop)]
@@ -131,15 +135,21 @@ def generate(
             batch,
             max_new_tokens=max_new_tokens,
             options=options,
-            end_token=tokenizer.eot_id,
-            on_token=None if on_text is None else lambda row, token, s=streams: s[row].add(token),
+            end_token=ends,
+            on_token=None if on_text is None else partial(_show, streams, ends),
             first_row=first,
             weights=weights,
         )
         for row, stream, row_tokens in zip(batch, streams, generated, strict=True):
             stream.finish()
-            texts.append(continuation(tokenizer, row[-CONTEXT_TOKENS:], row_tokens))
+            said = row_tokens[:-1] if row_tokens and row_tokens[-1] in ends else row_tokens
+            texts.append(continuation(tokenizer, row[-CONTEXT_TOKENS:], said))
     return texts
+
+
+def _show(streams: Sequence[TextStream], ends: Collection[int], row: int, token: int) -> None:
+    if token not in ends:
+        streams[row].add(token)
 
 
 def generate_command(
@@ -196,6 +206,7 @@ def generate_command(
         num_samples=num_samples, seed=seed, batch_size=batch_size,
         on_text=partial(_emit, stdout) if single else None, share=(world.rank, world.size),
         weights=weights,
+        end_tokens=opened.source.end_tokens,
     )  # fmt: skip
     texts = [text for share in gather_objects(texts) for text in share]
     if not world.is_root:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 
@@ -24,7 +24,7 @@ def generate_tokens(
     *,
     max_new_tokens: int,
     options: SamplingOptions | None = None,
-    end_token: int | None = None,
+    end_token: int | Collection[int] | None = None,
     on_token: Callable[[int, int], None] | None = None,
     first_row: int = 0,
     weights: DecodeWeights | None = None,
@@ -37,7 +37,8 @@ def generate_tokens(
     Args:
         prompts: token ids, at least one each; lengths may differ.
         options: how tokens are chosen; None samples from the model's distribution.
-        end_token: a row stops after it; None continues all rows to max_new_tokens.
+        end_token: a row stops after it, or after one of several; None continues all rows to
+            max_new_tokens.
         on_token: called with (row, token) for each token.
         first_row: number of the random stream of the first prompt, for prompts in several calls.
         weights: `DecodeWeights(model)` of a `Transformer`, to reuse them in several calls.
@@ -53,13 +54,14 @@ def generate_tokens(
     batch = _batch(model, prompts, max_new_tokens, weights)
     sampler = _Sampler(model, prompts, options, max_new_tokens, first_row)
     alive = [True] * len(prompts)
+    ends = {end_token} if end_token is None or isinstance(end_token, int) else end_token
     for step in range(max_new_tokens):
         tokens = sampler(batch.logits(), batch.active, step)
         batch.append(tokens)
         for row, token in zip(batch.active, tokens, strict=True):
             if alive[row]:
                 generated[row].append(token)
-                alive[row] = token != end_token
+                alive[row] = token not in ends
                 if on_token is not None:
                     on_token(row, token)
         unfinished = [index for index, row in enumerate(batch.active) if alive[row]]

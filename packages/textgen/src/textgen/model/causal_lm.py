@@ -80,7 +80,7 @@ class CausalLM(LanguageModel):
         self.config = CausalLMConfig(
             model_type=hf.config.model_type,
             vocab_size=hf.get_input_embeddings().weight.shape[0],
-            context_length=getattr(text, "max_position_embeddings", None) or _UNBOUNDED_CONTEXT,
+            context_length=_context_length(text),
             num_parameters=self.num_parameters,
         )
 
@@ -123,6 +123,12 @@ class CausalLM(LanguageModel):
         output = self.hf(input_ids=tokens, attention_mask=mask.long(), use_cache=True, **arguments)
         logits: Tensor = output.logits[:, -1]
         return logits.float()
+
+
+def _context_length(config: Any) -> int:
+    # None, 0 and -1 all stand for no bound.
+    named = getattr(config, "max_position_embeddings", None)
+    return named if isinstance(named, int) and named > 0 else _UNBOUNDED_CONTEXT
 
 
 def _parameters(hf: Any) -> set[str]:

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from hvdcore.errors import UserError
-from hvdcore.files.hub import first_line
 from hvdcore.files.json_files import read_json_object
 from textgen.model.causal_lm import CausalLM, quiet_transformers
 from textgen.model.causality import check_causal
 from textgen.pretrained.base_files import keep_base_files
 from textgen.pretrained.saved_model import replace_folder
+from textgen.pretrained.sizes import check_layers
 from textgen.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_REASON_CHARACTERS = 300
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -46,6 +47,7 @@ def load_causal_lm(folder: Path, content: Mapping[str, Any] | None = None) -> Ca
     check_safetensors((path.name for path in folder.iterdir()), str(folder))
     if (folder / INDEX).is_file() and not (folder / WEIGHTS).is_file():
         _check_index(folder)
+    check_layers(content, folder)
     model = CausalLM(_from_pretrained(folder))
     check_causal(model, str(folder / CONFIG))
     return model
@@ -117,8 +119,10 @@ def _from_pretrained(folder: Path) -> Any:
                 output_loading_info=True,
             )
     except Exception as error:  # transformers has no common error for configs, weights and shapes
+        quantized = "quantization_config" in read_json_object(folder / CONFIG)
+        fix = "give the model before its quantization" if quantized else "copy the model again"
         raise UserError(
-            f"{folder}: transformers cannot load it ({first_line(error)}); copy the model again"
+            f"{folder}: transformers cannot load it ({_reason(error)}); {fix}"
         ) from error
     # transformers would initialize missing weights at random.
     missing = sorted(info["missing_keys"])
@@ -129,6 +133,13 @@ def _from_pretrained(folder: Path) -> Any:
             "belong together"
         )
     return model
+
+
+def _reason(error: Exception) -> str:
+    """Of several lines too: the first alone often says only where to look."""
+    if "ignore_mismatched_sizes" in str(error):  # where to look is a table that is not shown
+        return "the shapes of the weights are not those of config.json"
+    return " ".join(str(error).split())[:_REASON_CHARACTERS] or type(error).__name__
 
 
 def save_causal_lm(

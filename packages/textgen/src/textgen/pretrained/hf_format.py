@@ -52,6 +52,8 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "mlp_bias": (False,),
     "use_sliding_window": (False,),
     "rope_scaling": (None,),
+    "auto_map": (None,),
+    "quantization_config": (None,),
 }
 
 _LFM2_NAMES = (

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from hvdcore.runtime.world import World
 
+GENERATION = "generation_config.json"
+
 __all__ = [
     "LoadedModel",
     "ResolvedModel",
@@ -73,6 +75,15 @@ class ResolvedModel:
             UserError: there is none, or it cannot be used.
         """
         return load_tokenizer(self.folder)
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Ids at which the model itself says that its texts end: chat models have several."""
+        path = self.folder / GENERATION
+        found = read_json_object(path) if path.is_file() else {}
+        ids = found.get("eos_token_id", self.config.get("eos_token_id"))
+        several = ids if isinstance(ids, list) else [ids]
+        return frozenset(i for i in several if type(i) is int and i >= 0)
 
     def load(self, device: torch.device | str = "cpu") -> LoadedModel:
         """Load the model: as a `Transformer` where it is one, by transformers otherwise.
@@ -199,6 +210,7 @@ def _on_disk(path: Path) -> ResolvedModel:
     path = expand_user(path)
     if path.is_dir():
         model = ResolvedModel(str(path), path)
+        _check_no_adapter(path)
         # A run has a config.json too, but no architecture in it.
         if (path / WEIGHTS).is_file() or "model_type" in model.config:
             return model
@@ -207,17 +219,27 @@ def _on_disk(path: Path) -> ResolvedModel:
     return ResolvedModel(str(path), run.model, run=run.path)
 
 
+def _check_no_adapter(path: Path) -> None:
+    """Check that no adapter is there: the model beside it alone would be another one.
+
+    Raises:
+        UserError: one is there.
+    """
+    if (path / "adapter_config.json").is_file():
+        raise UserError(
+            f"{path}: an adapter, which is not merged into its model; merge it by peft "
+            "(merge_and_unload), save the model and its tokenizer, and give that folder"
+        )
+
+
 def _check_no_other_folder(path: Path) -> None:
     """Check that it is no folder that is easily taken for a model's.
 
     Raises:
         UserError: it is one; says which to give.
     """
-    if (path / "adapter_config.json").is_file():
-        raise UserError(
-            f"{path}: an adapter without its model; merge it by peft (merge_and_unload), save the "
-            "model and its tokenizer, and give that folder"
-        )
+    inner = [p for depth in ("*", "*/*") for p in sorted(path.glob(f"{depth}/{WEIGHTS}"))]
+    models = [p.parent for p in inner if (p.parent / CONFIG).is_file() and p.parent.name != "model"]
     steps = [
         folder
         for folder in path.glob("checkpoint-*")
@@ -226,6 +248,8 @@ def _check_no_other_folder(path: Path) -> None:
     if steps:
         last = max(steps, key=lambda folder: int(folder.name.rpartition("-")[2]))
         raise UserError(f"{path}: holds a Trainer's checkpoints; give one of them, such as {last}")
+    if models and not (path / CONFIG).is_file():
+        raise UserError(f"{path}: holds no model itself; give the folder of one, {models[0]}")
 
 
 def _fetch(model: HubModel) -> ResolvedModel:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from torch import Tensor
 from hvdcore.errors import UserError
 from hvdcore.files.atomic import fsync_path, give_usual_mode, writing
 from hvdcore.files.json_files import read_json_object, write_json_atomically
+from textgen.model.config import ModelConfig
 from textgen.model.transformer import Transformer
 from textgen.pretrained.base_files import keep_base_files
 from textgen.pretrained.hf_format import from_hf, generation_config, hf_config, model_config, to_hf
+from textgen.pretrained.sizes import check_layers
 from textgen.tokenizer.load import check_tokenizer_files, load_tokenizer
 from textgen.tokenizer.tokenizer import Tokenizer
 
@@ -38,6 +41,7 @@ __all__ = [
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
+_TYPES = ("F32", "F16", "BF16", "F64")
 
 
 def save_model(
@@ -109,9 +113,19 @@ def load_transformer(folder: Path, content: Mapping[str, Any], tokenizer: Tokeni
     """
     config = model_config(content, str(folder / CONFIG))
     check_vocabulary(tokenizer, config.vocab_size, folder)
-    with torch.random.fork_rng(devices=[]):
-        model = Transformer(config)
-    _load_weights(model, folder / WEIGHTS)
+    check_layers(content, folder)
+    with _reading(folder / WEIGHTS):
+        _check_weights(folder / WEIGHTS, config)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = Transformer(config)
+    except (RuntimeError, MemoryError) as error:
+        raise UserError(
+            f"{folder / CONFIG}: a model of this shape takes more memory than there is; check "
+            f"max_position_embeddings, {config.context_length}"
+        ) from error
+    with _reading(folder / WEIGHTS):
+        _load_weights(model, folder / WEIGHTS)
     return model
 
 
@@ -155,27 +169,63 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def _weights(model: Transformer) -> dict[str, Tensor]:
-    weights = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
+    return {name: value.cpu().contiguous() for name, value in _hf_weights(model).items()}
+
+
+def _hf_weights(model: Transformer) -> dict[str, Tensor]:
+    weights = {name: value.detach() for name, value in model.state_dict().items()}
     if model.config.tie_embeddings:
         del weights["lm_head.weight"]  # tied to the embedding
     return to_hf(weights, model.config)
 
 
-def _load_weights(model: Transformer, path: Path) -> None:
-    wanted = {name: tuple(value.shape) for name, value in _weights(model).items()}
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """
+    Raises:
+        UserError: the weights in the block are no whole file of safetensors.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        _check_shapes(found, wanted, path)
-        weights = from_hf(load_file(path), model.config)
+        yield
     except SafetensorError as error:
         raise UserError(
             f"{path}: damaged or truncated ({error}); save or copy the model again"
         ) from error
+
+
+def _check_weights(path: Path, config: ModelConfig) -> None:
+    """Check shapes and types before a model is made, for which config.json may ask any size.
+
+    Raises:
+        UserError: the weights are not those that config.json describes, or no real numbers.
+    """
+    with torch.device("meta"):
+        model = Transformer(config)
+    wanted = {name: tuple(value.shape) for name, value in _hf_weights(model).items()}
+    with safe_open(path, framework="pt") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        found = {name: tuple(part.get_shape()) for name, part in slices.items()}
+        types = {name: part.get_dtype() for name, part in slices.items()}
+    _check_shapes(found, wanted, path)
+    for name, kind in types.items():
+        if kind not in _TYPES:
+            raise UserError(
+                f"{path}: {name} is of type {kind}, a quantized one; give the model that it was "
+                f"made from, whose weights are of {', '.join(_TYPES)}"
+            )
+
+
+def _load_weights(model: Transformer, path: Path) -> None:
+    weights = from_hf(load_file(path), model.config)
     if model.config.tie_embeddings:
-        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+        embedding = weights["model.embed_tokens.weight"]
+        # Some tools write the tied matrix twice.
+        if not torch.equal(weights.get("lm_head.weight", embedding), embedding):
+            raise UserError(
+                f"{path}: lm_head.weight is not the embedding, and config.json ties them "
+                "(tie_word_embeddings); set it to false, or copy the model again"
+            )
+        weights["lm_head.weight"] = embedding
     model.load_state_dict(weights)
 
 

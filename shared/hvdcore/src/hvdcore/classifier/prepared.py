@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -242,14 +243,27 @@ def split_slices(meta: Mapping[str, Any]) -> dict[str, slice]:
 
 
 def note_case(classes: Sequence[str], notes: Tally) -> None:
-    """Note classes that differ in case alone: they are often one."""
-    by_folded: dict[str, list[str]] = {}
-    for name in classes:
-        by_folded.setdefault(name.casefold(), []).append(name)
-    for names in by_folded.values():
-        if len(names) > 1:
-            shown = ", ".join(map(printable_name, names))
-            notes.add(f"classes that differ in case alone: {shown}", names[0])
+    """Note classes that differ in case alone, or look the same: they are often one."""
+    for names in _groups(classes, str.casefold):
+        shown = ", ".join(map(printable_name, names))
+        notes.add(f"classes that differ in case alone: {shown}", names[0])
+    for names in _groups(classes, _looks):
+        if len({name.casefold() for name in names}) > 1:
+            shown = ", ".join(map(ascii, names))
+            notes.add(f"classes that look the same: {shown}", names[0])
+
+
+def _groups(names: Sequence[str], key: Callable[[str], str]) -> list[list[str]]:
+    by_key: dict[str, list[str]] = {}
+    for name in names:
+        by_key.setdefault(key(name), []).append(name)
+    return [group for group in by_key.values() if len(group) > 1]
+
+
+def _looks(name: str) -> str:
+    """Without accents' two spellings, kinds of blanks, and characters that are not seen."""
+    seen = (c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
+    return " ".join("".join(seen).casefold().split())
 
 
 def prepare_summary(samples: str, meta: Mapping[str, Any], classes: str) -> str:

@@ -23,6 +23,7 @@ from hvdcore.launch.options import StartOptions
 from hvdcore.launch.supervisor.supervise import check_launcher, run_as_rank
 from hvdcore.run.run_dir import default_run_dir
 from hvdcore.runtime.environment import EXPECTED_SIZE, SUPERVISED, python_module
+from hvdcore.runtime.horovod_settings import check_settings
 from hvdcore.runtime.signals import SignalInbox
 from hvdcore.runtime.world import check_size, world_from_environment
 
@@ -96,6 +97,7 @@ def launch_on_hosts(
         UserError: the options, the hosts or the controller cannot work here.
     """
     start.check()
+    check_settings(os.environ)
     start.tell_ranks()
     if start.ray is not None:
         from hvdcore.launch.ray.launch import launch_on_ray
@@ -192,6 +194,7 @@ def run_on_ranks(
             the hosts are not fit.
     """
     start.tell_ranks()
+    check_settings(os.environ)
     world = world_from_environment()
     if world.controller != "none":
         is_rank = world.size > 1 or start.np not in (None, 1)

@@ -80,7 +80,8 @@ def write_continuations(
         decoding, batch = divmod(task, batches)
         texts = generate(
             writer.model, writer.tokenizer, starts, max_new_tokens=budget,
-            seed=seed, batch_size=BATCH, share=(batch, batches), **decodings[decoding].options,
+            seed=seed, batch_size=BATCH, share=(batch, batches),
+            end_tokens=writer.source.end_tokens, **decodings[decoding].options,
         )  # fmt: skip
         return [first_words(text, num_words) for text in texts]
 

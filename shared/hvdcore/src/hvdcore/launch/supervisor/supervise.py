@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from hvdcore.errors import EXIT_USER_ERROR, UserError, printable
+from hvdcore.errors import EXIT_USER_ERROR, UserError, printable, without_passwords
 from hvdcore.launch.hosts.remote_shell import decode_command
 from hvdcore.launch.supervisor.channel import connect_to_launcher
 from hvdcore.launch.supervisor.outcome import EXIT_FAILED, RankEnd
@@ -135,7 +135,7 @@ def _guarded(main: Callable[[], int | None], *, supervised: bool) -> int:
             raise
         sys.stdout.flush()
         # The traceback is for the log; the user gets the one line that the supervisor makes of it.
-        lines = traceback.format_exc().splitlines()
+        lines = without_passwords(traceback.format_exc()).splitlines()
         write_fd(2, "".join(f"{LOG_ONLY}{line}\n" for line in lines).encode("utf-8", "replace"))
         return EXIT_FAILED
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hvdcore.errors import UserError
+from hvdcore.errors import UserError, without_passwords
 from hvdcore.files.json_files import read_json_object, write_json_atomically
 from hvdcore.tracking.logs import get_logger
 from hvdcore.tracking.tracker.backend import Backend, Point, RunInfo, Status
@@ -42,8 +43,25 @@ def open_tracker(
     if name is None:
         return None
     check_tracker(name)
+    with _loading(name):
+        backend = _backend(name, info)
     points = [point for line in history if (point := point_of(line)) is not None]
-    return Tracker(_backend(name, info), info.path, points)
+    return Tracker(backend, info.path, points)
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """
+    Raises:
+        UserError: it is installed, and cannot be imported.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever its modules raise while they are loaded
+        raise UserError(
+            f"tracker: {name} cannot be imported ({_first_line(error)}); pip install --upgrade "
+            f"{name}, or leave out --tracker"
+        ) from error
 
 
 def _backend(name: str, info: RunInfo) -> Backend:
@@ -201,4 +219,5 @@ def _read_states(folder: Path) -> dict[str, Any]:
 
 def _first_line(error: Exception) -> str:
     text = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    text = without_passwords(text)[:300]  # before it is cut
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
