@@ -392,6 +392,32 @@ def case_saved_in_h5() -> dict[str, Any]:
     return scores(loaded, plain, model)
 
 
+def case_weight_decay_exclusions() -> dict[str, float]:
+    """Those named before the optimizer is wrapped stay excluded."""
+
+    def make() -> Any:
+        optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.5)
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        return optimizer
+
+    return trained(make, hvd.DistributedOptimizer)
+
+
+def case_wrapped_after_training() -> dict[str, float]:
+    """An optimizer that has trained goes on, with its momentum, when it is wrapped."""
+    if LEGACY:
+        return {}
+    model, plain = dense_model(), dense_model()
+    fit(model, sgd(), ROWS, TARGETS, 4)
+    optimizer = hvd.DistributedOptimizer(model.optimizer)
+    optimizer.learning_rate = 0.05
+    fit(model, optimizer, shard(ROWS, 2), shard(TARGETS, 2), 2)
+    fit(plain, sgd(), ROWS, TARGETS, 4)
+    plain.optimizer.learning_rate = 0.05
+    plain.fit(ROWS, TARGETS, batch_size=4, shuffle=False, verbose=0)
+    return scores(model, plain, dense_model())
+
+
 class Doubled(keras.optimizers.SGD):
     """An optimizer that is not Keras's."""
 

@@ -19,6 +19,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+from horovod._keras.inherit import (
+    inherit_exclusions,
+    inherit_state_when_built,
+    state_after_build,
+)
 from horovod._keras.settings import Settings
 from horovod.tensorflow.gradients import (
     key_of,
@@ -67,8 +72,13 @@ def is_optimizer(value: Any) -> bool:
 
 
 def distributed_copy(optimizer: Any, settings: Settings) -> Any:
-    """A new optimizer of the same configuration that reduces gradients."""
+    """A new optimizer of the same configuration that reduces gradients.
+
+    It goes on with the state of one that is built, once it is built for the same variables.
+    """
     copy = _plain_class(type(optimizer)).from_config(optimizer.get_config())
+    inherit_exclusions(copy, optimizer)
+    inherit_state_when_built(copy, optimizer)
     return connect(copy, settings)
 
 
@@ -127,6 +137,10 @@ class _Distributed:
     _horovod_settings: Settings
     _horovod_reduction: Callable[..., list[Any]] | None
     _horovod_check: Callable[[], None]
+
+    def build(self, variables: Any) -> None:
+        super().build(variables)
+        state_after_build(self)
 
     @tf.autograph.experimental.do_not_convert
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:

@@ -74,7 +74,7 @@ def dense(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def is_dense(tensor: torch.Tensor) -> bool:
-    """Whether the tensor's memory holds its values in C order: no view, nor one of opposite sign."""
+    """Whether the memory holds the values in C order, and not those of opposite sign."""
     return tensor.is_contiguous() and not tensor.is_neg() and not tensor.is_conj()
 
 

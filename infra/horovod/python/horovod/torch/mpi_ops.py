@@ -221,7 +221,7 @@ def _with_new_outputs(enqueue, tensors: _Tensors, *arguments) -> int:
 
 
 def _of_rows(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor, dense, which has rows. The core refuses one without; complex ones it sees as 2."""
+    """The tensor, dense. The core refuses one without rows, but sees a complex number as two."""
     if not isinstance(tensor, torch.Tensor):
         raise memory.refusal(tensor)
     if tensor.is_complex() and tensor.dim() == 0:
