@@ -90,7 +90,7 @@ def _in_graph(operation: Any, numbers: Any) -> Any:
 
 
 class _TestedWhenNeeded:
-    """The compiled operations, or those in Python where the first that is asked for fails a test."""
+    """The compiled operations; those in Python if the test fails, at the first that is needed."""
 
     def __init__(self, compiled: Any, must_work: bool) -> None:
         self._compiled, self._must_work = compiled, must_work
