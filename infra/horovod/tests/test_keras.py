@@ -45,6 +45,7 @@ SAME_TRAINING = [
     "saved_model",
     "saved_in_h5",
     "weight_decay_exclusions",
+    "minimize",
 ]
 KERAS_3 = [
     "accumulation_of_keras",

@@ -418,6 +418,22 @@ def case_wrapped_after_training() -> dict[str, float]:
     return scores(model, plain, dense_model())
 
 
+def case_minimize() -> dict[str, float]:
+    """Keras 2's way to make a step, which a wrapped optimizer still has; `variables()` too."""
+    model, plain, x, y = dense_model(), dense_model(), shard(ROWS, 2), shard(TARGETS, 2)
+    optimizer = hvd.DistributedOptimizer(sgd())
+    for i in range(3):
+        rows = slice(2 * i, 2 * i + 2)
+        optimizer.minimize(lambda rows=rows: loss_of(model, x, y, rows), model.trainable_variables)
+    hvd_tf.broadcast_variables(optimizer.variables(), root_rank=0)
+    fit(plain, sgd(), ROWS[:12], TARGETS[:12], 4)
+    return scores(model, plain, dense_model())
+
+
+def loss_of(model: Model, x: np.ndarray, y: np.ndarray, rows: slice) -> Any:
+    return tf.reduce_mean((model(x[rows]) - y[rows]) ** 2)
+
+
 class Doubled(keras.optimizers.SGD):
     """An optimizer that is not Keras's."""
 

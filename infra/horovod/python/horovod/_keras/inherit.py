@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
+
 __all__ = ["inherit_exclusions", "inherit_state_when_built", "state_after_build"]
 
 _ORIGIN = "_horovod_origin"
@@ -38,8 +40,9 @@ def state_after_build(copy: Any) -> None:
         return
     rates = {id(rate) for rate in _learning_rates(copy)}
     pairs = zip(copy.variables, origin.variables, strict=True)
-    for own, value in [pair for pair in pairs if id(pair[0]) not in rates]:
-        own.assign(value)
+    with tf.init_scope():  # now, and not at each step of a graph that is being made
+        for own, value in [pair for pair in pairs if id(pair[0]) not in rates]:
+            own.assign(value)
 
 
 def _same(some: Any, others: Any) -> bool:

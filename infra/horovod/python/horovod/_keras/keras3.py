@@ -24,6 +24,7 @@ from horovod._keras.inherit import (
     inherit_state_when_built,
     state_after_build,
 )
+from horovod._keras.keras2 import CallableList
 from horovod._keras.settings import Settings
 from horovod.tensorflow.gradients import (
     key_of,
@@ -185,6 +186,15 @@ class _Distributed:
         self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
     ) -> Any:
         return self.compute_gradients(loss, var_list, tape)
+
+    def minimize(self, loss: Any, var_list: Any, tape: Any = None) -> Any:
+        """One step, as Keras 2's optimizers make it; arguments as in `compute_gradients`."""
+        return self.apply_gradients(self.compute_gradients(loss, var_list, tape))
+
+    @property
+    def variables(self) -> CallableList:
+        """The optimizer's variables; `variables()` gives them too, as in Keras 2."""
+        return CallableList(super().variables)
 
     def register_local_var(self, var: Any) -> None:
         """Leave a variable's gradient to this rank: it is not reduced."""
