@@ -79,6 +79,46 @@ def check_bool_and_bfloat16_travel() -> None:
     same(hvd.broadcast(numbers, 0), torch.ones(1, 2, dtype=torch.bfloat16))
 
 
+def check_complex_numbers() -> None:
+    n, r = hvd.size(), hvd.rank()
+    for dtype in (torch.complex64, torch.complex128):
+        own = mine(dtype) + 1j * r
+        summed = torch.full((2, 3), complex(total(), total() - n), dtype=dtype)
+        same(hvd.allreduce(own, op=hvd.Sum), summed)
+        same(hvd.allreduce(own), summed / n)
+        same(hvd.allreduce(own.conj(), op=hvd.Sum), summed.conj())
+        same(hvd.broadcast(own, n - 1), torch.full((2, 3), complex(n, n - 1), dtype=dtype))
+        rows = torch.tensor([complex(rank + 1, rank) for rank in range(n)], dtype=dtype)
+        same(hvd.allgather(own[0, :1]), rows)
+        same(hvd.alltoall(own[0, :1].repeat(n)), rows)
+        part = hvd.reducescatter(own[:1].repeat(n, 1), op=hvd.Sum)
+        same(part, summed[:1])
+        same(hvd.allreduce_(own.t(), op=hvd.Sum), summed.t())
+        same(own, summed)
+
+
+@must_fail(ValueError)
+def check_control_a_maximum_of_complex_numbers() -> None:
+    hvd.allreduce(mine(torch.complex64), op=hvd.Max)
+
+
+def check_types_that_are_only_moved() -> None:
+    n = hvd.size()
+    for dtype in (torch.float8_e5m2, torch.uint32, torch.uint64):
+        own = mine(shape=(1, 2)).to(dtype)
+        rows = torch.tensor([[rank + 1.0] * 2 for rank in range(n)]).to(dtype)
+        assert torch.equal(hvd.allgather(own).float(), rows.float())
+        assert torch.equal(hvd.broadcast(own, n - 1).float(), rows[-1:].float())
+        assert own.float().tolist() == [[hvd.rank() + 1.0] * 2]
+
+
+def check_a_view_of_opposite_sign() -> None:
+    own = torch._neg_view(mine())
+    same(hvd.allreduce(own, op=hvd.Sum), torch.full((2, 3), -float(total())))
+    hvd.broadcast_(own, hvd.size() - 1)
+    same(own.resolve_neg(), torch.full((2, 3), -float(hvd.size())))
+
+
 def check_scaling() -> None:
     same(hvd.allreduce(mine(), op=hvd.Sum, prescale_factor=0.5), torch.full((2, 3), total() / 2))
     scaled = hvd.allreduce(mine(), op=hvd.Sum, postscale_factor=3.0)
@@ -257,6 +297,15 @@ def check_objects() -> None:
     assert hvd.broadcast_object({"rank": r, "size": [n]}, n - 1) == {"rank": n - 1, "size": [n]}
     assert hvd.allgather_object("x" * r) == ["x" * rank for rank in range(n)]
     assert hvd.allgather_object(None) == [None] * n
+    # What the others give has no effect, so it may be of another type.
+    assert hvd.broadcast_object({"epoch": 3} if r == 0 else None) == {"epoch": 3}
+    assert hvd.allgather_object(1 if r == 0 else "one") == [1] + ["one"] * (n - 1)
+
+
+def check_what_is_no_tensor() -> None:
+    for value in (1.0, [1, 2], None):
+        for function in (hvd.allreduce, hvd.allgather, hvd.alltoall, hvd.allreduce_async):
+            assert "as_tensor" in error_of(TypeError, functools.partial(function, value))
 
 
 def check_objects_in_pieces() -> None:
@@ -319,7 +368,7 @@ def check_torch_compile_breaks_the_graph() -> None:
 
 def check_unsupported_arguments() -> None:
     for wrong, word in (
-        (torch.zeros(2, dtype=torch.complex64), "complex64"),
+        (torch.zeros(2, dtype=torch.uint32), "uint32"),
         (torch.zeros(2, device="meta"), "device meta"),
         (torch.zeros(2).to_sparse(), "sparse"),
     ):

@@ -44,8 +44,15 @@ SAME_TRAINING = [
     "broadcast_callback",
     "saved_model",
     "saved_in_h5",
+    "weight_decay_exclusions",
+    "minimize",
 ]
-KERAS_3 = ["accumulation_of_keras", "loss_scaling_outside", "loss_scaling_inside"]
+KERAS_3 = [
+    "accumulation_of_keras",
+    "loss_scaling_outside",
+    "loss_scaling_inside",
+    "wrapped_after_training",
+]
 
 
 @pytest.fixture(scope="module", params=["keras3-mpi", "keras3-gloo", "keras2-gloo"])

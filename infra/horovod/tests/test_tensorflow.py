@@ -41,6 +41,11 @@ def both(ranks: Ranks, case: str) -> Any:
     return ranks[0][case]
 
 
+def test_tensorflow_can_be_configured_after_init(ranks: Ranks) -> None:
+    """GPUs are chosen by the local rank, so after `init`; with the control that it ends."""
+    assert both(ranks, "configured_after_init") == [True, True]
+
+
 def test_allreduce_of_every_type(ranks: Ranks) -> None:
     found = both(ranks, "allreduce_of_every_type")
     assert len(found) == 8

@@ -392,6 +392,48 @@ def case_saved_in_h5() -> dict[str, Any]:
     return scores(loaded, plain, model)
 
 
+def case_weight_decay_exclusions() -> dict[str, float]:
+    """Those named before the optimizer is wrapped stay excluded."""
+
+    def make() -> Any:
+        optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.5)
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        return optimizer
+
+    return trained(make, hvd.DistributedOptimizer)
+
+
+def case_wrapped_after_training() -> dict[str, float]:
+    """An optimizer that has trained goes on, with its momentum, when it is wrapped."""
+    if LEGACY:
+        return {}
+    model, plain = dense_model(), dense_model()
+    fit(model, sgd(), ROWS, TARGETS, 4)
+    optimizer = hvd.DistributedOptimizer(model.optimizer)
+    optimizer.learning_rate = 0.05
+    fit(model, optimizer, shard(ROWS, 2), shard(TARGETS, 2), 2)
+    fit(plain, sgd(), ROWS, TARGETS, 4)
+    plain.optimizer.learning_rate = 0.05
+    plain.fit(ROWS, TARGETS, batch_size=4, shuffle=False, verbose=0)
+    return scores(model, plain, dense_model())
+
+
+def case_minimize() -> dict[str, float]:
+    """Keras 2's way to make a step, which a wrapped optimizer still has; `variables()` too."""
+    model, plain, x, y = dense_model(), dense_model(), shard(ROWS, 2), shard(TARGETS, 2)
+    optimizer = hvd.DistributedOptimizer(sgd())
+    for i in range(3):
+        rows = slice(2 * i, 2 * i + 2)
+        optimizer.minimize(lambda rows=rows: loss_of(model, x, y, rows), model.trainable_variables)
+    hvd_tf.broadcast_variables(optimizer.variables(), root_rank=0)
+    fit(plain, sgd(), ROWS[:12], TARGETS[:12], 4)
+    return scores(model, plain, dense_model())
+
+
+def loss_of(model: Model, x: np.ndarray, y: np.ndarray, rows: slice) -> Any:
+    return tf.reduce_mean((model(x[rows]) - y[rows]) ** 2)
+
+
 class Doubled(keras.optimizers.SGD):
     """An optimizer that is not Keras's."""
 

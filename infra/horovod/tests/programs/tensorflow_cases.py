@@ -16,6 +16,20 @@ from case_runner import main
 TYPES = ["uint8", "int8", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
 
 
+def case_configured_after_init() -> list[bool]:
+    """The first case: until something has run, `tf.config` can be set. Later it cannot."""
+    cpu = tf.config.list_physical_devices("CPU")
+    tf.config.set_visible_devices(cpu, "CPU")
+    tf.config.threading.set_inter_op_parallelism_threads(2)
+    found = [tf.config.threading.get_inter_op_parallelism_threads() == 2]
+    hvd.allreduce(tf.ones(1))
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(3)
+    except RuntimeError:
+        found.append(True)
+    return found
+
+
 def case_allreduce_of_every_type() -> dict[str, list[float]]:
     """[1, 2] * (rank + 1), summed."""
     mine = {t: tf.cast([1, 2], t) * tf.cast(hvd.rank() + 1, t) for t in TYPES}

@@ -117,6 +117,21 @@ def test_names_of_tensorflow_1_and_old_folders_are_found() -> None:
     assert [line for line, _ in found] == [2, 3, 4, 5, 5, 6, 7]
 
 
+def test_optimizers_of_sessions_keep_their_methods() -> None:
+    source = (
+        "import tensorflow as tf\n"
+        "import horovod.tensorflow as hvd\n"
+        "opt = tf.{}(0.1)\n"
+        "opt = hvd.DistributedOptimizer(opt)\n"
+        "train = opt.minimize(loss)\n"
+        "hvd.broadcast_variables(opt.variables(), root_rank=0)\n"
+    )
+    of_session = changes_in(source.format("train.AdamOptimizer"))
+    assert [line for line, _ in of_session] == [3]
+    of_keras = changes_in(source.format("keras.optimizers.Adam"))
+    assert [line for line, _ in of_keras] == [5, 6]
+
+
 def test_what_only_looks_alike_is_left_alone() -> None:
     source = (
         "import numpy as np, torch\n"

@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import tensorflow as tf
+from horovod._keras.inherit import inherit_exclusions
 from horovod._keras.settings import Settings
 from horovod.tensorflow.gradients import key_of, mark_reduced, reduce_shared, reduced_by
 
@@ -35,7 +36,9 @@ def is_optimizer(value: Any) -> bool:
 
 def distributed_copy(optimizer: Any, settings: Settings) -> Any:
     """A new optimizer of the same configuration, of a class that reduces gradients."""
-    return _distributed_class(type(optimizer), settings).from_config(optimizer.get_config())
+    copy = _distributed_class(type(optimizer), settings).from_config(optimizer.get_config())
+    inherit_exclusions(copy, optimizer)
+    return copy
 
 
 def _distributed_class(plain: type, settings: Settings) -> type:

@@ -19,6 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+from horovod._keras.inherit import (
+    inherit_exclusions,
+    inherit_state_when_built,
+    state_after_build,
+)
+from horovod._keras.keras2 import CallableList
 from horovod._keras.settings import Settings
 from horovod.tensorflow.gradients import (
     key_of,
@@ -67,8 +73,13 @@ def is_optimizer(value: Any) -> bool:
 
 
 def distributed_copy(optimizer: Any, settings: Settings) -> Any:
-    """A new optimizer of the same configuration that reduces gradients."""
+    """A new optimizer of the same configuration that reduces gradients.
+
+    It goes on with the state of one that is built, once it is built for the same variables.
+    """
     copy = _plain_class(type(optimizer)).from_config(optimizer.get_config())
+    inherit_exclusions(copy, optimizer)
+    inherit_state_when_built(copy, optimizer)
     return connect(copy, settings)
 
 
@@ -128,6 +139,10 @@ class _Distributed:
     _horovod_reduction: Callable[..., list[Any]] | None
     _horovod_check: Callable[[], None]
 
+    def build(self, variables: Any) -> None:
+        super().build(variables)
+        state_after_build(self)
+
     @tf.autograph.experimental.do_not_convert
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
         """Reduce the gradients, then update; see `keras.optimizers.Optimizer.apply`."""
@@ -171,6 +186,15 @@ class _Distributed:
         self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
     ) -> Any:
         return self.compute_gradients(loss, var_list, tape)
+
+    def minimize(self, loss: Any, var_list: Any, tape: Any = None) -> Any:
+        """One step, as Keras 2's optimizers make it; arguments as in `compute_gradients`."""
+        return self.apply_gradients(self.compute_gradients(loss, var_list, tape))
+
+    @property
+    def variables(self) -> CallableList:
+        """The optimizer's variables; `variables()` gives them too, as in Keras 2."""
+        return CallableList(super().variables)
 
     def register_local_var(self, var: Any) -> None:
         """Leave a variable's gradient to this rank: it is not reduced."""

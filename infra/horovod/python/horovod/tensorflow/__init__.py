@@ -28,6 +28,7 @@ from horovod.tensorflow.functions import (
 from horovod.tensorflow.gradient_aggregation import LocalGradientAggregationHelper
 from horovod.tensorflow.gradients import _make_allreduce_grads_fn
 from horovod.tensorflow.mpi_ops import (
+    AdaSum,
     Adasum,
     Average,
     Max,

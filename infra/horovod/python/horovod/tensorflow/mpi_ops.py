@@ -58,6 +58,7 @@ rocm_built = _basics.rocm_built
 Average = _basics.Average
 Sum = _basics.Sum
 Adasum = _basics.Adasum
+AdaSum = Adasum  # so it is called in upstream's user guide
 Min = _basics.Min
 Max = _basics.Max
 Product = _basics.Product

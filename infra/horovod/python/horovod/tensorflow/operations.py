@@ -1,7 +1,9 @@
 """Loads the TensorFlow operations: the compiled ones where they work, else ones made of Python.
 
 The compiled library, `horovod/lib/libhorovod_tensorflow.so`, is one file for all releases of
-TensorFlow. `HOROVOD_TENSORFLOW_OPERATIONS=python` (or `compiled`) chooses by hand.
+TensorFlow. `HOROVOD_TENSORFLOW_OPERATIONS=python` (or `compiled`) chooses by hand. They are tested
+when the first of them is needed, and not before: a script may choose its GPUs and threads by
+`tf.config` as long as nothing has run.
 """
 
 from __future__ import annotations
@@ -87,6 +89,29 @@ def _in_graph(operation: Any, numbers: Any) -> Any:
     return graph.get_concrete_function(tf.TensorSpec([2], tf.float32))(numbers)
 
 
+class _TestedWhenNeeded:
+    """The compiled operations; those in Python if the test fails, at the first that is needed."""
+
+    def __init__(self, compiled: Any, must_work: bool) -> None:
+        self._compiled, self._must_work = compiled, must_work
+
+    def __getattr__(self, name: str) -> Any:
+        if "_module" not in self.__dict__:
+            self._module = self._tested()
+        return getattr(self._module, name)
+
+    def _tested(self) -> Any:
+        try:
+            with tf.init_scope():  # not in a graph that is being made
+                if tf.executing_eagerly():
+                    check_compiled()
+            return self._compiled
+        except ImportError as error:
+            if self._must_work:
+                raise
+            return _in_python(error)
+
+
 def _load() -> Any:
     global why_python
     wish = os.environ.get("HOROVOD_TENSORFLOW_OPERATIONS", "")
@@ -96,26 +121,35 @@ def _load() -> Any:
         )
     if wish != "python":
         try:
-            return _checked_compiled()
+            return _TestedWhenNeeded(_compiled_that_fit(), must_work=wish == "compiled")
         except ImportError as error:
             if wish == "compiled":
                 raise
-            why_python = str(error)
-            warnings.warn(
-                f"horovod.tensorflow uses its slower operations in Python: {why_python}",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-    else:
-        why_python = "HOROVOD_TENSORFLOW_OPERATIONS=python"
+            return _in_python(error)
+    why_python = "HOROVOD_TENSORFLOW_OPERATIONS=python"
+    return _python_operations()
+
+
+def _in_python(error: ImportError) -> Any:
+    global why_python
+    why_python = str(error)
+    warnings.warn(
+        f"horovod.tensorflow uses its slower operations in Python: {why_python}",
+        RuntimeWarning,
+        stacklevel=5,
+    )
+    return _python_operations()
+
+
+def _python_operations() -> Any:
     library.load()
     from horovod.tensorflow import python_operations
 
     return python_operations
 
 
-def _checked_compiled() -> Any:
-    """The compiled operations after a test: in this process for the releases that are known.
+def _compiled_that_fit() -> Any:
+    """The compiled operations.
 
     A release that is not known is tried in another process first, for a layout that differs could
     end the process; once for each release and user.
@@ -124,10 +158,7 @@ def _checked_compiled() -> Any:
         raise ImportError(f"{path()} is missing; reinstall Horovod")
     if not _known_release() and not _works_elsewhere():
         raise ImportError(f"the compiled operations do not work with TensorFlow {tf.__version__}")
-    module = load_compiled()
-    if tf.executing_eagerly():
-        check_compiled()
-    return module
+    return load_compiled()
 
 
 def _known_release() -> bool:

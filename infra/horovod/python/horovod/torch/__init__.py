@@ -21,6 +21,7 @@ from horovod.torch.functions import (
     broadcast_parameters,
 )
 from horovod.torch.mpi_ops import (
+    AdaSum,
     Adasum,
     Average,
     Max,
@@ -92,6 +93,7 @@ def _check_has_gpu():
 
 
 __all__ = [
+    "AdaSum",
     "Adasum",
     "Average",
     "Compression",

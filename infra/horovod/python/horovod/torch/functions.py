@@ -201,13 +201,12 @@ def broadcast_object(obj, root_rank=0, name=None, process_set: ProcessSet = glob
     Args:
         obj: on the root, what to send; on the others it has no effect.
         root_rank: counts in the global process set.
-        name: the same on all ranks; the type's name by default, so then `obj` must have the same
-            type on all ranks.
+        name: the same on all ranks. Needed where several threads send objects at once.
 
     Returns:
         The root's object; on the root `obj` itself.
     """
-    name = name or type(obj).__name__
+    name = name or "broadcast_object"  # not the type's: the others often give None
     is_root = rank() == root_rank
     return objects.broadcast_object(obj, root_rank, name, is_root, _id(process_set))
 
@@ -215,9 +214,9 @@ def broadcast_object(obj, root_rank=0, name=None, process_set: ProcessSet = glob
 def allgather_object(obj, name=None, process_set: ProcessSet = global_process_set):
     """The objects of all ranks of the process set, in the order of ranks; of any size.
 
-    `name` is the same on all ranks, by default the type's name.
+    `name` is the same on all ranks, and needed where several threads send objects at once.
     """
-    name, process_set_id = name or type(obj).__name__, _id(process_set)
+    name, process_set_id = name or "allgather_object", _id(process_set)
     return objects.allgather_object(obj, name, process_set.size(), process_set_id)
 
 

@@ -17,11 +17,13 @@ from horovod.torch.compiled import keep_out
 import torch
 
 
-def buffer(source: torch.Tensor, target: torch.Tensor | None, dtype: int) -> collectives.Buffer:
+def buffer(
+    source: torch.Tensor, target: torch.Tensor | None, shape: tuple[int, ...], dtype: int
+) -> collectives.Buffer:
     """What the core needs to know of a dense tensor on a GPU and of the one for its result."""
     data = source.data_ptr()
     out = 0 if target is None else data if target is source else target.data_ptr()
-    return (data, out, source.shape, dtype, source.device.index, _stream_of(source).cuda_stream)
+    return (data, out, shape, dtype, source.device.index, _stream_of(source).cuda_stream)
 
 
 def order(handle: int, tensors: Any) -> None:
@@ -39,9 +41,8 @@ def order(handle: int, tensors: Any) -> None:
         tensor.record_stream(stream)
 
 
-def copied_output(handle: int, i: int, like: torch.Tensor) -> torch.Tensor:
+def copied_output(handle: int, i: int, like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     """Output `i` of a done operation, which the core allocated, as a new tensor beside `like`."""
-    _, shape = collectives.output(handle, i)
     result = torch.empty(shape, dtype=like.dtype, device=like.device)
     if result.numel():
         stream = _stream_of(like).cuda_stream

@@ -63,6 +63,7 @@ is_homogeneous = _basics.is_homogeneous
 Average = _basics.Average
 Sum = _basics.Sum
 Adasum = _basics.Adasum
+AdaSum = Adasum  # so it is called in upstream's user guide
 Min = _basics.Min
 Max = _basics.Max
 Product = _basics.Product
@@ -164,11 +165,13 @@ def _with_outputs(enqueue, tensors: _Tensors, outputs: _Tensors, name: str | Non
         raise ValueError("a grouped operation needs at least one tensor")
     sources = [memory.dense(tensor) for tensor in tensors]
     targets = [
-        output if output.is_contiguous() else source
+        output if memory.is_dense(output) else source
         for output, source in zip(outputs, sources, strict=True)
     ]
+    reduces = enqueue is not collectives.broadcast
     buffers = [
-        memory.buffer(source, target) for source, target in zip(sources, targets, strict=True)
+        memory.buffer(source, target, reduces)
+        for source, target in zip(sources, targets, strict=True)
     ]
     handle = enqueue(buffers, name, *arguments)
     outputs = list(outputs)
@@ -185,7 +188,8 @@ def _with_outputs(enqueue, tensors: _Tensors, outputs: _Tensors, name: str | Non
 
 def _with_output(enqueue, tensor: torch.Tensor, output: torch.Tensor, name: str | None, *arguments):
     """Starts an operation on one tensor whose output exists, in place or not."""
-    if tensor.is_contiguous() and tensor.is_cpu and (output is tensor or output.is_contiguous()):
+    dense = memory.is_dense(tensor) and (output is tensor or output.is_contiguous())
+    if dense and tensor.is_cpu and tensor.dtype in memory.DTYPES:
         handle = enqueue((_buffer(tensor, output),), name, *arguments)
         _handle_map[handle] = (tensor, output, None)
         return handle
@@ -205,8 +209,10 @@ def _with_new_outputs(enqueue, tensors: _Tensors, *arguments) -> int:
     """Starts an operation whose outputs the core allocates, as their size is not known before."""
     if not tensors:
         raise ValueError("a grouped operation needs at least one tensor")
-    sources = [memory.dense(tensor) for tensor in tensors]
-    handle = enqueue([memory.buffer(source) for source in sources], *arguments)
+    sources = [_of_rows(tensor) for tensor in tensors]
+    reduces = enqueue is not collectives.allgather
+    buffers = [memory.buffer(source, None, reduces) for source in sources]
+    handle = enqueue(buffers, *arguments)
 
     def collect(done):
         return [memory.taken_output(done, i, t) for i, t in enumerate(sources)]
@@ -214,7 +220,19 @@ def _with_new_outputs(enqueue, tensors: _Tensors, *arguments) -> int:
     return _kept(handle, sources, None, collect)
 
 
+def _of_rows(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, dense. The core refuses one without rows, but sees a complex number as two."""
+    if not isinstance(tensor, torch.Tensor):
+        raise memory.refusal(tensor)
+    if tensor.is_complex() and tensor.dim() == 0:
+        raise ValueError("the tensor has no dimension: give tensor.unsqueeze(0)")
+    return memory.dense(tensor)
+
+
 def _builds_graph(*tensors: torch.Tensor) -> bool:
+    for tensor in tensors:
+        if not isinstance(tensor, torch.Tensor):
+            raise memory.refusal(tensor)
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
@@ -236,8 +254,14 @@ def _checked_op(op: int, process_set: ProcessSet) -> int:
     return op
 
 
+def _check_complex(op: int, *tensors: torch.Tensor) -> None:
+    if op not in (Average, Sum) and any(tensor.is_complex() for tensor in tensors):
+        raise ValueError("complex numbers are reduced by Sum and Average alone")
+
+
 def _allreduce_async(tensor, output, name, op, prescale_factor, postscale_factor, process_set):
     op = _checked_op(op, process_set)
+    _check_complex(op, tensor)
     return _with_output(
         collectives.allreduce,
         tensor,
@@ -368,6 +392,7 @@ def _grouped_allreduce_async(
     tensors, outputs, name, op, prescale_factor, postscale_factor, process_set
 ):
     op = _checked_op(op, process_set)
+    _check_complex(op, *tensors)
     return _with_outputs(
         collectives.allreduce,
         tensors,
@@ -640,9 +665,10 @@ class HorovodBroadcast(torch.autograd.Function):
 
 def alltoall_async(tensor, splits=None, name=None, process_set=global_process_set):
     """Starts an alltoall; the output is a pair, also without `splits`. As in `alltoall`."""
-    source = memory.dense(tensor)
+    source = _of_rows(tensor)
     numbers = _split_numbers(splits)
-    handle = collectives.alltoall((memory.buffer(source),), numbers, name, _id(process_set))
+    buffers = (memory.buffer(source, reduces=False),)
+    handle = collectives.alltoall(buffers, numbers, name, _id(process_set))
     splits_type = splits.dtype if isinstance(splits, torch.Tensor) else torch.int32
 
     def collect(done):

@@ -9,7 +9,10 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["CHANGES", "Change", "Use"]
+__all__ = ["CHANGES", "SESSION_OPTIMIZER", "Change", "Use"]
+
+SESSION_OPTIMIZER = "tensorflow.compat.v1.train.Optimizer"
+"""What the name of an optimizer of `tf.train` is taken for; its methods are as they were."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def _saves_into_folder(use: Use) -> bool:
 
 
 def _of_optimizer(use: Use, *methods: str) -> bool:
-    return use.is_call and use.method in methods and "opt" in use.owner
+    of_session = use.name.startswith(SESSION_OPTIMIZER)
+    return use.is_call and use.method in methods and "opt" in use.owner and not of_session
 
 
 _OF_TENSORFLOW_1 = (
@@ -176,7 +180,7 @@ CHANGES = (
         "hvd_tf.broadcast_variables(opt.variables, root_rank=0)",
         "It is a property of Keras 3's optimizers; those of `tf.compat.v1.train` still have a "
         "method.",
-        lambda use: _method("variables")(use) and not use.args and "opt" in use.owner,
+        lambda use: _of_optimizer(use, "variables") and not use.args,
     ),
     Change(
         "old = opt.get_weights()",

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from hvdcore.doctor.changes import CHANGES, Change, Use
+from hvdcore.doctor.changes import CHANGES, SESSION_OPTIMIZER, Change, Use
 from hvdcore.errors import UserError
 
 __all__ = ["changes_in", "run_script_doctor"]
@@ -68,6 +68,7 @@ def _read(path: Path) -> str:
 
 def _uses(tree: ast.Module) -> Iterator[Use]:
     imported = _imported(tree)
+    imported |= dict.fromkeys(_session_optimizers(tree, imported), SESSION_OPTIMIZER)
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -93,6 +94,22 @@ def _imported(tree: ast.Module) -> dict[str, str]:
             for alias in node.names:
                 names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
     return names
+
+
+def _session_optimizers(tree: ast.Module, imported: dict[str, str]) -> set[str]:
+    """Names that stand for optimizers of `tf.train`, wrapped or not, and for nothing else."""
+    kinds: dict[str, set[bool]] = {}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+            continue
+        made_by = _dotted(node.value.func, imported)
+        if made_by.startswith("horovod.") and made_by.endswith("DistributedOptimizer"):
+            continue  # as what it wraps
+        of_train = made_by.startswith("tensorflow.") and ".train." in made_by
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                kinds.setdefault(target.id, set()).add(of_train and made_by.endswith("Optimizer"))
+    return {name for name, found in kinds.items() if found == {True}}
 
 
 def _dotted(node: ast.expr, imported: dict[str, str]) -> str:

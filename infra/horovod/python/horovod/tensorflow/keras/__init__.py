@@ -2,6 +2,7 @@
 
 # ruff: noqa: F401 (names for users)
 from horovod.tensorflow import (
+    AdaSum,
     Adasum,
     Average,
     Compression,
