@@ -39,7 +39,7 @@ def test_steps_decide_and_not_epochs() -> None:
 
 
 def test_what_is_given_stays() -> None:
-    given = TrainConfig(epochs=7, crop_area=0.9, erase=0.0, mixup=1.0)
+    given = TrainConfig(epochs=7, crop_area=0.9, erase=0.0, mixup=1.0, optimizer="adamw")
     assert given.resolved(5_000) == given
 
 

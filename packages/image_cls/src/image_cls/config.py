@@ -25,6 +25,8 @@ __all__ = [
 
 OTHER_EPOCHS = 30
 """Epochs of a short run, and of models that do not gain from more."""
+_WRITTEN_BY_A_RUN = {"epochs", "max_steps", "patience", "weights", "num_train_images", "log_every"}
+"""Together only in the config.json of a run, which names every field."""
 MODELS = ("logreg", "mlp", "cnn", "mobilenet")
 SAMPLE_NAMES = SampleNames(package="image_cls", sample="image", predict="IMAGE.jpg")
 
@@ -83,6 +85,18 @@ class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig,
     train images, 130 for 1,350 and 45 for 7,870, from 10 to 200; 30 for other models and for the
     sample."""
 
+    optimizer: Annotated[Literal["muon", "adamw"] | None, Flag(panel="Optimization")] = None
+    """How kernels of convolutions are updated: by Muon, which learns more from each image, or by
+    AdamW as all other weights. Default: muon for cnn, adamw for other models."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_earlier_optimizer(cls, values: Any) -> Any:
+        """A config.json has every field; one without this was written when all was AdamW."""
+        if isinstance(values, dict) and set(values) >= _WRITTEN_BY_A_RUN:
+            return {"optimizer": "adamw", **values}
+        return values
+
     @model_validator(mode="after")
     def _check_fields_together(self) -> TrainConfig:
         if problem := self.fractions_problem():
@@ -96,7 +110,16 @@ class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig,
             raise ValueError(
                 f"weights: {self.model} starts from random weights; give --model mobilenet"
             )
+        if self.optimizer == "muon" and self.model != "cnn":
+            raise ValueError(
+                f"optimizer: {self.model} trains no convolutions; give adamw, or --model cnn"
+            )
         return self
+
+    @property
+    def uses_muon(self) -> bool:
+        """Whether Muon updates the kernels of convolutions."""
+        return self.model == "cnn" and self.optimizer != "adamw"
 
     @property
     def augments(self) -> bool:
@@ -119,6 +142,7 @@ class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig,
             "mixup": between(0.0, 0.5, strength),
         }
         missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        missing["optimizer"] = "muon" if self.uses_muon else "adamw"
         return self.model_copy(update={"epochs": epochs, **missing})
 
     def _default_epochs(self, num_train: int) -> int:

@@ -44,7 +44,8 @@ class SplitFields(Config):
 
 
 class OptimizerFields(Config):
-    """How the weights are updated: AdamW with linear warmup and cosine decay."""
+    """How the weights are updated: AdamW, or what a package has beside it, with linear warmup and
+    cosine decay."""
 
     panel: ClassVar[str] = "Optimization"
 
@@ -104,6 +105,11 @@ class ClassifierConfig(SplitFields, OptimizerFields, RunFields, CheckpointFields
     def num_train_samples(self) -> int | None:
         """How many of the train samples are used; None for all."""
         return None
+
+    @property
+    def uses_muon(self) -> bool:
+        """Whether Muon updates the kernels of 2-D convolutions, and AdamW only the rest."""
+        return False
 
     def resolved(self, num_train: int) -> ClassifierConfig:
         """With the values that follow from the number of train samples; here there are none."""

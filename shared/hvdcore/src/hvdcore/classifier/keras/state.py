@@ -17,10 +17,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hvdcore.classifier.config import ClassifierConfig, OptimizerFields
+from hvdcore.classifier.config import ClassifierConfig
 from hvdcore.classifier.keras.task import Batch, Task
 from hvdcore.classifier.preflight import check_schedule_of, total_steps, warmup_steps
 from hvdcore.keras.adamw import RowwiseAdamW, Update
+from hvdcore.keras.muon import ConvolutionMuon
 from hvdcore.keras.reduction import BUCKET_BYTES, GradientReduction
 from hvdcore.keras.weights import broadcast_model
 from hvdcore.metrics.schedule import learning_rate_at
@@ -313,6 +314,7 @@ class TrainState:
             **self.task.run_fingerprint(),
             "global_batch_size": self.config.global_batch_size,
             "seed": self.config.seed,
+            "optimizer": "muon" if self.config.uses_muon else "adamw",
         }
 
 
@@ -350,10 +352,11 @@ def build_state(task: Task, world: World) -> TrainState:
 
 
 def _optimizer(
-    config: OptimizerFields, peak: float, model: keras.Model
+    config: ClassifierConfig, peak: float, model: keras.Model
 ) -> keras.optimizers.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), built; of embedding tables it updates the used rows."""
-    optimizer = RowwiseAdamW(
+    """AdamW (Loshchilov & Hutter 2019), built; of embedding tables it updates the used rows, and
+    with Muon it leaves the kernels of convolutions to that."""
+    optimizer = (ConvolutionMuon if config.uses_muon else RowwiseAdamW)(
         peak,
         weight_decay=config.weight_decay,
         beta_2=0.99,  # runs are short: a larger value would still weight the first steps

@@ -20,6 +20,9 @@ __all__ = [
 
 _logger = get_logger(__name__)
 
+EARLIER = {"optimizer": "adamw"}
+"""What the runs had whose checkpoints do not say it."""
+
 
 def resolve_resume(run_dir: RunDir | Path, resume: str | Path) -> Checkpoint | None:
     """The checkpoint that `--resume` means, verified; None starts from scratch.
@@ -89,7 +92,7 @@ def require_same_run(fingerprint: Mapping[str, Any], meta: Mapping[str, Any]) ->
     problems = Problems()
     for name, expected in fingerprint.items():
         with problems.catching():
-            require_same(name, expected, meta.get(name))
+            require_same(name, expected, meta.get(name, EARLIER.get(name)))
     problems.raise_if_any()
 
 
