@@ -141,6 +141,15 @@ def test_a_loss_by_name_is_found_in_an_h5_file(ranks: Ranks) -> None:
         assert case["found"] == pytest.approx(case["expected"], rel=1e-5)
 
 
+def test_training_goes_on_from_files_of_keras_2(ranks: Ranks) -> None:
+    if not ranks[0]["files_of_keras_2"]:
+        pytest.skip("tf_keras is not installed")
+    for rank in ranks:
+        for name, (start, between, to_keras2, moved) in rank["files_of_keras_2"].items():
+            assert start == between == 0.0, name
+            assert to_keras2 < EXACT < moved, name
+
+
 def test_a_saved_optimizer_of_ones_own(ranks: Ranks) -> None:
     if ranks[0]["legacy"]:
         pytest.skip("asked of Keras 3 alone")

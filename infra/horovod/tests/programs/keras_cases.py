@@ -6,6 +6,7 @@ Plain Keras gets in one batch what all ranks get together; weights must come out
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -432,6 +433,50 @@ def case_minimize() -> dict[str, float]:
 
 def loss_of(model: Model, x: np.ndarray, y: np.ndarray, rows: slice) -> Any:
     return tf.reduce_mean((model(x[rows]) - y[rows]) ** 2)
+
+
+def case_files_of_keras_2() -> dict[str, list[float]]:
+    """Models that Keras 2 saved: between ranks, to Keras 2 that goes on, and what was trained.
+
+    An optimizer that Horovod 0.28 wrapped is saved as a class of the same name or, before that,
+    of `Distributed` and the name.
+    """
+    if importlib.util.find_spec("tf_keras") is None:
+        return {}
+    import tf_keras
+
+    kinds = tf_keras.optimizers
+    falling = kinds.schedules.ExponentialDecay(0.1, 4, 0.5)
+    rms = kinds.RMSprop(0.01, momentum=0.9, centered=True)
+    optimizers = {
+        "plain": kinds.Adam(0.01, amsgrad=True),
+        "wrapped": _as_saved(kinds.SGD(falling, momentum=0.9), "SGD"),
+        "wrapped long ago": _as_saved(kinds.legacy.Adam(0.01, decay=0.1), "DistributedAdam"),
+        "three states": _as_saved(rms, "DistributedRMSprop"),
+    }
+    return {name: _goes_on(tf_keras, optimizer) for name, optimizer in optimizers.items()}
+
+
+def _as_saved(optimizer: Any, name: str) -> Any:
+    cls = type(name, (type(optimizer),), {"__module__": "horovod._keras"})
+    return cls.from_config(optimizer.get_config())
+
+
+def _goes_on(tf_keras: Any, optimizer: Any) -> list[float]:
+    path = Path(tempfile.mkdtemp()) / "model.h5"
+    layers = [tf_keras.layers.Dense(3, input_shape=[3]), tf_keras.layers.Dense(2)]
+    old = tf_keras.Sequential(layers)
+    tf_keras.utils.set_random_seed(5)
+    old.set_weights([np.random.normal(size=w.shape, scale=0.3) for w in old.get_weights()])
+    old.compile(optimizer, "mse", metrics=["mae", tf_keras.metrics.MeanSquaredError()])
+    old.fit(ROWS, TARGETS, batch_size=4, shuffle=False, verbose=0)
+    old.save(path)
+    loaded = hvd.load_model(str(path))
+    start = apart(loaded, old)
+    loaded.fit(shard(ROWS, 2), shard(TARGETS, 2), batch_size=2, shuffle=False, verbose=0)
+    moved = apart(loaded, old)
+    old.fit(ROWS, TARGETS, batch_size=4, shuffle=False, verbose=0)
+    return [start, between_ranks(loaded), apart(loaded, old), moved]
 
 
 class Doubled(keras.optimizers.SGD):

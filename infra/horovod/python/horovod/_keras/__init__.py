@@ -11,7 +11,7 @@ from typing import Any
 
 import horovod.tensorflow as hvd
 import tensorflow as tf
-from horovod._keras import keras2, keras3
+from horovod._keras import h5_of_keras2, keras2, keras3
 from horovod._keras.h5 import is_h5, mend_optimizer
 from horovod._keras.settings import Settings
 
@@ -92,15 +92,19 @@ def load_model(
         legacy_opts: the optimizer is one of `tf.keras.optimizers.legacy`.
     """
     if keras3.is_keras3(keras):
-        known = _losses_by_text(keras, filepath)
-        known.update({cls.__name__: cls for cls in custom_optimizers or ()})
-        known.update(custom_objects or {})
+        given = {cls.__name__: cls for cls in custom_optimizers or ()}
+        given.update(custom_objects or {})
+        if is_h5(filepath) and h5_of_keras2.is_of_keras2(filepath):
+            return h5_of_keras2.load(keras, filepath, given)
+        known = {**_losses_by_text(keras, filepath), **given}
         model = keras.models.load_model(filepath, custom_objects=known)
         if is_h5(filepath):
             mend_optimizer(model, filepath)
         return model
     base = keras.optimizers.legacy.Optimizer if legacy_opts else keras.optimizers.Optimizer
-    known = {cls.__name__.lower(): wrap_optimizer(cls) for cls in base.__subclasses__()}
+    known = {}
+    for cls in base.__subclasses__():
+        known[cls.__name__.lower()] = known[f"Distributed{cls.__name__}"] = wrap_optimizer(cls)
     known.update({cls.__name__: wrap_optimizer(cls) for cls in custom_optimizers or ()})
     known.update(custom_objects or {})
     return keras.models.load_model(filepath, custom_objects=known)

@@ -10,7 +10,7 @@ from typing import Any
 
 import horovod._keras as _impl
 import tensorflow as tf
-from horovod._keras import keras3
+from horovod._keras import keras2, keras3
 from horovod._keras.settings import Settings
 from horovod.tensorflow import Average, Compression, ProcessSet, Sum, global_process_set
 from horovod.tensorflow.gradients import check_groups, check_predivide_factor
@@ -209,7 +209,9 @@ def load_model(
     """
 
     def wrap_optimizer(cls: type) -> Any:
-        return lambda **kwargs: DistributedOptimizer(cls(**kwargs), compression=compression)
+        return lambda **kwargs: DistributedOptimizer(
+            keras2.of_config(cls, kwargs), compression=compression
+        )
 
     model = _impl.load_model(
         tf.keras, wrap_optimizer, filepath, custom_optimizers, custom_objects, legacy_opts
@@ -219,4 +221,8 @@ def load_model(
         name = f"Distributed{type(optimizer).__name__}"
         if keras3.connection_of(optimizer) is None:
             keras3.connect(optimizer, Settings(name=name, compression=compression))
+    elif keras2.is_optimizer(optimizer) and not keras2.is_distributed(optimizer):
+        # Keras 2.11 and later write `Custom>Adam`, and find it past what load_model is given.
+        distributed = DistributedOptimizer(optimizer, compression=compression)
+        model.optimizer = keras2.with_state_of(distributed, optimizer, model.trainable_variables)
     return model

@@ -15,7 +15,14 @@ from horovod._keras.inherit import inherit_exclusions
 from horovod._keras.settings import Settings
 from horovod.tensorflow.gradients import key_of, mark_reduced, reduce_shared, reduced_by
 
-__all__ = ["CallableList", "distributed_copy", "is_optimizer"]
+__all__ = [
+    "CallableList",
+    "distributed_copy",
+    "is_distributed",
+    "is_optimizer",
+    "of_config",
+    "with_state_of",
+]
 
 
 class CallableList(list):
@@ -39,6 +46,31 @@ def distributed_copy(optimizer: Any, settings: Settings) -> Any:
     copy = _distributed_class(type(optimizer), settings).from_config(optimizer.get_config())
     inherit_exclusions(copy, optimizer)
     return copy
+
+
+def is_distributed(optimizer: Any) -> bool:
+    """Whether an optimizer reduces gradients."""
+    return hasattr(optimizer, "_horovod_reduction")
+
+
+def of_config(cls: type, config: dict[str, Any]) -> Any:
+    """An optimizer as a file describes it, which may be a legacy one of the same name."""
+    legacy = getattr(sys.modules["tf_keras"].optimizers.legacy, cls.__name__, None)
+    if legacy is not None and "decay" in config and "is_legacy_optimizer" not in config:
+        cls = legacy
+    return cls.from_config(config)
+
+
+def with_state_of(distributed: Any, optimizer: Any, variables: Any) -> Any:
+    """The distributed copy of an optimizer, with the state of the original."""
+    if hasattr(optimizer, "build"):
+        distributed.build(variables)
+        for own, value in zip(distributed.variables, optimizer.variables, strict=True):
+            own.assign(value)
+    else:
+        distributed._create_all_weights(variables)
+        distributed.set_weights(optimizer.get_weights())
+    return distributed
 
 
 def _distributed_class(plain: type, settings: Settings) -> type:
