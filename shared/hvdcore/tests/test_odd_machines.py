@@ -170,6 +170,19 @@ def test_a_file_of_the_working_folder_is_no_module_of_the_library(
     assert done.stdout == "found\n", "a module of the user's own is run from here"
 
 
+def test_a_working_folder_that_was_removed(tmp_path: Path) -> None:
+    """Libraries and other ranks ask for its path: MKL then says that it cannot load itself."""
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$0" -m hvdcore "$@"'
+    for verb, code in (("runs", 2), ("--help", 0)):
+        (tmp_path / "gone").mkdir()
+        command = ["sh", "-c", script, sys.executable, str(tmp_path / "gone"), verb]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        line = "error: working folder: it cannot be found (No such file or directory)"
+        assert done.stderr.startswith(line if code else "")
+        assert done.stderr.count("\n") == (1 if code else 0)
+
+
 def test_of_open_mpis_message_the_words_are_shown() -> None:
     rule = "=" * 60
     text = f"{rule}\nmpirun has detected an attempt\nto run as root.\n\nMore text.\n{rule}\n"

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from hvdcore.errors import EXIT_USER_ERROR, show_problems, user_errors_exit
+from hvdcore.errors import EXIT_USER_ERROR, UserError, show_problems, user_errors_exit
 from hvdcore.runtime.process_limit import advice, is_reached
 from hvdcore.runtime.standard_streams import discard, open_closed_streams
 
@@ -103,6 +103,21 @@ def version_text(command: str, package: str) -> str:
 
 class PanelCommand(TyperCommand):
     """A command whose help lists the options under the names of their panels."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it, in a working folder that is there: libraries and other ranks ask for its path.
+
+        Raises:
+            UserError: the folder was removed.
+        """
+        try:
+            os.getcwd()
+        except OSError as error:
+            raise UserError(
+                f"working folder: it cannot be found ({error.strerror}), as it was removed or "
+                "unmounted; cd to one that exists"
+            ) from None
+        return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write one section a panel."""

@@ -25,6 +25,7 @@ from hvdcore.classifier.keras import (
 )
 from hvdcore.errors import printable, printable_name
 from hvdcore.files.atomic import write_bytes_atomically
+from hvdcore.files.markdown_text import indented_block, plain_text
 from hvdcore.run.run_dir import RunDir
 from hvdcore.runtime.world import World
 from hvdcore.sharding import Indices
@@ -183,7 +184,7 @@ def mistakes_text(
         predicted, label = (printable_name(classes[n]) for n in (mistake.predicted, mistake.label))
         where = printable_name(split.names[mistake.index])
         heading = f"{predicted} {mistake.probability:.0%}, is {label} ({where})"
-        paragraphs.append(f"{heading}\n{printable(shown)}\n")
+        paragraphs.append(f"{plain_text(heading)}\n\n{indented_block(printable(shown))}\n")
     return "\n".join(paragraphs) if paragraphs else "none\n"
 
 

@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hvdcore.files.markdown_text import code_block
 from hvdcore.metrics.metrics import max_over_ranks
 from hvdcore.metrics.rank_times import RankTimes
 from hvdcore.run.metrics_logger import RunLogger, StepTimes, Window
@@ -130,7 +131,7 @@ class MetricsLogger(RunLogger):
 
     def log_sample(self, step: int, text: str) -> None:
         """Log a text that the model generated."""
-        self.board.add_text("sample", f"```\n{text}\n```", step)
+        self.board.add_text("sample", code_block(text), step)
 
     def peak_memory_mb(self) -> float:
         """Peak memory of the rank with the highest, in 10^6 bytes. Every rank must call."""
