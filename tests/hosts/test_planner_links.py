@@ -77,3 +77,38 @@ def test_the_planner_is_right_within_15_percent(
         print(f"{size} ranks: predicted {predicted[size]:.2f}, measured {found[size]:.2f} a second"
               f" ({share:+.1%})")  # fmt: skip
     assert predicted == pytest.approx(found, rel=0.15)
+
+
+def test_ranks_that_share_a_link(
+    tmp_path: Path, network: TestNetwork, make_training: Callable[..., RunOnHosts]
+) -> None:
+    """Two hosts of two ranks each. Control: were each rank on a host of its own, links would carry
+    3/4 of all elements each way in place of 1/2, and the prediction would be wrong."""
+
+    def train(hosts: str, size: int, log_every: str) -> tuple[Path, float]:
+        # What is logged is gathered between steps, when parameters are on their way.
+        batch = ("--global-batch-size", str(size), "--max-steps", "12", "--eval-every", "1000")
+        flags = (*CASES["textgen"], *batch, "--log-every", log_every)
+        run = make_training("textgen", f"run-{size}", *flags)
+        run.start(network.hosts["host1"], *GLOO, "--hosts", hosts)
+        ended = run.finish().check()
+        return ended.path, float(ended.report["tokens_per_second"])
+
+    for number in (1, 2):
+        network.add(f"host{number}", "eth0").limit("50mbit")
+    measured = tmp_path / "network.json"
+    hvdcore_says(
+        network, tmp_path, "network", *GLOO, "--hosts", first(2), "--output", str(measured)
+    )
+    alone, _ = train("host1:1", 1, "1")
+    _, found = train("host1:2,host2:2", 4, "1000")
+    predicted = []
+    for ranks in ("2", "1"):
+        options = ("--np", "4", "--network", str(measured), "--ranks-per-host", ranks, "--json")
+        (row,) = json.loads(hvdcore_says(network, tmp_path, "plan", str(alone), *options))
+        predicted.append(row["per_second"])
+        share = row["per_second"] / found - 1
+        print(f"{ranks} ranks a host: predicted {row['per_second']:.2f}, measured {found:.2f} a"
+              f" second ({share:+.1%}), {1e-6 * row['link_bytes']:.1f} MB a step")  # fmt: skip
+    assert predicted[0] == pytest.approx(found, rel=0.15)
+    assert predicted[1] != pytest.approx(found, rel=0.15)
