@@ -82,7 +82,7 @@ class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig,
 
     epochs: int | None = Field(None, ge=1)  # type: ignore[assignment]
     """Passes over the train split; ``max_steps`` overrides it. Default: for cnn by the number of
-    train images, 130 for 1,350 and 45 for 7,870, from 10 to 200; 30 for other models and for the
+    train images, 112 for 1,350 and 39 for 7,870, from 10 to 200; 30 for other models and for the
     sample."""
 
     optimizer: Annotated[Literal["muon", "adamw"] | None, Flag(panel="Optimization")] = None

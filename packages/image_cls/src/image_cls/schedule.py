@@ -15,7 +15,7 @@ __all__ = [
 ]
 
 _MOST_EPOCHS, _FEWEST_EPOCHS = 200, 10
-_IMAGES_SEEN, _TRAIN_IMAGES, _EXPONENT = 354_000, 7_870, 0.4
+_IMAGES_SEEN, _TRAIN_IMAGES, _EXPONENT = 306_000, 7_870, 0.4
 """Images seen by a run on that many train images, and the power with which they grow."""
 _WEAKEST, _STRONGEST = 12.0, 150.0
 """Passes at which augmentation has a strength of 0 and of 1."""
@@ -28,7 +28,7 @@ def default_epochs(num_train: int) -> int:
 
     Examples:
         >>> [default_epochs(n) for n in (600, 1_350, 7_870, 1_000_000)]
-        [200, 130, 45, 10]
+        [182, 112, 39, 10]
     """
     seen = _IMAGES_SEEN * (num_train / _TRAIN_IMAGES) ** _EXPONENT
     return min(max(round(seen / num_train), _FEWEST_EPOCHS), _MOST_EPOCHS)
