@@ -142,8 +142,8 @@ class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig,
             "mixup": between(0.0, 0.5, strength),
         }
         missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
-        missing["optimizer"] = "muon" if self.uses_muon else "adamw"
-        return self.model_copy(update={"epochs": epochs, **missing})
+        optimizer = "muon" if self.uses_muon else "adamw"
+        return self.model_copy(update={"epochs": epochs, "optimizer": optimizer, **missing})
 
     def _default_epochs(self, num_train: int) -> int:
         if self.model != "cnn" or self.data == "sample":

@@ -100,3 +100,19 @@ def test_the_size_of_the_gradient_does_not_matter() -> None:
     weights, gradient = random(3, 3, 4, 8), random(3, 3, 4, 8, seed=1)
     found = [one_step(ConvolutionMuon(0.01), weights, [gradient * size]) for size in (1.0, 64.0)]
     np.testing.assert_allclose(*found, atol=1e-5)
+
+
+def test_its_variables_are_its_whole_state() -> None:
+    """A run that goes on from the weights and the optimizer's variables is the same run."""
+    gradients = [random(3, 3, 4, 8, seed=seed) for seed in range(4)]
+    expected = one_step(ConvolutionMuon(0.01), random(3, 3, 4, 8), gradients)
+    first, second = ConvolutionMuon(0.01), ConvolutionMuon(0.01)
+    weights = one_step(first, random(3, 3, 4, 8), gradients[:2])
+    second.build([variable := keras.Variable(weights, name="kernel")])
+    for here, there in zip(second.variables, first.variables, strict=True):
+        here.assign(there)
+    update = Update(second, [variable])
+    for gradient in gradients[2:]:
+        update([tf.constant(gradient)])
+    assert (variable.numpy() == expected).all()
+    assert not (weights == expected).all()
