@@ -111,7 +111,7 @@ _SIGNATURE = re.compile(
 
 
 def without_passwords(text: str) -> str:
-    """The text with *** for the passwords and signatures of its URLs. Libraries put the address of
+    """The text with `***` for the passwords and signatures of its URLs. Libraries put the address of
     a tracking server, a proxy or a bucket into their errors, which end up in logs."""
     if "://" not in text:
         return text
