@@ -111,8 +111,8 @@ _SIGNATURE = re.compile(
 
 
 def without_passwords(text: str) -> str:
-    """The text with `***` for the passwords and signatures of its URLs. Libraries put the address of
-    a tracking server, a proxy or a bucket into their errors, which end up in logs."""
+    """The text with `***` for the passwords and signatures of its URLs. Libraries put the address
+    of a tracking server, a proxy or a bucket into their errors, which end up in logs."""
     if "://" not in text:
         return text
     return _SIGNATURE.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
