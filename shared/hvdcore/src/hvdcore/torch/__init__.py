@@ -24,6 +24,7 @@ from hvdcore.torch.hardware import (
     newton_schulz_cost,
     peak_flops,
     peak_memory_bytes,
+    pick_device,
 )
 from hvdcore.torch.host_copy import copy_to_host
 from hvdcore.torch.optimizer_state import SavedState
@@ -51,6 +52,7 @@ __all__ = [
     "newton_schulz_cost",
     "peak_flops",
     "peak_memory_bytes",
+    "pick_device",
     "shutdown",
     "weights_sha256",
 ]
