@@ -55,3 +55,25 @@ def test_a_short_or_missing_file_is_found_without_reading(
 @pytest.mark.parametrize("old", [{}, {"checksums": 7}, {"checksums": {"labels": "x"}}])
 def test_manifests_without_digests_are_taken_as_they_are(tmp_path: Path, old: Manifest) -> None:
     require_undamaged(tmp_path, old)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("a\0b", "embedded null"),
+        ("\udcff" + "x" * 300, "x"),
+        ("/dev/zero", "'/dev/zero' is no file of this folder"),
+        ("sub/../../other", "is no file of this folder"),
+        ("sub", "sub is no file"),
+        ("n" * 300, "File name too long"),
+    ],
+    ids=["nul", "surrogate", "device", "outside", "folder", "long"],
+)
+def test_names_that_are_no_files_are_one_line(tmp_path: Path, name: str, problem: str) -> None:
+    (tmp_path / "sub").mkdir()
+    manifest = {"checksums": {name: {"bytes": 0, "sha256": ""}}}
+    with pytest.raises(UserError) as caught:
+        require_undamaged(tmp_path, manifest)
+    (line,) = caught.value.problems
+    assert problem in line
+    assert "delete that folder" in line

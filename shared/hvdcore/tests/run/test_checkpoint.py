@@ -66,7 +66,12 @@ def test_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step-00000007"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "no manifest", "bad manifest", "out"])
+FOREIGN_NAMES = {"out": "../../x", "nul": "a\0b", "long": "n" * 300, "surrogate": "\udcff"}
+
+
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "gone", "no manifest", "bad manifest", *FOREIGN_NAMES]
+)
 def test_damage_is_noticed_and_passed_over(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,8 +89,8 @@ def test_damage_is_noticed_and_passed_over(
     elif damage == "bad manifest":
         manifest.write_text(manifest.read_text()[:40])
     else:
-        outside = {"../../x": {"bytes": 0, "sha256": ""}}
-        manifest.write_text(json.dumps({"files": outside}))
+        foreign = {FOREIGN_NAMES[damage]: {"bytes": 0, "sha256": ""}}
+        manifest.write_text(json.dumps({"files": foreign}))
     found = latest_valid(tmp_path)
     assert found is not None
     assert found.step == 1

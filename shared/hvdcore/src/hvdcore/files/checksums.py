@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,18 @@ def damaged_file(folder: Path, manifest: Mapping[str, Any]) -> str | None:
     Manifests without checksums, of earlier versions, fit.
     """
     for name, entry in _entries(manifest).items():
+        # A manifest is data: it must not lead out of its folder, or to a device.
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            return f"{name!r} is no file of this folder"
         try:
-            size = os.stat(folder / name).st_size
+            status = os.stat(folder / name)
         except OSError as error:
-            return f"{name}: {error.strerror}"
+            return f"{name[:100]}: {error.strerror}"
+        except ValueError as error:  # NUL, or what no file system can encode
+            return f"{name[:100]!r}: {error}"
+        if not stat.S_ISREG(status.st_mode):
+            return f"{name} is no file"
+        size = status.st_size
         if size != entry["bytes"]:
             return f"{name} has {size} bytes, not {entry['bytes']}"
     return None

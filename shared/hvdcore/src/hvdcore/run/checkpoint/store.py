@@ -157,7 +157,9 @@ def broken_reason(directory: Path) -> str | None:
         for name, expected in listed.items():
             if reason := _file_reason(directory, name, expected["bytes"], expected["sha256"]):
                 return reason
-    except (UserError, KeyError, TypeError, AttributeError):
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    except (UserError, KeyError, TypeError, AttributeError, ValueError):
         return f"its {MANIFEST} cannot be read"
     return None if "meta.json" in listed else "it has no meta.json"
 
