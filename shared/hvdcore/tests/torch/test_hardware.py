@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -36,3 +38,17 @@ def test_the_peak_of_one_rank_is_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     assert peak.per_second == 5e9
     threads = {1: "1 CPU thread"}.get(count := torch.get_num_threads(), f"{count} CPU threads")
     assert peak.source == f"measured by a matrix product, float32, {threads} a rank"
+
+
+def test_each_rank_of_a_host_picks_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = hvt.init()
+    hvt.shutdown()
+    assert hvt.pick_device(world) == (
+        CPU if not torch.cuda.is_available() else torch.device("cuda", 0)
+    )
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    picked = [hvt.pick_device(replace(world, local_rank=rank)) for rank in range(3)]
+    assert picked == chosen == [torch.device("cuda", index) for index in (0, 1, 0)]
