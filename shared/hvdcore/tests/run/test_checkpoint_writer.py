@@ -19,14 +19,17 @@ from hvdcore.errors import UserError
 from hvdcore.run.checkpoint import CheckpointWriter, clean_up, latest_valid
 
 WRITER = """
-import itertools, pathlib, sys
+import itertools, pathlib, sys, threading
 from hvdcore.run.checkpoint import CheckpointWriter, latest_valid
 
 directory = pathlib.Path(sys.argv[1])
 found = latest_valid(directory)
 state = bytearray(80_000)
+may_write = threading.Event()
+may_write.set()
 
 def write(folder):
+    may_write.wait()
     for part in range(8):
         (folder / f"part-{part}.bin").write_bytes(state)
 
@@ -38,7 +41,11 @@ with CheckpointWriter(directory, is_root=True, broadcast=lambda value: value) as
         writer.save(step, write, meta={}, is_best=step % 5 == 0)
 """
 """Changes its state as soon as it may, and announces a checkpoint when it is complete."""
-TOO_EARLY = WRITER + "        state[:] = bytes(len(state))\n"
+TOO_EARLY = (
+    WRITER.replace("        writer.save(", "        may_write.clear()\n        writer.save(")
+    + "        state[:] = bytes([255]) * len(state)\n        may_write.set()\n"
+)
+"""Changes its state while it is being written: each checkpoint holds 255, which no step stands for."""
 
 
 def run_and_kill(code: str, directory: Path, delay_seconds: float) -> int:
