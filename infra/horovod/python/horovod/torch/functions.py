@@ -13,12 +13,12 @@ from horovod.common import objects
 from horovod.torch.compiled import keep_out
 from horovod.torch.mpi_ops import (
     ProcessSet,
-    _id,
     broadcast_async_,
     global_process_set,
     rank,
     synchronize,
 )
+from horovod.torch.operations.handles import set_id
 
 import torch
 
@@ -208,7 +208,7 @@ def broadcast_object(obj, root_rank=0, name=None, process_set: ProcessSet = glob
     """
     name = name or "broadcast_object"  # not the type's: the others often give None
     is_root = rank() == root_rank
-    return objects.broadcast_object(obj, root_rank, name, is_root, _id(process_set))
+    return objects.broadcast_object(obj, root_rank, name, is_root, set_id(process_set))
 
 
 def allgather_object(obj, name=None, process_set: ProcessSet = global_process_set):
@@ -216,7 +216,7 @@ def allgather_object(obj, name=None, process_set: ProcessSet = global_process_se
 
     `name` is the same on all ranks, and needed where several threads send objects at once.
     """
-    name, process_set_id = name or "allgather_object", _id(process_set)
+    name, process_set_id = name or "allgather_object", set_id(process_set)
     return objects.allgather_object(obj, name, process_set.size(), process_set_id)
 
 

@@ -6,7 +6,7 @@ import functools
 from collections import Counter
 from typing import Any
 
-from horovod.torch import mpi_ops
+from horovod.torch.operations.basics import is_initialized, number_of_starts
 
 import torch
 
@@ -63,7 +63,7 @@ def _wrap_again(base: torch.optim.Optimizer, mixin: type, options: dict[str, Any
 
     It keeps its names: when an optimizer is broadcast, the root goes on with its own.
     """
-    return wrap(base, mixin, options, copied=True) if mpi_ops.is_initialized() else base
+    return wrap(base, mixin, options, copied=True) if is_initialized() else base
 
 
 def parameter_names(optimizer, named_parameters) -> dict[torch.Tensor, str]:
@@ -114,9 +114,9 @@ def unique_names(names: dict[torch.Tensor, str]) -> dict[torch.Tensor, str]:
     Two optimizers in flight, of a GAN's two networks for instance, must not share names. The count
     is the same on all ranks as all make the same optimizers, and begins anew with Horovod.
     """
-    if _used_since[0] != mpi_ops._starts:
+    if _used_since[0] != number_of_starts():
         _used.clear()
-        _used_since[0] = mpi_ops._starts
+        _used_since[0] = number_of_starts()
     unique = {}
     for p, name in names.items():
         unique[p] = name if _used[name] == 0 else f"{name}#{_used[name]}"
