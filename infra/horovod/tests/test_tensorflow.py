@@ -193,6 +193,13 @@ def test_session(ranks: Ranks) -> None:
     assert both(ranks, "session") == [1.0, 0.25]
 
 
+def test_monitored_session(ranks: Ranks) -> None:
+    if ranks[0]["operations"] == "python":
+        pytest.skip("the operations in Python need eager mode")
+    # Both start from rank 0's value, and stop after three steps of 0.75 each.
+    assert both(ranks, "monitored_session") == [2.0, 1.25, 0.5]
+
+
 def test_adasum_works_over_mpi_and_says_so(ranks: Ranks) -> None:
     # ab = 2, aa = 1, bb = 8: (1 - 2/2) of [1, 0] and (1 - 2/16) of [2, 2].
     found = both(ranks, "adasum")

@@ -328,5 +328,24 @@ def case_session() -> list[float]:
             return [float(sent), float(session.run(x))]
 
 
+def case_monitored_session() -> list[float]:
+    """The hook's broadcast, and three steps on different data, as old examples train."""
+    if os.environ.get("HOROVOD_TENSORFLOW_OPERATIONS") == "python":
+        return []
+    v1 = tf.compat.v1
+    with tf.Graph().as_default():
+        x = v1.get_variable("x", initializer=hvd.rank() + 2.0)
+        step = v1.train.get_or_create_global_step()
+        optimizer = hvd.DistributedOptimizer(v1.train.GradientDescentOptimizer(0.5))
+        train = optimizer.minimize(x * (hvd.rank() + 1.0), global_step=step)
+        hooks = [hvd.BroadcastGlobalVariablesHook(0), v1.train.StopAtStepHook(last_step=3)]
+        values = []
+        with v1.train.MonitoredTrainingSession(hooks=hooks) as session:
+            while not session.should_stop():
+                values.append(float(session.run(x)))
+                session.run(train)
+        return values
+
+
 if __name__ == "__main__":
     main(sys.argv[1], globals(), hvd)
