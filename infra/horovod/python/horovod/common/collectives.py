@@ -34,6 +34,8 @@ DTYPES = {
     "bfloat16": 10,
 }
 
+PRECONDITION = 2
+ABORTED = 3
 INVALID_ARGUMENT = 4
 IN_PROGRESS = 5
 
@@ -87,8 +89,13 @@ def last_error() -> str:
 
 
 def error_of(status: int, text: str) -> Exception:
-    """The exception for a horovod_status: ValueError for an argument, else HorovodInternalError."""
-    return (ValueError if status == INVALID_ARGUMENT else HorovodInternalError)(text)
+    """The exception for a horovod_status: ValueError for an argument, else HorovodInternalError.
+
+    It carries the number as `status`.
+    """
+    error = (ValueError if status == INVALID_ARGUMENT else HorovodInternalError)(text)
+    error.status = status
+    return error
 
 
 def _shape(shape: tuple[int, ...]) -> tuple[int, int, object]:
@@ -234,6 +241,11 @@ def wait(handle: int) -> None:
         text = _error(handle).decode(errors="replace") or last_error()
         _release(handle)
         raise error_of(status, text)
+
+
+def wait_at_most(handle: int, seconds: float) -> None:
+    """Returns when the operation is done, well or not, or after `seconds`."""
+    _wait(handle, seconds)
 
 
 def output(handle: int, i: int) -> tuple[int, tuple[int, ...]]:

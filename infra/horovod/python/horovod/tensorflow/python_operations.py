@@ -1,288 +1,23 @@
 """The operations made of Python, for a TensorFlow in which the compiled ones do not work.
 
-In eager execution an operation starts and is waited for. In a graph it is two: one starts it and
-returns at once, and the other takes the result out of a queue of its own, which a thread fills when
-the result is there. TensorFlow waits for a queue without holding a thread, and queues are not put
-into the order of the program; so all operations that can start do start, and ranks whose graphs run
-in different order do not wait for each other.
-
-The functions have the names and arguments of the compiled operations.
+In eager execution an operation starts and is waited for; in a graph it is two functions and a queue
+(`horovod.tensorflow.python_graph`). The functions have the names and arguments of the compiled
+operations.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
-import itertools
-import queue
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from horovod.common import library
+from horovod.tensorflow.python_calls import Call, StartedCall
+from horovod.tensorflow.python_graph import in_graph, with_splits
 
 import tensorflow as tf
 from tensorflow.python.eager import context
 from tensorflow.python.framework import ops
-
-_BFLOAT16 = tf.bfloat16.as_numpy_dtype
-_DTYPES = {
-    np.dtype(kind): number
-    for number, kind in enumerate(
-        ["u1", "i1", "u2", "i2", "i4", "i8", "f2", "f4", "f8", "?", _BFLOAT16]
-    )
-}
-_STATUSES = {
-    2: tf.errors.FailedPreconditionError,
-    3: tf.errors.AbortedError,
-    4: tf.errors.InvalidArgumentError,
-}
-
-
-class _Tensor(ctypes.Structure):
-    """horovod_tensor of horovod_c.h."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("out", ctypes.c_void_p),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("ndim", ctypes.c_int32),
-        ("dtype", ctypes.c_int32),
-        ("device", ctypes.c_int32),
-        ("flags", ctypes.c_int32),
-        ("stream", ctypes.c_void_p),
-        ("event", ctypes.c_void_p),
-        ("reserved", ctypes.c_void_p),
-    )
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What an operation is, but for its tensors."""
-
-    kind: str
-    name: str
-    process_set: int
-    reduce_op: int = 0
-    prescale: float = 1.0
-    postscale: float = 1.0
-    root_rank: int = 0
-    splits: tuple[int, ...] = ()
-
-
-class _Pending:
-    """An operation that was started."""
-
-    def __init__(self, call: _Call, arrays: Sequence[np.ndarray]) -> None:
-        self.call = call
-        self.inputs = [np.ascontiguousarray(a).reshape(np.shape(a)) for a in arrays]
-        self.tensors = (_Tensor * len(self.inputs))(*map(_described, self.inputs))
-        self.handle = _start(call, self.tensors)
-        if self.handle <= 0:
-            _fail(-self.handle, _text(library.load().horovod_last_error), call)
-
-    def wait(self) -> list[np.ndarray]:
-        core = library.load()
-        status = core.horovod_wait(_handle(self.handle), ctypes.c_double(-1.0))
-        try:
-            if status != 0:
-                _fail(status, _text(core.horovod_error, _handle(self.handle)), self.call)
-            return self._outputs()
-        finally:
-            core.horovod_release(_handle(self.handle))
-
-    def _outputs(self) -> list[np.ndarray]:
-        if self.call.kind == "barrier":
-            return []
-        if self.call.kind == "join":
-            return [_output(self.handle, 0, np.dtype(np.int32))]
-        results = [_output(self.handle, i, a.dtype) for i, a in enumerate(self.inputs)]
-        if self.call.kind == "alltoall":
-            results.append(_received(self.handle))
-        return results
-
-
-def _described(array: np.ndarray) -> _Tensor:
-    shape = (ctypes.c_int64 * array.ndim)(*array.shape)
-    dtype = _DTYPES[array.dtype]
-    return _Tensor(data=array.ctypes.data, shape=shape, ndim=array.ndim, dtype=dtype, device=-1)
-
-
-def _handle(number: int) -> ctypes.c_int64:
-    return ctypes.c_int64(number)
-
-
-def _text(function: Any, *arguments: Any) -> str:
-    function.restype = ctypes.c_char_p
-    return (function(*arguments) or b"").decode()
-
-
-def _fail(status: int, message: str, call: _Call) -> None:
-    kind = _STATUSES.get(status, tf.errors.UnknownError)
-    raise kind(None, None, f"Horovod{call.kind.capitalize()} {call.name}: {message}")
-
-
-def _start(call: _Call, tensors: Any) -> int:
-    core, n, name = library.load(), len(tensors), call.name.encode()
-    if not core.horovod_is_initialized():
-        _fail(2, "Horovod has not been initialized; use hvd.init().", call)
-    scales = ctypes.c_double(call.prescale), ctypes.c_double(call.postscale)
-    arguments: dict[str, tuple[Any, ...]] = {
-        "allreduce": (tensors, n, name, call.reduce_op, *scales, call.process_set),
-        "reducescatter": (tensors, n, name, call.reduce_op, *scales, call.process_set),
-        "allgather": (tensors, n, name, call.process_set),
-        "broadcast": (tensors, n, name, call.root_rank, call.process_set),
-        "alltoall": (tensors, n, *_splits(call.splits), name, call.process_set),
-        "join": (-1, call.process_set),
-        "barrier": (call.process_set,),
-    }
-    function = getattr(core, f"horovod_{call.kind}")
-    function.restype = ctypes.c_int64
-    return int(function(*arguments[call.kind]))
-
-
-def _splits(splits: Sequence[int]) -> tuple[Any, int]:
-    return ((ctypes.c_int32 * len(splits))(*splits) if splits else None), len(splits)
-
-
-def _output(handle: int, place: int, dtype: np.dtype) -> np.ndarray:
-    data, shape, ndim = ctypes.c_void_p(), ctypes.POINTER(ctypes.c_int64)(), ctypes.c_int()
-    library.load().horovod_output(
-        _handle(handle), place, ctypes.byref(data), ctypes.byref(shape), ctypes.byref(ndim)
-    )
-    result = np.empty([shape[i] for i in range(ndim.value)], dtype)
-    ctypes.memmove(result.ctypes.data, data, result.nbytes)
-    return result
-
-
-def _received(handle: int) -> np.ndarray:
-    rows, count = ctypes.POINTER(ctypes.c_int32)(), ctypes.c_int()
-    library.load().horovod_received_splits(
-        _handle(handle), 0, ctypes.byref(rows), ctypes.byref(count)
-    )
-    return np.array([rows[i] for i in range(count.value)], np.int32)
-
-
-# ---- In a graph ----------------------------------------------------------------------------------
-
-_numbers = itertools.count()
-_queues: dict[int, tuple[Any, list[tf.DType]]] = {}
-_waiting: queue.SimpleQueue[tuple[_Pending, int]] = queue.SimpleQueue()
-
-
-class _Waiter:
-    """A thread that polls what was started and puts results into the queues."""
-
-    _thread: threading.Thread | None = None
-    _lock = threading.Lock()
-
-    @classmethod
-    def add(cls, pending: _Pending, number: int) -> None:
-        _waiting.put((pending, number))
-        with cls._lock:
-            if cls._thread is None or not cls._thread.is_alive():
-                cls._thread = threading.Thread(target=_serve, name="horovod-results", daemon=True)
-                cls._thread.start()
-
-
-def _serve() -> None:
-    open_calls: list[tuple[_Pending, int]] = []
-    while True:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                open_calls.append(_waiting.get(block=not open_calls, timeout=None))
-                if _waiting.empty():
-                    break
-        still_open = []
-        for pending, number in open_calls:
-            if library.load().horovod_poll(_handle(pending.handle)) == 0:
-                still_open.append((pending, number))
-            else:
-                _deliver(pending, number)
-        open_calls = still_open
-        if open_calls:
-            library.load().horovod_wait(_handle(open_calls[0][0].handle), ctypes.c_double(0.001))
-
-
-def _deliver(pending: _Pending, number: int) -> None:
-    try:
-        values, error = pending.wait(), ""
-    except tf.errors.OpError as failure:
-        values, error = [], failure.message
-    _put(number, values, error)
-
-
-def _put(number: int, values: Sequence[np.ndarray], error: str) -> None:
-    results, dtypes = _queues[number]
-    if error:
-        values = [np.zeros([0], t.as_numpy_dtype) for t in dtypes]
-    with tf.device("CPU:0"):
-        results.enqueue([tf.constant(error), *(tf.constant(v) for v in values)])
-
-
-def _in_graph(
-    describe: Callable[[str], _Call],
-    tensors: list[Any],
-    dtypes: list[tf.DType],
-    name: str,
-    stateful: bool,
-) -> list[Any]:
-    """The outputs of an operation that runs whenever the graph does."""
-    number = next(_numbers)
-    with tf.init_scope():
-        if not tf.executing_eagerly():
-            raise NotImplementedError(
-                "horovod.tensorflow's operations in Python need TensorFlow 2's eager mode; the "
-                "compiled ones (HOROVOD_TENSORFLOW_OPERATIONS=compiled) do not"
-            )
-        results = tf.queue.FIFOQueue(1024, [tf.string, *dtypes])
-    _queues[number] = results, dtypes
-
-    def start(_now: np.ndarray, splits: np.ndarray, *arrays: np.ndarray) -> np.ndarray:
-        try:
-            call = describe(name)
-            if call.kind == "alltoall":
-                call = _with_splits(call, splits)
-            _Waiter.add(_Pending(call, arrays), number)
-        except tf.errors.OpError as failure:
-            _put(number, [], failure.message)
-        return np.int32(0)
-
-    splits, tensors = tensors[0], tensors[1:]
-    # All by data: to the graph optimizer an order among operations without state means nothing.
-    # That the queue is asked before it is filled does no harm.
-    # A variable is among the inputs, for on constants alone it would be computed once and for all.
-    started = tf.numpy_function(
-        start, [_not_constant().read_value(), splits, *tensors], tf.int32, stateful=stateful
-    )
-    error, *outputs = tf.nest.flatten(results.dequeue())
-    checked = tf.numpy_function(
-        _checked, [error, started, *outputs], [tf.int32, *dtypes], stateful=stateful
-    )
-    return list(checked[1:]) or [checked[0]]
-
-
-@functools.cache
-def _not_constant() -> tf.Variable:
-    with tf.init_scope(), tf.device("CPU:0"):
-        return tf.Variable(0, trainable=False, name="horovod_not_constant")
-
-
-def _checked(error: bytes, started: np.ndarray, *outputs: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The outputs; after a failure the step fails with its words."""
-    if error:
-        raise tf.errors.UnknownError(None, None, error.decode())
-    return started, *outputs
-
-
-def _with_splits(call: _Call, splits: np.ndarray) -> _Call:
-    return _Call(call.kind, call.name, call.process_set, splits=tuple(int(s) for s in splits))
-
-
-# ---- Operations ----------------------------------------------------------------------------------
 
 
 def _run(
@@ -298,15 +33,15 @@ def _run(
     dtypes = [t.dtype for t in tensors] if dtypes is None else list(dtypes)
     splits = tf.constant([], tf.int32) if splits is None else tf.convert_to_tensor(splits)
     if context.executing_eagerly():
-        call = _Call(kind, f"Horovod{kind}", **options)
+        call = Call(kind, f"Horovod{kind}", **options)
         if kind == "alltoall":
-            call = _with_splits(call, splits.numpy())
-        return [tf.constant(v) for v in _Pending(call, [t.numpy() for t in tensors]).wait()]
+            call = with_splits(call, splits.numpy())
+        return [tf.constant(v) for v in StartedCall(call, [t.numpy() for t in tensors]).wait()]
     scope = "" if ignore_name_scope else ops.get_default_graph().get_name_scope()
     full_name = "/".join(part for part in (scope, name or f"Horovod{kind}") if part)
     unique = full_name if ignore_name_scope else ops.get_default_graph().unique_name(full_name)
-    return _in_graph(
-        lambda known: _Call(kind, known, **options),
+    return in_graph(
+        lambda known: Call(kind, known, **options),
         [splits, *tensors],
         list(dtypes),
         unique,
