@@ -231,7 +231,7 @@ def sum_equal_rows(slices: Any) -> Any:
     batch, using a word twice) would give Adam a^2 + b^2 in place of (a + b)^2.
     """
     engine()
-    from horovod._keras.keras3 import sum_equal_rows as summed
+    from horovod._keras.connection import sum_equal_rows as summed
 
     return summed(slices)
 
