@@ -121,7 +121,8 @@ def install(session: nox.Session, name: str) -> None:
 
 def pytest(session: nox.Session, *where: str) -> None:
     """Run pytest on ``where``; long proofs stay out unless asked for."""
-    session.run("python", "-m", "pytest", *where, *(session.posargs or ["-m", "not proof"]))
+    chosen = session.posargs or ["-m", "not proof", "--durations=25"]
+    session.run("python", "-m", "pytest", *where, *chosen)
 
 
 @nox.session
