@@ -45,7 +45,7 @@ TOO_EARLY = (
     WRITER.replace("        writer.save(", "        may_write.clear()\n        writer.save(")
     + "        state[:] = bytes([255]) * len(state)\n        may_write.set()\n"
 )
-"""Changes its state while it is being written: each checkpoint holds 255, which no step stands for."""
+"""Changes its state while it is being written, to 255, which no step stands for."""
 
 
 def run_and_kill(code: str, directory: Path, delay_seconds: float) -> int:
