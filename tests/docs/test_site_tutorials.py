@@ -16,8 +16,8 @@ TINY = {
     "intel_images": ["--image-size", "16", "--num-train-images", "60", "--max-steps", "6"],
     "ag_news": [
         "--embed-dim", "8", "--hidden-dim", "6", "--conv-dim", "4", "--ngram-buckets", "64",
-        "--vectors", "random", "--num-train-texts", "300", "--max-steps", "6",
-        "--pretrain-epochs", "1",
+        "--subword-buckets", "64", "--vectors", "random", "--num-train-texts", "300",
+        "--max-steps", "6", "--pretrain-epochs", "1",
     ],
     "books": ["--max-steps", "4", "--eval-every", "2", "--global-batch-size", "4"],
 }  # fmt: skip

@@ -55,6 +55,7 @@ def test_every_field_of_the_configuration_has_a_flag() -> None:
         (["--global-batch-size", "7", "--np", "2"], "global_batch_size: 7 cannot be divided"),
         (["--num-train-texts", "9999", "--np", "2"], "num_train_texts: 9999 of only 3600 texts"),
         (["--ngram-buckets", "1"], "ngram_buckets: got 1"),
+        (["--subword-buckets", "1"], "subword_buckets: got 1"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line(flags: list[str], expected: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from news_cls.config import TrainConfig
 from news_cls.testing import Run, command, run
 
 pytestmark = pytest.mark.ranks
@@ -20,6 +21,13 @@ EARLIER = Path(__file__).parent / "fixtures" / "earlier_run"
 REPORT = json.loads((EARLIER / "run" / "report.json").read_text(encoding="utf-8"))
 # The same weights on another machine differ in the last digits of float32.
 CLOSE = {"rel": 1e-4}
+
+
+def test_its_configuration_is_of_a_network_without_subwords() -> None:
+    written = json.loads((EARLIER / "run" / "config.json").read_text(encoding="utf-8"))
+    assert TrainConfig.model_validate(written).subword_buckets == 0
+    assert TrainConfig.model_validate({**written, "subword_buckets": 32}).subword_buckets == 32
+    assert TrainConfig.model_validate({"model": "gru", "epochs": 3}).subword_buckets > 0
 
 
 @pytest.fixture

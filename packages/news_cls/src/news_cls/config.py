@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 MODELS = ("lstm", "gru", "cnn", "tfidf")
+_WRITTEN_BY_A_RUN = {"epochs", "max_steps", "patience", "vectors", "num_train_texts", "log_every"}
+"""Together only in the config.json of a run, which names every field."""
 SAMPLE_NAMES = SampleNames(package="news_cls", sample="text", predict="--text TEXT")
 
 
@@ -83,6 +85,9 @@ class ModelFields(Config):
     ngram_buckets: int = Field(2**18, ge=0)
     """Rows of the table of hashed words and word pairs, a linear model beside the network; 0 for
     none."""
+    subword_buckets: int = Field(2**18, ge=0)
+    """Rows of the table of hashed character n-grams of the words, which the linear model takes
+    too; 0 for none."""
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Probability that a word of a train text is replaced by unknown."""
     embed_dropout: float = Field(0.0, ge=0.0, lt=1.0)
@@ -113,14 +118,23 @@ class TrainConfig(DataFields, ModelFields, ClassifierConfig, Config):
     """Decay per step of the moving average of the weights, which is what is evaluated and saved;
     0 evaluates the weights themselves. It reads and writes whole embedding tables in every step."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_earlier_model(cls, values: Any) -> Any:
+        """A config.json has every field; one without this is of a network without subwords."""
+        if isinstance(values, dict) and set(values) >= _WRITTEN_BY_A_RUN:
+            return {"subword_buckets": 0, **values}
+        return values
+
     @model_validator(mode="after")
     def _check_fields_together(self) -> TrainConfig:
         if problem := self.fractions_problem():
             raise ValueError(problem)
         if self.model == "cnn" and not self.conv_dim:
             raise ValueError("conv_dim: got 0, which leaves nothing of cnn; give 1 or more")
-        if self.ngram_buckets == 1:
-            raise ValueError("ngram_buckets: got 1, which padding takes; give 0, or 2 or more")
+        for name in ("ngram_buckets", "subword_buckets"):
+            if getattr(self, name) == 1:
+                raise ValueError(f"{name}: got 1, which padding takes; give 0, or 2 or more")
         return self
 
     @property

@@ -74,8 +74,8 @@ def write_json_lines(path: Path, rows: Sequence[News]) -> Path:
 
 TINY = (
     "--model", "gru", "--embed-dim", "8", "--hidden-dim", "6", "--conv-dim", "4",
-    "--ngram-buckets", "64", "--vectors", "random", "--vocab-size", "200", "--max-length", "16",
-    "--pretrain-epochs", "1",
+    "--ngram-buckets", "64", "--subword-buckets", "64", "--vectors", "random",
+    "--vocab-size", "200", "--max-length", "16", "--pretrain-epochs", "1",
     "--global-batch-size", "12", "--log-every", "1", "--ema-decay", "0.5",
 )  # fmt: skip
 """The real network, so small that a step takes milliseconds."""

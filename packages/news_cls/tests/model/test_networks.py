@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import keras
@@ -22,22 +23,25 @@ from news_cls.model.networks import (
     num_features,
     serving_model,
 )
+from news_cls.model.subwords import subword_table
 from news_cls.model.vectorizer import Vectorizer
 
 MODELS = ("lstm", "gru", "cnn")
-WORDS = tuple("abcdefghij")
+WORDS = ("a", "bank", "bonds", "club", "game", "games", "net", "web", "win", "wins")
 IDS = np.random.default_rng(0).integers(2, 12, (4, 7)).astype(np.int32)
 IDS[1, 3:] = 0
 IDS[2, 1:] = 0
 
 
 def config(model: str, **fields: object) -> TrainConfig:
-    values = {"model": model, "hidden_dim": 5, "conv_dim": 4, "ngram_buckets": 32, **fields}
+    values = {"model": model, "hidden_dim": 5, "conv_dim": 4, "ngram_buckets": 32,
+              "subword_buckets": 64, **fields}  # fmt: skip
     return TrainConfig.model_validate(values)
 
 
 def network(model: str, seed: int = 0, **fields: object) -> keras.Model:
-    return build_network(config(model, **fields), random_vectors(12, 6, 0), 3, seed)
+    vectors = random_vectors(len(WORDS) + 2, 6, 0)
+    return build_network(config(model, **fields), vectors, 3, seed, words=WORDS)
 
 
 def inputs(model: str, ids: np.ndarray = IDS) -> tuple[np.ndarray, ...]:
@@ -102,6 +106,32 @@ def test_the_seed_decides_the_weights(model: str) -> None:
     first, again, other = (network(model, seed).get_weights() for seed in (1, 1, 2))
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+def test_the_linear_model_adds_up_words_and_subwords() -> None:
+    """`win` and `wins` share n-grams, and nothing else that this model has learned."""
+    of, (ids, *masks) = network("cnn"), inputs("cnn")
+    table = subword_table(WORDS, 64)
+    shared = set(table[10]) & set(table[11]) - {0}
+    (subwords,) = (v for v in of.trainable_variables if "subwords" in v.path)
+    weights = np.zeros(subwords.shape, dtype=np.float32)
+    weights[list(shared), 1] = 1.0
+    subwords.assign(weights)
+    ids = np.array([[10], [11], [7], [0]], dtype=np.int32)
+    linear = head_logits(of, (ids, *masks), training=False).numpy()[:, 1]
+    expected = [
+        16.0 * np.isin(table[word], list(shared)).sum() / math.sqrt(1 + (table[word] > 0).sum())
+        for word in (10, 11, 7, 0)
+    ]
+    assert linear[:, 1] == pytest.approx(expected)
+    assert expected[0] > 0 < expected[1]
+    assert (linear[:, [0, 2]] == 0.0).all()
+
+
+def test_the_linear_model_can_do_without_subwords() -> None:
+    layers = {layer.name for layer in network("cnn", subword_buckets=0).layers}
+    assert "linear" in layers
+    assert not any("subwords" in name for name in layers)
 
 
 def test_the_other_heads_can_be_left_out() -> None:
@@ -175,6 +205,7 @@ def test_a_length_that_is_no_multiple_of_eight(tmp_path: Path, most: int) -> Non
     assert task.pretrain(task.build_model(), world, checkpoints, lambda: False)
 
 
-def test_one_bucket_is_an_error() -> None:
-    with pytest.raises(ValueError, match="ngram_buckets: got 1"):
-        config("gru", ngram_buckets=1)
+@pytest.mark.parametrize("name", ["ngram_buckets", "subword_buckets"])
+def test_one_bucket_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: got 1"):
+        config("gru", **{name: 1})

@@ -89,6 +89,20 @@ def test_other_rows_stay_to_the_bit() -> None:
     assert optimizer.iterations.numpy() == 3
 
 
+def test_tables_alone_count_their_steps_too() -> None:
+    """Keras's `apply` counts a step, but not one without gradients."""
+    settings: dict[str, Any] = {"weight_decay": 0.0, "beta_2": 0.99}
+    beside = train(RowwiseAdamW(**settings), SOME, sliced=True)[0]
+    optimizer, variables = RowwiseAdamW(**settings), start()[:1]
+    optimizer.build(list(variables))
+    update = Update(optimizer, variables)
+    for step, some in enumerate(SOME):
+        optimizer.learning_rate = 0.1 / (1 + step)
+        update([tf.IndexedSlices(gradients(step)[0][some], tf.constant(some), SHAPE)])
+    assert optimizer.iterations.numpy() == len(SOME)
+    assert (variables[0].numpy() == beside).all()
+
+
 def test_the_first_step_by_hand() -> None:
     """Adam's first step is the rate, whatever the gradient's size."""
     table = start()[0].numpy()

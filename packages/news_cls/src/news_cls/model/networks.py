@@ -1,16 +1,17 @@
 """The networks by name, and the layers that Keras does not have.
 
 A network takes token ids and dropout masks and returns the logits of several heads: a recurrent
-layer, convolution filters over a few words beside it, and a linear model of hashed words and word
-pairs, which is hard to beat on news. Each head is trained independently, and the mean of their
-logits is the prediction: trained on the mean, the fastest one would keep the others from learning.
+layer, convolution filters over a few words beside it, and a linear model of hashed words, word
+pairs and character n-grams, which is hard to beat on news. Each head is trained independently, and
+the mean of their logits is the prediction: trained on the mean, the fastest one would keep the
+others from learning.
 
 No layer looks beyond its sample or draws random numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,6 +21,7 @@ from keras import layers, ops
 
 from news_cls.config import ModelFields
 from news_cls.model.recurrent import GRU, LSTM
+from news_cls.model.subwords import HashedSubwords
 from news_cls.model.vectorizer import Vectorizer
 
 __all__ = [
@@ -223,12 +225,15 @@ def build_network(
     num_classes: int,
     seed: int,
     encoders: Mapping[str, Encoder] | None = None,
+    words: Sequence[str] = (),
 ) -> keras.Model:
     """A network with fresh weights, the same for the same seed.
 
     Args:
         vectors: the initial word vectors, [vocabulary, E]; row 0 is padding.
         encoders: by name, instead of those of this package.
+        words: the vocabulary, from id 2 on, whose character n-grams the linear model takes;
+            without it, it takes none.
 
     Returns:
         A model of ids int32 [B, T], a dropout mask of word vectors [B, 1, E] and one of features
@@ -251,12 +256,23 @@ def build_network(
         features = layers.Multiply()([pooled, kept])
         heads.append(layers.Dense(num_classes, name=f"{name}_logits")(features))
     if config.ngram_buckets:
-        ngrams = HashedNgrams(config.ngram_buckets, name="ngrams")(ids)
-        heads.append(LinearOfNgrams(config.ngram_buckets, num_classes, name="linear")(ngrams))
+        heads.append(_linear(ids, words, config, num_classes))
     stacked = layers.Concatenate(axis=1)(
         [layers.Reshape((1, num_classes))(logits) for logits in heads]
     )
     return keras.Model([ids, embed_mask, feature_mask], stacked, name=config.model)
+
+
+def _linear(ids: Any, words: Sequence[str], config: ModelFields, num_classes: int) -> Any:
+    """The logits [B, C] of the linear model: of words and pairs, and of character n-grams."""
+    ngrams = HashedNgrams(config.ngram_buckets, name="ngrams")(ids)
+    logits = LinearOfNgrams(config.ngram_buckets, num_classes, name="linear")(ngrams)
+    if not words or not config.subword_buckets:
+        return logits
+    buckets = config.subword_buckets
+    subwords = HashedSubwords(words, buckets, name="subwords")(ids)
+    subword_logits = LinearOfNgrams(buckets, num_classes, name="linear_of_subwords")(subwords)
+    return layers.Add()([logits, subword_logits])
 
 
 def _lstm(embedded: Any, mask: Any, config: ModelFields) -> Any:

@@ -130,7 +130,8 @@ class TextTask:
 
     def build_model(self) -> keras.Model:
         """With fresh weights, by the seed."""
-        return build_network(self.config, self.vectors, len(self.classes), self.config.seed)
+        config, words = self.config, self.data.words
+        return build_network(config, self.vectors, len(self.classes), config.seed, words=words)
 
     def pretrain(
         self,

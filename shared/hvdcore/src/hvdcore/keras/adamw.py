@@ -109,8 +109,10 @@ class Update:
             self._optimizer.update_rows(gradient, self._variables[place])
 
     def _whole(self, gradients: dict[int, Any], *afterwards: Any) -> None:
-        self._optimizer.apply(
-            list(gradients.values()), [self._variables[place] for place in gradients]
-        )
+        if gradients:
+            variables = [self._variables[place] for place in gradients]
+            self._optimizer.apply(list(gradients.values()), variables)
+        else:  # all were rows; `apply` does not count a step without gradients
+            self._optimizer.iterations.assign_add(1)
         if self._afterwards is not None:
             self._afterwards(*afterwards)
