@@ -166,8 +166,10 @@ def test_wandb_offline_keeps_one_id(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for step in steps:
             tracker.add(Point("train", step, {"train/loss": 1 / step}))
         tracker.close("stopped")
-    written = [wandb_points(path) for path in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))]
-    assert sorted(written) == [[(1, 1.0), (2, 0.5)], [(3, 1 / 3)]]
+    expected, deadline = [[(1, 1.0), (2, 0.5)], [(3, 1 / 3)]], time.monotonic() + 60
+    while (written := all_wandb_points(tmp_path)) != expected and time.monotonic() < deadline:
+        time.sleep(0.05)  # wandb's own process writes the file after `finish` has returned
+    assert written == expected
     ids = {path.stem for path in tmp_path.glob("wandb/offline-run-*/*.wandb")}
     state = json.loads((tmp_path / "tracker.json").read_text())["wandb"]
     assert ids == {f"run-{state['run_id']}"}
@@ -209,6 +211,10 @@ def test_a_start_that_waits_says_for_what(
     caplog.handler.addFilter(lambda record: told.set() or True)
     Tracker(service, tmp_path).close("finished")
     assert "tracker: waiting for an answer of away" in caplog.text
+
+
+def all_wandb_points(folder: Path) -> list[list[tuple[int, float]]]:
+    return sorted(map(wandb_points, folder.glob("wandb/offline-run-*/*.wandb")))
 
 
 def wandb_points(path: Path) -> list[tuple[int, float]]:
