@@ -28,6 +28,7 @@ from hvdcore.errors import (
     without_passwords,
 )
 from hvdcore.runtime.process_limit import advice, is_reached
+from hvdcore.runtime.signals import own_process
 from hvdcore.runtime.standard_streams import discard, open_closed_streams
 
 __all__ = ["App", "create_app", "version_text"]
@@ -158,6 +159,7 @@ class ErrorLineGroup(TyperGroup):
         open_closed_streams()
         write_any_text()
         sys.excepthook = print_traceback
+        own_process()
         try:
             with user_errors_exit():
                 code = self._run(*args, **{**settings, "standalone_mode": False})

@@ -15,7 +15,7 @@ SECRETS = {
     "MULTI_LINE": "first-line-7Qd\nsecond-line-7Qd",
     # Names by which launchers choose what they pass on.
     "HOROVOD_MINE": "horovod-7Qd",
-    "HVDCORE_MINE": "hvdcore-7Qd",
+    "HVD_MINE": "hvd-7Qd",
     "SLURM_MINE": "slurm-7Qd",
     "RAY_MINE": "ray-7Qd",
 }
