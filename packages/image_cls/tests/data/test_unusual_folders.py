@@ -103,5 +103,5 @@ def test_thousands_of_classes_are_told_in_a_few_lines(
             folder.rename(root / "train" / folder.name)
     for number in range(30):
         (root / "test" / f"unknown{number:02d}").mkdir(parents=True)
-    with pytest.raises(UserError, match="test has unknown00, .*, unknown04 and 25 more, which"):
+    with pytest.raises(UserError, match=r"test has unknown00, .*, unknown04 and 25 more, which"):
         list_classes(root)
