@@ -11,7 +11,7 @@ from PIL import Image
 from hvdcore.classifier.prepare_command import print_prepared
 from hvdcore.errors import UserError
 from image_cls.config import TrainConfig
-from image_cls.data.listing import list_classes
+from image_cls.data.listing import MAX_CLASSES, list_classes
 from image_cls.data.prepare import prepare, summary
 from image_cls.testing import write_scenes
 
@@ -105,3 +105,12 @@ def test_thousands_of_classes_are_told_in_a_few_lines(
         (root / "test" / f"unknown{number:02d}").mkdir(parents=True)
     with pytest.raises(UserError, match=r"test has unknown00, .*, unknown04 and 25 more, which"):
         list_classes(root)
+
+
+def test_more_classes_than_a_report_can_hold_are_refused(tmp_path: Path) -> None:
+    for number in range(MAX_CLASSES):
+        (tmp_path / f"c{number}").mkdir()
+    assert len(list_classes(tmp_path)[0]) == MAX_CLASSES, "control"
+    (tmp_path / "one more").mkdir()
+    with pytest.raises(UserError, match=r"2,001 class folders, such as c0, c1, .*; give 2,000 or"):
+        list_classes(tmp_path)

@@ -21,6 +21,7 @@ _IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm",
 )  # fmt: skip
 """Of files that are missed where they are not read; in a class folder, the content decides."""
+MAX_CLASSES = 2000
 _SHOWN = 5
 """Names of a list in a message."""
 
@@ -136,6 +137,12 @@ def _check_classes(root: Path, classes: list[str], tops: dict[str, list[Path]]) 
         elif len(inner) > 1:
             hint = f"if its folders ({', '.join(inner[:3])}) are the classes, give {only[0]}"
         problems.add("data", f"{root}: only one class, {classes[0]}; {hint}")
+    elif len(classes) > MAX_CLASSES:
+        problems.add(
+            "data",
+            f"{root}: {len(classes):,} class folders, such as {', '.join(classes[:3])}; give "
+            f"{MAX_CLASSES:,} or fewer, for the report has a confusion matrix of all",
+        )
     known = set(classes)
     for split, folders in tops.items():
         unknown = [f.name for f in folders if f.name not in known]
