@@ -219,3 +219,42 @@ def test_a_text_where_a_path_belongs_is_one_line(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == f"error: {problem}\n"
     with pytest.raises(FileNotFoundError):  # control: what we forgot stays a traceback
         program(["other"])
+
+
+def test_a_traceback_shows_no_password() -> None:
+    """Of an error that is neither the user's nor the machine's, nor of what led to it."""
+    code = (
+        "from hvdcore.command_line import create_app\n"
+        "app = create_app('x', 'X.', 'hvdcore')\n"
+        "@app.command()\n"
+        "def one() -> None:\n"
+        "    try:\n"
+        "        raise KeyError('http://me:pass-7781@proxy:3128 refuses')\n"
+        "    except KeyError as error:\n"
+        "        raise ValueError('https://host/x?token=tok-7782') from error\n"
+        "@app.command()\n"
+        "def two() -> None: ...\n"
+        "app(['one'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "7781" not in done.stderr
+    assert "7782" not in done.stderr
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert "KeyError: 'http://me:***@proxy:3128 refuses'" in done.stderr
+    assert done.stderr.endswith("ValueError: https://host/x?token=***\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--hots", "a:1", "true"], "--hots: no such option; did you mean"),
+        (["--np", "1", "--no-such", "true"], "--no-such: no such option; see"),
+    ],
+)
+def test_an_option_that_launch_does_not_have_is_no_command(words: list[str], problem: str) -> None:
+    command = [sys.executable, "-m", "hvdcore", "launch", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == EXIT_USER_ERROR
+    assert done.stderr.startswith(f"error: {problem}")
+    assert len(done.stderr.splitlines()) == 1

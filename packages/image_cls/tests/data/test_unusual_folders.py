@@ -6,10 +6,12 @@ import logging
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from hvdcore.classifier.prepare_command import print_prepared
 from hvdcore.errors import UserError
 from image_cls.config import TrainConfig
-from image_cls.data.listing import list_classes
+from image_cls.data.listing import MAX_CLASSES, list_classes
 from image_cls.data.prepare import prepare, summary
 from image_cls.testing import write_scenes
 
@@ -77,3 +79,38 @@ def test_dev_is_a_name_of_val(tmp_path: Path) -> None:
     for split in ("train", "dev"):
         write_scenes(tmp_path / split, 4)
     assert {file.split for file in list_classes(tmp_path)[1]} == {"train", "val"}
+
+
+def test_thousands_of_classes_are_told_in_a_few_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_scenes(tmp_path / "data", 2)
+    source = next(path for path in sorted(root.rglob("*")) if path.is_file())
+    for number in range(150):
+        folder = root / f"more{number:03d}"
+        folder.mkdir()
+        with Image.open(source) as image:
+            image.resize((3 + number, 5)).save(folder / "one.png")
+    config = TrainConfig.model_validate({"data": str(root), "image_size": 16})
+    print_prepared(prepare(config), [])
+    lines = capsys.readouterr().out.splitlines()
+    num_classes = len(list_classes(root)[0])
+    assert f"and {num_classes - 100} more classes, counted in meta.json of the cache" in lines
+    assert len(lines) < 120
+    (root / "train").mkdir()
+    for folder in list(root.iterdir()):
+        if folder.name != "train":
+            folder.rename(root / "train" / folder.name)
+    for number in range(30):
+        (root / "test" / f"unknown{number:02d}").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"test has unknown00, .*, unknown04 and 25 more, which"):
+        list_classes(root)
+
+
+def test_more_classes_than_a_report_can_hold_are_refused(tmp_path: Path) -> None:
+    for number in range(MAX_CLASSES):
+        (tmp_path / f"c{number}").mkdir()
+    assert len(list_classes(tmp_path)[0]) == MAX_CLASSES, "control"
+    (tmp_path / "one more").mkdir()
+    with pytest.raises(UserError, match=r"2,001 class folders, such as c0, c1, .*; give 2,000 or"):
+        list_classes(tmp_path)

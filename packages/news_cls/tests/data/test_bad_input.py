@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hvdcore.errors import UserError
-from news_cls.config import TrainConfig
+from news_cls.config import DataFields, TrainConfig
 from news_cls.data.prepare import prepare, summary
 from news_cls.data.tables import find_delimiter
 from news_cls.testing import news, write_csv, write_hub_csv, write_json_lines, write_official
@@ -136,11 +136,23 @@ def label_in_json(folder: Path) -> Path:
     return path
 
 
+def test_set_without_labels(folder: Path) -> Path:
+    """As GLUE's tasks come: the labels of test are secret."""
+    for name, labels_ in (("train", (0, 1)), ("test", (-1, -1))):
+        rows = [{"label": labels_[n % 2], "text": f"{name} {n}"} for n in range(24)]
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return folder
+
+
+test_set_without_labels.__test__ = False  # type: ignore[attr-defined]
+
+
 def labels(*values: object) -> Callable[[Path], Path]:
     """A Parquet file of 24 rows that have these labels in turn."""
 
     def write(folder: Path) -> Path:
-        rows = {"label": [*values] * 12, "text": [f"word {n}" for n in range(24)]}
+        count = 12 * len(values)
+        rows = {"label": [*values] * 12, "text": [f"word {n}" for n in range(count)]}
         pq.write_table(pa.table(rows), folder / "a.parquet")
         return folder / "a.parquet"
 
@@ -193,6 +205,18 @@ CASES: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "empty": (with_bytes("a.csv", b""), ["a.csv: empty; add rows, or remove it"]),
     "labels that are lists": (
         labels(["x"], ["y"]), ["a.parquet: rows 1, 2, 3 and 21 more: the label"],
+    ),
+    "rows without a label": (
+        labels(0, 1, 2, -1), ["a.parquet: rows 4, 8, 12 and 9 more: label '-1', which Hugging F"],
+    ),
+    "rows without a label, as texts": (
+        labels("0", "-1", "1", "2.0"), ["a.parquet: rows 2, 6, 10 and 9 more: label '-1', which"],
+    ),
+    "rows that a loss ignores": (
+        labels(0, 1, 2, -100), ["a.parquet: rows 4, 8, 12 and 9 more: label '-100', which Hugg"],
+    ),
+    "a test set without labels": (
+        test_set_without_labels, ["test.jsonl: rows 1, 2, 3 and 21 more: label '-1', which Hug"],
     ),
     "labels that are bytes": (labels(b"x", b"y"), ["the label ('label') is a bytes; give a"]),
     "NUL in a label": (
@@ -392,3 +416,22 @@ def test_labels_of_many_digits_are_classes_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\n".join(["label,text", *rows]))
     names = prepare(config(tmp_path / "a.csv")).classes
     assert set(names) == {first[:-2], second[:-2], huge}
+
+
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        ((-1, 0, 1), "1 classes named as a missing label"),
+        ((-1, 1), "1 classes named as a missing label"),
+        (("World", "nan", "NULL"), "2 classes named as a missing label"),
+        (("minus", "zero", "one", "two"), ""),
+    ],
+)
+def test_a_class_that_may_be_no_label_is_noted(
+    tmp_path: Path, values: tuple[object, ...], note: str
+) -> None:
+    """-1 is a class of sentiments too."""
+    data = prepare(DataFields(data=str(labels(*values)(tmp_path))))
+    assert sorted(data.classes) == sorted(map(str, values))
+    assert note in summary(data)
+    assert ("named as a missing label" in summary(data)) == bool(note)

@@ -25,6 +25,7 @@ from textgen.data.distributed import summary
 from textgen.data.documents import Progress
 from textgen.data.prepare import prepare
 from textgen.prepare_command import _remarks
+from textgen.testing import write_book
 
 
 def prepared(
@@ -339,3 +340,38 @@ def test_novels(tmp_path: Path) -> None:
         assert split.tokens[0] == 0
         assert 0xEF not in split.tokens[:3].tolist()  # no byte order mark
         assert b"\r\n" not in bytes(split.tokens.astype(np.uint8))
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from hvdcore.runtime.signals import own_process
+from textgen.data.config import DataConfig
+from textgen.data import prepare as module
+from textgen.data.prepare import prepare
+module._PROGRESS_SECONDS = 0.0  # the first look comes long before the end
+if sys.argv[2] == "command":
+    own_process()
+def progress(stage, done, total):
+    if stage == "train tokenizer":
+        os.kill(os.getpid(), signal.SIGINT)
+data = Path(sys.argv[1]) / "books"
+try:
+    config = DataConfig(data=str(data), tokenizer="bpe", vocab_size=4000)
+    prepare(config, progress, cache_dir=data.parent / "cache")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize(("kind", "code", "said"), [("command", -2, ""), ("notebook", 0, "int")])
+def test_an_interrupt_does_not_wait_for_the_tokenizer(
+    tmp_path: Path, kind: str, code: int, said: str
+) -> None:
+    """Its training is one call into native code, in a thread. A notebook must not be ended."""
+    (tmp_path / "books").mkdir()
+    for number in range(8):
+        write_book(tmp_path / "books" / f"{number}.txt", num_words=20_000, seed=number)
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path), kind]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout[:3]) == (code, said), done.stderr

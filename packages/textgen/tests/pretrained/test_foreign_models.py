@@ -4,6 +4,9 @@ a state instead of a cache. What is right is computed by a plain loop over trans
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,8 +233,18 @@ def test_a_model_that_sees_what_it_predicts_is_refused(
         ("Rwkv", {**SMALL, "attention_hidden_size": 16}, False),
         ("OpenAIGPT", {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": 300}, False),
         ("Mistral", {**TRANSFORMER, "num_key_value_heads": 2}, True),
+        # These keep a state inside of the cache of transformers.
+        ("Mamba2", {**SMALL, "state_size": 8, "num_heads": 4, "head_dim": 8, "n_groups": 1}, True),
+        (
+            "Bamba",
+            {
+                **TRANSFORMER, "num_key_value_heads": 2, "attn_layer_indices": [1],
+                "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_chunk_size": 4,
+            },
+            True,
+        ),
     ],
-)
+)  # fmt: skip
 def test_steps_give_what_reading_all_at_once_gives(
     tmp_path: Path, kind: str, shape: dict[str, Any], cached: bool
 ) -> None:
@@ -240,6 +253,21 @@ def test_steps_give_what_reading_all_at_once_gives(
     prompts = [[9, 10, 11], [12, 13, 14, 15, 9]]
     got = generate_tokens(model, prompts, max_new_tokens=8, options=GREEDY)
     assert got == [plain_greedy(model, prompt, 8) for prompt in prompts]
+    if hasattr(model.hf, "generate"):
+        assert got == [their_greedy(model, prompt, 8) for prompt in prompts]
+
+
+def their_greedy(model: CausalLM, prompt: list[int], count: int) -> list[int]:
+    """By `generate` of transformers, which never ends a text here."""
+    ids = torch.tensor([prompt])
+    model.hf.generation_config.eos_token_id = None
+    with quiet_transformers():
+        out = model.hf.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False,
+            pad_token_id=0,
+        )  # fmt: skip
+    made: list[int] = out[0, len(prompt) :].tolist()
+    return made
 
 
 @torch.inference_mode()
@@ -258,6 +286,32 @@ def test_a_config_without_a_bound_of_positions(tmp_path: Path) -> None:
         transformers.XLNetLMHeadModel(config).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="xlnet is not causal"):
         load_causal_lm(tmp_path)
+
+
+def test_packages_that_do_not_fit_are_no_damaged_model(tmp_path: Path) -> None:
+    """A torchvision of another PyTorch: transformers can then import none of its models."""
+    folder = save(tmp_path / "m", "GPTNeoX", **TRANSFORMER)
+    packages = tmp_path / "packages"
+    info = packages / "torchvision-0.28.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.28.0\n")
+    (packages / "torchvision").mkdir()
+    broken = "raise RuntimeError('operator torchvision::nms does not exist')\n"
+    (packages / "torchvision" / "__init__.py").write_text(broken)
+    load = (
+        "from pathlib import Path\n"
+        "from hvdcore.errors import user_errors_exit\n"
+        "from textgen.pretrained.hf_folder import load_causal_lm\n"
+        f"with user_errors_exit(): load_causal_lm(Path({str(folder)!r}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", load], env={**os.environ, "PYTHONPATH": str(packages)},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "cannot be imported here (RuntimeError: operator torchvision::nms" in done.stderr
+    assert "copy the model again" not in done.stderr
+    assert isinstance(load_causal_lm(folder), CausalLM)  # control: with the packages as they are
 
 
 def test_more_layers_than_weights_are_refused_before_they_are_made(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ LogDir = Annotated[
 
 
 @app.command(
-    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+    context_settings={"allow_interspersed_args": False},
     no_args_is_help=True,
 )
 @takes(
@@ -219,7 +219,7 @@ def plan(
 
 
 @app.command(
-    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+    context_settings={"allow_interspersed_args": False},
     no_args_is_help=True,
 )
 def slurm(

@@ -11,14 +11,24 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from hvdcore.errors import EXIT_USER_ERROR, UserError, show_problems, user_errors_exit
+from hvdcore.errors import (
+    EXIT_USER_ERROR,
+    UserError,
+    show_problems,
+    user_errors_exit,
+    without_passwords,
+)
 from hvdcore.runtime.process_limit import advice, is_reached
+from hvdcore.runtime.signals import own_process
 from hvdcore.runtime.standard_streams import discard, open_closed_streams
 
 __all__ = ["App", "create_app", "version_text"]
@@ -148,6 +158,8 @@ class ErrorLineGroup(TyperGroup):
             return super().main(*args, **settings)
         open_closed_streams()
         write_any_text()
+        sys.excepthook = print_traceback
+        own_process()
         try:
             with user_errors_exit():
                 code = self._run(*args, **{**settings, "standalone_mode": False})
@@ -199,6 +211,17 @@ def _machine_problem(error: OSError | RuntimeError) -> str | None:
             "more; free space there, or give another one"
         )
     return None
+
+
+def print_traceback(
+    kind: type[BaseException], error: BaseException, frames: TracebackType | None
+) -> None:
+    """Print what Python prints of an error that nobody caught, without the passwords of URLs:
+    libraries put the address of a proxy or a server into their errors."""
+    lines = traceback.format_exception(kind, error, frames)
+    with suppress(OSError, ValueError):  # closed, or a full disk
+        sys.stderr.write(without_passwords("".join(lines)))
+        sys.stderr.flush()
 
 
 def write_any_text() -> None:

@@ -118,3 +118,15 @@ def test_a_run_too_short_for_a_speed_has_no_speedup(tmp_path: Path) -> None:
     trial = Trial.of(finished_run(tmp_path / "run", speed=0.0))
     assert speedup(trial, [trial]) is None
     assert comparison_table([trial], SAMPLE_NAMES)[1][-2:] == ["-", "-"]
+
+
+def test_the_matrix_of_a_thousand_classes_is_an_image_of_bounded_size(tmp_path: Path) -> None:
+    """With a row of text for each class it was wider than Matplotlib can draw."""
+    sizes = {}
+    for count in (4, 41, 1000):
+        names = [f"class {number}" for number in range(count)]
+        path = draw_confusion(tmp_path / "c.png", np.eye(count, dtype=np.int64), names, "test")
+        with Image.open(path) as image:
+            sizes[count] = image.size
+    assert sizes[1000] == sizes[41]
+    assert sizes[4][0] < sizes[41][0] < 5000

@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -165,12 +166,55 @@ def test_wandb_offline_keeps_one_id(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for step in steps:
             tracker.add(Point("train", step, {"train/loss": 1 / step}))
         tracker.close("stopped")
-    written = [wandb_points(path) for path in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))]
-    assert sorted(written) == [[(1, 1.0), (2, 0.5)], [(3, 1 / 3)]]
+    expected, deadline = [[(1, 1.0), (2, 0.5)], [(3, 1 / 3)]], time.monotonic() + 60
+    while (written := all_wandb_points(tmp_path)) != expected and time.monotonic() < deadline:
+        time.sleep(0.05)  # wandb's own process writes the file after `finish` has returned
+    assert written == expected
     ids = {path.stem for path in tmp_path.glob("wandb/offline-run-*/*.wandb")}
     state = json.loads((tmp_path / "tracker.json").read_text())["wandb"]
     assert ids == {f"run-{state['run_id']}"}
     assert state["sent"] == {"train": 3}
+
+
+def test_a_start_waits_for_wandb_no_longer_than_it_should(tmp_path: Path) -> None:
+    """90 s by wandb's own settings, behind a proxy that is dead; the user's own are kept."""
+    pytest.importorskip("wandb", reason="wandb is an extra")
+    code = (
+        "import os, pathlib, sys\n"
+        "from hvdcore.tracking.tracker.backend import RunInfo\n"
+        "from hvdcore.tracking.tracker.tracker import open_tracker\n"
+        "from hvdcore.tracking.tracker.wandb_backend import WandbBackend\n"
+        "info = RunInfo('hvdcore', pathlib.Path(sys.argv[1]), {})\n"
+        "WandbBackend(info)\n"
+        "print(os.environ.pop('WANDB_INIT_TIMEOUT'))\n"
+        "os.environ['WANDB_INIT_TIMEOUT'] = '1'\n"
+        "open_tracker('wandb', info, [])\n"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    dead = f"http://me:pass-7781@127.0.0.1:{free_port()}"
+    own = {"WANDB_API_KEY": "a" * 40, "https_proxy": dead, "HTTPS_PROXY": dead}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env={**env, **own}, capture_output=True,
+        text=True, timeout=80, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[0] == "20"
+    assert "UserError: tracker: wandb: no run can be opened: " in done.stderr
+
+
+def test_a_start_that_waits_says_for_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("hvdcore.tracking.tracker.tracker._SILENT_SECONDS", 0.0)
+    service = Away()
+    told = threading.Event()
+    monkeypatch.setattr(service, "start", lambda _: told.wait(60) and "1")
+    caplog.handler.addFilter(lambda record: told.set() or True)
+    Tracker(service, tmp_path).close("finished")
+    assert "tracker: waiting for an answer of away" in caplog.text
+
+
+def all_wandb_points(folder: Path) -> list[list[tuple[int, float]]]:
+    return sorted(map(wandb_points, folder.glob("wandb/offline-run-*/*.wandb")))
 
 
 def wandb_points(path: Path) -> list[tuple[int, float]]:

@@ -21,6 +21,9 @@ _IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm",
 )  # fmt: skip
 """Of files that are missed where they are not read; in a class folder, the content decides."""
+MAX_CLASSES = 2000
+_SHOWN = 5
+"""Names of a list in a message."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ def list_classes(root: Path) -> tuple[list[str], list[ImageFile]]:
         unplaced=_unplaced(root, splits),
     )
     warn_of_left_out(root, [beside, *walks.values()])
+    labels = {name: label for label, name in enumerate(classes)}
     files = [
-        ImageFile(path, classes.index(folder.name), split or None)
+        ImageFile(path, labels[folder.name], split or None)
         for (split, folder), walk in walks.items()
         for path in walk.files
     ]
@@ -133,12 +137,20 @@ def _check_classes(root: Path, classes: list[str], tops: dict[str, list[Path]]) 
         elif len(inner) > 1:
             hint = f"if its folders ({', '.join(inner[:3])}) are the classes, give {only[0]}"
         problems.add("data", f"{root}: only one class, {classes[0]}; {hint}")
+    elif len(classes) > MAX_CLASSES:
+        problems.add(
+            "data",
+            f"{root}: {len(classes):,} class folders, such as {', '.join(classes[:3])}; give "
+            f"{MAX_CLASSES:,} or fewer, for the report has a confusion matrix of all",
+        )
+    known = set(classes)
     for split, folders in tops.items():
-        unknown = [f.name for f in folders if f.name not in classes]
+        unknown = [f.name for f in folders if f.name not in known]
         if unknown:
+            more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
             problems.add(
                 "data",
-                f"{folders[0].parent}: {split} has {', '.join(unknown)}, which train does not "
-                "have; use the same folder names",
+                f"{folders[0].parent}: {split} has {', '.join(unknown[:_SHOWN])}{more}, which "
+                "train does not have; use the same folder names",
             )
     problems.raise_if_any()

@@ -23,7 +23,7 @@ from hvdcore.classifier.prepared import (
     Tally,
     find_or_build,
     is_complete,
-    note_case,
+    note_class_names,
     prepare_summary,
     request_digest,
     write_meta,
@@ -115,7 +115,7 @@ def build(
     staging = new_array(work / "staging.npy", np.uint8, (len(source), size, size, 3))
     decoded = decode_all(source, staging, progress)
     check_decoded(source, decoded)
-    note_case(source.classes, decoded.notes)
+    note_class_names(source.classes, decoded.notes)
     result = split_rows(
         decoded.rows, val_fraction=request.val_fraction, test_fraction=request.test_fraction
     )

@@ -30,6 +30,8 @@ _INTEGER = re.compile(r"[+-]?[0-9]+(\.0+)?")
 _LONGEST_INTEGER = 100
 _LONGEST_NAME = 250
 """Characters."""
+_NO_LABEL = (-1, -100)
+"""With which Hugging Face's data sets, and PyTorch's losses, mark a row without a label."""
 
 
 class Label(NamedTuple):
@@ -194,6 +196,12 @@ def find_classes(seen: Iterable[SeenLabel], given: Sequence[str], origin: str) -
     scheme = find_scheme(met, given, origin)
     named = {one.label: scheme.name_of(one.label) for one in met}
     problems = {label: scheme.problem(label) for label, name in named.items() if name is None}
+    for label in _unlabelled(met, scheme):
+        named[label] = None
+        problems[label] = (
+            f"label {str(label.value)!r}, which Hugging Face's data sets give a row without one; "
+            "label it or remove it (if it is a class, give the classes names)"
+        )
     in_train = {named[one.label] for one in met if one.in_train}
     order = dict.fromkeys([*scheme.names, *(name for name in named.values() if name)])
     names = tuple(name for name in order if name in in_train)
@@ -204,6 +212,21 @@ def find_classes(seen: Iterable[SeenLabel], given: Sequence[str], origin: str) -
             )
     index = {label: names.index(name) for label, name in named.items() if name in names}
     return Classes(names, scheme.origin, index, problems)
+
+
+def _unlabelled(seen: Sequence[SeenLabel], scheme: Scheme) -> list[Label]:
+    """The labels that mark rows without one: below the numbers 0, 1, 2, ... of three classes or
+    more, or in no row of train. -1, 0 and 1 alone are often three classes."""
+    if not scheme.by_itself:
+        return []
+    in_train = {one.label.value for one in seen if one.in_train}
+    numbers = in_train - set(_NO_LABEL)
+    counts = len(numbers) > 2 and numbers == set(range(len(numbers)))
+    return [
+        one.label
+        for one in seen
+        if one.label.value in _NO_LABEL and (counts or one.label.value not in in_train)
+    ]
 
 
 def check_classes(classes: Classes) -> None:

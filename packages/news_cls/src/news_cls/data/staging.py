@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hvdcore.classifier.prepared import ProgressCallback, note_case
+from hvdcore.classifier.prepared import ProgressCallback, note_class_names
 from hvdcore.classifier.splits import Row
 from hvdcore.errors import Problems, UserError
 from news_cls.data.clean import Cleaning
@@ -124,7 +124,7 @@ def check_staged(source: Source, staged: StagedRows, report: RowReport) -> Class
             report.wrong(source.files[file], row, classes.problems[label])
     _check_lost(source, staged, report)
     report.note_encoding()
-    note_case(classes.names, report.notes)
+    note_class_names(classes.names, report.notes)
     # Only now: rows that could not be read may be those of the missing classes.
     report.raise_if_any()
     check_classes(classes)

@@ -23,6 +23,7 @@ from hvdcore.files.atomic import move_folder_into_place, writing
 from hvdcore.files.cache import default_cache_dir, expand_user
 from hvdcore.files.checksums import CHECKSUMS, checksums
 from hvdcore.files.json_files import write_json_atomically
+from hvdcore.runtime.signals import interrupt_at_once
 from textgen.data.chunks import Segments, segment_texts, segments_of
 from textgen.data.config import DataConfig
 from textgen.data.corpus import META, SCHEMA, Corpus, is_complete, open_corpus
@@ -186,7 +187,7 @@ class CorpusBuilder:
                     done += len(text)
 
             # Merging takes long after the last text: the heartbeat must not stop meanwhile.
-            with ThreadPoolExecutor(1) as pool:
+            with interrupt_at_once(), ThreadPoolExecutor(1) as pool:
                 training = pool.submit(train_bpe, texts(), self.config.vocab_size)
                 while not wait([training], _PROGRESS_SECONDS).done:
                     self.progress("train tokenizer", done, total)

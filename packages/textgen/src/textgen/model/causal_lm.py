@@ -32,6 +32,7 @@ __all__ = [
     "check_peft",
     "new_cache",
     "quiet_transformers",
+    "transformers_must_load",
 ]
 
 _UNBOUNDED_CONTEXT = 2048
@@ -152,7 +153,8 @@ def build_gpt2(shape: Gpt2Shape, end_token: int) -> CausalLM:
     Args:
         end_token: begins and ends every document.
     """
-    from transformers import GPT2Config, GPT2LMHeadModel
+    with transformers_must_load():
+        from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
         vocab_size=shape.vocab_size,
@@ -165,6 +167,28 @@ def build_gpt2(shape: Gpt2Shape, end_token: int) -> CausalLM:
         eos_token_id=end_token,
     )
     return CausalLM(GPT2LMHeadModel(config))
+
+
+@contextmanager
+def transformers_must_load() -> Iterator[None]:
+    """A model of transformers that cannot be imported in the block is a problem of the packages
+    that are installed, most often a torchvision made for another PyTorch.
+
+    Raises:
+        UserError: naming the package that failed, in place of an ImportError.
+    """
+    try:
+        yield
+    except ImportError as error:
+        first: BaseException = error
+        while (cause := first.__cause__ or first.__context__) is not None:
+            first = cause
+        reason = " ".join(f"{type(first).__name__}: {first}".split())
+        raise UserError(
+            f"transformers: it cannot be imported here ({reason}); install the release of each "
+            "package that it names, or of torchvision, that belongs to this PyTorch, or uninstall "
+            "it"
+        ) from error
 
 
 @contextmanager

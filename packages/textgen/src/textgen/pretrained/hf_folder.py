@@ -11,7 +11,7 @@ import torch
 
 from hvdcore.errors import UserError
 from hvdcore.files.json_files import read_json_object
-from textgen.model.causal_lm import CausalLM, quiet_transformers
+from textgen.model.causal_lm import CausalLM, quiet_transformers, transformers_must_load
 from textgen.model.causality import check_causal
 from textgen.pretrained.base_files import keep_base_files
 from textgen.pretrained.saved_model import replace_folder
@@ -110,7 +110,11 @@ def _from_pretrained(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        with quiet_transformers(), torch.random.fork_rng(devices=[]):
+        with (
+            transformers_must_load(),
+            quiet_transformers(),
+            torch.random.fork_rng(devices=[]),
+        ):
             model, info = AutoModelForCausalLM.from_pretrained(
                 folder,
                 trust_remote_code=False,
@@ -118,6 +122,8 @@ def _from_pretrained(folder: Path) -> Any:
                 local_files_only=True,
                 output_loading_info=True,
             )
+    except UserError:
+        raise
     except Exception as error:  # transformers has no common error for configs, weights and shapes
         quantized = "quantization_config" in read_json_object(folder / CONFIG)
         fix = "give the model before its quantization" if quantized else "copy the model again"

@@ -21,6 +21,7 @@ from hvdcore.files.atomic import write_bytes_atomically, writing
 from hvdcore.files.cache import CacheLock
 from hvdcore.files.hub import first_line
 from hvdcore.runtime.heartbeat import beat
+from hvdcore.runtime.signals import interrupt_at_once
 from textgen.pretrained.hf_folder import INDEX, WEIGHTS, check_safetensors
 from textgen.tokenizer.load import TOKENIZER
 from textgen.tokenizer.vocabulary import VOCABULARIES
@@ -196,7 +197,7 @@ def _fetch_file(model: HubModel, name: str) -> None:
     logging.set_verbosity_error()
     try:
         # In a thread, so that the heartbeat continues. The client has a timeout of its own.
-        with ThreadPoolExecutor(1) as pool:
+        with interrupt_at_once(), ThreadPoolExecutor(1) as pool:
             fetching = pool.submit(hf_hub_download, model.hub_id, name, revision=model.revision)
             while not wait([fetching], _BEAT_SECONDS).done:
                 beat("prepare")

@@ -61,21 +61,29 @@ def most_confident_mistakes(
     ]
 
 
+_MOST_NAMED = 40
+"""With a row for each, the figure of 1,000 classes would be wider than Matplotlib can draw."""
+
+
 def draw_confusion(
     path: Path, matrix: npt.NDArray[np.int64], classes: Sequence[str], title: str
 ) -> Path:
-    """Draw the confusion matrix: counts as numbers, fractions of the true class as color."""
-    size, names = 2.6 + 0.75 * len(classes), [figure_text(name) for name in classes]
+    """Draw the confusion matrix: counts as numbers, fractions of the true class as color. Of more
+    than `_MOST_NAMED` classes the colors alone."""
+    is_named = len(classes) <= _MOST_NAMED
+    size = 2.6 + 0.75 * min(len(classes), _MOST_NAMED)
     figure = blank_figure(size + 1.2, size)
     figure.set_layout_engine("compressed")  # keeps the squares square, with the names beside them
     axes = figure.add_subplot()
     fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(fractions, cmap="Blues", vmin=0.0, vmax=1.0)
-    for (row, column), count in np.ndenumerate(matrix):
+    for (row, column), count in np.ndenumerate(matrix if is_named else matrix[:0]):
         color = "white" if fractions[row, column] > 0.5 else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=color)
-    axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(classes)), names)
+    if is_named:
+        names, places = [figure_text(name) for name in classes], range(len(classes))
+        axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(places, names)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label("fraction of the true class")

@@ -14,6 +14,9 @@ from hvdcore.tracking.progress import Progress
 
 __all__ = ["prepare_with_progress", "print_prepared"]
 
+_MOST_ROWS = 100
+"""Of the table; the counts of more classes are in meta.json."""
+
 D = TypeVar("D", bound=PreparedData[Any])
 
 
@@ -41,13 +44,15 @@ def print_prepared(data: PreparedData[Any], lines: Sequence[str]) -> None:
     from rich.table import Column, Table
 
     table = Table("class", *(Column(name, justify="right") for name in SPLITS), box=None)
-    for name in data.classes:
+    for name in data.classes[:_MOST_ROWS]:
         table.add_row(
             printable_name(name), *(str(data.meta["classes_of_parts"][s][name]) for s in SPLITS)
         )
     printer = console()
     printer.print(table, markup=False)
-    for line in (*lines, *_examples(data), f"cache: {data.path}"):
+    more = len(data.classes) - _MOST_ROWS
+    rest = [f"and {more:,} more classes, counted in meta.json of the cache"] if more > 0 else []
+    for line in (*rest, *lines, *_examples(data), f"cache: {data.path}"):
         printer.print(printable(line), highlight=False, soft_wrap=True, markup=False)
 
 

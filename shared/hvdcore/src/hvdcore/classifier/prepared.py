@@ -34,7 +34,7 @@ __all__ = [
     "hand_over",
     "handed_over",
     "is_complete",
-    "note_case",
+    "note_class_names",
     "prepare_summary",
     "read_meta",
     "request_digest",
@@ -242,8 +242,16 @@ def split_slices(meta: Mapping[str, Any]) -> dict[str, slice]:
     return found
 
 
-def note_case(classes: Sequence[str], notes: Tally) -> None:
-    """Note classes that differ in case alone, or look the same: they are often one."""
+_NO_LABEL = frozenset({"-1", "-100", "nan", "<na>", "n/a", "na", "nil", "none", "null", "?", "-"})
+"""What programs write where there is no label."""
+
+
+def note_class_names(classes: Sequence[str], notes: Tally) -> None:
+    """Note classes that differ in case alone, or look the same: they are often one. And those that
+    are called as what programs write for a missing label."""
+    for name in classes:
+        if name.casefold() in _NO_LABEL:
+            notes.add("classes named as a missing label", name)
     for names in _groups(classes, str.casefold):
         shown = ", ".join(map(printable_name, names))
         notes.add(f"classes that differ in case alone: {shown}", names[0])

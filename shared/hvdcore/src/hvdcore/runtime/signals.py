@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 __all__ = [
     "SAME_SIGNAL_SECONDS",
     "SignalInbox",
     "StopFlag",
+    "interrupt_at_once",
+    "own_process",
     "wait_readable",
 ]
 
@@ -67,6 +71,37 @@ class StopFlag:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+_owns_process = False
+
+
+def own_process() -> None:
+    """Note that this process runs one of our commands, and is no notebook."""
+    global _owns_process
+    _owns_process = True
+
+
+@contextmanager
+def interrupt_at_once() -> Iterator[None]:
+    """Around native code that runs for minutes, or a thread that is waited for: Ctrl-C ends the
+    process at once, as SIGTERM does. Python would raise KeyboardInterrupt only after the call, and
+    leave a pool of threads only after their work.
+
+    Does nothing in a process that is not a command's, in other threads than the main one, and where
+    somebody handles SIGINT.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not (_owns_process and is_main) or (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_readable(fds: Iterable[int], seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class TestCluster:
 
     Attributes:
         address: of the head.
+        folder: where Ray writes its logs.
         nodes: names of the nodes, as `RayCluster` calls them, in the order in which they came.
     """
 
@@ -40,6 +42,7 @@ class TestCluster:
         head = {"num_cpus": 0, "include_dashboard": False}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address = str(self._cluster.address)
+        self.folder = Path(self._cluster.head_node.get_session_dir_path())
         for _ in range(self._num_nodes):
             self.add()
         return self

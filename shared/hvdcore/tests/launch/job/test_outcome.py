@@ -101,3 +101,13 @@ def test_of_a_stall_the_rank_that_did_not_come_is_named() -> None:
     warned = [line.replace("!", "") for line in said]
     end = read_outcome(0, 1, deque(warned), log="log", asked_to_stop=None)
     assert "in vain" not in end.reason, "control: a warning alone"
+
+
+def test_a_python_that_is_interrupted_while_it_starts_was_asked_to() -> None:
+    """It then ends with code 1, not by the signal."""
+    said = deque(["Could not import runpy module", *tail("x"), "KeyboardInterrupt", ""])
+    end = outcome_of(1, said, signal.SIGINT)
+    assert (end.kind, end.code) == ("stopped-by-request", 130)
+    assert outcome_of(1, said).is_failure, "control: nobody asked"
+    assert outcome_of(1, said, signal.SIGTERM).is_failure, "control: asked for something else"
+    assert outcome_of(1, tail("ValueError", "x"), signal.SIGINT).is_failure, "control: another end"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from hvdcore.launch.job.controllers import horovod_library
 from hvdcore.launch.supervisor.processes import find_orphans
 from hvdcore.testing.ray import TestCluster
 from hvdcore.testing.runs import ranks_environment
+from hvdcore.testing.secrets import MARK as SECRET
+from hvdcore.testing.secrets import SECRETS, CommandLines, files_holding
 
 pytest.importorskip("ray", reason="the extra hvdcore[ray] is not installed")
 pytestmark = [
@@ -45,14 +48,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, body: str, *options: str) -> subprocess.Popen[str]:
-    """`hvdcore launch` of a script, with options."""
+def start(folder: Path, body: str, *options: str, **own: str) -> subprocess.Popen[str]:
+    """`hvdcore launch` of a script, with options and own variables."""
     file = folder / "ranks.py"
     file.write_text(f"{PRELUDE}\n{body}\nsys.exit(run_as_rank(main))\n", encoding="utf-8")
     launch = [sys.executable, "-m", "hvdcore", "launch", "--log-dir", str(folder), *options]
     return subprocess.Popen(
         [*launch, sys.executable, str(file)],
-        env=ranks_environment({MARK: folder.name}),
+        env=ranks_environment({MARK: folder.name, **own}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -93,6 +96,30 @@ def main():
     assert err[len(nodes) :] == [f"rank 1 failed: ValueError: this batch is broken (log: {log})"]
     assert "[11.0] 1 2 0 1" in log.read_text("utf-8")
     assert find_orphans(MARK, folder.name) == []
+
+
+def test_no_value_of_the_environment_is_seen(cluster: TestCluster, folder: Path) -> None:
+    """In no command line, nor in what Ray writes down."""
+    body = """
+def main():
+    import json, pathlib
+    beat("compute")
+    time.sleep(0.5)
+    own = pathlib.Path(sys.argv[0]).with_name(f"environment-{rank}.json")
+    own.write_text(json.dumps(dict(os.environ)))
+"""
+    options = ("--ray", cluster.address, "--np", "2")
+    with CommandLines() as lines:
+        code, _, err = ended(start(folder, body, *options, **SECRETS))
+    assert code == 0, err
+    for rank in range(2):
+        path = folder / f"environment-{rank}.json"
+        environment = json.loads(path.read_text("utf-8"))
+        path.unlink()
+        assert {name: environment.get(name) for name in SECRETS} == SECRETS
+    assert lines.holding("hvdcore.launch.ray.rank")
+    assert lines.holding(SECRET) == []
+    assert files_holding(SECRET, folder, cluster.folder) == []
 
 
 UNTIL_STOPPED = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -105,6 +105,8 @@ def read_outcome(
     stop_code = 128 - code if code < 0 else code
     if stop_code in STOP_CODES and (code > 0 or -code == asked_to_stop):
         return RankEnd(rank, stop_code, "stopped-by-request", log=log)
+    if asked_to_stop == signal.SIGINT and _was_interrupted(tail):
+        return RankEnd(rank, 128 + signal.SIGINT, "stopped-by-request", log=log)
     if code == EXIT_USER_ERROR:
         return RankEnd(rank, code, "input", log=log, errors=tuple(errors))
     text = _waited_for(tail) or why_it_failed(tail)
@@ -115,6 +117,12 @@ def read_outcome(
     if _LOST_ANOTHER_RANK.search(evidence) and code != -signal.SIGKILL:
         return RankEnd(rank, EXIT_FAILED, "victim", reason, log)
     return RankEnd(rank, EXIT_FAILED, "killed" if code < 0 else "failed", reason, log)
+
+
+def _was_interrupted(tail: Sequence[str]) -> bool:
+    """Whether Python was asked to stop while it started: it then ends with code 1."""
+    last = next((line for line in reversed(tail) if line.strip()), "")
+    return last.rstrip() == "KeyboardInterrupt"
 
 
 def _waited_for(tail: Iterable[str]) -> str:

@@ -26,6 +26,8 @@ __all__ = ["STATE_FILE", "Tracker", "open_tracker", "point_of"]
 STATE_FILE = "tracker.json"
 _RETRY_SECONDS = 60.0
 _CLOSE_SECONDS = 60.0
+_SILENT_SECONDS = 3.0
+"""After which the user is told what a start waits for."""
 _logger = get_logger(__name__)
 
 
@@ -134,16 +136,23 @@ class Tracker:
 
     def _open(self) -> None:
         is_new = self._run_id is None
+        name = self._backend.name
+        waiting = threading.Timer(
+            _SILENT_SECONDS, _logger.warning, ["tracker: waiting for an answer of %s", name]
+        )
+        waiting.daemon = True
+        waiting.start()
         try:
             self._start()
         except Exception as error:  # the client, its HTTP library and the system raise their own
             if is_new:
-                name = self._backend.name
                 text = f"tracker: {name}: no run can be opened: {_first_line(error)}"
                 raise UserError(
                     f"{text}; check its environment variables, or leave out --tracker"
                 ) from error
             self._fail(error)
+        finally:
+            waiting.cancel()
 
     def _start(self) -> None:
         self._run_id = self._backend.start(self._run_id)

@@ -18,6 +18,9 @@ from hvdcore.tracking.tracker.backend import Point, RunInfo, Status
 
 __all__ = ["WandbBackend"]
 
+_PATIENCE = {"WANDB_INIT_TIMEOUT": "20"}
+"""Seconds for opening a run, unless the user set them: behind a dead proxy wandb's own are 90."""
+
 
 class WandbBackend:
     """A run in Weights & Biases.
@@ -31,6 +34,8 @@ class WandbBackend:
     def __init__(self, info: RunInfo) -> None:
         self._info = info
         self._run: Any = None
+        for variable, value in _PATIENCE.items():
+            os.environ.setdefault(variable, value)
 
     def start(self, run_id: str | None) -> str:
         """Open the run of that id again, or a new one."""
