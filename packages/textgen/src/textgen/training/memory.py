@@ -20,6 +20,7 @@ from hvdcore.torch.collectives import PIECE_BYTES
 from hvdcore.torch.heap import Heap
 from hvdcore.torch.live_bytes import LiveBytes, fake_tensors
 from hvdcore.torch.sharded_memory import ShardedMemory, layout_of
+from hvdcore.torch.topology import is_hierarchical
 from textgen.model.language_model import LanguageModel, rows_at_once
 from textgen.training.optimizer import (
     OptimizerConfig,
@@ -238,7 +239,8 @@ class RunMemory:
 
     def _memory(self, rank: int) -> ShardedMemory:
         wire = getattr(torch, self._config.gradient_dtype)
-        return ShardedMemory(self._layout, rank, self._size, wire, self._local_size)
+        hierarchical = is_hierarchical(self._config.hierarchical, "cpu")
+        return ShardedMemory(self._layout, rank, self._size, wire, self._local_size, hierarchical)
 
     def _plan_of(self, rank: int, rows: int) -> MemoryPlan:
         own = self._memory(rank)

@@ -256,7 +256,7 @@ class FitCheckpoints(keras.callbacks.Callback):  # type: ignore[misc]
 
 def _other_model(name: str, what: str) -> UserError:
     return UserError(
-        f"{name}: the checkpoint was written with {what}; build and compile the model as the run did"
+        f"{name}: the checkpoint was written with {what}; build and compile the model as it was"
     )
 
 
