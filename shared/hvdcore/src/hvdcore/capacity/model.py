@@ -268,10 +268,14 @@ def workload_of_run(run: RunDir) -> Workload:
     update = _median(points, "update_seconds")
     size, gathered = int(report["size"]), float(sent.get("allgather_bytes", 0))
     if "reduce_scatter_bytes" in sent:
-        names = ("reduce_scatter_bytes", "bucket_bytes", "part_bytes", "largest_tensor_bytes")
-        # Earlier runs do not say it; all were on CPUs, where it is the default.
-        hierarchical = bool(sent.get("hierarchical", True))
-        shards = Shards(*(float(sent[name]) for name in names), hierarchical=hierarchical)
+        shards = Shards(
+            num_bytes=float(sent["reduce_scatter_bytes"]),
+            bucket_bytes=float(sent["bucket_bytes"]),
+            part_bytes=float(sent["part_bytes"]),
+            largest=float(sent["largest_tensor_bytes"]),
+            # Earlier runs do not say it; all were on CPUs, where it is the default.
+            hierarchical=bool(sent.get("hierarchical", True)),
+        )
         return Workload(units / size, compute, update * size, shards=shards, unit=unit)
     return Workload(
         samples=units / size,
