@@ -81,15 +81,16 @@ def test_own_pytorch_stopped_and_resumed_is_the_whole_run(tmp_path: Path) -> Non
     assert digest(shorter) != digest(whole)
 
 
-def test_own_keras_stopped_and_resumed_is_the_whole_run(tmp_path: Path) -> None:
+def test_own_keras_killed_in_mid_epoch_and_resumed_is_the_whole_run(tmp_path: Path) -> None:
     example = str(EXAMPLES / "own_keras_resume.py")
     whole = python(*TWO, example, "--output-dir", str(tmp_path / "whole"))
     stopped = (*TWO, example, "--output-dir", str(tmp_path / "stopped"))
-    short = python(*stopped, "--stop-after", "2")
+    killed = python(*stopped, "--kill-after", "17", code=1)  # the last step but one of epoch 2
     resumed = python(*stopped, "--resume", "auto")
-    assert len(losses(short)) == len(losses(resumed)) == 2
-    assert losses(short) + losses(resumed) == losses(whole)
-    assert digest(resumed) == digest(whole) != digest(short)
+    assert (tmp_path / "stopped" / "model" / "model.keras").is_file()
+    assert losses(killed) + losses(resumed) == losses(whole)
+    assert len(losses(resumed)) == 2
+    assert digest(resumed) == digest(whole)
 
 
 def test_a_loader_reads_the_same_on_one_rank_and_two() -> None:

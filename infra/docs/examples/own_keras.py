@@ -3,8 +3,7 @@
 import numpy as np
 
 import hvdcore.keras  # before keras: it sets the backend's libraries up quietly
-from hvdcore.keras import BroadcastModel, Heartbeat, ReduceMetrics, StopTogether
-from hvdcore.sharding import epoch_order, train_indices
+from hvdcore.keras import BroadcastModel, Heartbeat, ReduceMetrics, StopTogether, TrainShard
 
 import keras  # isort: skip
 
@@ -20,25 +19,14 @@ model.compile(optimizer=keras.optimizers.Adam(1e-2), loss="mse", metrics=["mae"]
 hvdcore.keras.distribute(model)
 
 
-class Shard(keras.utils.PyDataset):
-    """This rank's samples of each global batch, in a new order in each epoch."""
-
-    epoch = 0
-
-    def __len__(self):
-        return len(inputs) // BATCH
-
-    def __getitem__(self, step):
-        order = epoch_order(len(inputs), SEED, self.epoch)
-        mine = train_indices(order, step, BATCH, world.rank, world.size)
-        return inputs[mine], targets[mine]
-
-    def on_epoch_end(self):
-        self.epoch += 1
+def fetch(indices, epoch):
+    """The samples of these indices: this rank's of a global batch."""
+    return inputs[indices], targets[indices]
 
 
+train = TrainShard(len(inputs), fetch, global_batch_size=BATCH, seed=SEED, world=world)
 callbacks = [BroadcastModel(), ReduceMetrics(), Heartbeat(), StopTogether()]
-history = model.fit(Shard(), epochs=EPOCHS, shuffle=False, verbose=0, callbacks=callbacks)
+history = model.fit(train, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=callbacks)
 hvdcore.keras.check_same_weights(model)
 if world.is_root:
     print(f"loss {history.history['loss'][-1]:.6f}")

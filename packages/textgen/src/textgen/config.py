@@ -81,6 +81,9 @@ class OptimizerFields(Config):
     gradient_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of gradients and of weight updates while they are sent between ranks; the last two
     halve the bytes. Weights and sums stay float32."""
+    hierarchical: bool | None = None
+    """Add up gradients within hosts before they are sent between hosts, where there are several
+    with the same number of ranks, two or more. Default: on CPUs; on GPUs it has not been run."""
 
 
 class RunFields(Config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -100,9 +101,11 @@ def test_accumulation_is_the_same_run(folder: Path, book: Path, one_rank: Run) -
 
 def test_gradients_in_bfloat16_are_half_the_bytes(folder: Path, book: Path, two_ranks: Run) -> None:
     """The run itself compares the ranks' weights at its end; the rounding shows, and is small."""
-    flags = (*FLAGS, "--np", "2", "--gradient-dtype", "bfloat16")
+    flags = (*FLAGS, "--np", "2", "--gradient-dtype", "bfloat16", "--no-hierarchical")
     run = train(folder / "bfloat16", book, *flags).check()
     halved, full = run.report["communication"], two_ranks.report["communication"]
+    assert (halved.pop("hierarchical"), full.pop("hierarchical")) == (False, True)
+    assert json.loads((run.path / "config.json").read_text())["hierarchical"] is False
     assert all(2 * halved[name] == full[name] for name in full)
     assert run.losses("val")[12] != pytest.approx(two_ranks.losses("val")[12], abs=1e-6)
     assert run.losses("val")[12] == pytest.approx(two_ranks.losses("val")[12], abs=1e-2)

@@ -187,7 +187,7 @@ def test_published_scaling_at_512_gpus(
     assert free.efficiency == pytest.approx(1.0, abs=1e-3)
 
 
-def write_report(path: Path, **sent: int) -> None:
+def write_report(path: Path, **sent: float) -> None:
     (path / "report.json").write_text(json.dumps({"size": 2, "communication": sent}))
 
 
@@ -241,6 +241,30 @@ def test_ranks_that_share_the_update_gather_the_parameters(run: Path) -> None:
     assert seconds == pytest.approx([0.09, 0.08 + 1.0 + 0.5, 0.075 + 1.5 + 0.9])
     code, out, _ = plan(str(run), "--np", "2", *network)
     assert "1.0 MB of gradients and 1.0 MB of parameters" in out
+
+
+@pytest.mark.parametrize(
+    ("told", "megabytes"),
+    [({}, 1.0), ({"hierarchical": True}, 1.0), ({"hierarchical": False}, 1.75)],
+)
+def test_hosts_add_up_gradients_where_the_run_did(
+    run: Path, told: dict[str, bool], megabytes: float
+) -> None:
+    """Two hosts of two ranks, 1 MB. A host that adds up sends the sums of the half that it does not
+    own, and its half of the parameters: 1 MB. Otherwise each of its ranks sends its gradients of
+    the other half, 1 MB together, and of the parameters three quarters pass each link of the ring.
+    """
+    sizes = dict.fromkeys(("reduce_scatter_bytes", "allgather_bytes", "bucket_bytes"), 10**6)
+    write_report(run, **sizes, part_bytes=0, largest_tensor_bytes=0, **told)
+    network = ("--latency-us", "0", "--bandwidth-gbit", "0.008", "--ranks-per-host", "2")
+    code, out, _ = plan(str(run), "--np", "4", *network, "--json")
+    assert code == 0
+    found = json.loads(out)[0]
+    assert found["link_bytes"] == pytest.approx(megabytes * 1e6)
+    # A bucket to its owners and its parameters back over 1 MB/s: half of it between two hosts, or
+    # three quarters of it for each of two ranks that share the link.
+    sent = 2 * (0.5 if megabytes == 1.0 else 2 * 0.75)
+    assert found["step_seconds"] == pytest.approx(sent + 0.07 + 0.02 / 4)
 
 
 def test_buckets_are_summed_beside_the_backward_pass(run: Path) -> None:

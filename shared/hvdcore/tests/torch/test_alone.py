@@ -15,6 +15,7 @@ import hvdcore.torch as hvt
 from hvdcore.errors import UserError
 from hvdcore.torch import profile, sharded
 from hvdcore.torch.sharded import MAX_SUMS, pack_extras
+from hvdcore.torch.topology import is_hierarchical
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,9 +66,10 @@ def test_bytes_that_a_step_sends() -> None:
         "largest_tensor_bytes": 4 * 20,
         "bucket_bytes": 4 << 20,
         "part_bytes": 4 << 16,
+        "hierarchical": True,  # the default on CPUs
     }
     halved = hvt.ShardedOptimizer(
-        model, sgd, elementwise=lambda name, p: True, wire_dtype=torch.bfloat16
+        model, sgd, elementwise=lambda name, p: True, wire_dtype=torch.bfloat16, hierarchical=False
     )
     assert halved.communication == {
         "reduce_scatter_bytes": 2 * (16 + 32),
@@ -75,6 +77,7 @@ def test_bytes_that_a_step_sends() -> None:
         "largest_tensor_bytes": 0,
         "bucket_bytes": 2 << 20,
         "part_bytes": 2 << 16,
+        "hierarchical": False,
     }
 
 
@@ -253,6 +256,17 @@ def test_gathered_state_in_the_same_memory() -> None:
     assert places[0] == places[1]
 
 
-def test_sums_within_hosts_need_several_hosts() -> None:
-    with pytest.raises(ValueError, match="hierarchical: there must be several hosts"):
-        hvt.ShardedOptimizer(ones_model(), sgd, hierarchical=True)
+@pytest.mark.parametrize(
+    ("asked", "device", "expected"),
+    [(None, "cpu", True), (None, "cuda", False), (True, "cuda", True), (False, "cpu", False)],
+)
+def test_where_gradients_are_added_up_within_hosts(
+    asked: bool | None, device: str, expected: bool
+) -> None:
+    assert is_hierarchical(asked, device) is expected
+
+
+def test_sums_within_hosts_where_there_is_one_host() -> None:
+    """Asked for, they are for wherever there are hosts of several ranks: a run may lose some."""
+    optimizer = hvt.ShardedOptimizer(ones_model(), sgd, hierarchical=True)
+    assert optimizer.communication["hierarchical"] is True

@@ -89,10 +89,15 @@ def test_every_element_comes_once_to_every_rank(hosts: Hosts) -> None:
 def test_memory_of_two_stages() -> None:
     """Rank 0 owns 16 of 96 elements, its column has 64. Gradients: the column's sums, 48 of them to
     the other host and 16 from there; before, 32 sent and 64 received within the host. Parameters:
-    32 received, the column and what is sent of it. A job of one host has no such stages."""
+    32 received, the column and what is sent of it. A job of one host has no such stages, nor one
+    that is told to have none."""
     layout = Layout((), (Bucket(0, (16, 16, 64, 96)),))
     memory = ShardedMemory(layout, rank=0, size=4, local_size=2)
     assert memory.gradient_exchange == 4 * (64 + 48 + 16 + 32 + 64)
     assert memory.parameter_exchange == 4 * (32 + 64 + 64)
     alone = ShardedMemory(layout, rank=0, size=4, local_size=4)
-    assert alone.gradient_exchange == ShardedMemory(layout, rank=0, size=4).gradient_exchange
+    straight = ShardedMemory(layout, rank=0, size=4)
+    told = ShardedMemory(layout, rank=0, size=4, local_size=2, hierarchical=False)
+    for one in (alone, told):
+        assert one.gradient_exchange == straight.gradient_exchange
+        assert one.parameter_exchange == straight.parameter_exchange

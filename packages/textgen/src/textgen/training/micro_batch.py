@@ -37,7 +37,7 @@ MIB = 1 << 20
 LATER_BYTES = 64 * MIB
 """What is loaded after the choice: measured on Linux with PyTorch 2.13, 40 MiB."""
 USED_FRACTION = 0.75
-"""Of the free memory: several passes a step take up to a fifth more than is counted."""
+"""Of the free memory: runs differ by a tenth, and the heap of a long one grows by as much again."""
 
 
 def choose_rows(

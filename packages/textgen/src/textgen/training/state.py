@@ -199,6 +199,7 @@ def _sharded_optimizer(
         elementwise=is_elementwise(settings, tables),
         wire_dtype=getattr(torch, config.gradient_dtype),
         compiled=compiled,
+        hierarchical=config.hierarchical,
     )
 
 

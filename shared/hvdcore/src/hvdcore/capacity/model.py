@@ -120,12 +120,15 @@ class Shards:
         bucket_bytes: the least size of a bucket.
         part_bytes: the least size of a rank's part of a bucket.
         largest: bytes of the largest tensor that has one owner; 0 where ranks share each.
+        hierarchical: whether hosts of equally many ranks add up gradients before they send them,
+            as `ShardedOptimizer` decides and reports.
     """
 
     num_bytes: float
     bucket_bytes: float
     part_bytes: float = 0.0
     largest: float = 0.0
+    hierarchical: bool = True
 
     def num_buckets(self, size: int) -> int:
         """For `size` ranks. With many ranks buckets are larger, so that parts are not tiny and no
@@ -155,14 +158,15 @@ class Shards:
     ) -> float:
         """Of a bucket's gradients to their owners, or of its parameters to all ranks.
 
-        Hosts of equally many ranks exchange a bucket as single ranks would. What it takes within
-        a host is a message more, and no bytes of the link.
+        Hosts that add up what their ranks have exchange a bucket as single ranks would. What it
+        takes within a host is a message more, and no bytes of the link. On one host nothing crosses
+        a link.
         """
         largest = min(self.largest, bucket)
         if ranks_per_host == 1:
             return network.allgather_seconds(bucket, size, largest)
-        hosts, left = divmod(size, ranks_per_host)
-        if left and hosts:
+        hosts = self._summing_hosts(size, ranks_per_host)
+        if hosts is None:
             return ranks_per_host * network.allgather_seconds(bucket, size, largest)
         between = network.allgather_seconds(bucket, max(hosts, 1), largest)
         return between + (network.latency_seconds if size > 1 else 0.0)
@@ -171,13 +175,20 @@ class Shards:
         """Bytes that a host sends in a step: the gradients that others own, and the parameters
         that it owns to all others.
 
-        Hosts of unequally many ranks send each rank's gradients straight to their owners.
+        Hosts that add nothing up send each rank's gradients straight to their owners.
         """
-        hosts, left = divmod(size, ranks_per_host)
-        if left and hosts:
+        hosts = self._summing_hosts(size, ranks_per_host)
+        if hosts is None:
             gradients = ranks_per_host * (size - ranks_per_host) / size
             return (gradients + (size - 1) / size) * self.num_bytes
         return 2 * (1 - 1 / max(hosts, 1)) * self.num_bytes
+
+    def _summing_hosts(self, size: int, ranks_per_host: int) -> int | None:
+        """Number of hosts that add up gradients before they send them, 0 where `size` ranks do not
+        fill one; None where none does, for it is off or hosts have different numbers of ranks."""
+        hosts, left = divmod(size, ranks_per_host)
+        is_one = size <= ranks_per_host
+        return hosts if is_one or (self.hierarchical and not left) else None
 
 
 @dataclass(frozen=True)
@@ -257,8 +268,14 @@ def workload_of_run(run: RunDir) -> Workload:
     update = _median(points, "update_seconds")
     size, gathered = int(report["size"]), float(sent.get("allgather_bytes", 0))
     if "reduce_scatter_bytes" in sent:
-        names = ("reduce_scatter_bytes", "bucket_bytes", "part_bytes", "largest_tensor_bytes")
-        shards = Shards(*(float(sent[name]) for name in names))
+        shards = Shards(
+            num_bytes=float(sent["reduce_scatter_bytes"]),
+            bucket_bytes=float(sent["bucket_bytes"]),
+            part_bytes=float(sent["part_bytes"]),
+            largest=float(sent["largest_tensor_bytes"]),
+            # Earlier runs do not say it; all were on CPUs, where it is the default.
+            hierarchical=bool(sent.get("hierarchical", True)),
+        )
         return Workload(units / size, compute, update * size, shards=shards, unit=unit)
     return Workload(
         samples=units / size,

@@ -26,6 +26,7 @@ from hvdcore.keras.callbacks import (
     StopTogether,
     evaluate,
 )
+from hvdcore.keras.checkpoints import FitCheckpoints
 from hvdcore.keras.collectives import (
     allgather_rows,
     allreduce_sum,
@@ -35,6 +36,7 @@ from hvdcore.keras.collectives import (
 )
 from hvdcore.keras.optimizer import DistributedOptimizer, distribute
 from hvdcore.keras.reduction import GradientReduction
+from hvdcore.keras.shard import TrainShard
 from hvdcore.keras.startup import init
 from hvdcore.keras.weights import (
     average_statistics,
@@ -46,11 +48,13 @@ from hvdcore.keras.weights import (
 __all__ = [
     "BroadcastModel",
     "DistributedOptimizer",
+    "FitCheckpoints",
     "GradientReduction",
     "Heartbeat",
     "LearningRate",
     "ReduceMetrics",
     "StopTogether",
+    "TrainShard",
     "allgather_rows",
     "allreduce_sum",
     "any_rank",

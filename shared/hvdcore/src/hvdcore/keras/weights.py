@@ -35,11 +35,11 @@ def broadcast_model(model: Any, root_rank: int = 0) -> None:
     if hvd.size() == 1:
         return
     shared = [*model.weights, *_optimizer_variables(model)]
-    seeds = _seed_states(model)
+    seeds = seed_states(model)
     _check_same_structure([*shared, *seeds])
     _broadcast([*shared, *seeds], root_rank)
     for state in seeds:
-        _spread_seed(state, hvd.rank() - root_rank)
+        spread_seed(state, hvd.rank() - root_rank)
 
 
 def weights_sha256(model: Any) -> str:
@@ -93,12 +93,12 @@ def _optimizer_variables(model: Any) -> list[Any]:
     return list(optimizer.variables) if optimizer is not None else []
 
 
-def _seed_states(model: Any) -> list[Any]:
+def seed_states(model: Any) -> list[Any]:
     weights = {id(w) for w in model.weights}
     return [v for v in model.variables if id(v) not in weights and v.name == "seed_generator_state"]
 
 
-def _spread_seed(state: Any, distance: int) -> None:
+def spread_seed(state: Any, distance: int) -> None:
     seed, *rest = (int(number) for number in state.numpy())
     state.assign(np.array([(seed + distance * _SEED_STRIDE) % _SEED_LIMIT, *rest]))
 

@@ -57,7 +57,9 @@ def check_output_dir(
     check_mirror(mirror, resuming=resuming, problems=problems)
 
 
-def _check_same_run(run: RunDir, fingerprint: Mapping[str, Any], found: Checkpoint) -> None:
+def _check_same_run(
+    run: RunDir, package: str, fingerprint: Mapping[str, Any], found: Checkpoint
+) -> None:
     """`require_same_run`; of a run's own checkpoint it also says where its settings are.
 
     Raises:
@@ -68,6 +70,8 @@ def _check_same_run(run: RunDir, fingerprint: Mapping[str, Any], found: Checkpoi
     except UserError as error:
         own = found.path.is_relative_to(run.path) and run.config.is_file()
         hint = f"resume: without its own settings a run cannot go on; add --config {run.config}"
+        if package == "hvdcore":  # a script that is no trainer of ours has no --config
+            hint = f"resume: a run cannot go on with other settings than those in {run.config}"
         raise UserError(*error.problems, *([hint] if own else [])) from None
 
 
@@ -134,7 +138,7 @@ def start_run(
         goes_on = resume == "auto" or _restarted() or _is_own(run, found)
         begun = latest_valid(run.pretraining) if goes_on and found is None else found
         if begun is not None:
-            _check_same_run(run, fingerprint, begun)
+            _check_same_run(run, package, fingerprint, begun)
         RunDir.create(path, package, config, resuming=goes_on)
         clean_up(run.checkpoints)
         if goes_on:

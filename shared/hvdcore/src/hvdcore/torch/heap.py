@@ -9,6 +9,7 @@ written to the blocks, so they take address space and almost no memory.
 from __future__ import annotations
 
 import ctypes
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ __all__ = ["Heap"]
 
 ALIGNMENT = 64
 """PyTorch's, of tensors on CPUs."""
+SMALL_SIZES = (24, 56, 88)
+"""Of the objects that come with a tensor: the slivers that an aligned block leaves beside it."""
 PLUG_SIZES = tuple(1 << power for power in range(24, 14, -1))
 """Of blocks that fill holes, 16 MB to 32 KB."""
 
@@ -40,6 +43,7 @@ def _library() -> Any:
     except AttributeError:
         return None
     library.free.argtypes = [ctypes.c_void_p]
+    library.malloc.argtypes, library.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
     library.posix_memalign.argtypes = [
         ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_size_t,
     ]  # fmt: skip
@@ -51,12 +55,20 @@ class Heap:
 
     Where the C library is not glibc, blocks take their size and no more.
 
+    For an aligned block glibc takes a larger one and cuts slivers off its ends. Where a small
+    object has taken a sliver, the hole of a tensor is too small for the next one of its size.
+
+    Args:
+        small_objects: how many small objects are alive at a time, the youngest; three are made with
+            each block.
+
     Attributes:
         peak: bytes up to the end of its last block, at most since the beginning.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, small_objects: int = 0) -> None:
         self._library = _library()
+        self._num_small, self._small = small_objects, deque[int]()
         self._blocks: dict[int, tuple[int | None, int]] = {}
         self._next = 0
         self._uncounted = 0
@@ -77,6 +89,9 @@ class Heap:
             self._uncounted += size
         self._next += 1
         self._blocks[self._next] = address, size
+        if self._num_small and self._library is not None:
+            self._small.extend(self._library.malloc(size) for size in SMALL_SIZES)
+            self._free_small(self._num_small)
         self.peak = max(self.peak, self._taken() - self._before)
         return self._next
 
@@ -87,6 +102,11 @@ class Heap:
             self._uncounted -= size
         else:
             self._library.free(address)
+
+    def _free_small(self, left: int) -> None:
+        """Give back the oldest small objects, all but `left`."""
+        while len(self._small) > left:
+            self._library.free(self._small.popleft())
 
     def _fill_holes(self) -> Iterator[int]:
         """Blocks in the holes that the heap has already, larger ones first: none would be left in
@@ -108,6 +128,7 @@ class Heap:
         """Give all blocks back, and the memory behind them to the system."""
         for block in list(self._blocks):
             self.free(block)
+        self._free_small(0)
         for plug in self._plugs:
             self._library.free(plug)
         self._plugs.clear()

@@ -31,7 +31,7 @@ from hvdcore.torch.exchange import WIRE_DTYPES, Exchange
 from hvdcore.torch.hierarchical import HierarchicalExchange
 from hvdcore.torch.optimizer_state import SavedState, gather_state, load_state
 from hvdcore.torch.streams import Readback, StreamTimer
-from hvdcore.torch.topology import Hosts, read_hosts
+from hvdcore.torch.topology import is_hierarchical, read_hosts
 
 MAX_SUMS = 8
 MakeOptimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
@@ -99,9 +99,9 @@ class ShardedOptimizer:
         bucket_elements: approximate size of a bucket. By default one bucket where all ranks share
             a host, and 4 MB otherwise.
         hierarchical: whether each bucket is added up within hosts before it is sent between them,
-            so that a host's link carries it once. By default on CPUs, where there are several hosts
-            with the same number of ranks each, two or more. On GPUs, where it has not been run yet,
-            only if True; False sends straight to the owners.
+            so that a host's link carries it once, where there are several hosts with the same
+            number of ranks each, two or more. By default on CPUs. On GPUs, where it has not been
+            run yet, only if True; False sends straight to the owners.
 
     On a GPU nothing waits in the middle of a step: `step` returns when the sums are known, with
     the update still under way.
@@ -144,7 +144,8 @@ class ShardedOptimizer:
         self._bucket_elements = bucket_elements or default_bucket_elements(
             sum(item.numel for item in self._items), self._world.size, self._world.local_size
         )
-        self._hosts = self._hosts_to_sum_in(hierarchical)
+        self._is_hierarchical = is_hierarchical(hierarchical, self._named[0][1].device.type)
+        self._hosts = read_hosts(self._world) if self._is_hierarchical else None
         self._update_seconds = 0.0
         self._update_timer = StreamTimer()
         self._order: list[int] | None = []
@@ -159,16 +160,6 @@ class ShardedOptimizer:
         self._build(self._plan(None))
         self._begin(None)
         self._hook(model, _inside(compiled))
-
-    def _hosts_to_sum_in(self, hierarchical: bool | None) -> Hosts | None:
-        is_wanted = self._named[0][1].device.type == "cpu" if hierarchical is None else hierarchical
-        hosts = read_hosts(self._world) if is_wanted else None
-        if hierarchical and hosts is None:
-            raise ValueError(
-                "hierarchical: there must be several hosts with the same number of ranks, two or "
-                "more; leave it out"
-            )
-        return hosts
 
     def _plan(self, order: Sequence[int] | None) -> Layout:
         items = self._items
@@ -219,7 +210,8 @@ class ShardedOptimizer:
 
     @property
     def communication(self) -> dict[str, Any]:
-        """Bytes of a step's collectives, whatever the number of ranks, for report.json."""
+        """Bytes of a step's collectives, whatever the number of ranks, for report.json; and whether
+        hosts of several ranks, as many on each, add up gradients before they send them."""
         wide = self._flat.parameters.element_size()
         item = min(wide, self._wire_dtype.itemsize)
         return {
@@ -229,6 +221,7 @@ class ShardedOptimizer:
             * max((i.numel for i in self._items if not i.elementwise), default=0),
             "bucket_bytes": item * BUCKET_ELEMENTS,
             "part_bytes": item * PART_ELEMENTS,
+            "hierarchical": self._is_hierarchical,
         }
 
     def scale_learning_rate(self, fraction: float) -> None:

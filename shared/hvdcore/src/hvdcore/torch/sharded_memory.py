@@ -34,6 +34,7 @@ class ShardedMemory:
         rank, size: of the job.
         wire_dtype: as `ShardedOptimizer` takes it.
         local_size: ranks on each host.
+        hierarchical: whether hosts of several ranks add up gradients before they send them.
     """
 
     layout: Layout
@@ -41,6 +42,7 @@ class ShardedMemory:
     size: int
     wire_dtype: torch.dtype = torch.float32
     local_size: int = 1
+    hierarchical: bool = True
 
     @property
     def flat(self) -> int:
@@ -77,7 +79,7 @@ class ShardedMemory:
     def _columns(self) -> list[int]:
         """Elements of each bucket that this rank adds up for its host; none without such sums."""
         hosts, left = divmod(self.size, self.local_size)
-        if self.local_size == 1 or hosts < 2 or left:
+        if not self.hierarchical or self.local_size == 1 or hosts < 2 or left:
             return []
         first = range(0, self.size, self.local_size)
         ranks = Hosts(tuple(tuple(range(rank, rank + self.local_size)) for rank in first))

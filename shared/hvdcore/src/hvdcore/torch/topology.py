@@ -58,6 +58,16 @@ def group_by_host(hosts: Sequence[int], local_ranks: Sequence[int]) -> Hosts | N
     return Hosts(tuple(tuple(group[i] for i in range(per_host)) for group in found.values()))
 
 
+def is_hierarchical(asked: bool | None, device: str) -> bool:
+    """Whether gradients are added up within hosts first, where `read_hosts` finds such hosts.
+
+    Args:
+        asked: what the user said; None: nothing.
+        device: type of the parameters' device. On GPUs it has not been run, so only if asked for.
+    """
+    return device == "cpu" if asked is None else asked
+
+
 def read_hosts(world: World) -> Hosts | None:
     """The hosts of the job, or None as in `group_by_host`. Every rank must call.
 
