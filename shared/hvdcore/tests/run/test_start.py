@@ -60,9 +60,9 @@ def test_other_settings_are_told_with_the_place_of_the_runs_own(tmp_path: Path) 
     start(path, "never")
     save(RunDir(path).checkpoints, 3, write, meta={"layers": 2})
 
-    def resume(folder: Path, resume: str) -> None:
+    def resume(folder: Path, resume: str, package: str = "textgen") -> None:
         start_run(
-            folder, "hvdcore", {}, resume, fingerprint={"layers": 4}, world=ALONE,
+            folder, package, {}, resume, fingerprint={"layers": 4}, world=ALONE,
             broadcast=lambda text: text,
         )  # fmt: skip
 
@@ -70,6 +70,9 @@ def test_other_settings_are_told_with_the_place_of_the_runs_own(tmp_path: Path) 
         resume(path, "auto")
     assert len(error.value.problems) == 2
     assert error.value.problems[1].endswith(f"add --config {path / 'config.json'}")
+    with pytest.raises(UserError) as error:
+        resume(path, "auto", package="hvdcore")  # of a script of one's own, which has no options
+    assert error.value.problems[1].endswith(f"than those in {path / 'config.json'}")
     with pytest.raises(UserError) as error:
         resume(tmp_path / "other", str(path))
     assert len(error.value.problems) == 1, "control: another run's settings are not asked for"
