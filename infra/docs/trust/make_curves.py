@@ -92,11 +92,14 @@ def train(path: Path, *flags: str) -> None:
 
 
 def kill_at(path: Path, step: int, *flags: str) -> None:
-    """Kill the launcher without warning once a step is reached; its ranks end without saving."""
+    """Kill the launcher and its ranks without warning once a step is reached."""
     with subprocess.Popen(command(path, *flags), start_new_session=True) as process:
         wait_for_step(path, step, process)
         os.killpg(process.pid, signal.SIGKILL)
-    while processes_of(path):  # until the ranks have noticed that their launcher is gone
+        for pid in processes_of(path):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+    while processes_of(path):
         time.sleep(0.2)
 
 
