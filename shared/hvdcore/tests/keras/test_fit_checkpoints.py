@@ -88,6 +88,7 @@ def test_one_rank_resumes_what_two_began(compared: dict[int, list[Any]]) -> None
         ("model", "model: the checkpoint was written with 8 variables, not these 4"),
         ("epoch", "initial_epoch: fit begins with epoch 0, but the data with epoch 3"),
         ("steps", "fit: it makes 2 steps an epoch, and train has 7"),
+        ("passes", "every_steps: 3 is not a multiple of the 2 batches that the optimizer adds up"),
         ("shuffle", "shuffle: fit shuffles the batches of TrainShard; give shuffle=False"),
     ],
 )

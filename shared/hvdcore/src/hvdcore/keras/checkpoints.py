@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from hvdcore.errors import UserError
 from hvdcore.keras.collectives import allgather_rows, broadcast_object
-from hvdcore.keras.optimizer import distribution_of
+from hvdcore.keras.optimizer import batches_per_update, distribution_of
 from hvdcore.keras.shard import TrainShard
 from hvdcore.keras.weights import average_statistics, seed_states, spread_seed
 from hvdcore.run.checkpoint import Checkpoint, CheckpointWriter, require_same_run
@@ -53,8 +53,9 @@ class FitCheckpoints(keras.callbacks.Callback):  # type: ignore[misc]
     Args:
         output_dir: the run's directory, on a file system that all ranks see.
         train: what `fit` is given.
-        every_steps: None for the ends of epochs alone. With gradient accumulation a multiple of its
-            steps.
+        every_steps: None for the ends of epochs alone. Where an update takes several batches
+            (`gradient_accumulation_steps`, `backward_passes_per_step`) a multiple of them: no
+            checkpoint is written between.
         resume: `never`, `auto` (the newest checkpoint of `output_dir`, if any), or the path of a
             checkpoint or run.
         config: JSON values that a resumed run must share, such as the shape of the model. Data,
@@ -101,6 +102,7 @@ class FitCheckpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self._saved_step: int | None = None
         self._earlier_metrics: list[Array] = []
         self._first_step = 0
+        self._batches_per_update = 1
         self._without_warning = ExitStack()
 
     @property
@@ -165,17 +167,13 @@ class FitCheckpoints(keras.callbacks.Callback):  # type: ignore[misc]
                 f"steps_per_execution: {model.steps_per_execution} does not divide the {steps}"
                 " steps of an epoch; give 1 or a divisor"
             )
-        if (self._every_steps or 0) % self._accumulation_steps:
+        self._batches_per_update = batches_per_update(model.optimizer)
+        if (self._every_steps or 0) % self._batches_per_update:
             raise UserError(
-                f"every_steps: {self._every_steps} is not a multiple of the optimizer's"
-                f" gradient_accumulation_steps; give one of {self._accumulation_steps}"
+                f"every_steps: {self._every_steps} is not a multiple of the"
+                f" {self._batches_per_update} batches that the optimizer adds up for an update;"
+                f" give one"
             )
-
-    @property
-    def _accumulation_steps(self) -> int:
-        optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        return getattr(optimizer, "gradient_accumulation_steps", None) or 1
 
     def _position_after(self, epoch: int, done: int) -> Position:
         steps = self._train.num_steps
@@ -195,7 +193,7 @@ class FitCheckpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def _save(self, *, with_metrics: bool) -> None:
         """Every rank must call. `with_metrics`: they hold the sums of the epoch so far."""
         # Between two updates each rank has summed up gradients of its own.
-        if self.step == self._saved_step or self.step % self._accumulation_steps:
+        if self.step == self._saved_step or self.step % self._batches_per_update:
             return
         beat("checkpoint", self.step)
         average_statistics(self.model)

@@ -90,6 +90,15 @@ def needed_distribution(model: Any) -> Distribution:
     return found
 
 
+def batches_per_update(optimizer: Any) -> int:
+    """How many batches an optimizer adds up before it changes the weights, by Keras's
+    `gradient_accumulation_steps` or Horovod's `backward_passes_per_step`."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
+    connection = _hooks().connection_of(optimizer)
+    passes: int = 1 if connection is None else connection.settings.backward_passes_per_step
+    return passes * (getattr(optimizer, "gradient_accumulation_steps", None) or 1)
+
+
 class Distribution:
     """How one optimizer is distributed. Horovod's hooks call this reduction in its `apply`."""
 

@@ -156,8 +156,23 @@ def refusals(world: World, folder: Path) -> dict[str, str]:
         "model": message(lambda: fit("whole", "plain", "auto")),
         "epoch": message(lambda: fit("whole", "random", "auto", initial_epoch=0)),
         "steps": message(lambda: fit("steps", "plain", "never", steps_per_epoch=2)),
+        "passes": message(lambda: several_passes(folder / "passes", data)),
         "shuffle": message(lambda: fit("shuffle", "plain", "never", shuffle=True)),
     }
+
+
+def several_passes(folder: Path, data: hvk.TrainShard) -> None:
+    """Horovod's accumulation, with checkpoints between two updates."""
+    import horovod.keras
+
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])
+    optimizer = horovod.keras.DistributedOptimizer(
+        keras.optimizers.SGD(), backward_passes_per_step=2
+    )
+    model.compile(optimizer=optimizer, loss="mse")
+    model.fit(
+        data, shuffle=False, verbose=0, callbacks=[hvk.FitCheckpoints(folder, data, every_steps=3)]
+    )
 
 
 def main(mode: str, folder: Path, more_ranks: Path | None = None) -> None:
