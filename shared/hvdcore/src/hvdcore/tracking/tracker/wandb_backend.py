@@ -18,8 +18,8 @@ from hvdcore.tracking.tracker.backend import Point, RunInfo, Status
 
 __all__ = ["WandbBackend"]
 
-_PATIENCE = {"WANDB_INIT_TIMEOUT": "20"}
-"""Seconds for opening a run, unless the user set them: behind a dead proxy wandb's own are 90."""
+_INIT_SECONDS = 20
+"""For opening a run, unless the user set WANDB_INIT_TIMEOUT: behind a dead proxy wandb waits 90."""
 
 
 class WandbBackend:
@@ -34,8 +34,7 @@ class WandbBackend:
     def __init__(self, info: RunInfo) -> None:
         self._info = info
         self._run: Any = None
-        for variable, value in _PATIENCE.items():
-            os.environ.setdefault(variable, value)
+        os.environ.setdefault("WANDB_INIT_TIMEOUT", str(_INIT_SECONDS))
 
     def start(self, run_id: str | None) -> str:
         """Open the run of that id again, or a new one."""
