@@ -25,8 +25,6 @@ __all__ = [
 
 OTHER_EPOCHS = 30
 """Epochs of a short run, and of models that do not gain from more."""
-_WRITTEN_BY_A_RUN = {"epochs", "max_steps", "patience", "weights", "num_train_images", "log_every"}
-"""Together only in the config.json of a run, which names every field."""
 MODELS = ("logreg", "mlp", "cnn", "mobilenet")
 SAMPLE_NAMES = SampleNames(package="image_cls", sample="image", predict="IMAGE.jpg")
 
@@ -80,6 +78,8 @@ class AugmentationFields(Config):
 class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig, Config):
     """All fields together, frozen; unknown fields are errors."""
 
+    earlier_values: ClassVar[dict[str, Any]] = {"optimizer": "adamw"}
+
     epochs: int | None = Field(None, ge=1)  # type: ignore[assignment]
     """Passes over the train split; ``max_steps`` overrides it. Default: for cnn by the number of
     train images, 112 for 1,350 and 39 for 7,870, from 10 to 200; 30 for other models and for the
@@ -88,14 +88,6 @@ class TrainConfig(DataFields, ModelFields, AugmentationFields, ClassifierConfig,
     optimizer: Annotated[Literal["muon", "adamw"] | None, Flag(panel="Optimization")] = None
     """How kernels of convolutions are updated: by Muon, which learns more from each image, or by
     AdamW as all other weights. Default: muon for cnn, adamw for other models."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_earlier_optimizer(cls, values: Any) -> Any:
-        """A config.json has every field; one without this was written when all was AdamW."""
-        if isinstance(values, dict) and set(values) >= _WRITTEN_BY_A_RUN:
-            return {"optimizer": "adamw", **values}
-        return values
 
     @model_validator(mode="after")
     def _check_fields_together(self) -> TrainConfig:

@@ -23,8 +23,6 @@ __all__ = [
 ]
 
 MODELS = ("lstm", "gru", "cnn", "tfidf")
-_WRITTEN_BY_A_RUN = {"epochs", "max_steps", "patience", "vectors", "num_train_texts", "log_every"}
-"""Together only in the config.json of a run, which names every field."""
 SAMPLE_NAMES = SampleNames(package="news_cls", sample="text", predict="--text TEXT")
 
 
@@ -102,6 +100,8 @@ class ModelFields(Config):
 class TrainConfig(DataFields, ModelFields, ClassifierConfig, Config):
     """All fields together, frozen; unknown fields are errors."""
 
+    earlier_values: ClassVar[dict[str, Any]] = {"subword_buckets": 0}
+
     panel: ClassVar[str] = "Optimization"
 
     epochs: int = Field(3, ge=1)
@@ -117,14 +117,6 @@ class TrainConfig(DataFields, ModelFields, ClassifierConfig, Config):
     ema_decay: float = Field(0.0, ge=0.0, lt=1.0)
     """Decay per step of the moving average of the weights, which is what is evaluated and saved;
     0 evaluates the weights themselves. It reads and writes whole embedding tables in every step."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_earlier_model(cls, values: Any) -> Any:
-        """A config.json has every field; one without this is of a network without subwords."""
-        if isinstance(values, dict) and set(values) >= _WRITTEN_BY_A_RUN:
-            return {"subword_buckets": 0, **values}
-        return values
 
     @model_validator(mode="after")
     def _check_fields_together(self) -> TrainConfig:

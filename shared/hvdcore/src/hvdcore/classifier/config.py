@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hvdcore.config import Config, Flag
 from hvdcore.run.checkpoint_fields import CheckpointFields
@@ -21,6 +21,11 @@ __all__ = [
     "SampleNames",
     "SplitFields",
 ]
+
+_WRITTEN_BY_A_RUN = {
+    "epochs", "max_steps", "patience", "log_every", "val_fraction", "final_learning_rate_fraction",
+}  # fmt: skip
+"""Together only in the config.json of a run, which names every field."""
 
 
 class SplitFields(Config):
@@ -97,6 +102,16 @@ class RunFields(Config):
 
 class ClassifierConfig(SplitFields, OptimizerFields, RunFields, CheckpointFields, TrackingFields):
     """The fields of a package's configuration that the training loop reads."""
+
+    earlier_values: ClassVar[dict[str, Any]] = {}
+    """Of fields that were added: what an earlier run did, whose config.json does not name them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_earlier_values(cls, values: Any) -> Any:
+        if isinstance(values, dict) and set(values) >= _WRITTEN_BY_A_RUN:
+            return {**cls.earlier_values, **values}
+        return values
 
     data: str = "sample"
     model: str
